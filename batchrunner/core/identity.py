@@ -1,0 +1,77 @@
+"""Names that make a render recognisable wherever it turns up: in a queue, in a history, inside a file.
+
+Why three of them. The job id says what is rendered, so editing a manifest reruns only what changed. The prompt id
+says which attempt a server's entry belongs to; the server does not deduplicate it (PROTOCOL.md §1, 8). The prefix is
+unique per attempt because the server's file counter restarts when clean-up empties a prefix, and because an
+identical workflow is answered from its cache with the name of a file that may be gone (PROTOCOL.md §1, 1 and 2).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID, uuid5
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+_NAMESPACE = UUID("6f1e6a52-3c55-5f0e-9d0b-6a1f5d0c7b11")
+_ID_DIGITS = 12
+PREFIX_INPUT = "filename_prefix"
+
+
+def node_text(class_type: str, inputs: Mapping[str, Json]) -> str:
+    """Return the canonical text of one workflow node, for `job_digest`: sorted keys, 5.0 as 5, no file prefix."""
+    kept = {key: _plain(value) for key, value in inputs.items() if not _is_prefix(key, value)}
+    return json.dumps([class_type, kept], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def job_digest(nodes: Mapping[str, str]) -> str:
+    """Return the sha256 (hex) of a workflow, given each node id's `node_text`."""
+    lines = "\n".join(f"{node}={nodes[node]}" for node in sorted(nodes))
+    return sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def job_id(digest: str) -> str:
+    """Return the short name of a job: 12 hex digits of its digest."""
+    return digest[:_ID_DIGITS]
+
+
+def prompt_id(batch: str, job: str, attempt: int) -> str:
+    """Return the id of one attempt on a server: a canonical lowercase UUID, the same on every machine."""
+    return str(uuid5(_NAMESPACE, f"{batch}/{job}/{attempt}"))
+
+
+def client_id(batch: str) -> str:
+    """Return the id under which a batch's prompts are posted."""
+    return str(uuid5(_NAMESPACE, batch))
+
+
+def file_prefix(batch: str, job: str, attempt: int) -> str:
+    """Return the `filename_prefix` of one attempt: `<batch>-<job>-a<n>`, letters, digits, `._-` only."""
+    return f"{batch}-{job}-a{attempt}"
+
+
+def parse_prefix(batch: str, prefix: str) -> tuple[str, int] | None:
+    """Return (job, attempt) when `prefix` is one of this batch's, else None."""
+    match = re.fullmatch(rf"{re.escape(batch)}-([0-9a-f]{{{_ID_DIGITS}}})-a([1-9][0-9]{{0,8}})", prefix)
+    return (match[1], int(match[2])) if match else None
+
+
+def _is_prefix(key: str, value: Json) -> bool:
+    return key == PREFIX_INPUT and isinstance(value, str)
+
+
+def _plain(value: Json) -> Json:
+    """Make numbers that mean the same look the same: 5.0 is 5."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,37 @@
+"""The knobs of a batch, and the back-off that every trouble shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a batch behaves; all times in seconds. The defaults are those of a real night."""
+
+    attempts: int = 3
+    """Renders per job before it fails."""
+    depth: int = 2
+    """Prompts of ours on one server: one running, one ready."""
+    ttl: float | None = 600.0
+    """How long the server keeps a file after it was written; None where it keeps them."""
+    patience: float = 8 * 3600.0
+    """How long a server that does not answer, or makes no progress, is waited for."""
+    settle: float = 70.0
+    """How long a POST without an answer may still arrive: longer than any timeout between us and the server."""
+    grace: float = 60.0
+    """How long a trouble that may pass must last before it counts."""
+    poll: float | None = None
+    """Seconds between looks; None looks every 1 to 10 s, more often near an expected end."""
+    downloads: int = 64
+    """Files open at once."""
+
+
+def backoff(key: str, failures: int, base: float, cap: float) -> float:
+    """Return the pause in seconds after `failures` (1 or more) in a row: doubling, capped, with jitter of 12.5 %.
+
+    The jitter is a property of `key`, not of luck: the same batch waits the same on every machine.
+    """
+    jitter = 0.875 + crc32(f"{key}/{failures}".encode()) / 2**34
+    return min(cap, base * 2.0 ** min(failures - 1, 32)) * jitter

@@ -1,0 +1,1 @@
+"""What people see: folds of facts for terminals, logs and files."""

@@ -1,0 +1,1 @@
+"""ComfyUI workflows in API format: select an input, patch it, check it."""
