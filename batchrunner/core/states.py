@@ -9,8 +9,10 @@ the ledger holds, so that resuming a batch is a fold of its facts. Three rules k
 
 Attempts are counted when they are claimed, not when they end, so that a job that takes the whole machine down with
 it is not tried for ever. An attempt that was lost through nobody's fault is given back. Attempt *numbers* only grow:
-a number is part of a prompt's id and of its file prefix, and neither may ever mean two things. Whether a loss is final is decided when it is noted (`verdict`)
-and kept in the fact: changing `attempts` in a manifest must not rewrite what happened.
+a number is part of a prompt's id and of its file prefix, and neither may ever mean two things.
+
+Whether a loss is final is decided when it is noted (`verdict.lose`) and kept in the fact: changing `attempts` in a
+manifest must not rewrite what happened.
 """
 
 from __future__ import annotations

@@ -1,0 +1,230 @@
+"""What we remember of one server while we run: its health, its breaker, who was missing when.
+
+None of it is persisted and none of it changes a job: it decides when to ask, when to wait and when to stop asking.
+All times are seconds on the loop's clock unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from batchrunner.core.looks import Blame
+from batchrunner.core.rules import backoff
+
+if TYPE_CHECKING:
+    from batchrunner.core.looks import Look, Trouble
+    from batchrunner.core.rules import Rules
+
+SIM = "sim"
+"""The built-in ComfyUI: its memory ends with the run that started it."""
+_BREAKER_JOBS = 3
+_BREAKER_CAP = 900.0
+_SLOWEST_LOOK = 10.0
+_FASTEST_LOOK = 1.0
+_LOOKS_PER_TTL = 6
+_AWAY_CAP = 60.0
+_AWAY_CAP_IN_RACE = 5.0
+_TWICE = 2
+
+
+class Leaving(Enum):
+    """How far we have got in taking our pending prompts off a server."""
+
+    NO = auto()
+    ASKING = auto()
+    """One more look is due: what is rendered, what is still pending?"""
+    TAKING = auto()
+    """The pending ones are being deleted."""
+    CONFIRMING = auto()
+    """Another look: the deleted are gone, and one may have started just before."""
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A prompt of ours in neither queue nor history, look after look."""
+
+    count: int
+    since: float
+    """Start of the first look that missed it."""
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Pauses a server on which job after job ends with the same class of error."""
+
+    kind: str = ""
+    jobs: frozenset[str] = frozenset()
+    trips: int = 0
+    paused_until: float = 0.0
+
+    def failed(self, url: str, kind: str, job: str, now: float, rest: float) -> bool:
+        """Count one execution error; return whether the server's submissions pause now."""
+        self.jobs = self.jobs | {job} if kind == self.kind else frozenset({job})
+        self.kind = kind
+        if len(self.jobs) < _BREAKER_JOBS and not self.trips:
+            return False
+        self.trips += 1
+        self.paused_until = now + backoff(url, self.trips, rest, _BREAKER_CAP)
+        return True
+
+    def worked(self) -> None:
+        """Forget everything: a job went through."""
+        self.kind, self.jobs, self.trips, self.paused_until = "", frozenset(), 0, 0.0
+
+
+@dataclass(slots=True)
+class Server:
+    """One server as this run knows it."""
+
+    url: str
+    good_at: float
+    """Start of the last good look; before the first one, when the run began."""
+    look_at: float
+    """When the next look is due."""
+    named: bool = True
+    """In the manifest or on the command line; others are only watched while they hold prompts of ours."""
+    answered_at: float | None = None
+    """End of the first good look."""
+    surveyed: bool = False
+    """Somebody of this ledger has seen its queue and last history entries."""
+    failures: int = 0
+    says: str = ""
+    """The latest trouble, for a person."""
+    denied_looks: int = 0
+    denied_posts: int = 0
+    stalled_at: float | None = None
+    """Since when prompts wait and nothing runs."""
+    broke_at: float | None = None
+    """Since when downloads only break."""
+    number: float = -1.0
+    """Highest queue number a POST of ours got."""
+    restarted_at: float | None = None
+    anchor: str | None = None
+    """A finished prompt of ours: gone from the history means the server forgot everything."""
+    skew: float | None = None
+    """Server's clock minus the loop's."""
+    running: dict[str, float] = field(default_factory=dict)
+    """Prompts running there, anybody's, with the start of the look that first saw them."""
+    pending: tuple[str, ...] = ()
+    foreign: int = 0
+    """Queue entries that are not ours."""
+    absences: dict[str, Absence] = field(default_factory=dict)
+    posted_at: dict[str, float] = field(default_factory=dict)
+    """Per job: the end of its last POST attempt."""
+    probes: dict[str, bool] = field(default_factory=dict)
+    """Jobs whose predictable file is to be tried (False) or was tried in vain (True)."""
+    repost: set[str] = field(default_factory=set)
+    twins: set[str] = field(default_factory=set)
+    """Prompts to be deleted by id, once."""
+    untwinned: set[str] = field(default_factory=set)
+    doubted: set[tuple[str, str]] = field(default_factory=set)
+    """(job, file) whose download was denied while looks are not."""
+    breaker: Breaker = field(default_factory=Breaker)
+    leaving: Leaving = Leaving.NO
+
+    # -- health
+
+    def is_up(self) -> bool:
+        """Whether the last look was good."""
+        return self.answered_at is not None and not self.failures and not self.denied_looks
+
+    def is_denied(self) -> bool:
+        """Whether it refused our token twice running."""
+        return self.denied_looks >= _TWICE or self.denied_posts >= _TWICE
+
+    def is_wedged(self, now: float, rules: Rules) -> bool:
+        """Whether prompts have waited for `grace` and nothing runs (PROTOCOL.md §1, 9)."""
+        return self.stalled_at is not None and now - self.stalled_at >= rules.grace
+
+    def stuck_since(self) -> float | None:
+        """Return since when this server has brought us nothing; None if it is fine."""
+        away = self.good_at if not self.is_up() else None
+        since = [at for at in (away, self.stalled_at, self.broke_at) if at is not None]
+        return min(since, default=None)
+
+    def is_out(self, now: float, rules: Rules) -> bool:
+        """Whether we no longer wait for it: unauthorised, or stuck for longer than `patience`."""
+        stuck = self.stuck_since()
+        return self.is_denied() or (stuck is not None and now - stuck >= rules.patience)
+
+    def takes_prompts(self, now: float, rules: Rules) -> bool:
+        """Whether a POST may go there now."""
+        healthy = self.is_up() and not self.is_out(now, rules) and not self.is_wedged(now, rules)
+        return self.named and healthy and self.leaving is Leaving.NO and now >= self.breaker.paused_until
+
+    def room(self, load: int, rules: Rules) -> int:
+        """Return how many more prompts it may get while it holds `load` of ours; one at a time after a trip."""
+        return max(0, (1 if self.breaker.trips else rules.depth) - load)
+
+    # -- looks
+
+    def looked(self, look: Look, ours: frozenset[str], began: float, now: float) -> None:
+        """Take in a good look that began at `began`; `ours` are the queue's prompts that belong to this batch."""
+        self.good_at, self.failures, self.denied_looks, self.says = began, 0, 0, ""
+        if self.answered_at is None:
+            self.answered_at = now
+        self.running = {row.prompt: self.running.get(row.prompt, began) for row in look.queue if row.running}
+        self.pending = tuple(row.prompt for row in look.queue if not row.running)
+        self.foreign = sum(row.prompt not in ours for row in look.queue)
+        self.stalled_at = (self.stalled_at or began) if self.pending and not self.running else None
+        if look.date is not None:
+            self.skew = look.date - now
+        if self.anchor and self.anchor in look.history and look.history[self.anchor] is None:
+            self.restarted_at, self.anchor = began, None
+
+    def ailed(self, trouble: Trouble, now: float, rules: Rules, *, racing: bool) -> None:
+        """Take in trouble that was the server's: one shared back-off, whoever met it."""
+        self.failures += 1
+        self.says = trouble.says
+        cap = _AWAY_CAP_IN_RACE if racing else _AWAY_CAP
+        pause = backoff(self.url, self.failures, min(rules.poll or _FASTEST_LOOK, cap), cap)
+        self.look_at = max(now + pause, now + (trouble.retry_after or 0.0))
+
+    def denied(self, trouble: Trouble, now: float, rules: Rules) -> None:
+        """Take in a 401 or 403 on a look: one more look confirms it."""
+        self.denied_looks += 1
+        self.says = trouble.says
+        self.look_at = now + (rules.poll or _FASTEST_LOOK)
+
+    def next_look(self, now: float, rules: Rules, *, ours: bool, unsure: bool) -> float:
+        """Return when to look again after a good look.
+
+        `ours`: it holds prompts of ours; `unsure`: one of them was missing, or its POST got no answer. A render is
+        noticed within a tenth of the time it has run, between 1 and 10 s, and at least six times per `ttl`.
+        """
+        if rules.poll is not None:
+            return now + rules.poll
+        slowest = min(_SLOWEST_LOOK, (rules.ttl or 60.0) / _LOOKS_PER_TTL)
+        if unsure:
+            return now + min(_FASTEST_LOOK, slowest)
+        since = min(self.running.values(), default=now) if ours else now - 10 * _SLOWEST_LOOK
+        return now + min(slowest, max(_FASTEST_LOOK, (now - since) / 10))
+
+    # -- prompts
+
+    def accepted(self, number: float, now: float) -> None:
+        """Take in the queue number of a POST of ours: one that fell back means a restart (PROTOCOL.md §1, 4)."""
+        if number < self.number:
+            self.restarted_at = now
+        self.number = number
+        self.denied_posts = 0
+
+    def missed(self, job: str, began: float) -> Absence:
+        """Count one more good look without this job's prompt."""
+        before = self.absences.get(job)
+        absence = Absence(before.count + 1, before.since) if before else Absence(1, began)
+        self.absences[job] = absence
+        return absence
+
+    def settled(self, job: str) -> None:
+        """Forget what we were unsure of: the job's prompt was found, or is over."""
+        for kept in (self.absences, self.probes):
+            kept.pop(job, None)
+        self.repost.discard(job)
+
+    def blame(self, trouble: Trouble) -> bool:
+        """Whether `trouble` says something about this server rather than about our own machine."""
+        return trouble.blame is not Blame.LOCAL

@@ -1,0 +1,104 @@
+"""What a server's word about one attempt means for its job: the facts that follow from a history entry or a refusal.
+
+Whether a loss is final is decided here, once, and written into the fact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Accepted, Lost, Rendered, Why
+from batchrunner.core.looks import Ended
+
+if TYPE_CHECKING:
+    from batchrunner.core.facts import File
+    from batchrunner.core.looks import Complaint, Entry
+    from batchrunner.core.rules import Rules
+    from batchrunner.core.states import Open, Prompt
+
+_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN})
+_OUT_OF_MEMORY = "OutOfMemory"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One attempt under judgement."""
+
+    job: str
+    state: Open
+    at: float
+    """Wall clock, for the fact."""
+    rules: Rules
+
+
+def lose(case: Case, why: Why, says: str, *, burns: bool | None = None, error: str = "") -> Lost:
+    """Return the loss of this attempt, final if no further attempt can help or none is left.
+
+    `burns` is True unless somebody else is to blame; `error` is the signature of an execution error, and the same
+    one twice running is final: it is not the weather, it is the workflow.
+    """
+    past = case.state.past
+    burns = why not in _FREE if burns is None else burns
+    repeated = bool(error) and error == past.error
+    spent = burns and past.spent >= case.rules.attempts
+    final = why is Why.REFUSED or repeated or spent
+    return Lost(case.job, case.state.prompt.attempt, case.at, why, says, burns=burns, final=final, error=error)
+
+
+def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
+    """Return that the server has this attempt, under the id it goes by there."""
+    return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
+
+
+def classify(case: Case, entry: Entry, date: float | None) -> Rendered | Lost:
+    """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
+
+    `date` is the server's clock at the look, for entries that carry no time of their own.
+    """
+    if entry.ended is Ended.SUCCESS:
+        return _success(case, entry, date)
+    if entry.ended is Ended.INTERRUPTED:
+        return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
+    says = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.says}"
+    error = "" if is_memory(entry) else f"{entry.node}: {entry.exception}"
+    return lose(case, Why.ERROR, says, error=error)
+
+
+def is_memory(entry: Entry) -> bool:
+    """Whether the graphics card ran out of memory: that may pass (PROTOCOL.md §5)."""
+    return _OUT_OF_MEMORY in entry.exception
+
+
+def kind_of(entry: Entry) -> str:
+    """Return the class of an execution error, for the breaker."""
+    return entry.exception if is_memory(entry) else f"{entry.node}: {entry.exception}"
+
+
+def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) -> str:
+    """Return why a 200 with node errors is a refusal of ours, or "" if only outputs that nobody wants were left out."""
+    for complaint in complaints:
+        if wanted is None or not complaint.outputs or not wanted.isdisjoint(complaint.outputs):
+            return f"{complaint.node}, input {complaint.input or '?'}: {complaint.says}"
+    return ""
+
+
+def _success(case: Case, entry: Entry, date: float | None) -> Rendered | Lost:
+    files = tuple(file for file in entry.files if _is_ours(file, case.state.prompt))
+    if not files:
+        named = ", ".join(file.key for file in entry.files[:3]) or "no file"
+        return lose(case, Why.FOREIGN, f"success, but with {named}, none of them ours")
+    finished = entry.finished if entry.finished is not None else date
+    deadline = None if case.rules.ttl is None or finished is None else finished + case.rules.ttl
+    return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry))
+
+
+def _seconds(entry: Entry) -> float | None:
+    if entry.began is None or entry.finished is None:
+        return None
+    return max(0.0, entry.finished - entry.began)
+
+
+def _is_ours(file: File, prompt: Prompt) -> bool:
+    """Tell by the prefix: it is unique per attempt, so a name that starts with it can be nobody else's."""
+    return file.name.startswith(prompt.prefix)
