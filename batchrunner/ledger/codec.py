@@ -1,0 +1,157 @@
+"""Facts and jobs as JSON text and back; strict on the way back, since a state that is misread loses videos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, get_args, get_type_hints
+
+from batchrunner.core.facts import Fact, File, Why
+from batchrunner.core.job import Job
+from batchrunner.ledger.error import REBUILD, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Scalar
+
+    Read: TypeAlias = Callable[[Json], object]
+
+_COLUMNS = ("job", "attempt", "at")
+
+
+def kind(fact: Fact) -> str:
+    """Return the name under which a fact's kind is stored."""
+    return type(fact).__name__.lower()
+
+
+def fact_text(fact: Fact) -> str:
+    """Return the JSON of all a fact says beyond its job, attempt and time."""
+    form = _FORMS[kind(fact)]
+    return _text({name: _plain(getattr(fact, name)) for name in form.readers})
+
+
+def read_fact(name: str, job: str, attempt: int, at: float, text: str) -> Fact:
+    """Build a fact from its columns and its JSON. StateError if this version of batchrunner can't have written it."""
+    form = _FORMS.get(name)
+    if form is None:
+        raise StateError(f"the state holds a fact of an unknown kind, {name!r}; {REBUILD}")
+    try:
+        values = _read(form, _object(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StateError(f"the state holds a damaged fact of job {job!r} ({name}: {error}); {REBUILD}") from error
+    return form.make(job=job, attempt=attempt, at=at, **values)
+
+
+def job_text(job: Job) -> str:
+    """Return the JSON of a job without its id. Seeds stay whole: they go up to 2^64-1, beyond SQLite's integers."""
+    return _text({"digest": job.digest, "params": {**job.params}, "file": job.file, "cost": job.cost})
+
+
+def read_job(name: str, text: str) -> Job:
+    """Build a job from its id and its JSON. StateError if it is damaged."""
+    try:
+        return _job(name, _object(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise StateError(f"the state holds a damaged job, {name!r} ({error}); {REBUILD}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    make: Callable[..., Fact]
+    readers: Mapping[str, Read]
+    required: frozenset[str]
+
+
+def _job(name: str, values: Mapping[str, Json]) -> Job:
+    digest, file, params = values["digest"], values["file"], values["params"]
+    if not (isinstance(digest, str) and isinstance(file, str) and isinstance(params, dict)):
+        raise TypeError("a value of the wrong type")
+    return Job(name, digest, {key: _scalar(value) for key, value in params.items()}, file, _number(values["cost"]))
+
+
+def _read(form: _Form, values: Mapping[str, Json]) -> dict[str, object]:
+    unknown = values.keys() - form.readers.keys()
+    missing = form.required - values.keys()
+    if unknown or missing:
+        raise ValueError(f"unknown {sorted(unknown)}, missing {sorted(missing)}")
+    return {name: form.readers[name](value) for name, value in values.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [[item.name, item.subfolder, item.kind] for item in value]
+    return value
+
+
+def _text(values: Mapping[str, object]) -> str:
+    """ASCII only: a server's text may hold lone surrogates, which SQLite can't store."""
+    return json.dumps(values, separators=(",", ":"))
+
+
+def _object(text: str) -> dict[str, Json]:
+    value: Json = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("no object")
+    return value
+
+
+def _of(*types: type) -> Read:
+    def read(value: Json) -> object:
+        if type(value) not in types:
+            raise TypeError(f"{value!r} instead of {types[0].__name__}")
+        return value
+
+    return read
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} instead of a number")
+    return float(value)
+
+
+def _scalar(value: Json) -> Scalar:
+    if isinstance(value, (list, dict)):
+        raise TypeError(f"{value!r} instead of a single value")
+    return value
+
+
+def _files(value: Json) -> tuple[File, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} instead of a list of files")
+    return tuple(_file(item) for item in value)
+
+
+def _file(value: Json) -> File:
+    if not isinstance(value, list) or len(value) != 3:
+        raise TypeError(f"{value!r} instead of a file")
+    name, subfolder, where = (str(_of(str)(item)) for item in value)
+    return File(name, subfolder, where)
+
+
+def _maybe(read: Read) -> Read:
+    return lambda value: None if value is None else read(value)
+
+
+_READERS: Mapping[object, Read] = {
+    str: _of(str),
+    int: _of(int),
+    bool: _of(bool),
+    float: _number,
+    float | None: _maybe(_number),
+    Why: lambda value: Why(str(value)),
+    tuple[File, ...]: _files,
+}
+
+
+def _form(make: type) -> _Form:
+    hints = get_type_hints(make)
+    own = [field for field in fields(make) if field.name not in _COLUMNS]
+    readers = {field.name: _READERS[hints[field.name]] for field in own}
+    return _Form(make, readers, frozenset(field.name for field in own if field.default is MISSING))
+
+
+_FORMS: Mapping[str, _Form] = {make.__name__.lower(): _form(make) for make in get_args(Fact)}
