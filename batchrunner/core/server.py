@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from batchrunner.core.looks import Blame
 from batchrunner.core.rules import backoff
 
 if TYPE_CHECKING:
@@ -97,8 +96,8 @@ class Server:
     denied_posts: int = 0
     stalled_at: float | None = None
     """Since when prompts wait and nothing runs."""
-    broke_at: float | None = None
-    """Since when downloads only break."""
+    fruitless_at: float | None = None
+    """Since when every POST and every download fails, though looks may be good."""
     number: float = -1.0
     """Highest queue number a POST of ours got."""
     restarted_at: float | None = None
@@ -108,6 +107,8 @@ class Server:
     """Server's clock minus the loop's."""
     running: dict[str, float] = field(default_factory=dict)
     """Prompts running there, anybody's, with the start of the look that first saw them."""
+    ran: set[str] = field(default_factory=set)
+    """Prompts of ours ever seen running there."""
     pending: tuple[str, ...] = ()
     foreign: int = 0
     """Queue entries that are not ours."""
@@ -120,8 +121,10 @@ class Server:
     twins: set[str] = field(default_factory=set)
     """Prompts to be deleted by id, once."""
     untwinned: set[str] = field(default_factory=set)
-    doubted: set[tuple[str, str]] = field(default_factory=set)
-    """(job, file) whose download was denied while looks are not."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Prompts taken back because we are leaving."""
+    doubted: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the download of (job, file) was first denied: if looks are not, it is the file's trouble."""
     breaker: Breaker = field(default_factory=Breaker)
     leaving: Leaving = Leaving.NO
 
@@ -142,7 +145,7 @@ class Server:
     def stuck_since(self) -> float | None:
         """Return since when this server has brought us nothing; None if it is fine."""
         away = self.good_at if not self.is_up() else None
-        since = [at for at in (away, self.stalled_at, self.broke_at) if at is not None]
+        since = [at for at in (away, self.stalled_at, self.fruitless_at) if at is not None]
         return min(since, default=None)
 
     def is_out(self, now: float, rules: Rules) -> bool:
@@ -210,7 +213,7 @@ class Server:
         if number < self.number:
             self.restarted_at = now
         self.number = number
-        self.denied_posts = 0
+        self.denied_posts, self.fruitless_at = 0, None
 
     def missed(self, job: str, began: float) -> Absence:
         """Count one more good look without this job's prompt."""
@@ -224,7 +227,3 @@ class Server:
         for kept in (self.absences, self.probes):
             kept.pop(job, None)
         self.repost.discard(job)
-
-    def blame(self, trouble: Trouble) -> bool:
-        """Whether `trouble` says something about this server rather than about our own machine."""
-        return trouble.blame is not Blame.LOCAL

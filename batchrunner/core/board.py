@@ -1,0 +1,281 @@
+"""Every job and its state, indexed so that one fact costs O(log n) and the next action is found without a search.
+
+The board is plain memory: `follow` says what a fact would change, `put` changes it. The engine writes the fact to the
+ledger between the two. What the indexes hold is derivable from the states; they may hold more, never less: whatever
+comes up stale is forgotten then (`Agenda`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.agenda import Agenda
+from batchrunner.core.facts import Broke, Lost, Why
+from batchrunner.core.rules import backoff
+from batchrunner.core.server import SIM, Leaving, Server
+from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, Waiting, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchrunner.core.actions import Action
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.looks import Home
+    from batchrunner.core.rules import Rules
+    from batchrunner.core.states import Open, State
+
+_RETRY = 1.0
+_RETRY_CAP = 60.0
+_RETRY_CAP_IN_RACE = 5.0
+
+
+class Board:
+    """The jobs of one batch, the servers, and what is under way; see the module."""
+
+    def __init__(self, batch: str, rules: Rules, servers: Iterable[str], now: float) -> None:
+        self.batch = batch
+        self.rules = rules
+        self.suffix = ".mp4"
+        """Extension of the file to expect where nobody tells its name."""
+        self.outputs: frozenset[str] | None = None
+        """Ids of the nodes whose files are wanted; None for all."""
+        self.servers = {url: Server(url, good_at=now, look_at=now) for url in servers}
+        self.states: dict[str, State] = {}
+        self.positions: dict[str, int] = {}
+        """Where each wanted job stands in the run order."""
+        self.chosen: set[str] = set()
+        """Wanted jobs that this run may submit (`--only`, `--limit`)."""
+        self.counts: Counter[type[State]] = Counter()
+        """Wanted jobs per state."""
+        self.unsettled: set[str] = set()
+        """Jobs this run still has to see through."""
+        self.flying: dict[Action, float] = {}
+        """What is under way, with its start."""
+        self.homes: dict[str, tuple[int, Home]] = {}
+        """Files found on our own disk by a fresh ledger: (attempt, file) per job."""
+        self.seen: dict[str, int] = {}
+        """Highest attempt number of a job seen anywhere, beyond what its facts say."""
+        self.inherited: frozenset[str] = frozenset()
+        """Jobs that were fetching from the built-in ComfyUI when this run began."""
+        self.verdicts: list[str] = []
+        """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
+        self.disk_at: float | None = None
+        """Since when our own disk fails under the videos."""
+        self.disk_says = ""
+        self.leaving_at: float | None = None
+        """Since when we are on our way out (Ctrl-C)."""
+        self._open: dict[str, dict[str, None]] = {}
+        self._fetching: dict[str, dict[str, None]] = {}
+        self._ready: Agenda[str] = Agenda()
+        self._fetches: dict[str, Agenda[tuple[str, int, str]]] = {}
+        self._resting: Agenda[str] = Agenda()
+        self._rests: dict[str, float] = {}
+        self._busy: set[tuple[str, str]] = set()
+        self.posting: set[str] = set()
+
+    # -- filling
+
+    def load(self, jobs: Iterable[str], facts: Iterable[Fact], now: float) -> None:
+        """Fold the ledger: every job it knows, and all its facts in order."""
+        states: dict[str, State] = {job: Waiting() for job in jobs}
+        for fact in facts:
+            states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
+        for job, state in states.items():
+            self.put(job, state, now)
+        self.inherited = frozenset(self._fetching.get(SIM, ()))
+
+    def want(self, jobs: Iterable[str], chosen: frozenset[str] | None, now: float) -> None:
+        """Say which jobs the manifest wants, in run order, and which of them this run may submit."""
+        for position, job in enumerate(jobs):
+            self.positions[job] = position
+            if chosen is None or job in chosen:
+                self.chosen.add(job)
+            state = self.states.setdefault(job, Waiting())
+            self.counts[type(state)] += 1
+            self._list(job, state, now)
+
+    # -- facts
+
+    def follow(self, fact: Fact) -> State | None:
+        """Return the state that `fact` leads to, None if it changes nothing; raises Contradiction."""
+        before = self.states[fact.job]
+        after = advance(before, fact)
+        return None if after == before else after
+
+    def put(self, job: str, state: State, now: float, fact: Fact | None = None) -> None:
+        """Set a job's state and bring every index up to date."""
+        if job in self.states:
+            self._unlist(job, self.states[job])
+        self.states[job] = state
+        if job in self.positions:
+            self.counts[type(state)] += 1
+        if fact is not None:
+            self._rest(job, state, fact, now)
+        self._list(job, state, now)
+
+    def _list(self, job: str, state: State, now: float) -> None:
+        match state:
+            case Waiting():
+                self._offer(job, now)
+            case Sending() | Queued():
+                self._open.setdefault(self._server(state, now), {})[job] = None
+            case Fetching():
+                self._fetching.setdefault(self._server(state, now), {})[job] = None
+                self._offer(job, now)
+        if self._is_unsettled(job, state):
+            self.unsettled.add(job)
+        else:
+            self.unsettled.discard(job)
+
+    def _unlist(self, job: str, before: State) -> None:
+        if job in self.positions:
+            self.counts[type(before)] -= 1
+        match before:
+            case Sending() | Queued():
+                self._open[before.prompt.server].pop(job)
+            case Fetching():
+                self._fetching[before.prompt.server].pop(job)
+
+    def _is_unsettled(self, job: str, state: State) -> bool:
+        waits = isinstance(state, Waiting) and job in self.chosen
+        return waits or isinstance(state, Sending | Queued | Fetching)
+
+    def _server(self, state: Open, now: float) -> str:
+        """Return the server of an open prompt, which is watched even if nobody names it any more."""
+        url = state.prompt.server
+        if url not in self.servers:
+            self.servers[url] = Server(url, good_at=now, look_at=now, named=False)
+        return url
+
+    def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
+        """Let a job wait after an execution error, a file after a broken download."""
+        match state, fact:
+            case Waiting(), Lost(why=Why.ERROR):
+                self._rests[job] = now + self.rules.grace
+            case Fetching(deadline=deadline), Broke(file=key):
+                broken = next(item.broken for item in state.items if item.file.key == key)
+                cap = _RETRY_CAP if deadline is None else _RETRY_CAP_IN_RACE
+                self._rests[job] = now + backoff(f"{job}/{key}", broken, _RETRY, cap)
+            case _:
+                self._rests.pop(job, None)
+
+    def _offer(self, job: str, now: float) -> None:
+        """List a job for what it needs next, now or when its rest is over."""
+        until = self._rests.get(job, now)
+        if until > now:
+            self._resting.add(until, job)
+            return
+        state = self.states[job]
+        if isinstance(state, Waiting) and job in self.chosen:
+            self._ready.add(self.positions[job], job)
+        if isinstance(state, Fetching):
+            files = self._fetches.setdefault(state.prompt.server, Agenda())
+            for item in state.items:
+                files.add(state.deadline or 0.0, (job, state.prompt.attempt, item.file.key))
+
+    # -- what is under way
+
+    def start(self, action: Action, now: float) -> None:
+        """Note that an action has begun."""
+        self.flying[action] = now
+        match action:
+            case Fetch():
+                self._busy.add((action.job, action.file.key))
+            case Submit():
+                self.posting.add(action.job)
+                self.servers[action.server].settled(action.job)
+            case _:
+                pass
+
+    def end(self, action: Action, now: float) -> float:
+        """Note that an action has ended, after its facts were applied; return when it began."""
+        match action:
+            case Fetch():
+                self._busy.discard((action.job, action.file.key))
+                if action.job in self.states:
+                    self._offer(action.job, now)
+            case Submit():
+                self.posting.discard(action.job)
+            case _:
+                pass
+        return self.flying.pop(action)
+
+    def tick(self, now: float) -> None:
+        """Offer again what has rested long enough."""
+        for job in list(self._resting.due(now)):
+            self._offer(job, now)
+
+    # -- questions
+
+    def open_on(self, url: str) -> list[tuple[str, Sending | Queued]]:
+        """Return the prompts that a server holds or may hold, oldest first."""
+        found = ((job, self.states[job]) for job in self._open.get(url, ()))
+        return [(job, state) for job, state in found if isinstance(state, Sending | Queued)]
+
+    def load_on(self, url: str) -> int:
+        """Return how many prompts of ours a server holds or may hold."""
+        return len(self._open.get(url, ()))
+
+    def fetching_on(self, url: str) -> Iterator[str]:
+        """Yield the jobs whose files are to be brought home from a server."""
+        return iter(self._fetching.get(url, ()))
+
+    def is_racing(self, url: str) -> bool:
+        """Whether a file there may be deleted before it is home."""
+        return any(
+            isinstance(s := self.states[job], Fetching) and s.deadline is not None for job in self.fetching_on(url)
+        )
+
+    def next_jobs(self, limit: int, now: float) -> list[str]:
+        """Return the next jobs to submit, in run order."""
+
+        def wanted(job: str) -> bool:
+            return isinstance(self.states[job], Waiting) and self._rests.get(job, now) <= now
+
+        return self._ready.first(limit, wanted)
+
+    def next_files(self, url: str, limit: int) -> list[tuple[str, str]]:
+        """Return the next (job, file) to fetch from a server, by deadline."""
+
+        def wanted(entry: tuple[str, int, str]) -> bool:
+            job, attempt, key = entry
+            state = self.states[job]
+            if not isinstance(state, Fetching) or state.prompt.attempt != attempt or (job, key) in self._busy:
+                return False
+            return any(item.file.key == key and not item.saved for item in state.items)
+
+        found = self._fetches[url].first(limit, wanted) if url in self._fetches else []
+        return [(job, key) for job, _, key in found]
+
+    def next_attempt(self, job: str) -> int:
+        """Return the number of a waiting job's next attempt: higher than any ever seen."""
+        return max(self.states[job].past.highest, self.seen.get(job, 0)) + 1
+
+    def downloads(self) -> int:
+        """Return how many downloads are open."""
+        return len(self._busy)
+
+    def is_looking(self, url: str) -> bool:
+        """Whether a look at a server is under way: there is never more than one."""
+        return any(isinstance(action, LookAt | Withdraw) and action.server == url for action in self.flying)
+
+    def rests_until(self) -> float | None:
+        """Return when the first resting job may go on."""
+        return self._resting.next_at()
+
+    def is_settled(self) -> bool:
+        """Whether there is nothing left to see through."""
+        return not self.unsettled
+
+    def tally(self) -> dict[str, int]:
+        """Return how many wanted jobs are in each of the six states, by the names of `status --json`."""
+        return {kind.__name__.lower(): self.counts[kind] for kind in (Waiting, Sending, Queued, Fetching, Done, Failed)}
+
+    def leave(self, now: float) -> None:
+        """Begin to go: nothing new is submitted, and every server that answers is asked once more."""
+        self.leaving_at = now
+        for server in self.servers.values():
+            server.leaving = Leaving.ASKING
+            server.look_at = now

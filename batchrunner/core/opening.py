@@ -1,0 +1,47 @@
+"""What a run settles before it asks anybody: jobs that came, jobs that went, and a memory that is gone for sure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Accepted, Dropped, File, Rendered, Reopened, Saved, Why
+from batchrunner.core.server import SIM
+from batchrunner.core.states import Unwanted, Waiting
+from batchrunner.core.verdict import Case, lose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+
+OUR_DISK = "this disk"
+"""Stands for a server in the facts of a file that was found at home."""
+
+
+def opening(board: Board, at: float) -> Iterator[Fact]:
+    """Yield the facts that follow from the manifest alone, and from the end of the built-in ComfyUI's last run."""
+    for job, state in list(board.states.items()):
+        if isinstance(state, Unwanted) and job in board.positions:
+            yield Reopened(job, state.past.highest, at)
+        if isinstance(state, Waiting) and job not in board.positions:
+            yield Dropped(job, state.past.highest, at, "no longer in the manifest")
+    for job, held in board.open_on(SIM):
+        case = Case(job, held, at, board.rules)
+        yield lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
+
+
+def moved_in(board: Board, at: float) -> Iterator[Fact]:
+    """Yield the adoption of every file found at home whose job no server can tell us about.
+
+    Only a fresh ledger finds such files, and only after every server was surveyed: a server's history knows all the
+    files of a prompt, our disk only those that made it.
+    """
+    for job, (attempt, home) in sorted(board.homes.items()):
+        if not isinstance(board.states.get(job), Waiting) or job not in board.positions:
+            continue
+        highest = max(attempt, board.seen.get(job, 0))
+        file = File(home.path)
+        yield Accepted(job, attempt, at, home.prefix, home.prefix, OUR_DISK, highest)
+        yield Rendered(job, attempt, at, (file,), None)
+        yield Saved(job, attempt, at, file.key, home.path, home.size, home.sha256)

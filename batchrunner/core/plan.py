@@ -1,0 +1,154 @@
+"""What to start now, and when to think again.
+
+Pure: it reads the board and the time and returns the actions; the engine starts them. Files come first, by deadline:
+what counts in the race against clean-up is the moment the GET opens, so nothing ever queues behind a slow transfer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.facts import File
+from batchrunner.core.identity import file_prefix, prompt_id
+from batchrunner.core.judge import template_refusal
+from batchrunner.core.reconcile import DOUBT, SURVEY
+from batchrunner.core.server import Leaving
+from batchrunner.core.states import Fetching, Sending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.actions import Action
+    from batchrunner.core.board import Board
+    from batchrunner.core.server import Server
+
+FIRST_FILE = "_00001_"
+"""What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
+
+
+def plan(board: Board, now: float) -> list[Action]:
+    """Return the actions to start now; starting none of them and asking again returns the same."""
+    room = board.rules.downloads - board.downloads()
+    files = sorted(_fetches(board, room), key=lambda pair: pair[0])[: max(room, 0)]
+    return [
+        *(action for _, action in files),
+        *_withdrawals(board),
+        *_looks(board, now),
+        *_submissions(board, now),
+    ]
+
+
+def wake(board: Board, now: float) -> float | None:
+    """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
+    times = [board.rests_until(), board.disk_at and board.disk_at + board.rules.grace]
+    if board.leaving_at is not None:
+        times.append(board.leaving_at + leaving_time(board))
+    for server in board.servers.values():
+        stuck = server.stuck_since()
+        times += [
+            None if board.is_looking(server.url) else server.look_at,
+            server.breaker.paused_until,
+            None if stuck is None else stuck + board.rules.patience,
+        ]
+    return min((at for at in times if at is not None and at > now), default=None)
+
+
+def leaving_time(board: Board) -> float:
+    """Return for how many seconds files may still come home once we are on our way out."""
+    return 600.0 if board.rules.ttl is None else board.rules.ttl
+
+
+# -- looks
+
+
+def _looks(board: Board, now: float) -> Iterator[LookAt]:
+    for server in board.servers.values():
+        idle = not server.named and not board.load_on(server.url)
+        if server.look_at <= now and not idle and not board.is_looking(server.url):
+            yield _question(board, server)
+
+
+def _question(board: Board, server: Server) -> LookAt:
+    held = [(job, state) for job, state in board.open_on(server.url) if job not in board.posting]
+    ids = [state.prompt.id for _, state in held]
+    if server.absences and server.anchor:
+        ids.append(server.anchor)
+    doubt = DOUBT if any(isinstance(state, Sending) for _, state in held) else 0
+    recent = SURVEY if server.answered_at is None or not server.surveyed else doubt
+    return LookAt(server.url, tuple(ids), recent)
+
+
+def _withdrawals(board: Board) -> Iterator[Withdraw]:
+    for server in board.servers.values():
+        if server.twins and server.is_up() and not board.is_looking(server.url):
+            yield Withdraw(server.url, tuple(sorted(server.twins)))
+
+
+# -- files
+
+
+def _fetches(board: Board, room: int) -> Iterator[tuple[float, Fetch]]:
+    for server in board.servers.values():
+        if server.failures or server.is_denied():
+            continue  # one shared back-off: the next good look opens the way again
+        for job, key in board.next_files(server.url, room):
+            yield _fetch(board, job, key)
+        yield from _probes(board, server)
+
+
+def _fetch(board: Board, job: str, key: str) -> tuple[float, Fetch]:
+    state = board.states[job]
+    if not isinstance(state, Fetching):
+        raise TypeError(f"{job} has no files to fetch")
+    index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
+    prompt = state.prompt
+    fetch = Fetch(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
+    return (state.deadline or 0.0), fetch
+
+
+def _probes(board: Board, server: Server) -> Iterator[tuple[float, Fetch]]:
+    for job, state in board.open_on(server.url):
+        if server.probes.get(job) is False and server.is_up():
+            file = File(f"{state.prompt.prefix}{FIRST_FILE}{board.suffix}")
+            fetch = Fetch(job, state.prompt.attempt, state.prompt.prefix, server.url, file, probe=True)
+            if fetch not in board.flying:
+                yield 0.0, fetch
+
+
+# -- prompts
+
+
+def _submissions(board: Board, now: float) -> Iterator[Submit]:
+    if board.leaving_at is not None or board.disk_at is not None or template_refusal(board):
+        return
+    if not is_surveyed(board, now):
+        return
+    rooms = {}
+    for server in board.servers.values():
+        if server.takes_prompts(now, board.rules):
+            yield from _again(board, server)
+            rooms[server.url] = server.room(board.load_on(server.url), board.rules)
+    for job in board.next_jobs(sum(rooms.values()), now):
+        url = max(rooms, key=rooms.__getitem__)
+        rooms[url] -= 1
+        attempt = board.next_attempt(job)
+        yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), url)
+
+
+def _again(board: Board, server: Server) -> Iterator[Submit]:
+    for job, state in board.open_on(server.url):
+        if job in server.repost and job not in board.posting:
+            prompt = state.prompt
+            yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.url, again=True)
+
+
+def is_surveyed(board: Board, now: float) -> bool:
+    """Whether every server that may hold prompts of an earlier ledger was asked, or is no longer waited for."""
+    named = (server for server in board.servers.values() if server.named)
+    return all(server.surveyed or server.is_out(now, board.rules) for server in named)
+
+
+def is_gone(server: Server, *, looking: bool) -> bool:
+    """Whether nothing more is to be learnt from a server before we leave."""
+    return server.leaving is Leaving.GONE or (not server.is_up() and not looking)

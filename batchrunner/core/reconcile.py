@@ -1,0 +1,243 @@
+"""One look at one server, and what it implies for the prompts of ours that it holds or may hold.
+
+Start-up, reconnect, a missed message, a restart of the server and a crash of ours all end here: there is no second
+way to find out. A prompt is missing only if a whole good look that began after its POST had ended did not find it,
+neither in the queue nor, read after that, in the history.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Accepted, Why
+from batchrunner.core.identity import parse_prefix
+from batchrunner.core.looks import Ended, Entry, Row
+from batchrunner.core.server import Leaving
+from batchrunner.core.states import Prompt, Queued, Sending, Waiting
+from batchrunner.core.verdict import Case, accept, classify, kind_of, lose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.actions import LookAt
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.looks import Look
+    from batchrunner.core.server import Server
+    from batchrunner.core.states import State
+
+SURVEY = 100
+"""How many of the last history entries a first look reads, to find what an earlier ledger sent."""
+DOUBT = 64
+"""How many are read while a POST of ours got no answer: an old server may have chosen an id of its own."""
+_ABSENCES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look with what is needed to judge it."""
+
+    action: LookAt
+    look: Look
+    began: float
+    now: float
+    at: float
+    """Wall clock, for facts."""
+
+
+def reconcile(board: Board, seen: Seen) -> list[Fact]:
+    """Return the facts that a good look implies, in the order they are to be noted."""
+    server = board.servers[seen.action.server]
+    ours = frozenset(row.prompt for row in seen.look.queue if _of_batch(board, row))
+    server.looked(seen.look, ours, seen.began, seen.now)
+    surveying = seen.action.recent >= SURVEY
+    facts = list(_adopt(board, server, seen)) if surveying else []
+    server.surveyed = server.surveyed or surveying
+    for job, state in board.open_on(server.url):
+        if state.prompt.id in seen.action.ids and job not in board.posting:
+            facts.extend(_find(board, server, seen, Case(job, state, seen.at, board.rules)))
+    _leave(board, server, seen)
+    _schedule(board, server, seen.now)
+    return facts
+
+
+def give_up(server: Server, case: Case) -> list[Fact]:
+    """Return what follows when a prompt is in neither queue nor history and its file is not there either.
+
+    One that was never acknowledged is posted again, same id and body: a late twin stays recognisable and costs
+    nothing. One that was acknowledged is lost: its body would meet the server's cache (PROTOCOL.md §1, 2).
+    """
+    if isinstance(case.state, Sending) and server.named:
+        server.repost.add(case.job)
+        return []
+    ran = case.state.prompt.id in server.ran
+    says = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
+    return [lose(case, Why.FORGOTTEN, says, burns=ran)]
+
+
+# -- one prompt
+
+
+def _find(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+    prompt = case.state.prompt
+    rows = [row for row in seen.look.queue if row.prompt == prompt.id or prompt.prefix in row.prefixes]
+    if rows:
+        server.settled(case.job)
+        server.ran.update(row.prompt for row in rows if row.running)
+        if len(rows) > 1:
+            _late_twin(server, rows)
+        return [accept(case.job, prompt, rows[0].prompt, seen.at)] if isinstance(case.state, Sending) else []
+    entry = seen.look.history.get(prompt.id) or _by_prefix(seen.look.recent, prompt.prefix)
+    if entry:
+        server.settled(case.job)
+        return _ended(board, server, seen, case, entry)
+    return _missing(board, server, seen, case)
+
+
+def _late_twin(server: Server, rows: list[Row]) -> None:
+    """Have the pending one of two entries under one id deleted: a POST that was given up arrived after all."""
+    for row in rows:
+        if not row.running and row.prompt not in server.untwinned:
+            server.twins.add(row.prompt)
+
+
+def _ended(board: Board, server: Server, seen: Seen, case: Case, entry: Entry) -> list[Fact]:
+    facts: list[Fact] = []
+    if isinstance(case.state, Sending):
+        facts.append(accept(case.job, case.state.prompt, entry.prompt, seen.at))
+    facts.append(classify(case, entry, seen.look.date))
+    if entry.ended is Ended.SUCCESS:
+        server.breaker.worked()
+        server.anchor = entry.prompt
+    if entry.ended is Ended.ERROR:
+        server.breaker.failed(server.url, kind_of(entry), case.job, seen.now, board.rules.grace)
+    return facts
+
+
+def _by_prefix(entries: tuple[Entry, ...], prefix: str) -> Entry | None:
+    return next((entry for entry in reversed(entries) if prefix in entry.prefixes), None)
+
+
+def _missing(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+    if case.state.prompt.id in server.withdrawn:
+        return [lose(case, Why.WITHDRAWN, "still pending when the run was stopped: taken back")]
+    posted = server.posted_at.get(case.job)
+    if posted is not None and posted > seen.began:
+        return []
+    absence = server.missed(case.job, seen.began)
+    if isinstance(case.state, Sending):
+        start = posted if posted is not None else server.answered_at
+        due = start is not None and seen.began >= start + board.rules.settle
+    else:
+        restarted = server.restarted_at is not None and (posted is None or posted <= server.restarted_at)
+        due = absence.count >= _ABSENCES and (restarted or seen.began - absence.since >= board.rules.grace)
+    if not due:
+        return []
+    if server.probes.setdefault(case.job, False):
+        return give_up(server, case)
+    return []
+
+
+# -- adoption
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A prompt of ours on a server that the ledger does not know."""
+
+    attempt: int
+    prompt: str
+    prefix: str
+    found: Row | Entry
+
+    def worth(self) -> tuple[int, int]:
+        """Rank by how much is already paid for: rendered, running, pending, over; then by attempt."""
+        match self.found:
+            case Row(running=running):
+                return (2 if running else 1), self.attempt
+            case Entry(ended=ended):
+                return (3 if ended is Ended.SUCCESS else 0), self.attempt
+
+
+def _adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
+    """Yield the adoption of everything of ours that the ledger does not know, one prompt a job."""
+    for job, found in sorted(_candidates(board, seen.look).items()):
+        board.seen[job] = max(board.seen.get(job, 0), *(one.attempt for one in found))
+        state = board.states.get(job)
+        if state is None:
+            continue
+        best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
+        if isinstance(state, Waiting) and best:
+            yield from _take_in(board, server, seen, job, best)
+        for one in found:
+            _untwin(server, state, one, best if isinstance(state, Waiting) else None)
+
+
+def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
+    found: dict[str, list[_Candidate]] = {}
+    both: list[Row | Entry] = [*look.queue, *look.recent]
+    for one in both:
+        for prefix in one.prefixes:
+            if match := parse_prefix(board.batch, prefix):
+                job, attempt = match
+                found.setdefault(job, []).append(_Candidate(attempt, one.prompt, prefix, one))
+    return found
+
+
+def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Candidate]:
+    """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
+
+    A job whose video is at home already needs none but a history that may know of more files.
+    """
+    for one in found:
+        if isinstance(one.found, Row):
+            if job not in board.homes:
+                yield one
+        elif one.attempt > board.states[job].past.highest:
+            yield one
+
+
+def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate) -> Iterator[Fact]:
+    accepted = Accepted(job, one.attempt, seen.at, one.prompt, one.prefix, server.url, board.seen[job])
+    yield accepted
+    if isinstance(one.found, Entry):
+        past = replace(board.states[job].past, highest=max(board.states[job].past.highest, board.seen[job]))
+        prompt = Prompt(one.attempt, one.prompt, one.prefix, server.url, claimed=False)
+        case = Case(job, Queued(past, prompt), seen.at, board.rules)
+        yield classify(case, one.found, seen.look.date)
+
+
+def _untwin(server: Server, state: State, one: _Candidate, adopted: _Candidate | None) -> None:
+    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves."""
+    if not isinstance(one.found, Row) or one.found.running or one is adopted:
+        return
+    serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
+    if not serves and one.prompt not in server.untwinned:
+        server.twins.add(one.prompt)
+
+
+# -- the rest of a look
+
+
+def _of_batch(board: Board, row: Row) -> bool:
+    return any(parse_prefix(board.batch, prefix) for prefix in row.prefixes)
+
+
+def _leave(board: Board, server: Server, seen: Seen) -> None:
+    """Take the next step off this server, if we are on our way out."""
+    if board.leaving_at is None or seen.began < board.leaving_at:
+        return
+    held = {state.prompt.id for _, state in board.open_on(server.url)}
+    if server.leaving is Leaving.ASKING:
+        pending = held.intersection(server.pending)
+        server.leaving = Leaving.TAKING if pending else Leaving.GONE
+        server.twins |= pending
+    elif server.leaving is Leaving.CONFIRMING:
+        server.leaving = Leaving.GONE
+
+
+def _schedule(board: Board, server: Server, now: float) -> None:
+    open_jobs = board.open_on(server.url)
+    unsure = bool(server.absences) or any(isinstance(state, Sending) for _, state in open_jobs)
+    server.look_at = server.next_look(now, board.rules, ours=bool(open_jobs), unsure=unsure)
