@@ -1,0 +1,147 @@
+"""The server's folders: names by counter, files visible while they are written, clean-up by age."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchrunner.sim.failures import NodeFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STUMP = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41\x00\x00\x00\x08free\x00\x00\x00\x00mdat"
+"""The 48 bytes that a video is while it is being encoded (PROTOCOL.md §1, 7)."""
+
+
+class Growing:
+    """A file that is being written in place: under its final name from the first byte on."""
+
+    def __init__(self, path: Path, wall: Callable[[], float]) -> None:
+        self.path = path
+        self._wall = wall
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._put(STUMP if path.suffix == ".mp4" else b"")
+
+    def finish(self, content: bytes) -> None:
+        """Replace the stump by the whole content; a file that was cleaned up meanwhile stays gone."""
+        os.ftruncate(self._file, 0)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        self._put(content)
+
+    def _put(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._file, left) :]
+        stamp = int(self._wall() * 1e9)
+        os.utime(self._file, ns=(stamp, stamp))
+
+    def close(self) -> None:
+        """Let go of the file, whatever it holds by now: a killed server leaves the stump."""
+        os.close(self._file)
+
+
+class Folders:
+    """`output`, `temp` and `input` below one folder. Modification times follow `wall`, the server's clock."""
+
+    def __init__(self, root: Path, wall: Callable[[], float]) -> None:
+        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - as the server does: links are not resolved
+        self._wall = wall
+        for kind in ("output", "temp", "input"):
+            (self.root / kind).mkdir(parents=True, exist_ok=True)
+
+    def of(self, kind: str) -> Path | None:
+        """Return the folder that `type` means in a request, or None."""
+        return self.root / kind if kind in ("output", "temp", "input") else None
+
+    def next(
+        self, prefix: str, kind: str, shot_size: tuple[int, int], *, underscore: bool = True
+    ) -> tuple[Path, str, int]:
+        """Return (folder, name, counter) for the next file of `prefix`; makes the folder.
+
+        The counter is one more than the highest of any file there, so it starts again when clean-up has emptied the
+        prefix, and counts `job1_2_00001_` as the second `job1` (PROTOCOL.md §1, 1; §4). Raises NodeFailure when the
+        prefix leads out of the output folder.
+        """
+        base = self.root / kind
+        prefix = self._filled(prefix, shot_size)
+        name = os.path.basename(os.path.normpath(prefix))  # noqa: PTH119 - pathlib drops what this must keep
+        folder = Path(os.path.abspath(base / os.path.dirname(os.path.normpath(prefix))))  # noqa: PTH100, PTH120 - same
+        if not _within(folder, base):
+            raise NodeFailure(
+                "Exception", f"**** ERROR: Saving image outside the output folder is not allowed: {folder}\n"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        width = len(os.path.basename(prefix))  # noqa: PTH119 - same
+        return folder, name, max(_numbers(folder, name, width, underscore=underscore), default=0) + 1
+
+    def _filled(self, prefix: str, shot_size: tuple[int, int]) -> str:
+        """Fill in `%year%` and its like, in UTC."""
+        now = time.gmtime(self._wall())
+        known = {"%width%": str(shot_size[0]), "%height%": str(shot_size[1]), "%year%": str(now.tm_year)}
+        names = ("month", "day", "hour", "minute", "second")
+        known |= {f"%{name}%": f"{value:02}" for name, value in zip(names, now[1:6], strict=True)}
+        for name, value in known.items():
+            prefix = prefix.replace(name, value)
+        return prefix
+
+    def grow(self, path: Path) -> Growing:
+        """Start a file. Raises NodeFailure for a name the system does not take."""
+        try:
+            return Growing(path, self._wall)
+        except ValueError:
+            raise NodeFailure("ValueError", "Could not determine output format\n") from None
+        except OSError as error:
+            raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None
+
+    def asked(self, name: str, kind: str, subfolder: str | None) -> Path | int:
+        """Return the file that a `/view` means, or the status of its refusal (PROTOCOL.md §4)."""
+        name, kind = _annotated(name, kind)
+        base = self.of(kind)
+        if not name or name.startswith("/") or ".." in name or base is None:
+            return 400
+        folder = Path(os.path.abspath(base / (subfolder or "")))  # noqa: PTH100 - `..` is judged by text, as there
+        if not _within(folder, base):
+            return 403
+        path = os.path.join(folder, os.path.basename(name))  # noqa: PTH118, PTH119 - pathlib refuses NUL with an error
+        return Path(path) if os.path.isfile(path) else 404  # noqa: PTH113 - same
+
+    def relative(self, path: Path) -> str:
+        """Return a file's path below its folder, for the record."""
+        return "/".join(path.relative_to(self.root).parts[1:])
+
+    def sweep(self, age: float) -> Iterator[str]:
+        """Delete every output file that was written at least `age` seconds ago; yield what went."""
+        limit = self._wall() - age
+        for path in sorted((self.root / "output").rglob("*")):
+            if path.is_file() and path.stat().st_mtime <= limit:
+                path.unlink()
+                yield self.relative(path)
+
+
+def _within(folder: Path, base: Path) -> bool:
+    return folder == base or base in folder.parents
+
+
+def _annotated(name: str, kind: str) -> tuple[str, str]:
+    """Take `x.mp4 [output]` apart."""
+    for known in ("output", "input", "temp"):
+        if name.endswith(f"[{known}]"):
+            return name[: -len(known) - 2].rstrip(" "), known
+    return name, kind
+
+
+def _numbers(folder: Path, name: str, width: int, *, underscore: bool) -> Iterator[int]:
+    """Yield the counters in use: of any file whose first characters are `name` and an underscore, up to the next one.
+
+    `underscore` is False for names that do not end in an underscore, where the number may be followed by anything.
+    """
+    for file in sorted(os.listdir(folder)):  # noqa: PTH208 - names, not paths: some are not valid as such
+        if file[: width + 1] == f"{name}_":
+            digits = file[width + 1 :].split("_")[0]
+            if not underscore:
+                digits = digits.split(".")[0].split("-")[0]
+            if digits.isascii() and digits.isdigit():
+                yield int(digits)

@@ -1,0 +1,165 @@
+"""A posted workflow as a graph: links, ancestry, signatures, and what a save node is going to save."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from batchrunner.core.identity import Json
+
+_GRID = {
+    "EmptyLTXVLatentVideo": (32, 8),
+    "EmptyHunyuanLatentVideo": (16, 4),
+    "EmptySD3LatentImage": (16, 1),
+    "EmptyLatentImage": (8, 1),
+}
+"""To what multiple a latent's sides are cut, and how many frames one latent frame holds (PROTOCOL.md §1, 13)."""
+_SAFE_VOLUME = 2**50
+
+
+class BrokenNodeError(Exception):
+    """A node without `inputs`, reachable or not: it kills the thread that executes (PROTOCOL.md §1, 9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a workflow."""
+
+    id: str
+    class_type: str
+    inputs: dict[str, Json]
+
+    def sources(self) -> Iterator[str]:
+        """Yield the ids of the nodes that feed this one, in the order of the inputs."""
+        for value in self.inputs.values():
+            source = linked(value)
+            if source is not None:
+                yield source[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What one run of a graph amounts to: sizes in pixels, lengths in frames, sound in seconds."""
+
+    width: int = 512
+    height: int = 512
+    frames: int = 1
+    batch: int = 1
+    fps: float = 24.0
+    seed: int = 0
+    steps: int = 20
+    text: str = ""
+    sound: float | None = None
+    """How long the sound is; None without any."""
+
+    @property
+    def volume(self) -> int:
+        """Return width x height x frames x batch."""
+        return min(self.width * self.height * self.frames * self.batch, _SAFE_VOLUME)
+
+
+class Graph:
+    """A workflow that passed validation; unreachable nodes may still be wrong."""
+
+    def __init__(self, prompt: Mapping[str, Json]) -> None:
+        self.nodes: dict[str, Node] = {name: _node(name, value) for name, value in prompt.items()}
+        self._signatures: dict[str, str] = {}
+
+    def order(self, targets: list[str], known: Collection[str] = ()) -> list[str]:
+        """Return `targets` and everything they need, sources first; without `known` nodes and what only they need."""
+        done: dict[str, None] = {}
+        for target in targets:
+            self._visit(target, done, set(known))
+        return list(done)
+
+    def _visit(self, name: str, done: dict[str, None], open_: set[str]) -> None:
+        if name in done or name in open_ or name not in self.nodes:
+            return
+        open_.add(name)
+        for source in self.nodes[name].sources():
+            self._visit(source, done, open_)
+        done[name] = None
+
+    def signature(self, name: str) -> str:
+        """Return the digest of a node's class and its whole ancestry's inputs: the cache's key (PROTOCOL.md §5)."""
+        if name not in self._signatures:
+            self._signatures[name] = f"open/{name}"
+            self._signatures[name] = self._digest(name)
+        return self._signatures[name]
+
+    def _digest(self, name: str) -> str:
+        node = self.nodes.get(name)
+        if node is None:
+            return f"missing/{name}"
+        inputs: dict[str, Json] = {}
+        for key, value in node.inputs.items():
+            source = linked(value)
+            inputs[key] = value if source is None else ["link", self.signature(source[0]), source[1]]
+        return sha256(json.dumps([node.class_type, inputs], sort_keys=True).encode()).hexdigest()
+
+    def shot(self, target: str) -> Shot:
+        """Return what reaches `target`, read from the nearest node above it that says so."""
+        above = [self.nodes[name] for name in reversed(self.order([target]))]
+        latent = next((node for node in above if node.class_type in _GRID), None)
+        size, group = _GRID[latent.class_type] if latent else (8, 1)
+        given = latent.inputs if latent else {}
+        length = _number(given.get("length"), 1)
+        fps = _first(above, "fps", "frame_rate")
+        return Shot(
+            width=max(size, int(_number(given.get("width"), 512)) // size * size),
+            height=max(size, int(_number(given.get("height"), 512)) // size * size),
+            frames=(int(length) - 1) // group * group + 1,
+            batch=int(_number(given.get("batch_size"), 1)),
+            fps=max(_number(fps, 24.0), 0.01),
+            seed=int(_number(_first(above, "seed", "noise_seed"), 0)),
+            steps=int(_number(_first(above, "steps"), 20)),
+            text=self._text(above),
+            sound=_sound(above),
+        )
+
+    def _text(self, above: list[Node]) -> str:
+        """Return the positive prompt: the text that comes first into the first sampler, in the order of its inputs."""
+        for node in above:
+            source = linked(node.inputs.get("positive"))
+            if source is not None:
+                below = [self.nodes[name] for name in self.order([source[0]])]
+                return next((str(item.inputs["text"]) for item in below if "text" in item.inputs), "")
+        return ""
+
+
+def linked(value: Json) -> tuple[str, int] | None:
+    """Return (node id, slot) when an input's value is a link, else None."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    source, slot = value
+    return (source, int(slot)) if isinstance(source, str) and isinstance(slot, int | float) else None
+
+
+def _node(name: str, value: Json) -> Node:
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(inputs, dict):
+        raise BrokenNodeError(name)
+    return Node(name, str(value.get("class_type")), inputs)
+
+
+def _first(nodes: list[Node], *keys: str) -> Json:
+    """Return the first value among `keys` of `nodes` that is no link."""
+    values = (node.inputs[key] for node in nodes for key in keys if key in node.inputs)
+    return next((value for value in values if not isinstance(value, list)), None)
+
+
+def _number(value: Json, default: float) -> float:
+    return value if isinstance(value, int | float) and value == value else default  # noqa: PLR0124 - NaN is not itself
+
+
+def _sound(nodes: list[Node]) -> float | None:
+    source = next((node for node in nodes if node.class_type == "LTXVEmptyLatentAudio"), None)
+    if source is None:
+        return None
+    rate = _number(source.inputs.get("frame_rate"), 25)
+    return _number(source.inputs.get("frames_number"), 97) / max(rate, 1)

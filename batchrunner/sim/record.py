@@ -1,0 +1,104 @@
+"""What happened on a simulated server, in order: the evidence that tests ask."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class What(StrEnum):
+    """The kinds of things that happen."""
+
+    POSTED = "posted"
+    """A prompt was accepted; note: its number."""
+    REFUSED = "refused"
+    """A prompt was answered with 400; note: the error's type."""
+    STARTED = "started"
+    CACHED = "cached"
+    """A save node was answered from the cache: nothing was written; note: the old file."""
+    ENCODED = "encoded"
+    """A text encoder ran; note: the node's signature."""
+    RENDERED = "rendered"
+    """A sampler ran to its end; note: the node's signature, equal for equal pictures."""
+    SAVED = "saved"
+    """A file was written whole; note: its path below the output folder."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """Ended in execution_error; note: the exception's type."""
+    INTERRUPTED = "interrupted"
+    DELETED = "deleted"
+    """A pending prompt was deleted."""
+    FORGOTTEN = "forgotten"
+    """A history entry was deleted, by a request or because there were too many."""
+    VIEWED = "viewed"
+    """A file was asked for and is being sent; note: its path."""
+    SWEPT = "swept"
+    """A file was cleaned up; note: its path."""
+    RESTARTED = "restarted"
+    WEDGED = "wedged"
+    """The thread that executes prompts died (PROTOCOL.md §1, 9); note: why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `at` is wall time in seconds; unknown texts are empty."""
+
+    at: float
+    what: What
+    prompt_id: str = ""
+    prefix: str = ""
+    """The filename prefix of the prompt's first save node."""
+    peer: str = ""
+    """The address that asked, where somebody did."""
+    note: str = ""
+
+    def line(self) -> str:
+        """Return the event as one line of JSON."""
+        return json.dumps(asdict(self))
+
+
+class Record:
+    """The events so far, oldest first. `also` is called with each new one."""
+
+    def __init__(self, wall: Callable[[], float], also: Callable[[Event], None] | None = None) -> None:
+        self._wall = wall
+        self._also = also
+        self._events: list[Event] = []
+
+    def add(self, what: What, prompt_id: str = "", prefix: str = "", peer: str = "", note: str = "") -> None:
+        """Note that something happened now."""
+        event = Event(self._wall(), what, prompt_id, prefix, peer, note)
+        self._events.append(event)
+        if self._also is not None:
+            self._also(event)
+
+    def of(self, *what: What) -> list[Event]:
+        """Return the events of these kinds, oldest first."""
+        return [event for event in self._events if event.what in what]
+
+    def renders(self) -> Counter[str]:
+        """Return how often each picture was rendered, by its sampler's signature: a 2 is work done twice."""
+        return Counter(event.note for event in self.of(What.RENDERED))
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(tuple(self._events))
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+
+def lines_to(path: Path) -> Callable[[Event], None]:
+    """Return a listener that appends each event to `path` as a line of JSON, so that it outlives the simulator."""
+
+    def append(event: Event) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(event.line() + "\n")
+
+    return append

@@ -1,0 +1,267 @@
+"""A ComfyUI 0.3.64 to try things against: it behaves as PROTOCOL.md measured the real one, traps included."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import shutil
+import time
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from batchrunner.sim.boxes import BoxRenderer
+from batchrunner.sim.cache import NodeCache
+from batchrunner.sim.execute import Execution
+from batchrunner.sim.failures import WedgedError
+from batchrunner.sim.files import Folders
+from batchrunner.sim.front import Front
+from batchrunner.sim.intake import intake
+from batchrunner.sim.machine import Machine
+from batchrunner.sim.nodes import Models, catalogue
+from batchrunner.sim.pace import Pace
+from batchrunner.sim.progress import Sockets
+from batchrunner.sim.prompts import Prompts
+from batchrunner.sim.record import Record, What
+from batchrunner.sim.routes import Routes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+    from pathlib import Path
+
+    from batchrunner.core.identity import Json
+    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.record import Event
+    from batchrunner.sim.render import Renderer
+
+_BODY_LIMIT = 100 * 2**20
+
+
+@dataclass(eq=False)
+class Simulator:
+    """One server. `folder` holds its output, temp and input; everything else it knows is in memory.
+
+    All waiting is the event loop's, all wall time is `wall`, all chance is `seed`: it runs in virtual time.
+    """
+
+    folder: Path
+    _: KW_ONLY
+    pace: Pace = field(default_factory=Pace)
+    token: str | None = None
+    """The bearer token that the proxy in front asks for; may be replaced at any time. None: no proxy."""
+    ttl: float | None = 600.0
+    """How old, in seconds, an output file gets before it is cleaned up; may be changed at any time."""
+    sweep_every: float | None = None
+    """How often clean-up looks, in seconds; None looks twenty times per `ttl`."""
+    renderer: Renderer = field(default_factory=BoxRenderer)
+    """PyavRenderer makes real videos."""
+    wall: Callable[[], float] = time.time
+    listener: Callable[[Event], None] | None = None
+    """Called with each new event of the record."""
+    cache: NodeCache = field(default_factory=NodeCache)
+    models: Models = field(default_factory=Models)
+    seed: int = 0
+    metadata: bool = True
+    """Whether files carry their workflow; False is `--disable-metadata`."""
+    new_server: bool = False
+    """Behave as newer servers do where they are stricter: ids, choices, extra_data (PROTOCOL.md §2)."""
+    own_ids: bool = False
+    """Behave as an old server that ignores the client's `prompt_id`."""
+
+    def __post_init__(self) -> None:
+        """Put the machine together."""
+        self.record = Record(self.wall, self.listener)
+        self.folders = Folders(self.folder, self.wall)
+        self.catalogue = catalogue(self.models)
+        self.sockets = Sockets()
+        self.prompts = Prompts()
+        self.machine = Machine(
+            self.folders, self.cache, self.pace, self.renderer, self.record, self.sockets, self.catalogue, self.wall
+        )
+        self.machine.metadata = self.metadata
+        self._front = Front(self)
+        self._random = Random(self.seed)  # noqa: S311 - ids of a simulation, which must repeat
+        self._execution: Execution | None = None
+        self._executing: asyncio.Task[None] | None = None
+        self._around: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._freeing = False
+        self._surroundings = contextvars.Context()
+
+    def application(self) -> web.Application:
+        """Return an aiohttp application to mount on any site; `start` makes it execute."""
+        application = web.Application(client_max_size=_BODY_LIMIT, middlewares=[self._front.middleware])
+        application.on_response_prepare.append(self._front.stamp)
+        Routes(self).add_to(application)
+        return application
+
+    async def start(self) -> None:
+        """Begin to execute prompts and to clean up."""
+        self._surroundings = contextvars.copy_context()
+        self._executing = self._begin(self._execute())
+        self._around = [self._begin(self._clean_up()), self._begin(self.sockets.pump())]
+
+    async def stop(self) -> None:
+        """End both, leaving nothing behind but files. Raises what either died of, if that was a bug."""
+        ending = [task for task in (self._executing, *self._around) if task is not None]
+        self._executing, self._around = None, []
+        for task in ending:
+            task.cancel()
+        for result in await asyncio.gather(*ending, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+        await self.sockets.close()
+
+    def restart(self, down: float = 0.0) -> None:
+        """Kill the server and start it again: queue, running prompt, history, cache and counter are gone, files stay.
+
+        For `down` seconds it answers nothing: resets without a proxy, 502 with one (PROTOCOL.md §1, 4).
+        """
+        lost = self.prompts.remaining
+        was_running = self._executing is not None
+        self.wedge("")
+        self.prompts = Prompts()
+        self.cache.clear()
+        self._execution, self._freeing = None, False
+        shutil.rmtree(self.folder / "temp", ignore_errors=True)
+        (self.folder / "temp").mkdir(parents=True, exist_ok=True)
+        self._front.drop_connections()
+        self._front.down_until = asyncio.get_running_loop().time() + down
+        self.record.add(What.RESTARTED, note=f"{lost} prompts lost")
+        if was_running:
+            self._executing = self._begin(self._execute())
+
+    def wedge(self, why: str) -> None:
+        """Stop executing for good, while HTTP goes on answering (PROTOCOL.md §1, 9); `restart` is the way back."""
+        if self._executing is not None:
+            self._executing.cancel()
+        if why:
+            self.record.add(What.WEDGED, note=why)
+
+    def submit(self, body: Json, peer: str = "") -> tuple[int, dict[str, Json]]:
+        """Do what POST /prompt does; return the status and the answer. Raises TroubleError for a 500."""
+        return intake(self, body, peer)
+
+    def accept(self, prompt: Prompt, peer: str) -> None:
+        """Queue a prompt that passed validation. Raises TroubleError on a tie, which leaves it queued."""
+        self.record.add(What.POSTED, prompt.id, prompt.prefix, peer, str(prompt.number))
+        self._wake.set()
+        self.prompts.push(prompt)
+        self.sockets.tell("status", self.status())
+
+    def delete(self, ids: Collection[str], peer: str = "") -> None:
+        """Take pending prompts out of the queue."""
+        for prompt in self.prompts.delete(ids):
+            self.record.add(What.DELETED, prompt.id, prompt.prefix, peer)
+        self.sockets.tell("status", self.status())
+
+    def clear_queue(self, peer: str = "") -> None:
+        """Take every pending prompt out of the queue, whoever posted it."""
+        pending, self.prompts.pending = self.prompts.pending, []
+        for prompt in pending:
+            self.record.add(What.DELETED, prompt.id, prompt.prefix, peer)
+
+    def forget(self, ids: Collection[str], peer: str = "") -> None:
+        """Drop history entries; unknown ids do no harm."""
+        for name in ids:
+            if self.prompts.history.pop(name, None) is not None:
+                self.record.add(What.FORGOTTEN, name, peer=peer)
+
+    def interrupt(self, prompt_id: str | None = None) -> None:
+        """Interrupt this prompt if it runs, or whatever runs; acts at the next node or sampler step."""
+        running = self.prompts.running
+        if prompt_id is None or (running is not None and running.id == prompt_id):
+            self.machine.interrupted = True
+
+    def free_memory(self) -> None:
+        """Drop the node cache, after the running prompt if there is one."""
+        self._freeing = True
+        if self.prompts.running is None:
+            self._free()
+
+    def status(self) -> dict[str, Json]:
+        """Return the `status` message of `/ws`."""
+        return {"status": {"exec_info": {"queue_remaining": self.prompts.remaining}}}
+
+    def node_of(self, client_id: str) -> str | None:
+        """Return the node that runs now if this client posted its prompt."""
+        running = self.prompts.running
+        if running is None or self._execution is None or running.client_id != client_id:
+            return None
+        return self._execution.node
+
+    def fresh_id(self) -> str:
+        """Return a prompt id of the server's own."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def owner(self, path: str) -> tuple[str, str]:
+        """Return (prompt id, prefix) of the prompt that wrote a file, given below its folder; empty if none did."""
+        return self.machine.owners.get(path, ("", ""))
+
+    def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, context=self._surroundings.copy())
+
+    async def _execute(self) -> None:
+        """Execute prompts one at a time, until one kills this."""
+        while True:
+            while not self.prompts.pending:
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                await self._execute_next()
+            except WedgedError as wedged:
+                self.record.add(What.WEDGED, note=str(wedged))
+                return
+
+    async def _execute_next(self) -> None:
+        prompt = self.prompts.pop()
+        if isinstance(prompt.client_id, dict | list):
+            self._die()
+        self.record.add(What.STARTED, prompt.id, prompt.prefix)
+        self.sockets.tell("status", self.status())
+        self._execution = Execution(self.machine, prompt)
+        entry = await self._execution.run()
+        for dropped in self.prompts.finish(prompt, entry):
+            self.record.add(What.FORGOTTEN, dropped, note="too many entries")
+        self._execution = None
+        self.sockets.tell("status", self.status())
+        if prompt.client_id is not None:
+            self.sockets.tell("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
+        if self._freeing:
+            self._free()
+
+    def _die(self) -> None:
+        """End the whole server, as a `client_id` that is an object does (PROTOCOL.md §1, 9)."""
+        self._front.drop_connections()
+        self._front.down_until = float("inf")
+        raise WedgedError("client_id is no string")
+
+    def _free(self) -> None:
+        self._freeing = False
+        self.cache.clear()
+
+    async def _clean_up(self) -> None:
+        while True:
+            ttl = self.ttl
+            await asyncio.sleep(self.sweep_every or (ttl or 600.0) / 20)
+            if self.ttl is not None:
+                for path in self.folders.sweep(self.ttl):
+                    self.record.add(What.SWEPT, *self.owner(path), note=path)
+
+
+@asynccontextmanager
+async def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Run a simulator on a TCP port, any free one by default; yield its base URL."""
+    runner = web.AppRunner(simulator.application(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    await simulator.start()
+    try:
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await simulator.stop()
+        await runner.cleanup()
