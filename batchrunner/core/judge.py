@@ -86,18 +86,19 @@ class Judge:
         else:
             self._ailed(server, trouble)
 
-    def withdraw(self, action: Withdraw, trouble: Trouble | None) -> None:
-        """Take in that pending prompts of ours were deleted by id, or could not be."""
+    def withdraw(self, action: Withdraw, trouble: Trouble | None) -> list[Fact]:
+        """Take in that pending prompts of ours were deleted by id, or could not be; the next look tells the rest."""
         server = self.board.servers[action.server]
         if trouble is not None:
             self._ailed(server, trouble)
-            return
+            return []
         server.twins.difference_update(action.prompts)
         server.untwinned.update(action.prompts)
         if server.leaving is Leaving.TAKING:
             server.withdrawn.update(action.prompts)
             server.leaving = Leaving.CONFIRMING
             server.look_at = self.now
+        return []
 
     def fetch(self, action: Fetch, end: FetchEnd) -> list[Fact]:
         """Return the facts of a download that has ended."""

@@ -1,0 +1,274 @@
+"""The one loop: facts in, actions out, until the board says that it is over.
+
+Every action runs by itself in one group and puts how it ended into one inbox. The loop takes the ends out one by one,
+lets `judge` turn them into facts, writes each fact to the ledger and only then to the board, and asks `plan` what to
+start next. Writing a fact is synchronous: no await lies between what the ledger knows and what the board knows, and
+the claim is on disk before the POST leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import sha256
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+import anyio
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.conclude import Ending, conclude
+from batchrunner.core.facts import Claimed, Opened
+from batchrunner.core.judge import Judge
+from batchrunner.core.looks import Blame, Trouble
+from batchrunner.core.opening import moved_in, opening
+from batchrunner.core.plan import is_surveyed, plan, wake
+from batchrunner.core.server import SIM
+from batchrunner.errors import BatchrunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from batchrunner.core.actions import Action
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.identity import Json
+    from batchrunner.core.looks import FetchEnd, LookEnd, PostEnd
+
+
+class Comfy(Protocol):
+    """One server. Every call is one attempt; trouble is an answer, not an exception."""
+
+    async def look(self, at: LookAt) -> LookEnd:
+        """Read the queue, then the history."""
+        ...
+
+    async def submit(self, body: bytes) -> PostEnd:
+        """POST one prompt."""
+        ...
+
+    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+        """Delete pending prompts by id."""
+        ...
+
+
+class Shelf(Protocol):
+    """Where videos come home to."""
+
+    async def fetch(self, action: Fetch, opened: Callable[[str, int, str], None]) -> FetchEnd:
+        """Bring one file home; `opened(etag, size, part)` is called before its first byte is written."""
+        ...
+
+
+class Journal(Protocol):
+    """Keeps facts; what `append` returned from is never lost."""
+
+    def append(self, fact: Fact) -> None:
+        """Commit one fact."""
+        ...
+
+    def mark(self, key: str, value: Json) -> None:
+        """Commit one remark about the batch itself."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches; must neither wait nor raise."""
+
+    def fact(self, fact: Fact) -> None:
+        """See a fact that changed something."""
+        ...
+
+    def pulse(self, board: Board, now: float) -> float:
+        """See the board after something happened; return when to be shown it again at the latest."""
+        ...
+
+    def bug(self, error: Exception) -> None:
+        """See an error that should not be."""
+        ...
+
+
+class Clock(Protocol):
+    """Two times: one that only goes forward, and one for people."""
+
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch; no decision reads it."""
+        ...
+
+
+T = TypeVar("T")
+Hearing: TypeAlias = "Callable[[Judge], list[Fact]]"
+"""How an action ended, waiting to be judged."""
+News: TypeAlias = "tuple[Action, Hearing] | BatchrunnerError | None"
+
+
+class Engine:
+    """Runs one board to its end. It alone writes to the journal."""
+
+    def __init__(  # noqa: PLR0913 - it is where everything meets
+        self,
+        board: Board,
+        journal: Journal,
+        shelf: Shelf,
+        clock: Clock,
+        observer: Observer,
+        *,
+        comfy: Callable[[str], Comfy],
+        body: Callable[[Submit], bytes],
+        boot: str,
+    ) -> None:
+        self._board = board
+        self._journal = journal
+        self._shelf = shelf
+        self._clock = clock
+        self._observer = observer
+        self._comfy = comfy
+        self._body = body
+        self._boot = boot
+        streams = anyio.create_memory_object_stream["News"](math.inf)
+        self._send, self._inbox = streams
+        self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
+
+    async def run(self) -> Ending:
+        """Run until every job is settled or nothing more can be done.
+
+        Raises StateError if a fact can't be kept: nothing may happen that nobody would remember.
+        """
+        failure = BatchrunnerError()
+        with self._inbox, self._send:
+            self._note_all(opening(self._board, self._clock.wall()))
+            async with anyio.create_task_group() as crew:
+                try:
+                    return await self._until_over(crew)
+                except BatchrunnerError as error:
+                    failure = error  # raised outside the group, which would wrap it
+                finally:
+                    crew.cancel_scope.cancel()
+        raise failure
+
+    def leave(self) -> None:
+        """Begin to go: nothing new is submitted, what is rendered comes home. Safe to call from a signal."""
+        self._board.leave(self._clock.now())
+        self._send.send_nowait(None)
+
+    async def _until_over(self, crew: TaskGroup) -> Ending:
+        while True:
+            now = self._clock.now()
+            self._move_in(now)
+            self._board.tick(now)
+            for action in plan(self._board, now):
+                self._start(action, crew)
+            shown = self._observer.pulse(self._board, now)
+            if ending := conclude(self._board, now):
+                return ending
+            await self._hear(min(shown, wake(self._board, now) or math.inf))
+
+    # -- acting
+
+    def _start(self, action: Action, crew: TaskGroup) -> None:
+        now = self._clock.now()
+        body = b""
+        if isinstance(action, Submit):
+            body = self._body(action)
+            if not action.again:
+                self._claim(action, body)
+        self._board.start(action, now)
+        crew.start_soon(self._attempt, action, body)
+
+    def _claim(self, action: Submit, body: bytes) -> None:
+        digest = sha256(body).hexdigest()
+        at = self._clock.wall()
+        self._note(Claimed(action.job, action.attempt, at, action.prompt, action.prefix, action.server, digest))
+
+    async def _attempt(self, action: Action, body: bytes) -> None:
+        """Perform one action and report how it ended; the journal's failure ends the run."""
+        try:
+            self._send.send_nowait((action, await self._perform(action, body)))
+        except BatchrunnerError as error:
+            self._send.send_nowait(error)
+
+    async def _perform(self, action: Action, body: bytes) -> Hearing:
+        match action:
+            case LookAt():
+                look = await self._met(self._comfy(action.server).look(action))
+                return lambda judge: judge.look(action, look)
+            case Submit():
+                post = await self._met(self._comfy(action.server).submit(body))
+                return lambda judge: judge.post(action, post)
+            case Fetch():
+                fetch = await self._met(self._shelf.fetch(action, self._opener(action)))
+                return lambda judge: judge.fetch(action, fetch)
+            case Withdraw():
+                trouble = await self._met(self._comfy(action.server).withdraw(action.prompts))
+                return lambda judge: judge.withdraw(action, trouble)
+
+    async def _met(self, attempt: Awaitable[T]) -> T | Trouble:
+        """Return how an attempt ended; an error of ours must not end the night."""
+        try:
+            return await attempt
+        except BatchrunnerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one place where an attempt meets the world
+            self._observer.bug(error)
+            return Trouble(Blame.AWAY, f"a bug in batchrunner, see run.log: {type(error).__name__}")
+
+    def _opener(self, action: Fetch) -> Callable[[str, int, str], None]:
+        def opened(etag: str, size: int, part: str) -> None:
+            if not action.probe:
+                at = self._clock.wall()
+                self._note(Opened(action.job, action.attempt, at, action.file.key, etag, size, part, self._boot))
+
+        return opened
+
+    # -- hearing
+
+    async def _hear(self, until: float) -> None:
+        """Wait for the next end of an action, no longer than `until`, and note what follows."""
+        with anyio.move_on_after(max(0.0, until - self._clock.now())):
+            match await self._inbox.receive():
+                case BatchrunnerError() as error:
+                    raise error
+                case (action, hearing):
+                    judge = Judge(self._board, self._clock.now(), self._clock.wall())
+                    self._note_all(hearing(judge))
+                    self._board.end(action, self._clock.now())
+                    self._mark_surveys()
+
+    def _note_all(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            self._note(fact)
+
+    def _note(self, fact: Fact) -> None:
+        """Keep a fact that changes something: first on disk, then in memory, with no await between."""
+        state = self._board.follow(fact)
+        if state is None:
+            return
+        self._journal.append(fact)
+        self._board.put(fact.job, state, self._clock.now(), fact)
+        self._observer.fact(fact)
+
+    def _mark_surveys(self) -> None:
+        """Remember which servers were asked for an earlier ledger's prompts; the built-in one never has any."""
+        for url, server in self._board.servers.items():
+            if server.surveyed and url not in self._surveyed and url != SIM:
+                self._surveyed.add(url)
+                self._journal.mark(survey_mark(url), value=True)
+
+    def _move_in(self, now: float) -> None:
+        if self._board.homes and is_surveyed(self._board, now):
+            self._note_all(moved_in(self._board, self._clock.wall()))
+            self._board.homes = {}
+
+
+def survey_mark(url: str) -> str:
+    """Return the ledger's key for «this server was asked what it holds of this batch»."""
+    return f"surveyed {url}"
+
+
+def surveyed(marks: Mapping[str, Json], url: str) -> bool:
+    """Return whether the ledger remembers such a survey."""
+    return marks.get(survey_mark(url)) is True
