@@ -1,0 +1,152 @@
+"""The live board on a terminal: the scene in as many lines as there are, news above it.
+
+Drawn only when the engine ticks: no thread of its own, and nothing that moves by itself. Every text is a `Text`, so
+that brackets in a prompt stay brackets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+from rich.control import Control
+from rich.live import Live
+from rich.text import Text
+
+from batchrunner.show.text import duration, safe, size
+from batchrunner.show.words import Weight, line, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from batchrunner.show.scene import Scene, Stand, Transfer
+    from batchrunner.show.words import Event
+
+_NEWS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
+_MESSAGES = 3
+_BAR = 24
+_SHORT_OF_TIME = 120.0
+
+
+class LiveBoard:
+    """Shows the scene on a terminal; leaves it as it found it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._size = console.size
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
+
+    def event(self, event: Event) -> None:
+        """Print news above the board; what the board shows anyway is left out."""
+        if event.name in _NEWS or event.weight is Weight.TROUBLE:
+            style = "yellow" if event.weight is Weight.TROUBLE else ""
+            self._console.print(Text(line(event), style), soft_wrap=True)
+
+    def tick(self, scene: Scene) -> None:
+        """Draw the scene; on a terminal of another size than before from a clean page."""
+        if not self._live.is_started:
+            self._live.start()
+        if self._console.size != self._size:
+            self._size = self._console.size
+            self._console.control(Control.clear(), Control.home())
+        self._live.update(_Page(scene), refresh=True)
+
+    def close(self) -> None:
+        """Take the board away and give the cursor back."""
+        self._live.stop()
+
+
+class _Page:
+    """A scene that is laid out when it is drawn, for the terminal's size at that moment."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from page(self._scene, options.max_width, console.size.height - 1)
+
+
+def page(scene: Scene, width: int, height: int) -> list[Text]:
+    """Return the scene as at most `height` lines, none wider than `width` cells."""
+    head = [_title(scene), _times(scene)]
+    foot = [*_deadline(scene), *(Text(f"! {safe(text)}", "bold yellow") for text in scene.messages[:_MESSAGES])]
+    room = max(2, height - len(head) - len(foot))
+    transfers = min(len(scene.transfers), max(1, room - len(scene.servers)))
+    column = min(max((cell_len(safe(stand.url)) for stand in scene.servers), default=0), width // 3)
+    servers = _cut([_server(stand, column) for stand in scene.servers], room - transfers, "servers")
+    downloads = _cut([_transfer(item, width) for item in scene.transfers], room - len(servers), "downloads")
+    lines = [*head, *servers, *downloads, *foot][: max(1, height)]
+    for text in lines:
+        text.no_wrap, text.overflow = True, "ellipsis"
+        text.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def _title(scene: Scene) -> Text:
+    done = scene.counts.get("done", 0)
+    filled = round(_BAR * done / scene.total) if scene.total else 0
+    return Text.assemble(
+        (safe(scene.batch, 64), "bold"),
+        "  ",
+        ("━" * filled, "green"),
+        ("━" * (_BAR - filled), "bright_black"),
+        f"  {tally(scene.counts)} of {scene.total}",
+    )
+
+
+def _times(scene: Scene) -> Text:
+    left = "" if scene.left is None else f", about {duration(scene.left)} left"
+    return Text(f"running for {duration(scene.elapsed)}{left}", "bright_black")
+
+
+def _server(stand: Stand, column: int) -> Text:
+    style = "green" if stand.state == "up" else "yellow" if stand.state == "asking" else "bold red"
+    return Text.assemble("  ", (set_cell_size(safe(stand.url), column), style), "  ", _doing(stand))
+
+
+def _doing(stand: Stand) -> str:
+    queue = [f"{stand.ready} ready" if stand.ready else "", f"{stand.foreign} of others" if stand.foreign else ""]
+    if stand.state != "up":
+        since = "" if stand.since is None else f" for {duration(stand.since)}"
+        says = f": {safe(stand.says)}" if stand.says else ""
+        return f"{stand.state}{since}{says}"
+    what = safe(stand.running, 60) if stand.running else "a job of others" if stand.running_for is not None else ""
+    since = "" if stand.running_for is None else f" for {duration(stand.running_for)}"
+    return ", ".join(part for part in (f"renders {what}{since}" if what else "idle", *queue) if part)
+
+
+def _transfer(item: Transfer, width: int) -> Text:
+    share = min(1.0, item.got / item.total) if item.total > 0 else 0.0
+    filled = round(_BAR / 2 * share)
+    bytes_ = f"{size(item.got)} of {size(item.total)}" if item.total >= 0 else size(item.got)
+    column = max(8, width - _BAR // 2 - 32)
+    name = safe(item.file, column)
+    return Text.assemble(
+        "  ↓ ",
+        set_cell_size(name, min(cell_len(name), column)),
+        "  ",
+        ("━" * filled, "cyan"),
+        ("━" * (_BAR // 2 - filled), "bright_black"),
+        f"  {bytes_}",
+    )
+
+
+def _deadline(scene: Scene) -> list[Text]:
+    if scene.deadline is None:
+        return []
+    if scene.deadline < 0:
+        return [Text("  the oldest file not yet home may be deleted at any moment", "bold red")]
+    style = "bold red" if scene.deadline < _SHORT_OF_TIME else ""
+    return [Text(f"  the oldest file not yet home may be deleted in {duration(scene.deadline)}", style)]
+
+
+def _cut(rows: Sequence[Text], limit: int, what: str) -> list[Text]:
+    """Return at most `limit` rows, the last of which counts those left out."""
+    if len(rows) <= limit:
+        return list(rows)
+    kept = max(0, limit - 1)
+    return [*rows[:kept], Text(f"  … and {len(rows) - kept} more {what}", "bright_black")]

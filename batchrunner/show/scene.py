@@ -1,0 +1,140 @@
+"""The scene: all that the live board shows, as one frozen value folded from the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batchrunner.core.states import Fetching
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.job import Job
+    from batchrunner.core.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """One server, as people see it. Times in seconds."""
+
+    url: str
+    state: str
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`."""
+    since: float | None = None
+    """How long it has been in trouble."""
+    says: str = ""
+    """Why, if it is not up."""
+    running: str = ""
+    """Local name of the job of ours that it renders."""
+    running_for: float | None = None
+    """How long it has run what it runs now, ours or not."""
+    ready: int = 0
+    """Prompts of ours that wait there."""
+    foreign: int = 0
+    """Queue entries that are not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One download."""
+
+    file: str
+    got: int
+    """Bytes so far."""
+    total: int = -1
+    """Bytes in all; -1 if the server does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A batch at one moment. Times in seconds."""
+
+    batch: str
+    at: float
+    """Wall clock, seconds since the epoch."""
+    elapsed: float
+    """Since this run began."""
+    counts: Mapping[str, int]
+    """Wanted jobs in each of the six states."""
+    servers: tuple[Stand, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+    deadline: float | None = None
+    """Until the oldest file not yet home may be deleted; negative if that time is over."""
+    left: float | None = None
+    """Until everything is done, as far as anybody can tell."""
+    messages: tuple[str, ...] = ()
+    """What people must know now, most urgent first."""
+
+    @property
+    def total(self) -> int:
+        """Wanted jobs."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the board does not know and the scene shows."""
+
+    at: float
+    """Wall clock, seconds since the epoch."""
+    elapsed: float
+    transfers: tuple[Transfer, ...] = ()
+    left: float | None = None
+    messages: tuple[str, ...] = field(default=())
+
+
+def scene(board: Board, jobs: Mapping[str, Job], now: float, around: Around) -> Scene:
+    """Return the scene of a board at `now` (the loop's clock). Costs what is open, not what is in the batch."""
+    return Scene(
+        batch=board.batch,
+        at=around.at,
+        elapsed=around.elapsed,
+        counts=board.tally(),
+        servers=tuple(_stand(board, server, jobs, now) for server in board.servers.values()),
+        transfers=around.transfers,
+        deadline=min(_deadlines(board, now), default=None),
+        left=around.left,
+        messages=around.messages,
+    )
+
+
+def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> Stand:
+    ours = {state.prompt.id: job for job, state in board.open_on(server.url)}
+    running = next((ours[prompt] for prompt in server.running if prompt in ours), "")
+    began = min(server.running.values(), default=None)
+    state, since = _health(board, server, now)
+    return Stand(
+        url=server.url,
+        state=state,
+        since=None if since is None else now - since,
+        says="" if state == "up" else server.says,
+        running=jobs[running].file if running in jobs else running,
+        running_for=None if began is None else now - began,
+        ready=sum(prompt in ours for prompt in server.pending),
+        foreign=server.foreign,
+    )
+
+
+def _health(board: Board, server: Server, now: float) -> tuple[str, float | None]:
+    if server.is_denied():
+        return "denied", server.good_at
+    if not server.is_up():
+        return ("away" if server.failures else "asking"), server.good_at
+    if server.is_wedged(now, board.rules):
+        return "stalled", server.stalled_at
+    if server.breaker.paused_until > now:
+        return "pausing", None
+    return "up", None
+
+
+def _deadlines(board: Board, now: float) -> list[float]:
+    """Return the seconds left of every file not yet home, by the clock of its server."""
+    found = []
+    for url, server in board.servers.items():
+        for job in board.fetching_on(url):
+            state = board.states[job]
+            if isinstance(state, Fetching) and state.deadline is not None and server.skew is not None:
+                found.append(state.deadline - server.skew - now)
+    return found
