@@ -1,0 +1,80 @@
+"""The body of a POST /prompt and what its answer means."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, number, text
+from batchrunner.core.looks import Complaint, Refused, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from batchrunner.core.identity import Json
+
+_COMPLAINTS = 100
+"""Complaints kept of one answer."""
+
+
+def post_body(graph: Mapping[str, Json], prompt_id: str, client_id: str) -> bytes:
+    """Return the JSON of a POST /prompt: the same arguments give the same bytes.
+
+    Never holds `number` or `front`: the first, sent twice with one id, kills the server's queue for good
+    (PROTOCOL.md §1, 9). A lone surrogate goes out as its escape. Raises ValueError for NaN and infinities: a server
+    accepts them, and from then on answers every strict client with JSON it can't read.
+    """
+    whole = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
+    said = json.dumps(whole, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return said.encode("utf-8", "backslashreplace")
+
+
+def taken(value: Json) -> Taken:
+    """Return what a 200 says: the server's id (an old one may choose its own) and the outputs it left out."""
+    whole = fields(value, "answer to the POST")
+    prompt, place = whole.get("prompt_id"), number(whole.get("number", 0))
+    if not isinstance(prompt, str) or not prompt or len(prompt) > NAME or place is None:
+        raise WrongShapeError("answer to the POST: no prompt_id and number")
+    return Taken(prompt, place, complaints(whole.get("node_errors")))
+
+
+def refused(value: Json) -> Refused:
+    """Return what a 400 says, in the real shape (`error`, `node_errors`) or the document's (`node_errors` alone)."""
+    whole = value if isinstance(value, dict) else {}
+    found = complaints(whole.get("node_errors"))
+    if found:
+        rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return Refused(_line(found[0].node, found[0].input, found[0].says) + rest, found)
+    error = whole.get("error")
+    said = _said(error) if isinstance(error, dict) else text(error)
+    return Refused(_line("the workflow was refused", said), found)
+
+
+def complaints(value: Json) -> tuple[Complaint, ...]:
+    """Return what `node_errors` says of each node; nothing where it is empty or no object."""
+    nodes = value if isinstance(value, dict) else {}
+    found = [each for node, said in nodes.items() if isinstance(said, dict) for each in _of_node(node, said)]
+    return tuple(found[:_COMPLAINTS])
+
+
+def _of_node(node: str, said: Mapping[str, Json]) -> list[Complaint]:
+    name = f"{text(said.get('class_type'), 200)} #{node[:200]}".strip()
+    listed, errors = said.get("dependent_outputs"), said.get("errors")
+    outputs = tuple(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else ()
+    known = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    return [Complaint(name, _input(error), _said(error), outputs) for error in known or [{}]]
+
+
+def _input(error: Mapping[str, Json]) -> str:
+    extra = error.get("extra_info")
+    return text(extra.get("input_name"), 200) if isinstance(extra, dict) else ""
+
+
+def _said(error: Mapping[str, Json]) -> str:
+    message, details = text(error.get("message")), text(error.get("details"))
+    return f"{message} ({details})" if message and details else message or details
+
+
+def _line(*parts: str) -> str:
+    """Join what is not empty into one line; only white space is touched, escaping is for whoever shows it."""
+    return " ".join(": ".join(part for part in parts if part).split())[:TEXT]

@@ -1,0 +1,208 @@
+"""JSON bytes to looks and back: everything a ComfyUI server says passes through here, and is believed by type only.
+
+Strict where a verdict hangs on it (which prompts there are, how they ended), lenient where it does not (what a
+stranger's node put into its outputs): a stranger's oddity must not blind us, and a lie must not look like an absence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import File
+from batchrunner.core.identity import PREFIX_INPUT, Json
+from batchrunner.core.looks import Ended, Entry, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+TEXT = 2_000
+"""Characters kept of any one text a server says."""
+NAME = 4_096
+"""Characters above which a file's name is no name."""
+
+
+class WrongShapeError(ValueError):
+    """An answer that is no JSON, or not of the shape that PROTOCOL.md describes; says where, holds no value."""
+
+
+def parse(body: bytes) -> Json:
+    """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError."""
+    try:
+        value: Json = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
+    except WrongShapeError:
+        raise
+    except (ValueError, RecursionError):
+        raise WrongShapeError("no JSON") from None
+    return value
+
+
+def dump(value: Json) -> bytes:
+    """Return `value` as JSON for a server."""
+    return json.dumps(value, allow_nan=False).encode("ascii")
+
+
+def queue(value: Json) -> tuple[Row, ...]:
+    """Return the rows of GET /queue, running ones first."""
+    whole = fields(value, "queue")
+    running = items(whole.get("queue_running"), "queue_running")
+    pending = items(whole.get("queue_pending"), "queue_pending")
+    return (*(_row(row, running=True) for row in running), *(_row(row, running=False) for row in pending))
+
+
+def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> Entry | None:
+    """Return the entry of GET /history/{prompt}, None for `{}`; with `nodes`, only the files of those node ids."""
+    whole = fields(value, "history")
+    if not whole:
+        return None
+    if set(whole) != {prompt}:
+        raise WrongShapeError("history: the entry of another prompt")
+    return _entry(prompt, whole[prompt], nodes)
+
+
+def recent(value: Json) -> tuple[Entry, ...]:
+    """Return the entries of GET /history?max_items=n, oldest first."""
+    return tuple(_entry(prompt, entry, None) for prompt, entry in fields(value, "history").items())
+
+
+def prefixes(workflow: Json) -> tuple[str, ...]:
+    """Return every `filename_prefix` in an API-format workflow; nothing where it is none."""
+    nodes = workflow.values() if isinstance(workflow, dict) else ()
+    inputs = [node.get("inputs") for node in nodes if isinstance(node, dict)]
+    found = [each.get(PREFIX_INPUT) for each in inputs if isinstance(each, dict)]
+    return tuple(text for text in found if isinstance(text, str))
+
+
+def fields(value: Json, where: str) -> dict[str, Json]:
+    """Return `value` if it is an object, else raise WrongShapeError."""
+    if not isinstance(value, dict):
+        raise WrongShapeError(f"{where}: no object")
+    return value
+
+
+def items(value: Json, where: str) -> list[Json]:
+    """Return `value` if it is an array, else raise WrongShapeError."""
+    if not isinstance(value, list):
+        raise WrongShapeError(f"{where}: no array")
+    return value
+
+
+def text(value: Json, cap: int = TEXT) -> str:
+    """Return `value`, capped, if it is text, else the empty text."""
+    return value[:cap] if isinstance(value, str) else ""
+
+
+def number(value: Json) -> float | None:
+    """Return `value` if it is a finite number, else None. A queue number may be anything a stranger sent."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        plain = float(value)
+    except OverflowError:
+        return None
+    return plain if math.isfinite(plain) else None
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    whole = dict(pairs)
+    if len(whole) != len(pairs):
+        raise WrongShapeError("a key twice")
+    return whole
+
+
+def _row(value: Json, *, running: bool) -> Row:
+    """Read `[number, prompt_id, workflow, …]`, or `[prompt_id, number, …]` as the deployed server's document says."""
+    row = items(value, "queue row")
+    first, second = (*row, None, None)[:2]
+    if isinstance(first, str):
+        first, second = second, first
+    if not isinstance(second, str) or isinstance(first, bool) or not isinstance(first, int | float):
+        raise WrongShapeError("queue row: no number and prompt_id")
+    return Row(second, number(first) or 0.0, running, prefixes(row[2]) if len(row) > 2 else ())
+
+
+def _entry(prompt: str, value: Json, nodes: Collection[str] | None) -> Entry:
+    entry = fields(value, "history entry")
+    status = entry.get("status")
+    status = fields(status, "status") if status is not None else {}
+    messages = _messages(status)
+    error = messages.get(Ended.ERROR.value, {})
+    ended = _ended(status, messages)
+    return Entry(
+        prompt=prompt,
+        ended=ended,
+        files=_files(entry.get("outputs"), nodes),
+        prefixes=prefixes(_workflow(entry.get("prompt"), prompt)),
+        node=_node(error),
+        exception=text(error.get("exception_type"), NAME).strip(),
+        says=text(error.get("exception_message")).strip(),
+        began=_stamp(messages.get("execution_start")),
+        finished=_stamp(messages.get(ended.value)),
+    )
+
+
+def _workflow(value: Json, prompt: str) -> Json:
+    """Return the workflow of an entry, whose `prompt` is the queue's 5-tuple or, in the document, an object."""
+    if not isinstance(value, list):
+        return value
+    if prompt not in value[:2]:
+        raise WrongShapeError("history entry: filed under another id")
+    return value[2] if len(value) > 2 else None
+
+
+def _messages(status: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
+    """Return what each message says, by its name, in the order of their last arrival."""
+    found: dict[str, dict[str, Json]] = {}
+    for message in items(status.get("messages") or [], "messages"):
+        match message:
+            case [str() as name, dict() as data, *_]:
+                found.pop(name, None)
+                found[name] = data
+            case [str() as name, *_]:
+                found.pop(name, None)
+                found[name] = {}
+            case _:
+                raise WrongShapeError("messages: no name")
+    return found
+
+
+def _ended(status: Mapping[str, Json], messages: Mapping[str, dict[str, Json]]) -> Ended:
+    """Judge by the last message that names an end; `status_str` alone can't tell stopped from failed."""
+    ends = {end.value: end for end in Ended}
+    for name in reversed(list(messages)):
+        if name in ends:
+            return ends[name]
+    said = status.get("status_str")
+    if said not in ("success", "error", None):
+        raise WrongShapeError("status: neither success nor error")
+    return Ended.ERROR if said == "error" else Ended.SUCCESS
+
+
+def _node(error: Mapping[str, Json]) -> str:
+    kind, node = text(error.get("node_type"), 200), error.get("node_id")
+    return f"{kind} #{node}"[:300].strip() if isinstance(node, str | int) else kind
+
+
+def _stamp(message: Mapping[str, Json] | None) -> float | None:
+    """Return the seconds of a message whose `timestamp` is in milliseconds."""
+    stamp = number(message.get("timestamp")) if message else None
+    return None if stamp is None else stamp / 1000.0
+
+
+def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
+    """Return what the nodes saved: `images`, `gifs`, `videos`, `audio` or any other key (PROTOCOL.md §1, 3)."""
+    outputs = fields(value, "outputs") if value is not None else {}
+    wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
+    lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
+    found = [_file(each) for several in lists if isinstance(several, list) for each in several]
+    return tuple(dict.fromkeys(file for file in found if file is not None))
+
+
+def _file(value: Json) -> File | None:
+    if not isinstance(value, dict):
+        return None
+    name, subfolder, kind = value.get("filename"), value.get("subfolder") or "", value.get("type", "output")
+    if not isinstance(name, str) or not isinstance(subfolder, str) or kind != "output":
+        return None
+    return File(name, subfolder) if name and len(name) <= NAME and len(subfolder) <= NAME else None

@@ -1,0 +1,307 @@
+"""One resumable, verified attempt to bring one file home.
+
+Our own disk first, then one GET (two where an unfinished file turns out to be of another file), then length, boxes
+and prefix, then the final name. A final name is a whole file at every instant; everything before that is in a `.part`
+named after the attempt, which a later attempt continues only with `If-Match`, in the same boot, and with the Opened
+fact that says what it is (DESIGN.md, «The edges, decided»).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, Protocol, TypeVar
+
+import aiofiles
+from anyio import CancelScope
+
+from batchrunner import media
+from batchrunner.core.identity import parse_prefix
+from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
+from batchrunner.disk import Folder, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from batchrunner.core.actions import Fetch
+    from batchrunner.core.facts import File
+    from batchrunner.core.looks import FetchEnd
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGEST = 64 * 2**30
+"""Bytes of the largest file taken."""
+_NAMES = 1_000
+_STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
+_PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
+
+
+class Stream(Protocol):
+    """An opened file; `comfy.view.View` is one."""
+
+    @property
+    def status(self) -> int:
+        """200, 206, 400, 404, 412 or 416; everything else is a Trouble."""
+
+    @property
+    def etag(self) -> str:
+        """The ETag with its quotes, empty if there is none."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file, -1 if the server does not say."""
+
+    @property
+    def start(self) -> int:
+        """Where in the file the body starts, -1 if a 206 does not say."""
+
+    @property
+    def content_type(self) -> str:
+        """Lower case, without parameters."""
+
+    async def read(self) -> bytes | Trouble:
+        """Return the next piece, nothing at the end of the body."""
+
+
+class Source(Protocol):
+    """Where files come from; `comfy.client.Client` is one."""
+
+    def view(self, file: File, start: int = 0, etag: str = "") -> AbstractAsyncContextManager[Stream | Trouble]:
+        """Open a file, from byte `start` of the one with `etag`."""
+
+
+class Downloads:
+    """The downloads of one batch into `folder`; `boot` is the boot id of this machine."""
+
+    def __init__(self, folder: Path, boot: str, largest: int = LARGEST) -> None:
+        self._folder = Folder(folder)
+        self._boot = boot
+        self._largest = largest
+
+    async def fetch(
+        self, action: Fetch, source: Source, stem: str, opened: Callable[[str, int, str], None]
+    ) -> FetchEnd:
+        """Bring one file home, or say why not. `stem` is its local path without suffix, `/` between folders.
+
+        `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
+        fetch leaves a `.part` that the next one continues.
+        """
+        suffix = media.suffix(action.file.name)
+        if not suffix:
+            return Unfit("its name ends in no kind of film, picture or sound we know", never=True)
+        one = _One(self._folder, self._boot, self._largest, action, stem, suffix)
+        try:
+            return await one.fetch(source, opened)
+        except OSError as error:
+            return _local(error)
+
+    def scan(self, batch: str) -> tuple[Home, ...]:
+        """Return every whole file of `batch` in the folder, found by the workflow in it. Blocks; may raise OSError."""
+        return tuple(home for path in self._folder.files() for home in self._homes(batch, path))
+
+    def sweep(self) -> None:
+        """Remove the unfinished files of attempts, ours by their names. Blocks; may raise OSError."""
+        for path in [path for path in self._folder.files() if _PART.fullmatch(path)]:
+            self._folder.remove(path)
+
+    def _homes(self, batch: str, path: str) -> Iterator[Home]:
+        file = self._folder.read(path) if media.suffix(path) else None
+        if file is None:
+            return
+        with file:
+            seen = media.inspect_open(file)
+            ours = [prefix for prefix in seen.prefixes or () if parse_prefix(batch, prefix)]
+            if seen.whole and ours:
+                yield Home(ours[0], path, *digest(file))
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """One file of one attempt, and the names it may have here."""
+
+    folder: Folder
+    boot: str
+    largest: int
+    action: Fetch
+    stem: str
+    suffix: str
+
+    async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> FetchEnd:
+        home = await _aside(self.home)
+        if home is not None:
+            return home
+        start = await _aside(self.begun)
+        end = await self._get(source, opened, start)
+        if end is None and start:
+            await _aside(self.folder.remove, self.part)
+            end = await self._get(source, opened, 0)
+        return end or Trouble(Blame.AWAY, "the server answers a plain request as if we had asked for a part")
+
+    def home(self) -> Got | None:
+        """Look on our own disk: a final file that is ours, or a complete `.part`, which is then published."""
+        for number, name in enumerate(self._finals()):
+            file = self.folder.read(name)
+            if file is not None:
+                with file:
+                    if self._ours(file):
+                        self.folder.remove(self.part)
+                        return Got(name, *digest(file))
+            elif number > 1:
+                break
+        return self._complete()
+
+    def _complete(self) -> Got | None:
+        """Publish a complete `.part`, unless it may hold the zeros of a power cut."""
+        was, file = self.action.opened, self.folder.read(self.part)
+        if file is None:
+            return None
+        with file:
+            if (was is not None and was.boot != self.boot) or not self._ours(file):
+                return None
+            return self._publish(*digest(file))
+
+    def _ours(self, file: BinaryIO) -> bool:
+        """Tell by the prefix in a file; one without a workflow is ours if it has the length we saw on the server."""
+        seen, was = media.inspect_open(file), self.action.opened
+        if not seen.whole or seen.kind != media.SUFFIXES[self.suffix]:
+            return False
+        if seen.prefixes is not None:
+            return self.action.prefix in seen.prefixes
+        return was is not None and was.size == file.seek(0, os.SEEK_END) and not self.action.probe
+
+    def begun(self) -> int:
+        """Return how many bytes of a `.part` may be kept; one that may not is removed."""
+        was, size = self.action.opened, self.folder.size(self.part) or 0
+        if was is not None and (was.part, was.boot, was.file) == (self.part, self.boot, self.action.file.key):
+            return size if 0 < size < was.size and _STRONG.fullmatch(was.etag) else 0
+        return 0
+
+    async def _get(self, source: Source, opened: Callable[[str, int, str], None], start: int) -> FetchEnd | None:
+        """Make one GET; None if the file there is not the one we began, and the `.part` is gone."""
+        etag = self.action.opened.etag if self.action.opened and start else ""
+        async with source.view(self.action.file, start, etag) as stream:
+            if isinstance(stream, Trouble):
+                return stream
+            match stream.status:
+                case 400:
+                    return Unfit("the server will never hand it out: its name is refused (400)", never=True)
+                case 404:
+                    return await _aside(self._gone)
+                case 200:
+                    return await self._take(stream, opened, 0)
+                case 206 if start and self._continues(stream, start):
+                    return await self._take(stream, opened, start)
+            return None
+
+    def _gone(self) -> Got | Gone:
+        """Look once more: an earlier run may have been killed between the last byte and the record of it."""
+        home = self.home()
+        if home is None:
+            self.folder.remove(self.part)
+        return home or Gone()
+
+    def _continues(self, stream: Stream, start: int) -> bool:
+        was = self.action.opened
+        return was is not None and (stream.start, stream.size, stream.etag) == (start, was.size, was.etag)
+
+    async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> FetchEnd:
+        if stream.content_type in ("text/html", "application/xhtml+xml"):
+            return Unfit("the server sent a page instead of the file: does it want a login?")
+        if stream.size > self.largest:
+            return Unfit(f"it is larger than {self.largest} bytes", stream.etag)
+        try:
+            end = await self._write(stream, opened, start)
+        except OSError:
+            await _aside(self.folder.remove, self.part)
+            raise
+        if end is not None:
+            if isinstance(end, Unfit):
+                await _aside(self.folder.remove, self.part)
+            return end
+        return await _aside(self._finish, stream.etag if stream.size >= 0 else "")
+
+    async def _write(
+        self, stream: Stream, opened: Callable[[str, int, str], None], start: int
+    ) -> Unfit | Trouble | None:
+        """Write the body behind the first `start` bytes. Closed whatever happens; a full disk may only show then."""
+        if not start:
+            await _aside(self.folder.remove, self.part)
+        with CancelScope(shield=True):
+            opener = self.folder.extend if start else self.folder.create
+            file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
+        try:
+            opened(stream.etag, stream.size, self.part)
+            while piece := await stream.read():
+                if isinstance(piece, Trouble):
+                    return piece
+                start += len(piece)
+                if start > (self.largest if stream.size < 0 else stream.size):
+                    return Unfit("the server sends more than it announced", stream.etag)
+                await file.write(piece)
+            await file.flush()
+            await _aside(os.fsync, file.fileno())
+        finally:
+            with CancelScope(shield=True):
+                await file.close()
+        short = stream.size >= 0 and start < stream.size
+        return Trouble(Blame.AWAY, f"the file broke off after {start} of {stream.size} bytes") if short else None
+
+    def _finish(self, etag: str) -> FetchEnd:
+        """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong."""
+        file = self.folder.read(self.part)
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
+        with file:
+            seen, whole = media.inspect_open(file), digest(file)
+        unfit = self._unfit(seen, etag)
+        if unfit is not None:
+            self.folder.remove(self.part)
+            return unfit
+        return self._publish(*whole)
+
+    def _unfit(self, seen: media.Inspection, etag: str) -> Unfit | None:
+        if not seen.whole or seen.kind != media.SUFFIXES[self.suffix]:
+            return Unfit(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
+        if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
+            return Unfit("it carries the workflow of another attempt", etag, foreign=True)
+        if seen.prefixes is None and self.action.probe:
+            return Unfit("it carries no workflow, so its name alone proves nothing", etag)
+        return None
+
+    def _publish(self, size: int, sha256: str) -> Got:
+        """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
+        for name in self._finals():
+            if self.folder.publish(self.part, name):
+                return Got(name, size, sha256)
+        raise FileExistsError(errno.EEXIST, "every name for it is taken")
+
+    @property
+    def part(self) -> str:
+        """Where it grows: beside its final name, named after the attempt."""
+        above = self.stem.rpartition("/")
+        return f"{above[0]}{above[1]}{self.action.prefix}-{self.action.index}.part"
+
+    def _finals(self) -> Iterator[str]:
+        """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
+        base = f"{self.stem}-{self.action.index + 1}" if self.action.index else self.stem
+        yield base + self.suffix
+        yield f"{base}-{self.action.job}{self.suffix}"
+        for number in range(2, _NAMES):
+            yield f"{base}-{self.action.job}-{number}{self.suffix}"
+
+
+def _local(error: OSError) -> Trouble:
+    says = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
+    said = says.get(error.errno or 0) or error.strerror or "it can't be used"
+    return Trouble(Blame.LOCAL, f"the output folder: {said}")
+
+
+async def _aside(what: Callable[P, T], /, *args: P.args, **_none: P.kwargs) -> T:
+    """Run what blocks in a thread."""
+    return await asyncio.get_running_loop().run_in_executor(None, what, *args)

@@ -1,0 +1,207 @@
+"""Is a downloaded file whole, and whose is it? One answer for every kind of file a save node writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from batchrunner import mp4
+from batchrunner.core.identity import PREFIX_INPUT, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SUFFIXES = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mp4",
+    ".m4a": "mp4",
+    ".webm": "matroska",
+    ".mkv": "matroska",
+    ".png": "png",
+    ".webp": "riff",
+    ".wav": "riff",
+    ".avi": "riff",
+    ".gif": "gif",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".flac": "flac",
+    ".mp3": "mp3",
+    ".opus": "ogg",
+    ".ogg": "ogg",
+}
+"""Every suffix a file may have at home, and the kind that must be in it."""
+_WINDOW = 2**18
+_CHUNKS = 100_000
+_QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
+_NODE = re.compile(rb'(?<!\\)"class_type"\s{0,9}:')
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file is. `prefixes` is None if it carries no workflow, else every `filename_prefix` in it."""
+
+    kind: str
+    """A kind of `SUFFIXES`, or empty if it is none of them."""
+    whole: bool
+    says: str = ""
+    """What is wrong with it."""
+    prefixes: tuple[str, ...] | None = None
+
+
+def suffix(name: str) -> str:
+    """Return the suffix a file that a server calls `name` gets at home, from our list; empty if it gets none."""
+    found = PurePosixPath(name.replace("\\", "/")).suffix.lower()
+    return next((known for known in SUFFIXES if known == found), "")
+
+
+def inspect(path: str | os.PathLike[str]) -> Inspection:
+    """Inspect the regular file at `path`; raise OSError if it can't be read. Blocks."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return inspect_open(file)
+
+
+def inspect_open(file: BinaryIO) -> Inspection:
+    """Inspect an open, seekable file from its begin; raise OSError if it can't be read. Blocks."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    kind = _kind(file.read(16))
+    if kind == "mp4":
+        walk = mp4.walk(file, size)
+        return Inspection(kind, not walk.says, walk.says, _of_texts(walk.texts))
+    if kind == "png":
+        return _png(file, size)
+    if not kind:
+        return Inspection("", whole=False, says="it is no film, picture or sound" if size else "it is empty")
+    says = "" if _ends(file, size, kind) else "it is cut"
+    return Inspection(kind, not says, says, _of_window(file, size))
+
+
+def _kind(head: bytes) -> str:
+    magics = {
+        b"\x89PNG\r\n\x1a\n": "png",
+        b"\x1aE\xdf\xa3": "matroska",
+        b"RIFF": "riff",
+        b"GIF8": "gif",
+        b"\xff\xd8\xff": "jpeg",
+        b"fLaC": "flac",
+        b"ID3": "mp3",
+        b"OggS": "ogg",
+    }
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2:
+        return "mp3"
+    return next((kind for magic, kind in magics.items() if head.startswith(magic)), "")
+
+
+def _ends(file: BinaryIO, size: int, kind: str) -> bool:
+    """Tell whether a file ends where its kind says it does; a kind that does not say is taken by its length alone."""
+    file.seek(0)
+    head = file.read(64)
+    file.seek(max(size - 2, 0))
+    tail = file.read(2)
+    if kind == "riff":
+        return len(head) > 12 and size - 8 in (claim := int.from_bytes(head[4:8], "little"), claim + 1)
+    if kind == "gif":
+        return tail[-1:] == b"\x3b"
+    if kind == "jpeg":
+        return tail == b"\xff\xd9"
+    if kind == "matroska":
+        return _matroska(head, size)
+    return size > 64
+
+
+def _matroska(head: bytes, size: int) -> bool:
+    """Tell whether the Segment, after the EBML header, reaches to the end; a live stream's has no size."""
+    header = _vint(head, 4)
+    at = header[1] + header[0] if header else len(head)
+    segment = _vint(head, at + 4) if head[at : at + 4] == b"\x18S\x80g" else None
+    if segment is None:
+        return False
+    length, start = segment
+    unknown = length == 2 ** (7 * (start - at - 4)) - 1
+    return unknown or start + length == size
+
+
+def _vint(data: bytes, at: int) -> tuple[int, int] | None:
+    """Return a variable-length number and the offset behind it."""
+    width = 9 - data[at].bit_length() if at < len(data) else 9
+    if width > 8 or at + width > len(data):
+        return None
+    return int.from_bytes(data[at : at + width], "big") & (1 << (7 * width)) - 1, at + width
+
+
+def _png(file: BinaryIO, size: int) -> Inspection:
+    """Walk the chunks: IHDR first, IEND to the last byte; ComfyUI writes the workflow as text before the pixels."""
+    at, kinds, texts = 8, list[bytes](), list[bytes]()
+    while at + 12 <= size and len(kinds) < _CHUNKS:
+        file.seek(at)
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if at + 12 + length > size:
+            break
+        if kind in (b"tEXt", b"iTXt") and length <= mp4.TEXT and len(texts) < 64:
+            texts.append(_png_text(kind, file.read(length)))
+        kinds.append(kind)
+        at += 12 + length
+    whole = at == size and kinds[:1] == [b"IHDR"] and kinds[-1:] == [b"IEND"] and b"IDAT" in kinds
+    return Inspection("png", whole, "" if whole else "it is cut", _of_texts(texts))
+
+
+def _png_text(kind: bytes, chunk: bytes) -> bytes:
+    """Return the text behind the keyword; a compressed one is left alone, ComfyUI writes none."""
+    text = chunk.partition(b"\0")[2]
+    if kind == b"tEXt":
+        return text
+    return text[2:].partition(b"\0")[2].partition(b"\0")[2] if text[:1] == b"\0" else b""
+
+
+def _of_texts(texts: Iterable[bytes]) -> tuple[str, ...] | None:
+    """Return the prefixes of all workflows in `texts`, None if there is none."""
+    graphs = [graph for text in texts for graph in _graphs(_parsed(text))]
+    return tuple(dict.fromkeys(prefix for graph in graphs for prefix in _prefixes(graph))) if graphs else None
+
+
+def _of_window(file: BinaryIO, size: int) -> tuple[str, ...] | None:
+    """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3 and Matroska keep their tags."""
+    windows = []
+    for at in {0, max(size - _WINDOW, 0)}:
+        file.seek(at)
+        windows.append(file.read(_WINDOW))
+    if not any(_NODE.search(window) for window in windows):
+        return None
+    found = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
+    return tuple(dict.fromkeys(text for text in found if isinstance(text, str)))
+
+
+def _parsed(text: bytes) -> Json:
+    try:
+        value: Json = json.loads(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _graphs(value: Json) -> Iterator[dict[str, Json]]:
+    """Yield the API-format workflows in one text: itself, or its `prompt`, an object or JSON text again."""
+    if not isinstance(value, dict):
+        return
+    if any(isinstance(node, dict) and "class_type" in node for node in value.values()):
+        yield value
+    inner = value.get("prompt")
+    inner = _parsed(inner.encode("utf-8", "replace")) if isinstance(inner, str) else inner
+    if isinstance(inner, dict) and any(isinstance(node, dict) and "class_type" in node for node in inner.values()):
+        yield inner
+
+
+def _prefixes(graph: dict[str, Json]) -> Iterator[str]:
+    for node in graph.values():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        prefix = inputs.get(PREFIX_INPUT) if isinstance(inputs, dict) else None
+        if isinstance(prefix, str):
+            yield prefix
