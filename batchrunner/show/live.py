@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.control import Control
 from rich.live import Live
 from rich.text import Text
@@ -17,7 +17,7 @@ from batchrunner.show.text import duration, safe, size
 from batchrunner.show.words import Weight, line, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from batchrunner.show.words import Event
 
 _NEWS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
+_LEAST = 12
+"""Lines of the board on a low terminal; on a higher one a third of it is left to the news."""
 _MESSAGES = 3
 _BAR = 24
 _SHORT_OF_TIME = 120.0
@@ -67,7 +69,8 @@ class _Page:
         self._scene = scene
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from page(self._scene, options.max_width, console.size.height - 1)
+        height = console.size.height
+        yield from page(self._scene, options.max_width, min(height - 2, max(_LEAST, height * 2 // 3)))
 
 
 def page(scene: Scene, width: int, height: int) -> list[Text]:
@@ -76,9 +79,10 @@ def page(scene: Scene, width: int, height: int) -> list[Text]:
     foot = [*_deadline(scene), *(Text(f"! {safe(text)}", "bold yellow") for text in scene.messages[:_MESSAGES])]
     room = max(2, height - len(head) - len(foot))
     transfers = min(len(scene.transfers), max(1, room - len(scene.servers)))
-    column = min(max((cell_len(safe(stand.url)) for stand in scene.servers), default=0), width // 3)
+    column = _column((_host(stand) for stand in scene.servers), width // 3)
     servers = _cut([_server(stand, column) for stand in scene.servers], room - transfers, "servers")
-    downloads = _cut([_transfer(item, width) for item in scene.transfers], room - len(servers), "downloads")
+    column = _column((safe(item.file) for item in scene.transfers), width - _BAR // 2 - 28)
+    downloads = _cut([_transfer(item, column) for item in scene.transfers], room - len(servers), "downloads")
     lines = [*head, *servers, *downloads, *foot][: max(1, height)]
     for text in lines:
         text.no_wrap, text.overflow = True, "ellipsis"
@@ -105,7 +109,21 @@ def _times(scene: Scene) -> Text:
 
 def _server(stand: Stand, column: int) -> Text:
     style = "green" if stand.state == "up" else "yellow" if stand.state == "asking" else "bold red"
-    return Text.assemble("  ", (set_cell_size(safe(stand.url), column), style), "  ", _doing(stand))
+    return Text.assemble("  ", _padded(_host(stand), column, style), "  ", _doing(stand))
+
+
+def _host(stand: Stand) -> str:
+    return safe(stand.url.removeprefix("http://").removeprefix("https://"))
+
+
+def _column(texts: Iterable[str], most: int) -> int:
+    return max(8, min(max(map(cell_len, texts), default=0), most))
+
+
+def _padded(text: str, column: int, style: str = "") -> Text:
+    padded = Text(text, style)
+    padded.truncate(column, overflow="ellipsis", pad=True)
+    return padded
 
 
 def _doing(stand: Stand) -> str:
@@ -119,20 +137,12 @@ def _doing(stand: Stand) -> str:
     return ", ".join(part for part in (f"renders {what}{since}" if what else "idle", *queue) if part)
 
 
-def _transfer(item: Transfer, width: int) -> Text:
-    share = min(1.0, item.got / item.total) if item.total > 0 else 0.0
-    filled = round(_BAR / 2 * share)
-    bytes_ = f"{size(item.got)} of {size(item.total)}" if item.total >= 0 else size(item.got)
-    column = max(8, width - _BAR // 2 - 32)
-    name = safe(item.file, column)
-    return Text.assemble(
-        "  ↓ ",
-        set_cell_size(name, min(cell_len(name), column)),
-        "  ",
-        ("━" * filled, "cyan"),
-        ("━" * (_BAR // 2 - filled), "bright_black"),
-        f"  {bytes_}",
-    )
+def _transfer(item: Transfer, column: int) -> Text:
+    width = _BAR // 2
+    filled = round(width * min(1.0, item.got / item.total)) if item.total > 0 else 0
+    bar = (("━" * filled, "cyan"), ("━" * (width - filled), "bright_black"))
+    came = f"{size(item.got)} of {size(item.total)}" if item.total >= 0 else size(item.got)
+    return Text.assemble("  ↓ ", _padded(safe(item.file), column), "  ", *bar, f"  {came}")
 
 
 def _deadline(scene: Scene) -> list[Text]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import (
@@ -58,7 +59,7 @@ class Event:
 def of_fact(fact: Fact, job: Job) -> Event:
     """Return the event that a fact is; its name is the fact's kind."""
     fields = {key: value for key, value in asdict(fact).items() if key not in {"job", "at"}}
-    return Event(type(fact).__name__.lower(), fact.at, _words(fact), job.id, job.file, fields, _weight(fact))
+    return Event(type(fact).__name__.lower(), fact.at, _words(fact, job), job.id, job.file, fields, _weight(fact))
 
 
 def of_server(at: float, url: str, state: str, says: str) -> Event:
@@ -86,7 +87,7 @@ def of_finish(at: float, counts: Mapping[str, int], code: int) -> Event:
 
 
 def line(event: Event) -> str:
-    """Return an event as one harmless line: `07:30:05 cats/one-s7: saved as cats/one-s7.mp4, 13.2 MB`."""
+    """Return an event as one harmless line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
     return told(event.at, event.label or event.job or "", event.says)
 
 
@@ -117,7 +118,7 @@ def _weight(fact: Fact) -> Weight:
             return Weight.NEWS
 
 
-def _words(fact: Fact) -> str:  # noqa: PLR0911 - a table, a row a kind
+def _words(fact: Fact, job: Job) -> str:  # noqa: PLR0911 - a table, a row a kind
     match fact:
         case Claimed():
             return f"sending to {fact.server}"
@@ -129,12 +130,13 @@ def _words(fact: Fact) -> str:  # noqa: PLR0911 - a table, a row a kind
         case Opened():
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():
-            return f"saved as {fact.path}, {size(fact.size)}"
+            name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(job.file) else f" as {fact.path}"
+            return f"saved{name}, {size(fact.size)}"
         case Broke():
             return f"the download broke off: {fact.says}"
         case Lost():
-            verdict = "failed" if fact.final else f"attempt {fact.attempt} is lost, it goes again"
-            return f"{verdict}: {fact.why}: {fact.says}"
+            verdict = "failed" if fact.final else f"attempt {fact.attempt} is lost, another follows"
+            return f"{verdict} ({fact.why}): {fact.says}"
         case Reopened():
             return "waits again"
         case Dropped():

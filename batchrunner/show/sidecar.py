@@ -1,0 +1,102 @@
+"""The sidecar: `<name>.json` beside each video, with all it takes to know how the video came to be."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
+from batchrunner.errors import LocalError
+from batchrunner.show.text import json_text, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchrunner.core.facts import Fact, Saved
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Job
+
+    F = TypeVar("F", Accepted, Claimed, Rendered)
+
+_PART = ".part"
+
+
+def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow: Json) -> dict[str, Json]:
+    """Return what stands beside one saved file.
+
+    `facts` are all of the job, oldest first; `workflow` is the graph as it was sent, its prefix included. Times are
+    RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (an adopted render).
+    """
+    own = [fact for fact in facts if fact.attempt == saved.attempt]
+    claimed, accepted, rendered = _first(own, Claimed), _first(own, Accepted), _first(own, Rendered)
+    sent = accepted or claimed
+    return {
+        "batchrunner": version("batchrunner"),
+        "batch": batch,
+        "job": job.id,
+        "attempt": saved.attempt,
+        "server": sent.server if sent else None,
+        "prompt_id": sent.prompt if sent else None,
+        "prefix": sent.prefix if sent else None,
+        "file": {"path": saved.path, "bytes": saved.size, "sha256": saved.sha256},
+        "params": {**job.params},
+        "seed": job.params.get("seed"),
+        "times": {
+            "claimed": stamp(claimed.at) if claimed else None,
+            "accepted": stamp(accepted.at) if accepted else None,
+            "rendered": stamp(rendered.at) if rendered else None,
+            "saved": stamp(saved.at),
+            "render_seconds": rendered.seconds if rendered else None,
+        },
+        "lost": [_lost(fact) for fact in facts if isinstance(fact, Lost) and fact.attempt < saved.attempt],
+        "workflow": workflow,
+    }
+
+
+def beside(path: str) -> str:
+    """Return where the sidecar of a saved file lies: its path with `.json` for an extension."""
+    return str(PurePosixPath(path).with_suffix(".json"))
+
+
+def write(path: Path, content: Mapping[str, Json]) -> None:
+    """Write a sidecar whole or not at all, and durably; what another program may read, so with ordinary permissions.
+
+    An earlier one is replaced, a link in its place too (never followed). LocalError if it can't be written.
+    """
+    part = path.with_name(path.name + _PART)
+    try:
+        part.unlink(missing_ok=True)
+        try:
+            _fill(part, f"{json_text(content, indent=2)}\n".encode())
+            part.replace(path)
+            _sync(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
+    return next((fact for fact in facts if isinstance(fact, kind)), None)
+
+
+def _lost(fact: Lost) -> Json:
+    return {"attempt": fact.attempt, "at": stamp(fact.at), "why": str(fact.why), "says": fact.says}
+
+
+def _fill(path: Path, content: bytes) -> None:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(opened, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(opened)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
