@@ -1,0 +1,54 @@
+"""What loading a manifest gives: everything a night needs to know, and nothing that touches the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Job
+    from batchrunner.core.rules import Rules
+    from batchrunner.workflow.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to a manifest."""
+
+    servers: tuple[str, ...] = ()
+    """Instead of the manifest's."""
+    sets: tuple[tuple[str, str], ...] = ()
+    """(name, value) pairs that win over defaults, blocks and presets."""
+    only: tuple[tuple[str, str], ...] = ()
+    """(name, value) pairs: of one name any, of several names all; `job` is the id, or how it begins."""
+    limit: int | None = None
+    """At most so many, the first in run order."""
+    allow_outside: bool = False
+    """Whether files may lie outside the manifest's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A sound manifest, expanded."""
+
+    name: str
+    servers: tuple[str, ...]
+    """Normalised URLs, or `sim`."""
+    rules: Rules
+    jobs: tuple[Job, ...]
+    """In the order they are to run; no two would render the same."""
+    chosen: frozenset[str] | None
+    """The ids that `--only` and `--limit` pick, None for all; the others are wanted too, only not now."""
+    warnings: tuple[str, ...]
+    template: Template
+    axes: tuple[tuple[str, int], ...]
+    """(name, how many values) of every axis; of several blocks, `sweep[1].seed`."""
+    counted: int
+    """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
+    outputs: frozenset[str] | None
+    """The nodes whose files are wanted, None for every one that saves."""
+
+    def graph(self, job: Job, prefix: str) -> dict[str, Json]:
+        """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""
+        return self.template.fill(job.params, prefix)

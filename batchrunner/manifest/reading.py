@@ -1,0 +1,166 @@
+"""A tree to sound parts: settings, template, blocks, exclusions. Everything wrong is said; nothing is built yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchrunner.manifest.axes import Reader
+from batchrunner.manifest.blocks import COUNTED, BlockReader
+from batchrunner.manifest.check import check_loosely, join
+from batchrunner.manifest.choose import read_exclusions
+from batchrunner.manifest.forms import Settings
+from batchrunner.manifest.names import Naming, default_template
+from batchrunner.manifest.rows import Files
+from batchrunner.manifest.scalars import resolve
+from batchrunner.manifest.servers import server_url
+from batchrunner.manifest.tree import Leaf, Spot, follow
+from batchrunner.manifest.vocabulary import Vocabulary
+from batchrunner.manifest.workflows import add_presets, outputs_of, template_of
+from batchrunner.workflow.words import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from batchrunner.core.identity import Json
+    from batchrunner.manifest.batch import Options
+    from batchrunner.manifest.blocks import Block
+    from batchrunner.manifest.choose import Exclusion
+    from batchrunner.manifest.complaints import Complaints
+    from batchrunner.manifest.tree import Table, Tree
+    from batchrunner.manifest.vocabulary import Point
+    from batchrunner.workflow.template import Template
+
+_FALLBACK: Mapping[str, Json] = {"name": "x", "workflow": "ltx2", "sweep": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A manifest without complaints, ready to be built."""
+
+    settings: Settings
+    servers: tuple[str, ...]
+    template: Template
+    outputs: frozenset[str] | None
+    blocks: Sequence[Block]
+    below: Point
+    """The workflow's own values, and the defaults over them."""
+    above: Point
+    """What `--set` says."""
+    exclusions: Sequence[Exclusion]
+    naming: Naming
+    only: Mapping[str, Sequence[Leaf]]
+
+
+def read_parts(path: Path, tree: Table, options: Options, complaints: Complaints) -> Parts:
+    """Return the parts of a manifest.
+
+    Raises:
+        ManifestError: with everything that is wrong with any of them.
+
+    """
+    settings = check_loosely(Settings, tree, _FALLBACK, complaints)
+    servers = _servers(settings, tree, options, complaints)
+    files = Files(path.parent, complaints, allow_outside=options.allow_outside)
+    template = template_of(settings, tree, files, complaints)
+    if template is None:
+        complaints.settle()
+        raise AssertionError  # not reached: a missing template was complained about
+    reading = _Reading(tree, options, Vocabulary(template.params, complaints), files)
+    outputs = outputs_of(settings, tree, template, complaints)
+    below, above, blocks = reading.values(template, settings.max_jobs)
+    exclusions = reading.exclusions()
+    naming = reading.naming(settings.files)
+    only = reading.only()
+    complaints.settle()
+    return Parts(settings, servers, template, outputs, blocks, below, above, exclusions, naming, only)
+
+
+def _servers(settings: Settings, tree: Table, options: Options, complaints: Complaints) -> tuple[str, ...]:
+    found = list(settings.server)
+    if not found and not options.servers and "server" not in tree.entries:
+        complaints.add(tree.spot, "server", "is required: a URL, a list of URLs, or sim")
+    if options.servers:
+        found = []
+    for text in options.servers:
+        try:
+            found.append(server_url(text))
+        except ValueError as error:
+            complaints.add(Spot("--server", 1, 1), "", str(error))
+    return tuple(dict.fromkeys(found))
+
+
+class _Reading:
+    """What stands in blocks, and whatever refers to it."""
+
+    def __init__(self, tree: Table, options: Options, vocabulary: Vocabulary, files: Files) -> None:
+        self._tree = tree
+        self._options = options
+        self._vocabulary = vocabulary
+        self._complaints = vocabulary.complaints
+        overruled = frozenset(name for name, _ in options.sets)
+        self._blocks = BlockReader(vocabulary, Reader(vocabulary, files), files, overruled)
+
+    def values(self, template: Template, max_jobs: int) -> tuple[Point, Point, Sequence[Block]]:
+        """Return what stands below the blocks, what stands above them, and the blocks."""
+        add_presets(self._under("presets"), self._vocabulary, self._blocks)
+        defaults = self._under("defaults")
+        below = self._blocks.fixed(defaults, "defaults") if defaults is not None else {}
+        sweep = self._under("sweep")
+        blocks = self._blocks.blocks(sweep, "sweep") if sweep is not None else []
+        above = self._sets()
+        for block in blocks:
+            self._check_required(block, template.required - below.keys() - above.keys())
+        self._check_count(blocks, max_jobs)
+        return {**template.own, **below}, above, blocks
+
+    def exclusions(self) -> Sequence[Exclusion]:
+        """Return what `exclude` says."""
+        tree = self._under("exclude")
+        return read_exclusions(tree, "exclude", self._vocabulary) if tree is not None else []
+
+    def naming(self, files: str | None) -> Naming:
+        """Return how files are named."""
+        known = [*self._vocabulary.names(), "job"]
+        default = default_template(known)
+        try:
+            return Naming(files or default, known)
+        except ValueError as error:
+            self._complaints.add(follow(self._tree, ("files",)).spot, "files", str(error))
+            return Naming(default, known)
+
+    def only(self) -> Mapping[str, Sequence[Leaf]]:
+        """Return what `--only` says: name -> the values it may have."""
+        wanted: dict[str, list[Leaf]] = {}
+        for name, text in self._options.only:
+            leaf = Leaf(Spot("--only", 1, len(name) + 2), resolve(text), text)
+            if name == "job" or self._vocabulary.refers(name, Spot("--only", 1, 1), name):
+                wanted.setdefault(name, []).append(leaf)
+        return wanted
+
+    def _under(self, key: str) -> Tree | None:
+        return self._tree.entries[key].tree if key in self._tree.entries else None
+
+    def _sets(self) -> Point:
+        above: dict[str, Leaf] = {}
+        for name, text in self._options.sets:
+            if self._vocabulary.knows(name, Spot("--set", 1, 1), name):
+                above[name] = Leaf(Spot("--set", 1, len(name) + 2), resolve(text), text)
+        return self._blocks.together(above, "")
+
+    def _check_required(self, block: Block, missing: frozenset[str]) -> None:
+        names: frozenset[str] = frozenset().union(*(axis.names for axis in block.axes))
+        for name in sorted(missing - names):
+            self._complaints.add(block.spot, join(block.path, name), "is required: here, in defaults, or with --set")
+
+    def _check_count(self, blocks: Sequence[Block], most: int) -> None:
+        size = sum(block.size for block in blocks)
+        if size > most:
+            axes = [
+                f"{axis.name} {min(axis.size, COUNTED):,}" for block in blocks for axis in block.axes if not axis.fixed
+            ]
+            text = (
+                f"makes {'at least ' if size >= COUNTED else ''}{size:,} jobs ({listing(axes)}); max_jobs is {most:,}"
+            )
+            self._complaints.add(follow(self._tree, ("sweep",)).spot, "sweep", text)

@@ -1,0 +1,175 @@
+"""Prompt lists and tables beside the manifest: TXT, CSV and JSONL, cell by cell with their places."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+from typing import TYPE_CHECKING, TypeAlias
+
+from batchrunner.manifest.scalars import resolve
+from batchrunner.manifest.source import NAMED_BYTES, SourceError, named, read_text
+from batchrunner.manifest.tree import Leaf, Spot
+from batchrunner.workflow.words import did_you_mean, listing, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchrunner.core.identity import Json
+    from batchrunner.manifest.complaints import Complaints
+
+Row: TypeAlias = dict[str, Leaf]
+"""Column -> cell; an empty cell of a CSV is not there, so that the defaults stand."""
+
+
+class Files:
+    """Reads the files that one manifest names."""
+
+    def __init__(self, folder: Path, complaints: Complaints, *, allow_outside: bool) -> None:
+        self._folder = folder
+        self._allow_outside = allow_outside
+        self._complaints = complaints
+
+    def text(self, name: str, spot: Spot, path: str, near: str = "") -> tuple[str, str] | None:
+        """Return a file's text and the name complaints use for it, or None after complaining."""
+        try:
+            found = named(self._folder, name, allow_outside=self._allow_outside)
+        except SourceError as error:
+            self._complaints.add(spot, path, f"{quote(name)}: {error}")
+            return None
+        shown = str(self._folder / name)
+        try:
+            return read_text(found, NAMED_BYTES), shown
+        except SourceError as error:
+            if (error.line, error.column) == (1, 1):
+                self._complaints.add(spot, path, f"{quote(name)}: {error}{near}")
+            else:
+                self._complaints.add(Spot(shown, error.line, error.column), "", str(error))
+            return None
+
+    def column(self, name: str, column: str | None, spot: Spot, path: str) -> list[Leaf] | None:
+        """Return an axis' values from a file, or None after complaining."""
+        if not name.endswith((".csv", ".jsonl")):
+            if column is not None:
+                self._complaints.add(spot, path, f"{quote(name)} has no columns; only .csv and .jsonl have")
+                return None
+            return self._lines(name, spot, path)
+        rows = self.rows(name, spot, path)
+        if rows is None:
+            return None
+        names = list(dict.fromkeys(key for row in rows for key in row))
+        if column is None:
+            self._complaints.add(spot, path, f"name a column of {quote(name)}: it has {listing(names)}")
+            return None
+        if column not in names:
+            near = did_you_mean(column, names)
+            self._complaints.add(
+                spot, path, f"{quote(name)} has no column {quote(column)}, only {listing(names)}{near}"
+            )
+            return None
+        return [row[column] for row in rows if column in row]
+
+    def rows(self, name: str, spot: Spot, path: str) -> list[Row] | None:
+        """Return the rows of a .csv or .jsonl file, or None after complaining."""
+        if not name.endswith((".csv", ".jsonl")):
+            self._complaints.add(spot, path, f"{quote(name)} is no table: rows come from .csv or .jsonl")
+            return None
+        read = self.text(name, spot, path)
+        if read is None:
+            return None
+        text, shown = read
+        try:
+            rows = list(_csv_rows(text, shown) if name.endswith(".csv") else _json_rows(text, shown))
+        except _RowError as error:
+            self._complaints.add(error.spot, error.path, str(error))
+            return None
+        if not rows:
+            self._complaints.add(spot, path, f"{quote(name)} has no rows, which makes no jobs")
+        return rows or None
+
+    def _lines(self, name: str, spot: Spot, path: str) -> list[Leaf] | None:
+        read = self.text(name, spot, path)
+        if read is None:
+            return None
+        text, shown = read
+        lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
+        kept = [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
+        leaves = [_cell(Spot(shown, number, 1), line) for number, line in kept]
+        if not leaves:
+            self._complaints.add(spot, path, f"{quote(name)} has no lines, which makes no jobs")
+        return leaves or None
+
+
+class _RowError(Exception):
+    def __init__(self, spot: Spot, path: str, message: str) -> None:
+        super().__init__(message)
+        self.spot = spot
+        self.path = path
+
+
+def _cell(spot: Spot, text: str) -> Leaf:
+    return Leaf(spot, resolve(text), text)
+
+
+def _csv_rows(text: str, file: str) -> Iterator[Row]:
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    names: list[str] | None = None
+    line = 1
+    try:
+        for cells in reader:
+            spot, line = Spot(file, line, 1), reader.line_num + 1
+            if not any(cells):
+                continue
+            if names is None:
+                names = _header([cell.strip() for cell in cells], spot)
+                continue
+            if len(cells) != len(names):
+                raise _RowError(spot, "", f"has {len(cells)} cells where the first line has {len(names)}")
+            yield {name: _cell(spot, cell) for name, cell in zip(names, cells, strict=True) if cell}
+    except csv.Error as error:
+        raise _RowError(Spot(file, line, 1), "", f"this is not CSV: {error}") from None
+
+
+def _header(names: list[str], spot: Spot) -> list[str]:
+    for index, name in enumerate(names):
+        if not name:
+            raise _RowError(spot, "", f"column {index + 1} has no name")
+        if name in names[:index]:
+            raise _RowError(spot, "", f"two columns are called {quote(name)}")
+    return names
+
+
+def _json_rows(text: str, file: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield _json_row(line, Spot(file, number, 1))
+
+
+def _json_row(line: str, spot: Spot) -> Row:
+    try:
+        pairs: Json = json.loads(line, object_pairs_hook=lambda pairs: [list(pair) for pair in pairs])
+    except json.JSONDecodeError as error:
+        raise _RowError(Spot(spot.file, spot.line, error.colno), "", f"this is not JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise _RowError(spot, "", "this JSON cannot be read") from None
+    if not isinstance(pairs, list) or not line.lstrip().startswith("{"):
+        raise _RowError(spot, "", "a line must be one JSON object")
+    row: Row = {}
+    for pair in pairs:
+        match pair:
+            case [str(name), None | str() | int() | float() as value] if name not in row:
+                row[name] = Leaf(spot, value, _written(value, spot, name))
+            case [str(name), *_] if name in row:
+                raise _RowError(spot, name, "stands twice in one row")
+            case [name, *_]:
+                raise _RowError(spot, str(name), "must be a single value")
+    return row
+
+
+def _written(value: str | float | None, spot: Spot, name: str) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise _RowError(spot, name, "half of a surrogate pair is no character")
+    return value

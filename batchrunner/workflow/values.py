@@ -1,0 +1,149 @@
+"""Values that fit an input: the right type, in range, and the same on every machine."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from batchrunner.workflow.limits import SEED_MAX, Kind, Limit
+from batchrunner.workflow.words import did_you_mean, listing, quote
+
+if TYPE_CHECKING:
+    from batchrunner.core.job import Scalar
+
+LONGEST_TEXT = 100_000
+"""Characters in one text: more than any model reads, and what a night's worth of jobs can still be hashed with."""
+
+
+class UnfitError(ValueError):
+    """The value does not fit; the message completes `<name>: `."""
+
+
+def fit(limit: Limit, value: Scalar) -> Scalar:
+    """Return `value` as an input of this limit takes it: `5` is `5.0` for a float, `30.0` is `30` for an int.
+
+    Raises:
+        UnfitError: wrong type, out of range, or none of the choices.
+
+    """
+    match limit.kind:
+        case "text":
+            return _text(limit, value)
+        case "bool":
+            return _bool(value)
+        case "any":
+            return _any(value)
+        case _:
+            return _in_range(limit, _number(limit.kind, value))
+
+
+def as_sent(kind: Kind, value: Scalar) -> Scalar:
+    """Return a value that fits several inputs in the form that one of them, of this kind, takes."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if kind == "float":
+        return float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def narrowest(limits: list[Limit]) -> Limit:
+    """Return the limit that satisfies all of `limits`.
+
+    Raises:
+        UnfitError: no value could.
+
+    """
+    kind = _kind({limit.kind for limit in limits})
+    lows = [limit.low for limit in limits if limit.low is not None]
+    highs = [limit.high for limit in limits if limit.high is not None]
+    grids = [limit.grid for limit in limits if limit.grid]
+    choices = [limit.choices for limit in limits if limit.choices]
+    return Limit(
+        kind,
+        max(lows, default=None),
+        min(highs, default=None),
+        grids[0] if grids else None,
+        tuple(each for each in choices[0] if all(each in other for other in choices)) if choices else (),
+    )
+
+
+def _kind(kinds: set[Kind]) -> Kind:
+    named = kinds - {"any"}
+    if len(named) > 1 and not named <= {"int", "float", "number"}:
+        raise UnfitError(f"drives inputs of different types: {listing(sorted(named))}")
+    order: tuple[Kind, ...] = ("int", "number", "float", "text", "bool", "any")
+    return next(kind for kind in order if kind in kinds)
+
+
+def shown(value: Scalar) -> str:
+    """Return a value as people write it: 5.0 is `5`, true is `true`, nothing is empty."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        case _:
+            return str(value)
+
+
+def _text(limit: Limit, value: Scalar) -> str:
+    if not isinstance(value, str):
+        raise UnfitError(f"must be a text, not {_called(value)}")
+    if len(value) > LONGEST_TEXT:
+        raise UnfitError(f"is {len(value):,} characters long; at most {LONGEST_TEXT:,} are sent")
+    if limit.choices and value not in limit.choices:
+        near = did_you_mean(value, limit.choices)
+        raise UnfitError(f"must be one of {listing(limit.choices)}, not {quote(value)}{near}")
+    return value
+
+
+def _bool(value: Scalar) -> bool:
+    if not isinstance(value, bool):
+        raise UnfitError(f"must be true or false, not {_called(value)}")
+    return value
+
+
+def _any(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return _text(Limit("text"), value)
+    if isinstance(value, bool) or value is None:
+        return value
+    return _in_range(Limit("number"), _number("number", value))
+
+
+def _number(kind: Kind, value: Scalar) -> int | float:
+    wanted = "a whole number" if kind == "int" else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnfitError(f"must be {wanted}, not {_called(value)}")
+    if not math.isfinite(value):
+        raise UnfitError("must be finite")
+    if kind == "int" and isinstance(value, float):
+        if not value.is_integer():
+            raise UnfitError(f"must be a whole number, not {value}")
+        return int(value)
+    return value
+
+
+def _in_range(limit: Limit, number: float) -> int | float:
+    whole = isinstance(number, int)
+    low = limit.low if limit.low is not None or not whole else -(2**63)
+    high = limit.high if limit.high is not None or not whole else SEED_MAX
+    if low is not None and number < low:
+        raise UnfitError(f"must be at least {low}, not {_called(number)}")
+    if high is not None and number > high:
+        raise UnfitError(f"must be at most {high}, not {_called(number)}")
+    return float(number) if limit.kind == "float" else number
+
+
+def _called(value: Scalar) -> str:
+    match value:
+        case None:
+            return "empty"
+        case str():
+            return f"the text {quote(value)}"
+        case bool() | float():
+            return shown(value)
+        case _:
+            return str(value) if abs(value) < 10**40 else "a far larger number"
