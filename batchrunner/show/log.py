@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from batchrunner.show.redact import redactor
 from batchrunner.show.text import json_text, stamp, told
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
     from batchrunner.show.sink import Sink
 
-REDACTED = "***"
 _HIDDEN = frozenset({"event", "at", "label", "says", "level", "job", "exception"})
 
 
@@ -44,15 +44,6 @@ def console_log(
     """Return a logger that writes plain lines for people; only a verbose one tells details."""
     level = logging.DEBUG if verbose else logging.INFO
     return _logger(sink, level, [partial(_dated, now), *_common(secret)], _plain)
-
-
-def redactor(secret: str) -> Processor:
-    """Return a processor that replaces `secret` wherever it stands in a record, however deep."""
-
-    def redact(_: object, __: str, record: MutableMapping[str, object]) -> Mapping[str, object]:
-        return {key: _clean(value, secret) for key, value in record.items()}
-
-    return redact
 
 
 def _logger(sink: Sink, level: int, processors: list[Processor], render: Processor) -> FilteringBoundLogger:
@@ -81,18 +72,6 @@ def _plain_traceback(exc_info: tuple[type[BaseException], BaseException, Traceba
 
 def _dated(now: Callable[[], float], _: object, __: str, record: MutableMapping[str, object]) -> Mapping[str, object]:
     return {"at": now(), **record}
-
-
-def _clean(value: object, secret: str) -> object:
-    """Return plain JSON values only, so that nothing is left to be turned into text behind the redaction."""
-    if isinstance(value, bool | int | float | None):
-        return value
-    if isinstance(value, dict):
-        return {str(_clean(str(key), secret)): _clean(item, secret) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item, secret) for item in value]
-    text = str(value)
-    return text.replace(secret, REDACTED) if secret else text
 
 
 def _json(_: object, __: str, record: MutableMapping[str, object]) -> str:

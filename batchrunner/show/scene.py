@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from batchrunner.core.server import Server
 
 
+_TWICE = 2
+"""A server is called away when it failed twice running: one look may fail any time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stand:
     """One server, as people see it. Times in seconds."""
@@ -100,11 +104,26 @@ def scene(board: Board, jobs: Mapping[str, Job], now: float, around: Around) -> 
     )
 
 
+def health(board: Board, server: Server, now: float) -> tuple[str, float | None]:
+    """Return the word for a server's state and since when it is in trouble (the loop's clock)."""
+    if server.is_denied():
+        return "denied", server.good_at
+    if server.failures >= _TWICE:
+        return "away", server.good_at
+    if server.answered_at is None:
+        return "asking", server.good_at
+    if server.is_wedged(now, board.rules):
+        return "stalled", server.stalled_at
+    if server.breaker.paused_until > now:
+        return "pausing", None
+    return "up", None
+
+
 def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> Stand:
     ours = {state.prompt.id: job for job, state in board.open_on(server.url)}
     running = next((ours[prompt] for prompt in server.running if prompt in ours), "")
     began = min(server.running.values(), default=None)
-    state, since = _health(board, server, now)
+    state, since = health(board, server, now)
     return Stand(
         url=server.url,
         state=state,
@@ -115,18 +134,6 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
         ready=sum(prompt in ours for prompt in server.pending),
         foreign=server.foreign,
     )
-
-
-def _health(board: Board, server: Server, now: float) -> tuple[str, float | None]:
-    if server.is_denied():
-        return "denied", server.good_at
-    if not server.is_up():
-        return ("away" if server.failures else "asking"), server.good_at
-    if server.is_wedged(now, board.rules):
-        return "stalled", server.stalled_at
-    if server.breaker.paused_until > now:
-        return "pausing", None
-    return "up", None
 
 
 def _deadlines(board: Board, now: float) -> list[float]:

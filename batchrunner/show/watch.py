@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.show.text import duration
-from batchrunner.show.words import Event, Weight, json_line, of_fact, of_finish, of_note, of_server, tally
+from batchrunner.show.words import (
+    Event,
+    Weight,
+    json_line,
+    of_bug,
+    of_fact,
+    of_finish,
+    of_note,
+    of_server,
+    tally,
+    without,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +25,6 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Fact
     from batchrunner.core.identity import Json
-    from batchrunner.core.job import Job
     from batchrunner.show.scene import Scene
     from batchrunner.show.sink import Sink
 
@@ -38,12 +48,13 @@ class Observer(Protocol):
 class Audience:
     """All who watch a batch. One who fails is shown out, the others are told, and the batch does not notice."""
 
-    def __init__(self, observers: Iterable[Observer]) -> None:
+    def __init__(self, observers: Iterable[Observer], secret: str = "") -> None:
         self._observers = list(observers)
+        self._secret = secret
 
-    def fact(self, fact: Fact, job: Job) -> None:
-        """Tell of a fact that changed something."""
-        self.event(of_fact(fact, job))
+    def fact(self, fact: Fact, label: str = "") -> None:
+        """Tell of a fact that changed something; `label` is the job's local name."""
+        self.event(of_fact(fact, label))
 
     def server(self, at: float, url: str, state: str, says: str = "") -> None:
         """Tell that a server is now `state` (`up`, `away`, `denied`, …); `at` is the wall clock."""
@@ -53,17 +64,22 @@ class Audience:
         """Tell something that is about no job in particular."""
         self.event(of_note(at, says))
 
+    def bug(self, at: float, error: BaseException) -> None:
+        """Tell of an error that should not be."""
+        self.event(of_bug(at, error))
+
     def finished(self, at: float, counts: Mapping[str, int], code: int) -> None:
         """Tell how it all ended: wanted jobs per state, and the exit code."""
         self.event(of_finish(at, counts, code))
 
     def event(self, event: Event) -> None:
-        """Tell of an event."""
-        self._each(lambda observer: observer.event(event), event.at)
+        """Tell of an event, without the secret."""
+        told = without(event, self._secret)
+        self._each(lambda observer: observer.event(told), event.at)
 
-    def tick(self, scene: Scene) -> None:
-        """Show how things stand."""
-        self._each(lambda observer: observer.tick(scene), scene.at)
+    def tick(self, at: float, scene: Callable[[], Scene]) -> None:
+        """Show how things stand; a scene that can't be built is nobody's harm either."""
+        self._each(lambda observer: observer.tick(scene()), at)
 
     def close(self) -> None:
         """Let everybody leave."""
@@ -89,7 +105,8 @@ class Journal:
 
     def event(self, event: Event) -> None:
         """Write the event with all its fields."""
-        self._log.log(event.weight, event.name, **{**event.fields, "at": event.at, "job": event.job})
+        record = {**event.fields, "at": event.at, "job": event.job}
+        self._log.log(event.weight, event.name, **record, exc_info=event.error)
 
     def tick(self, scene: Scene) -> None:
         """Nothing: how things stand follows from what happened."""

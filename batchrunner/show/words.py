@@ -5,7 +5,7 @@ A text from a manifest or a server stands in them as it came; whoever prints it 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from batchrunner.core.facts import (
     Reopened,
     Saved,
 )
+from batchrunner.show.redact import clean
 from batchrunner.show.text import duration, json_text, size, stamp, told
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Fact
     from batchrunner.core.identity import Json
-    from batchrunner.core.job import Job
 
 
 class Weight(IntEnum):
@@ -54,12 +54,14 @@ class Event:
     """The job's local name."""
     fields: Mapping[str, Json] = field(default_factory=dict)
     weight: Weight = Weight.NEWS
+    error: BaseException | None = None
+    """What was raised, for a traceback in the log."""
 
 
-def of_fact(fact: Fact, job: Job) -> Event:
-    """Return the event that a fact is; its name is the fact's kind."""
+def of_fact(fact: Fact, label: str = "") -> Event:
+    """Return the event that a fact is; its name is the fact's kind, `label` the job's local name."""
     fields = {key: value for key, value in asdict(fact).items() if key not in {"job", "at"}}
-    return Event(type(fact).__name__.lower(), fact.at, _words(fact, job), job.id, job.file, fields, _weight(fact))
+    return Event(type(fact).__name__.lower(), fact.at, _words(fact, label), fact.job, label, fields, _weight(fact))
 
 
 def of_server(at: float, url: str, state: str, says: str) -> Event:
@@ -79,6 +81,21 @@ def of_server(at: float, url: str, state: str, says: str) -> Event:
 def of_note(at: float, says: str) -> Event:
     """Return something a person should know, about no job in particular."""
     return Event("note", at, says, fields={"says": says}, weight=Weight.TROUBLE)
+
+
+def of_bug(at: float, error: BaseException) -> Event:
+    """Return that something was raised that should not be; its text may quote anything, so only its kind is told."""
+    kind = type(error).__name__
+    says = f"a bug in batchrunner ({kind}); the traceback is in run.log, please report it"
+    return Event("bug", at, says, fields={"error": kind}, weight=Weight.TROUBLE, error=error)
+
+
+def without(event: Event, secret: str) -> Event:
+    """Return the event with `secret` taken out of its texts."""
+    if not secret:
+        return event
+    fields = {key: clean(value, secret) for key, value in event.fields.items()}
+    return replace(event, says=str(clean(event.says, secret)), label=str(clean(event.label, secret)), fields=fields)
 
 
 def of_finish(at: float, counts: Mapping[str, int], code: int) -> Event:
@@ -118,7 +135,7 @@ def _weight(fact: Fact) -> Weight:
             return Weight.NEWS
 
 
-def _words(fact: Fact, job: Job) -> str:  # noqa: PLR0911 - a table, a row a kind
+def _words(fact: Fact, label: str) -> str:  # noqa: PLR0911 - a table, a row a kind
     match fact:
         case Claimed():
             return f"sending to {fact.server}"
@@ -130,7 +147,7 @@ def _words(fact: Fact, job: Job) -> str:  # noqa: PLR0911 - a table, a row a kin
         case Opened():
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():
-            name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(job.file) else f" as {fact.path}"
+            name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(label) else f" as {fact.path}"
             return f"saved{name}, {size(fact.size)}"
         case Broke():
             return f"the download broke off: {fact.says}"

@@ -1,0 +1,265 @@
+"""The live board: it fits, it is harmless, and it follows the engine's board."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from rich.console import Console
+
+from batchrunner.core.board import Board
+from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
+from batchrunner.core.job import Job
+from batchrunner.core.looks import Blame, Look, Row, Trouble
+from batchrunner.core.rules import Rules
+from batchrunner.show.live import LiveBoard, page
+from batchrunner.show.narrate import Narrator
+from batchrunner.show.scene import Around, Scene, Stand, Transfer, scene
+from batchrunner.show.sink import StreamSink
+from batchrunner.show.watch import Audience, JsonLines
+from batchrunner.show.words import of_bug, of_fact, of_note
+
+if TYPE_CHECKING:
+    from batchrunner.core.facts import Fact
+
+URL = "http://gpu:8188"
+HOSTILE = "a\x1b]52;c;eA==\x07\n\u202e[bold]b[/bold]"
+STANDS = st.builds(
+    Stand,
+    st.text(max_size=60),
+    st.sampled_from(["up", "away", "asking", "denied", "stalled", "pausing"]),
+    st.none() | st.floats(0, 1e6),
+    st.text(max_size=90),
+    st.text(max_size=90),
+    st.none() | st.floats(0, 1e6),
+    st.integers(0, 2),
+    st.integers(0, 400),
+)
+TRANSFERS = st.builds(Transfer, st.text(max_size=120), st.integers(0, 10**12), st.integers(-1, 10**10))
+SCENES = st.builds(
+    Scene,
+    st.text(max_size=64),
+    st.just(0.0),
+    st.floats(0, 1e6),
+    st.fixed_dictionaries(dict.fromkeys(("waiting", "done", "failed"), st.integers(0, 100_000))),
+    st.lists(STANDS, max_size=12).map(tuple),
+    st.lists(TRANSFERS, max_size=70).map(tuple),
+    st.none() | st.floats(-1e6, 1e6),
+    st.none() | st.floats(0, 1e6),
+    st.lists(st.text(max_size=300), max_size=5).map(tuple),
+)
+
+
+def _console(width: int = 80, height: int = 24) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        height=height,
+        force_terminal=True,
+        color_system=None,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SCENES, st.integers(20, 200), st.integers(3, 60))
+def test_any_scene_fits_any_terminal(scene: Scene, width: int, height: int) -> None:
+    """However much there is to show, it is no higher and no wider than the terminal, and plain text."""
+    lines = page(scene, width, height)
+    assert len(lines) <= height
+    assert all(text.cell_len <= width and text.plain.isprintable() for text in lines)
+
+
+def test_a_page_shows_what_matters() -> None:
+    """Counts, times, each server's doing, downloads, the nearest deadline and urgent words are all there."""
+    shown = Scene(
+        "cats",
+        0.0,
+        3900.0,
+        {"waiting": 7, "done": 3, "failed": 1, "queued": 1},
+        (
+            Stand(URL, "up", running="cats/one", running_for=200.0, ready=1, foreign=2),
+            Stand("https://two", "away", since=300.0, says="connection refused"),
+            Stand("http://three", "up", running_for=3.0),
+            Stand("http://four", "up"),
+        ),
+        (Transfer("cats/one.mp4", 3_200_000, 13_200_000), Transfer("cats/two.mp4", 5, -1)),
+        deadline=430.0,
+        left=12_000.0,
+        messages=("the disk is nearly full",),
+    )
+    assert [text.plain.rstrip() for text in page(shown, 80, 24)] == [
+        "cats  ━━━━━━━━━━━━━━━━━━━━━━━━  3 done, 1 failed, 8 left of 12",
+        "running for 1 h 5 min, about 3 h 20 min left",
+        "  gpu:8188  renders cats/one for 3 min 20 s, 1 ready, 2 of others",
+        "  two       away for 5 min: connection refused",
+        "  three     renders a job of others for 3 s",
+        "  four      idle",
+        "  ↓ cats/one.mp4  ━━━━━━━━━━━━  3.2 MB of 13.2 MB",
+        "  ↓ cats/two.mp4  ━━━━━━━━━━━━  5 B",
+        "  the oldest file not yet home may be deleted in 7 min 10 s",
+        "! the disk is nearly full",
+    ]
+
+
+def test_what_does_not_fit_is_counted() -> None:
+    """Many servers and downloads end in a line that says how many more there are; both keep a place."""
+    shown = Scene(
+        "cats",
+        0.0,
+        0.0,
+        {},
+        tuple(Stand(f"http://s{n}", "up") for n in range(30)),
+        tuple(Transfer(f"v{n}", 0) for n in range(64)),
+        deadline=-1.0,
+    )
+    lines = [text.plain for text in page(shown, 80, 16)]
+    assert len(lines) == 16
+    assert "  … and 64 more downloads" in lines
+    assert "  … and 19 more servers" in lines
+    assert lines[-1] == "  the oldest file not yet home may be deleted at any moment"
+
+
+def test_the_board_draws_news_above_and_leaves_the_terminal_as_it_was() -> None:
+    """News are printed once above the board, details are not, and the cursor is back at the end."""
+    console = _console()
+    board = LiveBoard(console)
+    board.tick(Scene(HOSTILE, 0.0, 0.0, {"done": 1}, (Stand(HOSTILE, "away", says=HOSTILE),)))
+    board.event(of_fact(Saved("j", 1, 0.0, "x", "cats/one.mp4", 5, "0"), "cats/one"))
+    board.event(of_fact(Accepted("j", 1, 0.0, "id", "p", URL), "cats/one"))
+    board.event(of_note(0.0, HOSTILE))
+    board.tick(Scene("cats", 0.0, 61.0, {"done": 1}))
+    board.close()
+    written = _written(console)
+    assert "cats/one: saved, 5 B" in written
+    assert "queued on" not in written
+    assert "[bold]b[/bold]" in written
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
+    assert "\x1b]52" not in written
+    assert "\u202e" not in written
+
+
+def test_a_resized_terminal_gets_a_clean_page() -> None:
+    """After a change of size the board is drawn anew from the top instead of over its own remains."""
+    console = _console()
+    board = LiveBoard(console)
+    board.tick(Scene("cats", 0.0, 0.0, {}))
+    assert "\x1b[2J" not in _written(console)
+    console.size = console.size._replace(width=40)
+    board.tick(Scene("cats", 0.0, 0.0, {}))
+    assert "\x1b[2J" in _written(console)
+    board.close()
+
+
+def _board() -> tuple[Board, dict[str, Job]]:
+    jobs = {name: Job(name, "", {}, f"cats/{name}", 1.0) for name in "abcd"}
+    board = Board("cats", Rules(), [URL, "http://b:2"], now=100.0)
+    board.load(jobs, [], 100.0)
+    board.want(jobs, None, 100.0)
+    return board, jobs
+
+
+def _apply(board: Board, *facts: Fact) -> None:
+    for fact in facts:
+        state = board.follow(fact)
+        assert state is not None
+        board.put(fact.job, state, 100.0, fact)
+
+
+def _look(*rows: Row, date: float | None = None) -> Look:
+    return Look(rows, {}, date=date)
+
+
+def test_the_scene_is_a_fold_of_the_board() -> None:
+    """What runs, what is ready, whose the rest is, and which deadline is nearest by the server's clock."""
+    board, jobs = _board()
+    _apply(
+        board,
+        Claimed("a", 1, 0.0, "ida", "pa", URL, "h"),
+        Accepted("a", 1, 0.0, "ida", "pa", URL),
+        Claimed("b", 1, 0.0, "idb", "pb", URL, "h"),
+        Claimed("c", 1, 0.0, "idc", "pc", URL, "h"),
+        Rendered("c", 1, 0.0, (File("c.mp4"),), deadline=5_600.0),
+    )
+    rows = (Row("ida", 1.0, running=True), Row("idb", 2.0, running=False), Row("other", 3.0, running=False))
+    board.servers[URL].looked(_look(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0)
+    seen = scene(board, jobs, 130.0, Around(7.0, 30.0, left=60.0))
+    assert seen.servers == (
+        Stand(URL, "up", running="cats/a", running_for=30.0, ready=1, foreign=1),
+        Stand("http://b:2", "asking", since=30.0),
+    )
+    assert (seen.deadline, seen.left, seen.elapsed, seen.total) == (570.0, 60.0, 30.0, 4)
+    assert dict(seen.counts) == {"waiting": 1, "sending": 1, "queued": 1, "fetching": 1, "done": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("state", ["away", "denied", "stalled", "pausing", "up"])
+def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
+    """Away, denied, stalled and pausing each show as such; a single failed look does not."""
+    board, jobs = _board()
+    server, now = board.servers[URL], 100.0
+    server.looked(_look(), frozenset(), now, now)
+    trouble = Trouble(Blame.AWAY, "refused")
+    match state:
+        case "away":
+            server.ailed(trouble, now, board.rules, racing=False)
+            server.ailed(trouble, now, board.rules, racing=False)
+        case "denied":
+            server.denied(trouble, now, board.rules)
+            server.denied(trouble, now, board.rules)
+        case "stalled":
+            server.looked(_look(Row("x", 1.0, running=False)), frozenset(), now, now)
+            now += board.rules.grace
+        case "pausing":
+            server.breaker.paused_until = now + 1
+        case _:
+            server.ailed(trouble, now, board.rules, racing=False)
+    assert scene(board, jobs, now, Around(0.0, 0.0)).servers[0].state == state
+
+
+def test_the_narrator_tells_each_change_once() -> None:
+    """A server that comes up, goes away and returns is told three times however often it is seen; facts at once."""
+    board, jobs = _board()
+    stream = io.StringIO()
+    drawn: list[float] = []
+
+    def around(_: Board, now: float) -> Around:
+        drawn.append(now)
+        return Around(0.0, now)
+
+    narrator = Narrator(Audience([JsonLines(StreamSink(stream), "cats")]), jobs, lambda: 5.0, around, every=10.0)
+    server = board.servers[URL]
+    assert narrator.pulse(board, 100.0) == 110.0
+    server.looked(_look(), frozenset(), 100.0, 100.0)
+    assert narrator.pulse(board, 105.0) == 110.0
+    for now in (106.0, 107.0, 108.0):
+        server.ailed(Trouble(Blame.AWAY, "refused"), now, board.rules, racing=False)
+        narrator.pulse(board, now)
+    server.looked(_look(), frozenset(), 109.0, 109.0)
+    assert narrator.pulse(board, 110.0) == 120.0
+    narrator.fact(Lost("a", 1, 6.0, Why.FORGOTTEN, "gone"))
+    narrator.fact(Lost("unknown", 1, 6.0, Why.FORGOTTEN, "gone"))
+    narrator.bug(ValueError("x"))
+    told = stream.getvalue()
+    assert [line.split('"state": ')[1].split(",")[0] for line in told.splitlines() if '"state"' in line] == [
+        '"up"',
+        '"away"',
+        '"up"',
+    ]
+    assert told.count('"event": "lost"') == 2
+    assert told.count('"event": "bug"') == 1
+    assert drawn == [100.0, 110.0]
+
+
+def test_a_bug_is_told_by_its_kind_only() -> None:
+    """The text of an unexpected error may quote anything, so people see its kind and where to look."""
+    assert of_bug(0.0, ValueError("sk-secret")).says == (
+        "a bug in batchrunner (ValueError); the traceback is in run.log, please report it"
+    )

@@ -1,0 +1,127 @@
+"""The contract of `plan --json` and `status --json`, and the same for people."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console, RenderableType
+
+from batchrunner.core.facts import File, Saved, Why
+from batchrunner.core.job import Job
+from batchrunner.core.states import (
+    Done,
+    Failed,
+    Fetching,
+    Item,
+    Past,
+    Prompt,
+    Queued,
+    Sending,
+    State,
+    Unwanted,
+    Waiting,
+)
+from batchrunner.show.status import Plan, plan_json, status_json
+from batchrunner.show.tables import axes, plan_view, status_view
+from batchrunner.show.text import json_text
+
+PROMPT = Prompt(2, "id", "p-a2", "http://gpu:8188", claimed=True)
+SAVED = Saved("j4", 2, 1.0, "x.mp4", "cats/j4.mp4", 5, "0" * 64)
+STATES: dict[str, State] = {
+    "j0": Waiting(),
+    "j1": Sending(Past(1), PROMPT),
+    "j2": Queued(Past(1), PROMPT),
+    "j3": Fetching(Past(2), PROMPT, (Item(File("x.mp4"), saved=SAVED), Item(File("y.mp4"))), None),
+    "j4": Done(Past(2), PROMPT, (SAVED,)),
+    "j5": Failed(Past(3), Why.REFUSED, "KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
+    "j6": Unwanted(Past(1)),
+}
+JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_look": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
+
+
+def _printed(view: RenderableType, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, height=24, color_system=None, markup=False)
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_status_says_how_every_job_stands() -> None:
+    """Counts of the six states, and per job its state, attempts, parameters, files and failure."""
+    told = status_json("cats", JOBS, STATES)
+    assert told["total"] == 7
+    assert told["counts"] == {"waiting": 2, "sending": 1, "queued": 1, "fetching": 1, "done": 1, "failed": 1}
+    file = {"path": "cats/j4.mp4", "bytes": 5, "sha256": "0" * 64}
+    assert told["jobs"] == [
+        {"id": f"j{n}", "state": state, "attempts": attempts, "params": JOBS[n].params, "files": files, "why": why}
+        for n, state, attempts, files, why in [
+            (0, "waiting", 0, [], None),
+            (1, "sending", 1, [], None),
+            (2, "queued", 1, [], None),
+            (3, "fetching", 2, [file], None),
+            (4, "done", 2, [file], None),
+            (5, "failed", 3, [], "refused: KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
+            (7, "waiting", 0, [], None),
+        ]
+    ]
+
+
+def test_plan_says_what_is_new() -> None:
+    """A job nobody has seen is new, one that was taken out waits again, all others keep their state."""
+    told = plan_json(Plan("cats", JOBS, STATES, warnings=["width is no multiple of 32"], seconds=60.0))
+    assert {key: told[key] for key in ("batch", "total", "warnings", "seconds")} == {
+        "batch": "cats",
+        "total": 8,
+        "warnings": ["width is no multiple of 32"],
+        "seconds": 60.0,
+    }
+    assert told["jobs"] == [
+        {"id": job.id, "params": job.params, "file": job.file, "state": state}
+        for job, state in zip(
+            JOBS, ["waiting", "sending", "queued", "fetching", "done", "failed", "waiting", "new"], strict=True
+        )
+    ]
+
+
+def test_the_same_batch_prints_the_same_bytes() -> None:
+    """Order of keys and content depend on nothing but jobs and states."""
+    assert json_text(plan_json(Plan("cats", JOBS, STATES))) == json_text(
+        plan_json(Plan("cats", list(JOBS), {**STATES}))
+    )
+    assert list(plan_json(Plan("cats", []))) == ["batch", "total", "jobs", "warnings", "seconds"]
+    assert list(status_json("cats", [], {})) == ["batch", "total", "counts", "jobs"]
+
+
+def test_status_for_people_names_what_failed_and_why() -> None:
+    """The table shows counts, what is on its way and the failure in harmless words."""
+    shown = _printed(status_view("cats", JOBS[:6], STATES))
+    assert shown.splitlines()[0] == "cats  1 done, 1 failed, 4 left of 6"
+    assert "\\x1b[2J[red]wrong[/red]" in shown
+    assert "cats/j3" in shown
+    assert "fetching, http://gpu:8188" in shown
+
+
+def test_plan_for_people_stays_short() -> None:
+    """A batch of thousands fits one screen: counts, axes and the first jobs."""
+    jobs = [Job(f"{n}", "", {"seed": n, "steps": 20, "prompt": "A [b]cat[/b]\n"}, f"f{n}", 0.0) for n in range(5000)]
+    shown = _printed(plan_view(Plan("cats", jobs, warnings=["mind \x1b[0m"], gone=jobs[:1], seconds=7200.0)))
+    lines = shown.splitlines()
+    assert len(lines) < 24
+    assert lines[:3] == [
+        "cats  5000 jobs: 5000 new, about 2 h to go",
+        "1 job from before no longer wanted",
+        "warning: mind \\x1b[0m",
+    ]
+    assert "0, 1, 2, 3, 4, 5, … (5000 in all)" in shown
+    assert lines[-1] == "… and 4988 more"
+    assert "steps" not in shown
+
+
+def test_an_empty_plan_is_no_mistake() -> None:
+    """A batch without jobs shows as such."""
+    assert _printed(plan_view(Plan("cats", []))) == "cats  0 jobs: none\n"
+
+
+def test_axes_are_what_differs() -> None:
+    """Only parameters with more than one value are axes, in order of appearance."""
+    assert axes(JOBS[:2]) == {"seed": [2**64 - 1, 2**64 - 2]}

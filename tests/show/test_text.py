@@ -1,0 +1,116 @@
+"""What may reach a terminal, and how numbers read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from batchrunner.show.text import clock, duration, json_text, safe, size, stamp, told
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A cat, naïve, 猫, ñ", "A cat, naïve, 猫, ñ"),
+        ("[bold]not markup[/bold] :smile:", "[bold]not markup[/bold] :smile:"),
+        ("\x1b[2J\x1b[31mred", "\\x1b[2J\\x1b[31mred"),
+        ("\x1b]52;c;ZXZpbA==\x07", "\\x1b]52;c;ZXZpbA==\\x07"),
+        ("\x1b]8;;http://x\x1b\\", "\\x1b]8;;http://x\\x1b\\"),
+        ("\x9b31m \x85 \x7f \x00", "\\x9b31m \\x85 \\x7f \\x00"),
+        ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),
+        ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+        ("gpj.\u202e4pm \u2066x\u2069 \u200f", "gpj.\\u202e4pm \\u2066x\\u2069 \\u200f"),
+        ("in\u200bvis\u200d\ufeffible\u00ad\u2060", "in\\u200bvis\\u200d\\ufeffible\\xad\\u2060"),
+        ("tag \U000e0041", "tag \\U000e0041"),
+        ("\ud800", "\\ud800"),
+        ("\u3164\u115f", "\\u3164\\u115f"),
+        ("no\u00a0break\u3000wide", "no break wide"),
+        ("", ""),
+    ],
+)
+def test_nothing_a_terminal_obeys_gets_through(text: str, shown: str) -> None:
+    """Escape sequences, line ends, bidi controls and what can't be seen come out as visible escapes."""
+    assert safe(text) == shown
+
+
+@given(st.text(max_size=400), st.integers(1, 300))
+def test_any_text_becomes_one_short_printable_line(text: str, limit: int) -> None:
+    """Whatever it was, it is one line of printable characters within the limit, and safe twice is safe once."""
+    shown = safe(text, limit)
+    assert shown.isprintable()
+    assert len(shown) <= limit
+    assert safe(shown, limit) == shown
+
+
+def test_a_long_text_says_that_it_was_cut() -> None:
+    """What does not fit ends in an ellipsis; what fits exactly does not."""
+    assert safe("abcdef", 5) == "abcd…"
+    assert safe("abcde", 5) == "abcde"
+    assert safe("\x1b" * 9, 5) == "\\x1b…"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (42, "42 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (3900, "1 h 5 min"),
+        (3905, "1 h 5 min"),
+        (86400 * 2 + 3 * 3600 + 59, "2 d 3 h"),
+        (float("inf"), "?"),
+        (float("nan"), "?"),
+    ],
+)
+def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
+    """A length of time shows its two largest units."""
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (-1, "?"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (13_200_000, "13.2 MB"),
+        (2_500_000_000, "2.5 GB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_sizes_read_as_people_say_them(count: int, words: str) -> None:
+    """A number of bytes shows its unit and one digit."""
+    assert size(count) == words
+
+
+def test_times_are_exact_for_programs_and_short_for_people() -> None:
+    """A stamp is RFC 3339 in UTC; a clock shows the time of day; a time that is none shows as unknown."""
+    assert stamp(1_700_000_000.25) == "2023-11-14T22:13:20.250Z"
+    assert stamp(0) == "1970-01-01T00:00:00.000Z"
+    assert clock(1_700_000_000, local=False) == "22:13:20"
+    assert len(clock(1_700_000_000)) == len("22:13:20")
+    assert (stamp(1e300), clock(float("nan"))) == ("?", "?")
+
+
+def test_a_line_forges_no_second_line() -> None:
+    """A prompt or an error that holds line ends stays within its own line."""
+    line = told(0.0, "a\nb", "c\n00:00:00 d: saved")
+    assert line.endswith("a\\nb: c\\n00:00:00 d: saved")
+    assert "\n" not in line
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_json_is_printable_ascii(value: dict[str, str]) -> None:
+    """A JSON line is harmless on a terminal too, and still says the same."""
+    text = json_text({**value})
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text) == value
