@@ -22,7 +22,7 @@ from batchrunner.core.looks import Blame, Trouble
 from batchrunner.core.opening import moved_in, opening
 from batchrunner.core.plan import is_surveyed, plan, wake
 from batchrunner.core.server import SIM
-from batchrunner.errors import BatchrunnerError
+from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -138,17 +138,12 @@ class Engine:
 
         Raises StateError if a fact can't be kept: nothing may happen that nobody would remember.
         """
-        failure = BatchrunnerError()
-        with self._inbox, self._send:
+        with self._inbox, self._send, unwrapped():
             self._note_all(opening(self._board, self._clock.wall()))
             async with anyio.create_task_group() as crew:
-                try:
-                    return await self._until_over(crew)
-                except BatchrunnerError as error:
-                    failure = error  # raised outside the group, which would wrap it
-                finally:
-                    crew.cancel_scope.cancel()
-        raise failure
+                ending = await self._until_over(crew)
+                crew.cancel_scope.cancel()
+        return ending
 
     def leave(self) -> None:
         """Begin to go: nothing new is submitted, what is rendered comes home. Safe to call from a signal."""

@@ -6,12 +6,13 @@ and exits with `exit_code`; it never shows a traceback for the first three.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class BatchrunnerError(Exception):
@@ -69,3 +70,14 @@ class ManifestError(YoursError):
     def __init__(self, complaints: Iterable[Complaint]) -> None:
         self.complaints = tuple(sorted(complaints))
         super().__init__("\n".join(map(str, self.complaints)))
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the only error of a task group as itself, so that its class says whose fault it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise

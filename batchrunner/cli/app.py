@@ -1,0 +1,130 @@
+"""The verbs and their options: ask, call, exit. An error that a person can mend is a line, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batchrunner.cli import planning, running, simulating
+from batchrunner.cli.asked import Asked
+from batchrunner.errors import BatchrunnerError
+from batchrunner.manifest import Options
+from batchrunner.show.text import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Run overnight batches of ComfyUI prompts: every video home, none twice, none lost, none the wrong one.",
+)
+
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The YAML file that says what to render.")]
+Servers = Annotated[
+    list[str],
+    typer.Option("--server", metavar="URL", help="Use this server (sim: the built-in one); again for more."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where batches keep their folders.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of every job.")]
+Only = Annotated[list[str], typer.Option("--only", metavar="KEY=VALUE", help="Run the jobs with this value only.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Run the first N jobs only.")]
+Outside = Annotated[bool, typer.Option("--allow-outside", help="Let the manifest name files outside its folder.")]
+TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Read the token here, not in BATCHRUNNER_TOKEN.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Tell every detail, as plain lines.")]
+
+
+@app.command()
+def run(
+    manifest: Manifest,
+    server: Servers = [],
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    only: Only = [],
+    limit: Limit = None,
+    allow_outside: Outside = False,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Start a batch, or go on with it, until every job is done or failed."""
+    with _told():
+        options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
+        raise typer.Exit(running.run(Asked(manifest, options, out, token_file, as_json, verbose)))
+
+
+@app.command()
+def plan(
+    manifest: Manifest,
+    server: Servers = [],
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    only: Only = [],
+    limit: Limit = None,
+    allow_outside: Outside = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, and how long it would take. No server is asked."""
+    with _told():
+        options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
+        planning.plan(Asked(manifest, options, out, as_json=as_json))
+
+
+@app.command()
+def status(
+    batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
+    out: Out = Path("outputs"),
+    as_json: AsJson = False,
+) -> None:
+    """Say where a batch stands, while it runs or not."""
+    with _told():
+        planning.status(Asked(batch, Options(), out, as_json=as_json))
+
+
+@app.command()
+def sim(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8188,
+    folder: Annotated[Path, typer.Option("--dir", help="Where it keeps its files.")] = Path("outputs/.sim"),
+    seconds: Annotated[float, typer.Option(min=0.0, help="Time for a video of 768x512, 25 frames, 20 steps.")] = 1.5,
+    ttl: Annotated[float, typer.Option(min=0.0, help="Seconds until a file is cleaned up; 0 keeps them.")] = 600.0,
+    record: Annotated[Path | None, typer.Option(help="Append what happens to this file, a line of JSON each.")] = None,
+    plain: Annotated[bool, typer.Option(help="Write tiny stand-ins instead of real videos.")] = False,
+) -> None:
+    """Run the built-in ComfyUI. With BATCHRUNNER_TOKEN set, it asks for that token."""
+    with _told():
+        simulating.sim(simulating.Wish(host, port, folder, seconds, ttl or None, record, plain=plain))
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn an error into its lines on stderr and its exit code."""
+    try:
+        yield
+    except BatchrunnerError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(safe(line, limit=2000) + "\n")
+        raise typer.Exit(error.exit_code) from None
+
+
+def _pairs(option: str, texts: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [text.partition("=") for text in texts]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise typer.BadParameter(f"{key!r} is not KEY=VALUE", param_hint=option)
+    return tuple((key, value) for key, _, value in pairs)

@@ -1,0 +1,87 @@
+"""What the scene shows and the board does not know: downloads in bytes, and how long it will take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Rendered
+from batchrunner.core.states import Fetching, Queued, Sending, Waiting
+from batchrunner.show.narrate import Narrator
+from batchrunner.show.scene import Around, Transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.forecast import Forecast
+    from batchrunner.core.job import Job
+    from batchrunner.show.watch import Audience
+
+_FORECAST_EVERY = 5.0
+
+
+@dataclass(slots=True)
+class Onlooker:
+    """Watches one run: learns from renders, and has the narrator tell the rest. Times in seconds."""
+
+    board: Board
+    jobs: Mapping[str, Job]
+    audience: Audience
+    forecast: Forecast
+    wall: Callable[[], float]
+    transfers: Callable[[], Mapping[str, tuple[int, int]]]
+    """Per local file: bytes so far and in all, -1 if the server does not say."""
+    beat: float
+    """Between two scenes."""
+    _narrator: Narrator = field(init=False)
+    _began: float | None = None
+    _left: float | None = None
+    _left_at: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Hire the narrator."""
+        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.beat)
+
+    def fact(self, fact: Fact) -> None:
+        """Learn from a finished render, and tell of it."""
+        state = self.board.states[fact.job]
+        if isinstance(fact, Rendered) and fact.seconds is not None and isinstance(state, Fetching):
+            self.forecast.learn(state.prompt.server, self.jobs[fact.job].cost, fact.seconds)
+        self._narrator.fact(fact)
+
+    def pulse(self, board: Board, now: float) -> float:
+        """Show the board if it is time; return when to be shown it again."""
+        self._began = now if self._began is None else self._began
+        return self._narrator.pulse(board, now)
+
+    def bug(self, error: Exception) -> None:
+        """Tell of an error that should not be."""
+        self._narrator.bug(error)
+
+    def until_rendered(self, url: str, job: str, now: float) -> float:
+        """Return how long a prompt that `url` renders right now will still take."""
+        began = min(self.board.servers[url].running.values(), default=now)
+        return max(0.0, self.forecast.seconds(url, self.jobs[job].cost) - (now - began))
+
+    def _around(self, board: Board, now: float) -> Around:
+        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
+        return Around(self.wall(), now - (self._began or now), transfers, self._time_left(board, now))
+
+    def _time_left(self, board: Board, now: float) -> float | None:
+        """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
+        if now - self._left_at >= _FORECAST_EVERY:
+            self._left_at = now
+            self._left = self._count(board, now)
+        return self._left
+
+    def _count(self, board: Board, now: float) -> float | None:
+        servers = [url for url, server in board.servers.items() if server.named and not server.is_out(now, board.rules)]
+        if not servers:
+            return None
+        unrendered = [job for job in board.unsettled if isinstance(board.states[job], Waiting | Sending | Queued)]
+        ran = sum(now - since for server in board.servers.values() for since in server.running.values())
+        whole = self.forecast.total((self.jobs[job].cost for job in unrendered), servers)
+        return max(0.0, whole - ran / len(servers))

@@ -1,0 +1,59 @@
+"""Videos come home: one download, then the sidecar beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Saved
+from batchrunner.core.looks import Got
+from batchrunner.errors import LocalError
+from batchrunner.show.sidecar import beside, sidecar, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from batchrunner.core.actions import Fetch
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Job
+    from batchrunner.core.looks import FetchEnd
+    from batchrunner.fetch import Downloads, Source
+    from batchrunner.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where one batch's files come home to."""
+
+    batch: str
+    folder: Path
+    downloads: Downloads
+    source: Callable[[str], Source]
+    """The server to ask, by its URL."""
+    jobs: Mapping[str, Job]
+    ledger: Ledger
+    graph: Callable[[Job, str], Mapping[str, Json] | None]
+    """The workflow of a job as it was sent under a prefix; None for a job that is no longer in the manifest."""
+    wall: Callable[[], float]
+    warn: Callable[[str], None]
+
+    async def fetch(self, action: Fetch, opened: Callable[[str, int, str], None]) -> FetchEnd:
+        """Bring one file home and describe it."""
+        job = self.jobs[action.job]
+        end = await self.downloads.fetch(action, self.source(action.server), job.file, opened)
+        if isinstance(end, Got):
+            await self._describe(job, action, end)
+        return end
+
+    async def _describe(self, job: Job, action: Fetch, got: Got) -> None:
+        """Write the sidecar before the file counts as saved; failing to costs a warning, not the video."""
+        saved = Saved(job.id, action.attempt, self.wall(), action.file.key, got.path, got.size, got.sha256)
+        workflow = self.graph(job, action.prefix)
+        content = sidecar(self.batch, job, self.ledger.story(job.id), saved, dict(workflow) if workflow else None)
+        path = self.folder / beside(got.path)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, write, path, content)
+        except LocalError as error:
+            self.warn(str(error))
