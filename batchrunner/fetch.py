@@ -8,12 +8,12 @@ fact that says what it is (DESIGN.md, «The edges, decided»).
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import aiofiles
 from anyio import CancelScope
@@ -21,7 +21,7 @@ from anyio import CancelScope
 from batchrunner import media
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
-from batchrunner.disk import Folder, digest
+from batchrunner.disk import Folder, aside, digest, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from batchrunner.core.actions import Fetch
     from batchrunner.core.facts import File
     from batchrunner.core.looks import FetchEnd
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
@@ -83,6 +80,8 @@ class Downloads:
         self._folder = Folder(folder)
         self._boot = boot
         self._largest = largest
+        self.transfers: dict[str, tuple[int, int]] = {}
+        """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
     async def fetch(
         self, action: Fetch, source: Source, stem: str, opened: Callable[[str, int, str], None]
@@ -95,14 +94,16 @@ class Downloads:
         suffix = media.suffix(action.file.name)
         if not suffix:
             return Unfit("its name ends in no kind of film, picture or sound we know", never=True)
-        one = _One(self._folder, self._boot, self._largest, action, stem, suffix)
+        one = _One(self._folder, self._boot, self._largest, action, stem, suffix, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
-            return _local(error)
+            return Trouble(Blame.LOCAL, f"the output folder can't be written: {says(error)}")
+        finally:
+            self.transfers.pop(stem, None)
 
     def scan(self, batch: str) -> tuple[Home, ...]:
-        """Return every whole file of `batch` in the folder, found by the workflow in it. Blocks; may raise OSError."""
+        """Return every whole file of `batch` in the folder, found by the workflow in it. Blocks."""
         return tuple(home for path in self._folder.files() for home in self._homes(batch, path))
 
     def sweep(self) -> None:
@@ -114,7 +115,7 @@ class Downloads:
         file = self._folder.read(path) if media.suffix(path) else None
         if file is None:
             return
-        with file:
+        with file, suppress(OSError):
             seen = media.inspect_open(file)
             ours = [prefix for prefix in seen.prefixes or () if parse_prefix(batch, prefix)]
             if seen.whole and ours:
@@ -131,15 +132,16 @@ class _One:
     action: Fetch
     stem: str
     suffix: str
+    transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> FetchEnd:
-        home = await _aside(self.home)
+        home = await aside(self.home)
         if home is not None:
             return home
-        start = await _aside(self.begun)
+        start = await aside(self.begun)
         end = await self._get(source, opened, start)
         if end is None and start:
-            await _aside(self.folder.remove, self.part)
+            await aside(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Trouble(Blame.AWAY, "the server answers a plain request as if we had asked for a part")
 
@@ -192,7 +194,7 @@ class _One:
                 case 400:
                     return Unfit("the server will never hand it out: its name is refused (400)", never=True)
                 case 404:
-                    return await _aside(self._gone)
+                    return await aside(self._gone)
                 case 200:
                     return await self._take(stream, opened, 0)
                 case 206 if start and self._continues(stream, start):
@@ -218,20 +220,20 @@ class _One:
         try:
             end = await self._write(stream, opened, start)
         except OSError:
-            await _aside(self.folder.remove, self.part)
+            await aside(self.folder.remove, self.part)
             raise
         if end is not None:
             if isinstance(end, Unfit):
-                await _aside(self.folder.remove, self.part)
+                await aside(self.folder.remove, self.part)
             return end
-        return await _aside(self._finish, stream.etag if stream.size >= 0 else "")
+        return await aside(self._finish, stream.etag if stream.size >= 0 else "")
 
     async def _write(
         self, stream: Stream, opened: Callable[[str, int, str], None], start: int
     ) -> Unfit | Trouble | None:
         """Write the body behind the first `start` bytes. Closed whatever happens; a full disk may only show then."""
         if not start:
-            await _aside(self.folder.remove, self.part)
+            await aside(self.folder.remove, self.part)
         with CancelScope(shield=True):
             opener = self.folder.extend if start else self.folder.create
             file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
@@ -244,8 +246,9 @@ class _One:
                 if start > (self.largest if stream.size < 0 else stream.size):
                     return Unfit("the server sends more than it announced", stream.etag)
                 await file.write(piece)
+                self.transfers[self.stem] = (start, stream.size)
             await file.flush()
-            await _aside(os.fsync, file.fileno())
+            await aside(os.fsync, file.fileno())
         finally:
             with CancelScope(shield=True):
                 await file.close()
@@ -294,14 +297,3 @@ class _One:
         yield f"{base}-{self.action.job}{self.suffix}"
         for number in range(2, _NAMES):
             yield f"{base}-{self.action.job}-{number}{self.suffix}"
-
-
-def _local(error: OSError) -> Trouble:
-    says = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only"}
-    said = says.get(error.errno or 0) or error.strerror or "it can't be used"
-    return Trouble(Blame.LOCAL, f"the output folder: {said}")
-
-
-async def _aside(what: Callable[P, T], /, *args: P.args, **_none: P.kwargs) -> T:
-    """Run what blocks in a thread."""
-    return await asyncio.get_running_loop().run_in_executor(None, what, *args)

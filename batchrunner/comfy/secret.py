@@ -31,6 +31,10 @@ class Secret:
         """Refuse to be pickled or copied."""
         raise TypeError("a secret stays where it is")
 
+    def reveal(self) -> str:
+        """Return the token itself, for whoever has to keep it out of a log."""
+        return self._text
+
     def bearer(self) -> str:
         """Return the value of an Authorization header."""
         return f"Bearer {self._text}"

@@ -71,6 +71,11 @@ class Ledger:
         with spoken(self._path):
             yield from tables.facts(self._db)
 
+    def story(self, job: str) -> list[Fact]:
+        """Return one job's facts, oldest first."""
+        with spoken(self._path):
+            return tables.story(self._db, job)
+
     def keep(self, jobs: Iterable[Job]) -> None:
         """Write down the expanded jobs in their order, in one transaction; those kept before and not named stay."""
         with spoken(self._path), tables.transaction(self._db):

@@ -23,6 +23,7 @@ APPLICATION = 0x62617463
 _BATCH = "batch"
 _SCHEMA = (
     "CREATE TABLE facts (seq INTEGER PRIMARY KEY, job TEXT, attempt INTEGER, kind TEXT, at REAL, body TEXT)",
+    "CREATE INDEX facts_of_a_job ON facts (job)",
     "CREATE TABLE jobs (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"PRAGMA application_id={APPLICATION}",
@@ -81,6 +82,12 @@ def facts(db: sqlite3.Connection) -> Iterator[Fact]:
     """Yield every fact, oldest first."""
     for job, attempt, name, at, body in db.execute("SELECT job, attempt, kind, at, body FROM facts ORDER BY seq"):
         yield read_fact(name, job, attempt, at, body)
+
+
+def story(db: sqlite3.Connection, job: str) -> list[Fact]:
+    """Return one job's facts, oldest first."""
+    query = "SELECT job, attempt, kind, at, body FROM facts WHERE job = ? ORDER BY seq"
+    return [read_fact(name, job, attempt, at, body) for job, attempt, name, at, body in db.execute(query, (job,))]
 
 
 def jobs(db: sqlite3.Connection) -> dict[str, Job]:
