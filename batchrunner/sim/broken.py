@@ -1,0 +1,165 @@
+"""Answers as they go wrong on the way: a middleware that stands before a simulator's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiohttp.typedefs import Handler, Middleware
+
+    from batchrunner.sim.mishaps import Mishap
+    from batchrunner.sim.server import Simulator
+
+_POSTS: Final = ("drop-reply", "bad-gateway", "gateway-timeout", "late-post", "lost-post")
+_FILMS: Final = ("reset-film", "stall-film", "truncate-film", "replace-film")
+
+
+@dataclass(slots=True)
+class _Armed:
+    """A mishap that strikes single requests, and how many more."""
+
+    mishap: Mishap
+    left: int
+
+
+class Way:
+    """The way to one simulator. `strike` puts a mishap on it; `served` is called with each request that comes by."""
+
+    def __init__(self, simulator: Simulator, served: Callable[[], None]) -> None:
+        self._sim = simulator
+        self._served = served
+        self._armed: list[_Armed] = []
+        self._spells: list[tuple[float, Mishap]] = []
+
+    def strike(self, mishap: Mishap) -> None:
+        """Let `mishap` happen from now on: to the next requests it fits, or to all for a while."""
+        if mishap.do in (*_POSTS, *_FILMS):
+            self._armed.append(_Armed(mishap, mishap.times))
+        else:
+            self._spells.append((_now() + mishap.lasts, mishap))
+
+    @property
+    def middleware(self) -> Middleware:
+        """Return the middleware to mount before all others."""
+
+        @web.middleware
+        async def way(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._served()
+            return await self._spelled(request, handler)
+
+        return way
+
+    async def _spelled(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
+        """Answer as the spells have it that lie on every request."""
+        self._spells = [(until, mishap) for until, mishap in self._spells if until > _now()]
+        for until, mishap in tuple(self._spells):
+            if mishap.do in ("silence", "slow"):
+                await request.read()
+                await asyncio.sleep(mishap.by if mishap.do == "slow" else until - _now())
+            else:
+                return _refusal(request, mishap, until - _now())
+        return await self._single(request, go_on)
+
+    async def _single(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
+        """Answer as a mishap has it that waits for just such a request."""
+        if request.method == "POST" and request.path.endswith("/prompt"):
+            armed = self._next(_POSTS)
+            return await (_post(request, go_on, armed) if armed else go_on(request))
+        if request.method == "GET" and request.path.endswith("/view") and "Range" not in request.headers:
+            response = await go_on(request)
+            armed = self._next(_FILMS) if isinstance(response, web.FileResponse) else None
+            return await self._film(request, armed) if armed else response
+        return await go_on(request)
+
+    def _next(self, kinds: tuple[str, ...]) -> Mishap | None:
+        for armed in self._armed:
+            if armed.mishap.do in kinds:
+                armed.left -= 1
+                self._armed = [other for other in self._armed if other.left > 0]
+                return armed.mishap
+        return None
+
+    async def _film(self, request: web.Request, mishap: Mishap) -> web.StreamResponse:
+        """Send the beginning of a film under the length of all of it, and then something worse."""
+        query = request.rel_url.query
+        path = self._sim.folders.asked(query["filename"], query.get("type", "output"), query.get("subfolder"))
+        if isinstance(path, int):
+            return web.Response(status=path)
+        content, state = path.read_bytes(), path.stat()
+        response = web.StreamResponse(headers={"ETag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'})
+        response.content_type, response.content_length = "video/mp4", len(content)
+        response.last_modified = state.st_mtime
+        await response.prepare(request)
+        await response.write(content[: mishap.size])
+        if mishap.do == "stall-film":
+            await asyncio.sleep(mishap.by)
+            await response.write(content[mishap.size :])
+            return response
+        if mishap.do == "replace-film":
+            self._replace(path, content)
+        _break_off(request, reset=mishap.do != "truncate-film")
+        return response
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """Put another attempt's film in place of this one: as long, newer, with another prefix inside."""
+        _, prefix = self._sim.owner(self._sim.folders.relative(path))
+        ours = prefix.encode()
+        path.write_bytes(content.replace(ours, b"x" * len(ours)) if ours else content)
+        stamp = int(self._sim.wall() * 1e9)
+        os.utime(path, ns=(stamp, stamp))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _refusal(request: web.Request, mishap: Mishap, left: float) -> web.Response:
+    """Answer in the server's place."""
+    match mishap.do:
+        case "refuse":
+            _break_off(request, reset=True)
+            return web.Response(status=502)
+        case "unauthorised":
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        case "too-many":
+            return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
+        case "login-page":
+            return _page(200, "Please sign in")
+        case _:
+            return _page(503, "Service Unavailable")
+
+
+async def _post(request: web.Request, go_on: Handler, mishap: Mishap) -> web.StreamResponse:
+    """POST a prompt, or not, and answer something else."""
+    await request.read()  # its sender may be gone by the time it is needed
+    if mishap.do == "lost-post":
+        return _page(502, "Bad Gateway")
+    if mishap.do == "late-post":
+        await asyncio.sleep(mishap.by)
+        return await go_on(request)
+    response = await go_on(request)
+    if mishap.do == "drop-reply":
+        _break_off(request, reset=True)
+        return response
+    if mishap.do == "bad-gateway":
+        return _page(502, "Bad Gateway")
+    await asyncio.sleep(mishap.by)
+    return _page(504, "Gateway Time-out")
+
+
+def _break_off(request: web.Request, *, reset: bool) -> None:
+    if isinstance(request.transport, asyncio.Transport):
+        (request.transport.abort if reset else request.transport.close)()
+
+
+def _page(status: int, title: str) -> web.Response:
+    page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return web.Response(status=status, text=page, content_type="text/html")
