@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
+from batchrunner.show.layout import column, padded
 from batchrunner.show.text import duration, safe, size
 from batchrunner.show.words import Weight, line, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -79,10 +79,10 @@ def page(scene: Scene, width: int, height: int) -> list[Text]:
     foot = [*_deadline(scene), *(Text(f"! {safe(text)}", "bold yellow") for text in scene.messages[:_MESSAGES])]
     room = max(2, height - len(head) - len(foot))
     transfers = min(len(scene.transfers), max(1, room - len(scene.servers)))
-    column = _column((_host(stand) for stand in scene.servers), width // 3)
-    servers = _cut([_server(stand, column) for stand in scene.servers], room - transfers, "servers")
-    column = _column((safe(item.file) for item in scene.transfers), width - _BAR // 2 - 28)
-    downloads = _cut([_transfer(item, column) for item in scene.transfers], room - len(servers), "downloads")
+    wide = column((_host(stand) for stand in scene.servers), width // 3)
+    servers = _cut([_server(stand, wide) for stand in scene.servers], room - transfers, "servers")
+    wide = column((safe(item.file) for item in scene.transfers), width - _BAR // 2 - 28)
+    downloads = _cut([_transfer(item, wide) for item in scene.transfers], room - len(servers), "downloads")
     lines = [*head, *servers, *downloads, *foot][: max(1, height)]
     for text in lines:
         text.no_wrap, text.overflow = True, "ellipsis"
@@ -107,23 +107,13 @@ def _times(scene: Scene) -> Text:
     return Text(f"running for {duration(scene.elapsed)}{left}", "bright_black")
 
 
-def _server(stand: Stand, column: int) -> Text:
+def _server(stand: Stand, wide: int) -> Text:
     style = "green" if stand.state == "up" else "yellow" if stand.state == "asking" else "bold red"
-    return Text.assemble("  ", _padded(_host(stand), column, style), "  ", _doing(stand))
+    return Text.assemble("  ", padded(_host(stand), wide, style), "  ", _doing(stand))
 
 
 def _host(stand: Stand) -> str:
     return safe(stand.url.removeprefix("http://").removeprefix("https://"))
-
-
-def _column(texts: Iterable[str], most: int) -> int:
-    return max(8, min(max(map(cell_len, texts), default=0), most))
-
-
-def _padded(text: str, column: int, style: str = "") -> Text:
-    padded = Text(text, style)
-    padded.truncate(column, overflow="ellipsis", pad=True)
-    return padded
 
 
 def _doing(stand: Stand) -> str:
@@ -137,12 +127,12 @@ def _doing(stand: Stand) -> str:
     return ", ".join(part for part in (f"renders {what}{since}" if what else "idle", *queue) if part)
 
 
-def _transfer(item: Transfer, column: int) -> Text:
+def _transfer(item: Transfer, wide: int) -> Text:
     width = _BAR // 2
     filled = round(width * min(1.0, item.got / item.total)) if item.total > 0 else 0
     bar = (("━" * filled, "cyan"), ("━" * (width - filled), "bright_black"))
     came = f"{size(item.got)} of {size(item.total)}" if item.total >= 0 else size(item.got)
-    return Text.assemble("  ↓ ", _padded(safe(item.file), column), "  ", *bar, f"  {came}")
+    return Text.assemble("  ↓ ", padded(safe(item.file), wide), "  ", *bar, f"  {came}")
 
 
 def _deadline(scene: Scene) -> list[Text]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from batchrunner.core.facts import File, Saved, Why
 from batchrunner.core.job import Job
@@ -21,9 +22,13 @@ from batchrunner.core.states import (
     Unwanted,
     Waiting,
 )
+from batchrunner.show.layout import put
 from batchrunner.show.status import Plan, plan_json, status_json
 from batchrunner.show.tables import axes, plan_view, status_view
 from batchrunner.show.text import json_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 PROMPT = Prompt(2, "id", "p-a2", "http://gpu:8188", claimed=True)
 SAVED = Saved("j4", 2, 1.0, "x.mp4", "cats/j4.mp4", 5, "0" * 64)
@@ -39,9 +44,9 @@ STATES: dict[str, State] = {
 JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_look": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
 
 
-def _printed(view: RenderableType, width: int = 80) -> str:
+def _printed(view: list[Text], width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, height=24, color_system=None, markup=False)
-    console.print(view)
+    put(console, view)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -98,7 +103,8 @@ def test_status_for_people_names_what_failed_and_why() -> None:
     assert shown.splitlines()[0] == "cats  1 done, 1 failed, 4 left of 6"
     assert "\\x1b[2J[red]wrong[/red]" in shown
     assert "cats/j3" in shown
-    assert "fetching, http://gpu:8188" in shown
+    assert "…" not in shown
+    assert "fetching  http://gpu:8188" in shown
 
 
 def test_plan_for_people_stays_short() -> None:
@@ -113,7 +119,7 @@ def test_plan_for_people_stays_short() -> None:
         "warning: mind \\x1b[0m",
     ]
     assert "0, 1, 2, 3, 4, 5, … (5000 in all)" in shown
-    assert lines[-1] == "… and 4988 more"
+    assert lines[-1] == "  … and 4988 more"
     assert "steps" not in shown
 
 
