@@ -30,6 +30,8 @@ class Block:
     spot: Spot
     path: str
     axes: tuple[Axis, ...]
+    whole: bool
+    """Whether everything in it could be read."""
 
     @property
     def size(self) -> int:
@@ -70,13 +72,10 @@ class BlockReader:
         """Return one block."""
         if not table.entries:
             self._complaints.add(table.spot, path, "is empty, which makes no jobs")
-        axes = []
-        for key, entry in table.entries.items():
-            axis = self._axis(key, entry, join(path, key))
-            if axis is not None and key not in self._overruled:
-                axes.append(axis)
+        read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
+        axes = [axis for axis in read if axis is not None and axis.name not in self._overruled]
         self._check_twice(axes, path)
-        return Block(table.spot, path, tuple(axes))
+        return Block(table.spot, path, tuple(axes), whole=None not in read)
 
     def fixed(self, tree: Tree, path: str) -> Point:
         """Return the values of a mapping without axes: `defaults`, or an option of a preset."""

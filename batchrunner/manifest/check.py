@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from batchrunner.manifest.forms import Order
+from batchrunner.manifest.forms import Order, Sample
 from batchrunner.manifest.tree import Leaf, Table, follow, plain
 from batchrunner.workflow.words import did_you_mean, listing, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -101,10 +101,11 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
         case "missing":
             text = "is required"
         case "extra_forbidden":
-            text = _unknown(form, str(detail["loc"][-1]), len(detail["loc"]))
+            text = _unknown(form, detail["loc"])
         case "literal_error":
             near = did_you_mean(found.text, get_args(Order)) if isinstance(found, Leaf) else ""
-            text = f"must be one of {listing(get_args(Order))}, not {called(found)}{near}"
+            said = quote(found.text) if isinstance(found, Leaf) else called(found)
+            text = f"must be one of {listing(get_args(Order))}, not {said}{near}"
         case "too_short" | "string_too_short":
             text = "is empty"
         case "string_too_long":
@@ -117,14 +118,13 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
     return text
 
 
-def _unknown(form: type[Form], key: str, depth: int) -> str:
-    if depth == 1 and key.casefold() in _SECRETS:
+def _unknown(form: type[Form], steps: Sequence[str | int]) -> str:
+    key = str(steps[-1])
+    if len(steps) == 1 and key.casefold() in _SECRETS:
         return "a token never stands in a manifest: set BATCHRUNNER_TOKEN, or give --token-file"
-    known = [field.alias or name for name, field in form.model_fields.items()]
-    if depth > 1:
-        return "unknown key"
-    near = did_you_mean(key, known)
-    return f"unknown key{near}" if near else f"unknown key; there is {listing(known)}"
+    inside = Sample if steps[:-1] == ("sample",) else form
+    known = [field.alias or name for name, field in inside.model_fields.items()]
+    return f"unknown key{did_you_mean(key, known) or f'; there is {listing(known)}'}"
 
 
 def called(tree: Tree) -> str:

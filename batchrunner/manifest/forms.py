@@ -37,7 +37,7 @@ def _duration(written: object) -> float:
     found = _DURATION.fullmatch(written) if isinstance(written, str) else None
     if found is None:
         unit = f" - did you mean {written}s?" if type(written) in {int, float} else ""
-        called = quote(written) if isinstance(written, str) else "this"
+        called = quote(str(written)) if isinstance(written, str | int | float) else "this"
         raise _ours(f"must be a number and ms, s, m, h or d (90s, 10m, 8h), not {called}{unit}")
     seconds = float(found[1]) * _UNITS[found[2]]
     if not _SHORTEST <= seconds <= _LONGEST:

@@ -110,7 +110,7 @@ class _Reading:
         sweep = self._under("sweep")
         blocks = self._blocks.blocks(sweep, "sweep") if sweep is not None else []
         above = self._sets()
-        for block in blocks:
+        for block in (block for block in blocks if block.whole):
             self._check_required(block, template.required - below.keys() - above.keys())
         self._check_count(blocks, max_jobs)
         return {**template.own, **below}, above, blocks
