@@ -2,5 +2,6 @@
 
 from batchrunner.manifest.batch import Batch, Options
 from batchrunner.manifest.load import load
+from batchrunner.manifest.schema import manifest_schema
 
-__all__ = ["Batch", "Options", "load"]
+__all__ = ["Batch", "Options", "load", "manifest_schema"]

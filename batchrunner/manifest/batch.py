@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchrunner.workflow.preflight import check_against
+
 if TYPE_CHECKING:
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
@@ -52,3 +54,11 @@ class Batch:
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""
         return self.template.fill(job.params, prefix)
+
+    def refusals(self, object_info: Json) -> list[str]:
+        """Return what a server that answers `object_info` lacks for any job, one line each; see `check_against`."""
+        found = dict.fromkeys(check_against(object_info, self.graph(self.jobs[0], "preflight")))
+        for name in self.template.params:
+            for value in dict.fromkeys(job.params[name] for job in self.jobs):
+                found |= dict.fromkeys(check_against(object_info, self.template.driven(name, value)))
+        return list(found)

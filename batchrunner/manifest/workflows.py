@@ -9,8 +9,8 @@ from batchrunner.manifest.check import join
 from batchrunner.manifest.presets import BUILT_IN
 from batchrunner.manifest.tree import Spot, Table, follow
 from batchrunner.manifest.vocabulary import RESERVED
-from batchrunner.workflow import ltx2
 from batchrunner.workflow.graph import WorkflowError, read_graph
+from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
 from batchrunner.workflow.select import select_node
 from batchrunner.workflow.template import Template, make_param
 from batchrunner.workflow.values import UnfitError
@@ -34,10 +34,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 def template_of(settings: Settings, tree: Tree, files: Files, complaints: Complaints) -> Template | None:
     """Return the template that `workflow` and `params` describe, or None after complaining."""
-    if settings.workflow == ltx2.NAME:
+    if settings.workflow == LTX2:
         if settings.params:
             complaints.add(follow(tree, ("params",)).spot, "params", "is for your own workflow; ltx2 has its own")
-        return ltx2.ltx2()
+        return ltx2()
     graph = _graph(settings.workflow, follow(tree, ("workflow",)).spot, files, complaints)
     if graph is None:
         return None
@@ -109,7 +109,7 @@ def _add_group(group: str, options: Table, vocabulary: Vocabulary, reader: Block
 
 
 def _graph(name: str, spot: Spot, files: Files, complaints: Complaints) -> Graph | None:
-    near = did_you_mean(name, [ltx2.NAME]) if not name.endswith(".json") else ""
+    near = did_you_mean(name, [LTX2]) if not name.endswith(".json") else ""
     read = files.text(name, spot, "workflow", near)
     if read is None:
         return None

@@ -85,6 +85,14 @@ class Template:
             filled[node] = {"inputs": inputs, "class_type": self.graph[node].class_type, **self.graph[node].rest}
         return filled
 
+    def driven(self, name: str, value: Scalar) -> dict[str, Json]:
+        """Return only the nodes that one parameter drives, as they are sent when it is `value`."""
+        nodes: dict[str, Json] = {}
+        for target in self.params[name].targets:
+            class_type = self.graph[target.node].class_type
+            nodes[target.node] = {"inputs": self.inputs(target.node, {name: value}), "class_type": class_type}
+        return nodes
+
     @cached_property
     def saves(self) -> tuple[str, ...]:
         """The ids of the nodes that write files."""
