@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,5 @@ def _sign(opened: int) -> None:
         return
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
     line = f"pid {os.getpid()} on {host}".encode().ljust(_WIDTH - 1) + b"\n"
-    try:
+    with suppress(OSError):
         os.pwrite(opened, line, 0)
-    except OSError as error:
-        raise LocalError(f"{LOCK}: can't be written: {error.strerror}") from error

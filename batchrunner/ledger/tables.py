@@ -24,6 +24,7 @@ _BATCH = "batch"
 _SCHEMA = (
     "CREATE TABLE facts (seq INTEGER PRIMARY KEY, job TEXT, attempt INTEGER, kind TEXT, at REAL, body TEXT)",
     "CREATE INDEX facts_of_a_job ON facts (job)",
+    "CREATE INDEX facts_of_job ON facts (job)",
     "CREATE TABLE jobs (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"PRAGMA application_id={APPLICATION}",

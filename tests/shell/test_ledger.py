@@ -70,6 +70,16 @@ def test_facts_come_back_equal_and_in_order(ledger: Ledger, tmp_path: Path) -> N
         assert tuple(again.facts()) == FACTS
 
 
+def test_one_jobs_story_is_its_own_facts(ledger: Ledger) -> None:
+    """A job's story is all its facts and no other's, in order, found without reading the rest."""
+    for fact in FACTS:
+        ledger.append(fact)
+    assert ledger.story("b" * 12) == [fact for fact in FACTS if fact.job == "b" * 12]
+    assert ledger.story("unknown") == []
+    (plan,) = ledger._db.execute("EXPLAIN QUERY PLAN SELECT * FROM facts WHERE job = 'b' ORDER BY seq")
+    assert "USING INDEX" in plan[3]
+
+
 def test_every_kind_of_fact_is_among_the_examples() -> None:
     """No kind of fact is left out of these tests."""
     assert {type(fact) for fact in FACTS} == set(get_args(Fact))
@@ -111,7 +121,17 @@ def test_a_fact_this_version_cannot_have_written_is_refused(
         list(again.facts())
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", '{"digest": 1, "params": {}, "file": "", "cost": 0}', "{"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        "{",
+        '{"digest": 1, "params": {}, "file": "", "cost": 0}',
+        '{"digest": "", "params": {"a": []}, "file": "", "cost": 0}',
+        '{"digest": "", "params": {}, "file": "", "cost": true}',
+    ],
+)
 def test_a_damaged_job_is_refused(ledger: Ledger, body: str) -> None:
     """A job that can't be read stops the run in words."""
     ledger.keep([JOB])
