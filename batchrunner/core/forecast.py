@@ -32,8 +32,6 @@ GPU = Line(230.0, 7.3e-8)
 BUILT_IN = Line(1.0, 1.5 / (768 * 512 * 25 * 20))
 _MEMORY = 0.85
 """How much of what was learnt so far outlives one more render."""
-_TRUST = 0.5
-"""The weight of the guess, in renders."""
 
 
 @dataclass(slots=True)
@@ -56,12 +54,9 @@ class Forecast:
 
     def seconds(self, server: str, cost: float) -> float:
         """Return how long one job of `cost` renders on `server`."""
-        line = _line(server)
+        guess = _line(server).at(cost)
         learnt = self._servers.get(server)
-        if learnt is None:
-            return line.at(cost)
-        typical = _TRUST * line.at(cost)
-        return line.at(cost) * (learnt.took + typical) / (learnt.guessed + typical)
+        return guess * learnt.took / learnt.guessed if learnt else guess
 
     def total(self, costs: Iterable[float], servers: Collection[str]) -> float:
         """Return how long `servers` together render jobs of `costs`, each taking the next as it gets free."""
