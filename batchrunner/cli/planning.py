@@ -12,6 +12,7 @@ from batchrunner.core.forecast import Forecast
 from batchrunner.core.states import Queued, Sending, State, Waiting, advance
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import load
+from batchrunner.show.layout import put
 from batchrunner.show.status import Plan, plan_json, status_json
 from batchrunner.show.tables import plan_view, status_view
 from batchrunner.show.text import json_text
@@ -19,7 +20,7 @@ from batchrunner.show.text import json_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from batchrunner.cli.asked import Asked
     from batchrunner.core.identity import Json
@@ -94,5 +95,5 @@ def _print(document: dict[str, Json]) -> None:
     sys.stdout.write(json_text(document) + "\n")
 
 
-def _show(view: RenderableType) -> None:
-    Console(stderr=True, highlight=False).print(view)
+def _show(view: list[Text]) -> None:
+    put(Console(stderr=True, highlight=False), view)

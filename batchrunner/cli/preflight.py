@@ -6,10 +6,21 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from batchrunner.core.looks import Blame, Trouble
+from batchrunner.workflow.preflight import check_against
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batchrunner.comfy.client import Client
     from batchrunner.comfy.secret import Secret
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Job
+    from batchrunner.manifest import Batch
+
+_ENOUGH = 20
+"""Findings on one server: more say nothing new."""
+_PREFIX = "preflight"
 
 
 def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
@@ -18,6 +29,31 @@ def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
         parts = urlsplit(url)
         if secret and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
             yield f"the token goes to {url} unencrypted: anybody on the way can read it; prefer https"
+
+
+async def ask_nodes(batch: Batch, jobs: Iterable[Job], client: Callable[[str], Client]) -> tuple[list[str], list[str]]:
+    """Ask every server's `/object_info` whether it can run `jobs`; return what is missing, and what can't be told.
+
+    A server that is away is passed over: whoever waits for it will say so.
+    """
+    missing: list[str] = []
+    unknown: list[str] = []
+    for url in batch.servers:
+        answer = await client(url).object_info()
+        if not isinstance(answer, Trouble):
+            missing += [f"{url}: {finding}" for finding in _findings(batch, jobs, answer)]
+        elif answer.blame is Blame.DENIED:
+            unknown.append(f"{url} does not tell what it can run ({answer.says}): not checked beforehand")
+    return missing, unknown
+
+
+def _findings(batch: Batch, jobs: Iterable[Job], info: Json) -> list[str]:
+    found: dict[str, None] = {}
+    for job in jobs:
+        found |= dict.fromkeys(check_against(info, batch.graph(job, _PREFIX)))
+        if len(found) >= _ENOUGH:
+            break
+    return list(found)
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ import anyio
 from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import tell
 from batchrunner.cli.onlooker import Onlooker
-from batchrunner.cli.preflight import open_roads
+from batchrunner.cli.preflight import ask_nodes, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
@@ -27,8 +27,9 @@ from batchrunner.core.board import Board
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.identity import client_id, parse_prefix
 from batchrunner.core.server import SIM
+from batchrunner.core.states import Waiting
 from batchrunner.engine import Engine, surveyed
-from batchrunner.errors import unwrapped
+from batchrunner.errors import YoursError, unwrapped
 from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
@@ -114,6 +115,7 @@ class Night:
         jobs = self.ledger.jobs() | {job.id: job for job in self.batch.jobs}
         downloads = Downloads(self.folder, boot_id())
         board = await self._board(downloads)
+        await self._preflight(board, client)
         shelf = Shelf(
             self.batch.name, self.folder, downloads, client, jobs, self.ledger, self._graph, time.time, self._warn
         )
@@ -148,6 +150,20 @@ class Night:
                 if match := parse_prefix(self.batch.name, home.prefix):
                     board.homes[match[0]] = (match[1], home)
         return board
+
+    async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
+        """Have the servers' own lists of nodes checked, unless prompts of ours are out there: those come first.
+
+        Raises YoursError if a server can't run what is left; nothing was sent then.
+        """
+        left = [job for job in self.batch.jobs if isinstance(board.states[job.id], Waiting) and job.id in board.chosen]
+        if not left or len(left) < len(board.unsettled):
+            return
+        missing, unknown = await ask_nodes(self.batch, left, client)
+        for says in unknown:
+            self._warn(says)
+        if missing:
+            raise YoursError("\n".join(missing))
 
     def _rules(self) -> Rules:
         """Return the manifest's rules; the built-in server renders in seconds, so it is looked at often."""

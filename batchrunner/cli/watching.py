@@ -11,7 +11,7 @@ from rich.console import Console
 
 from batchrunner.show.live import LiveBoard
 from batchrunner.show.log import console_log, file_log
-from batchrunner.show.sink import FileSink, StreamSink
+from batchrunner.show.sink import FileSink, StreamSink, lost_words
 from batchrunner.show.watch import Audience, Journal, JsonLines, Lines
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> I
         observers.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
         observers.append(Lines(console_log(lines, hidden, verbose=asked.verbose)))
-    audience = Audience(observers)
+    audience = Audience(observers, hidden)
     try:
         yield Watching(audience, log, lines, _BEAT_ON_TERMINAL if live else _BEAT_IN_LOG)
     finally:
         audience.close()
         file.close()
         if file.lost:
-            lines.write(f"{folder / _LOG} is missing {file.lost} lines that could not be written")
+            lines.write(lost_words(str(folder / _LOG), file))
