@@ -15,7 +15,8 @@ depends on addresses: a seed replays on the same code and the same Python.
 
 Three hooks. `Process` kills, signals, suspends, and turns the wall clock of, a part of the program. `Network` breaks
 connections. `on_point` is called at named points, where a test may kill the process or raise an OSError: `send` and
-`sent` around every write to a connection, `call NAME` and `called NAME` around every function given to a thread.
+`sent` around every write to a connection (`send POST /prompt` where a request begins), `call NAME` and `called NAME`
+around every function given to a thread, `disk link` and the like before the disk changes (see `disk`).
 The dead may compute on to their next await, but what they do no longer counts.
 """
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import closing, contextmanager
 from contextvars import Context, copy_context
 from functools import partial
@@ -146,15 +148,17 @@ def name_of(func: Callable[..., object]) -> str:
 
 @contextmanager
 def _borrowed(loop: VirtualLoop, seed: int) -> Iterator[None]:
-    """Seed the global dice and let aiohttp's connection pool read the virtual clock, until the loop ends.
+    """Until the loop ends, seed the global dice; let `time.time` and aiohttp's connection pool read virtual time.
 
-    Both would make two runs of one seed differ: the pool draws the order of its waiters, and ages by time.monotonic().
+    All three would make two runs of one seed differ: stamps end up in files, and the pool draws the order of waiters
+    and ages by time.monotonic().
     """
-    pool, dice = vars(connector), random.getstate()
-    monotonic, pool["monotonic"] = pool["monotonic"], loop.time
+    pool, system, dice = vars(connector), vars(time), random.getstate()
+    monotonic, wall = pool["monotonic"], system["time"]
+    pool["monotonic"], system["time"] = loop.time, loop.wall
     random.seed(seed)
     try:
         yield
     finally:
-        pool["monotonic"] = monotonic
+        pool["monotonic"], system["time"] = monotonic, wall
         random.setstate(dice)

@@ -78,10 +78,11 @@ class End(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`; nothing happens if this end is closing or its process died."""
-        if self._closing or not data or not self._loop.passes("send"):
+        what = _request(data)
+        if self._closing or not data or not self._loop.passes(f"send{what}"):
             return
         self._carry(bytes(data))
-        self._loop.passes("sent")
+        self._loop.passes(f"sent{what}")
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send all of it in one go."""
@@ -227,6 +228,14 @@ class End(asyncio.Transport):
 
     def _forget(self) -> None:
         self.owner.connections.pop(self, None)
+
+
+def _request(data: bytes | bytearray | memoryview) -> str:
+    """Return ` POST /prompt` for the first bytes of such a request, else nothing."""
+    words = bytes(data[:40]).split(b" ", 2)
+    if words[0] not in (b"GET", b"POST"):
+        return ""
+    return f" {words[0].decode()} {words[1].partition(b'?')[0].decode('ascii', 'replace')}"
 
 
 def _reset() -> OSError:
