@@ -1,25 +1,30 @@
 """A folder that nothing leaves: every path is walked part by part, no link is followed, nothing is overwritten.
 
 A planted link at any place (a folder, the unfinished file, the final name) would otherwise have us write a server's
-bytes over somebody's file (RELIABILITY S9). All of this blocks; call it from a thread.
+bytes over somebody's file (RELIABILITY S9). All of this blocks; `aside` has a thread wait for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_UNREADABLE = _ABSENT | {errno.ENXIO, errno.EACCES, errno.EPERM}
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _PORTION = 2**20
 
@@ -42,13 +47,13 @@ class Folder:
         return _regular(opened)
 
     def read(self, path: str) -> BinaryIO | None:
-        """Open a regular file to read; None if there is none, or something else in its place."""
+        """Open a regular file to read; None if there is none that we may read."""
         try:
             with self._above(path) as (folder, name):
                 opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FILE, dir_fd=folder)
             return open(_regular(opened), "rb")
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in _UNREADABLE:
                 return None
             raise
 
@@ -118,6 +123,25 @@ class Folder:
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+async def aside(what: Callable[P, T], /, *args: P.args, **_none: P.kwargs) -> T:
+    """Run what blocks in a thread of the loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, what, *args)
+
+
+def says(error: OSError) -> str:
+    """Return what a person can make of a refusal of the disk."""
+    said = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EROFS: "the disk is read-only",
+        errno.EFBIG: "the file is larger than this system allows",
+        errno.ELOOP: "a link stands where a file or folder should be",
+        errno.ENOTDIR: "a link or a file stands where a folder should be",
+        errno.ENOENT: "the folder is gone",
+    }
+    return said.get(error.errno or 0) or (error.strerror or "the disk can't be used").lower()
 
 
 def digest(file: BinaryIO) -> tuple[int, str]:

@@ -138,14 +138,15 @@ def _vint(data: bytes, at: int) -> tuple[int, int] | None:
 
 def _png(file: BinaryIO, size: int) -> Inspection:
     """Walk the chunks: IHDR first, IEND to the last byte; ComfyUI writes the workflow as text before the pixels."""
-    at, kinds, texts = 8, list[bytes](), list[bytes]()
+    at, left, kinds, texts = 8, mp4.TEXT, list[bytes](), list[bytes]()
     while at + 12 <= size and len(kinds) < _CHUNKS:
         file.seek(at)
         head = file.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if at + 12 + length > size:
             break
-        if kind in (b"tEXt", b"iTXt") and length <= mp4.TEXT and len(texts) < 64:
+        if kind in (b"tEXt", b"iTXt") and length <= left:
+            left -= length
             texts.append(_png_text(kind, file.read(length)))
         kinds.append(kind)
         at += 12 + length
@@ -170,7 +171,7 @@ def _of_texts(texts: Iterable[bytes]) -> tuple[str, ...] | None:
 def _of_window(file: BinaryIO, size: int) -> tuple[str, ...] | None:
     """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3 and Matroska keep their tags."""
     windows = []
-    for at in {0, max(size - _WINDOW, 0)}:
+    for at in sorted({0, max(size - _WINDOW, 0)}):
         file.seek(at)
         windows.append(file.read(_WINDOW))
     if not any(_NODE.search(window) for window in windows):

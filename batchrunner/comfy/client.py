@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIB = 2**20
-_QUEUE, _ENTRY, _RECENT, _ERROR, _OBJECTS = 16 * MIB, 4 * MIB, 16 * MIB, MIB // 16, 16 * MIB
+_QUEUE, _ENTRY, _RECENT, _OBJECTS = 16 * MIB, 4 * MIB, 16 * MIB, 16 * MIB
+_POSTED = 4 * MIB
+"""A 400 lists every name that the server would have taken."""
+_ORDERED = MIB // 16
+_READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
 _PORTION = MIB // 4
 _JSON = "application/json"
@@ -114,7 +118,7 @@ class Client:
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Trouble with `sent` says nothing about whether the server has it."""
-        answer = await self._call("POST", "/prompt", _ERROR * 16, body, self._waits.post)
+        answer = await self._call("POST", "/prompt", _POSTED, body, self._waits.post)
         if isinstance(answer, Trouble):
             return answer
         if answer.status == 413:
@@ -170,7 +174,7 @@ class Client:
         return View(response, self.where, self._waits.stall)
 
     async def _order(self, path: str, said: Json) -> Trouble | None:
-        answer = await self._call("POST", path, _ERROR, wire.dump(said), self._waits.call)
+        answer = await self._call("POST", path, _ORDERED, wire.dump(said), self._waits.call)
         if isinstance(answer, Trouble):
             return answer
         return None if answer.status == 200 else self._status(answer)
@@ -196,18 +200,25 @@ class Client:
         return trouble.of_status(self.where, answer.status, answer.headers, answer.url)
 
     async def _call(self, method: str, path: str, cap: int, body: bytes | None, total: float) -> _Answer | Trouble:
-        """Make one exchange whose answer fits in `cap` bytes; an error's page is read no further than it is shown."""
+        """Make one exchange whose answer fits in `cap` bytes. Where the status says it all, the body is not read."""
         try:
-            async with await self._send(method, path, body, {}, total) as response:
-                if _encoded(response.headers):
-                    return trouble.of_answer(self.where, "compressed, though we asked for plain")
-                ours = cap if response.status == 200 else min(cap, _ERROR)
-                said = await _capped(response, ours)
-                if said is None and response.status == 200:
-                    return trouble.of_answer(self.where, f"more than {ours // 1024} KiB")
-                return _Answer(response.status, response.headers, response.url, said or b"")
+            response = await self._send(method, path, body, {}, total)
+            try:
+                return await self._answer(response, cap)
+            finally:
+                response.close()
         except trouble.ERRORS as error:
             return trouble.of_error(self.where, error)
+
+    async def _answer(self, response: aiohttp.ClientResponse, cap: int) -> _Answer | Trouble:
+        if response.status not in _READ:
+            return _Answer(response.status, response.headers, response.url, b"")
+        if _encoded(response.headers):
+            return trouble.of_answer(self.where, "compressed, though we asked for plain")
+        said = await _capped(response, cap)
+        if said is None:
+            return trouble.of_answer(self.where, f"more than {cap // 1024} KiB")
+        return _Answer(response.status, response.headers, response.url, said)
 
     async def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
@@ -271,11 +282,10 @@ def _refusal(answer: _Answer) -> Refused:
 
 
 async def _capped(response: aiohttp.ClientResponse, cap: int) -> bytes | None:
-    """Return the body, or None where it is larger than `cap`: it is dropped, not kept."""
+    """Return the body, or None where it is larger than `cap`."""
     whole = bytearray()
     async for piece in response.content.iter_any():
         whole += piece
         if len(whole) > cap:
-            response.close()
             return None
     return bytes(whole)
