@@ -1,0 +1,490 @@
+"""One file comes home whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from answering import answering, client, raw, says
+from films import PREFIX, box, film, picture
+
+from batchrunner.core.actions import Fetch
+from batchrunner.core.facts import File, Opened
+from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
+from batchrunner.fetch import Downloads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from answering import Place
+
+    from batchrunner.core.looks import FetchEnd
+
+JOB, BOOT = "0123456789ab", "boot-1"
+FILM = film(pixels=os.urandom(300_000))
+OTHER = film("cats-0123456789ab-a2", pixels=os.urandom(300_000))
+FETCH = Fetch(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
+PART = f"night/{PREFIX}-0.part"
+GOT = Got("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
+
+
+def put(path: Path, body: bytes) -> None:
+    """Write a file, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+
+
+@dataclass
+class Shelf:
+    """A folder to download to, and what was said on opening."""
+
+    root: Path
+    opened: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def note(self, etag: str, size: int, part: str) -> None:
+        """Remember a call; nothing of this answer may be on the disk yet."""
+        self.opened.append((etag, size, part))
+
+    async def fetch(self, place: Place, action: Fetch = FETCH, boot: str = BOOT) -> FetchEnd:
+        """Make one attempt."""
+        async with client(place) as comfy:
+            return await Downloads(self.root, boot).fetch(action, comfy, "night/cat", self.note)
+
+    def again(self, action: Fetch = FETCH) -> Fetch:
+        """Return the next attempt, which knows how the last one opened."""
+        etag, size, part = self.opened[-1]
+        return replace(action, opened=Opened(JOB, 1, 0.0, action.file.key, etag, size, part, BOOT))
+
+    def put(self, path: str, body: bytes) -> None:
+        """Write a file."""
+        put(self.root / path, body)
+
+    def files(self) -> dict[str, bytes]:
+        """Return everything there is."""
+        return {str(p.relative_to(self.root)): p.read_bytes() for p in sorted(self.root.rglob("*")) if p.is_file()}
+
+
+@dataclass
+class Breaking:
+    """A file whose first bytes come; then the connection breaks, or (`silent`) nothing comes any more."""
+
+    first: bytes
+    silent: bool = False
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    status: int = 200
+    etag: str = '"e"'
+    size: int = len(FILM)
+    start: int = 0
+    content_type: str = "video/mp4"
+
+    async def read(self) -> bytes | Trouble:
+        """Return the first bytes once."""
+        piece, self.first = self.first, b""
+        if piece:
+            return piece
+        self.waiting.set()
+        if self.silent:
+            await asyncio.Event().wait()
+        return Trouble(Blame.AWAY, "broke")
+
+    @asynccontextmanager
+    async def view(self, _file: File, _start: int = 0, _etag: str = "") -> AsyncIterator[Breaking]:
+        """Open it."""
+        yield self
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """Yield an empty folder."""
+    (tmp_path / "out").mkdir()
+    return Shelf(tmp_path / "out")
+
+
+@asynccontextmanager
+async def serving(path: Path, body: bytes = FILM) -> AsyncIterator[Place]:
+    """Serve one file as the real server does."""
+    put(path, body)
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(path)
+
+    async with answering(answer) as place:
+        yield place
+
+
+def cut(body: bytes, after: int, etag: str = '"e"') -> bytes:
+    """Return an answer that promises `body` and ends after some of it."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nETag: {etag}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body[:after]
+
+
+def part_of(body: bytes, start: int, *, etag: str = '"e"', claim: str = "") -> bytes:
+    """Return a 206 with the rest of `body`, or one that claims another range."""
+    claim = claim or f"bytes {start}-{len(body) - 1}/{len(body)}"
+    head = f"HTTP/1.1 206 Part\r\nETag: {etag}\r\nContent-Range: {claim}\r\nContent-Length: {len(body) - start}\r\n\r\n"
+    return head.encode() + body[start:]
+
+
+async def _half(shelf: Shelf, body: bytes = FILM, after: int = 100_000, etag: str = '"e"') -> Fetch:
+    """Make a first attempt that breaks off, and return the second one."""
+    source = Breaking(body[:after], etag=etag, size=len(body))
+    end = await Downloads(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Trouble(Blame.AWAY, "broke")
+    assert shelf.files() == {PART: body[:after]}
+    return shelf.again()
+
+
+async def test_a_file_comes_home(shelf: Shelf, tmp_path: Path) -> None:
+    """The whole film is under its final name and nothing else is there; what we asked for is what the history said."""
+    async with serving(tmp_path / "f") as place:
+        assert await shelf.fetch(place) == GOT
+    assert shelf.files() == {"night/cat.mp4": FILM}
+    (asked,) = place.asked
+    assert asked.path == f"/view?filename={PREFIX}_00001_.mp4&type=output&subfolder=sub"
+    assert "Range" not in asked.headers
+    ((etag, size, part),) = shelf.opened
+    assert (size, part) == (len(FILM), PART)
+    assert etag.startswith('"')
+
+
+async def test_opened_is_said_before_the_first_byte_is_written(tmp_path: Path) -> None:
+    """When the headers are in, the `.part` is empty; a caller that objects leaves no file open."""
+    root = tmp_path / "out"
+    root.mkdir()
+
+    def object_to(_etag: str, _size: int, part: str) -> None:
+        assert (root / part).read_bytes() == b""
+        raise KeyError(part)
+
+    async with serving(tmp_path / "f") as place, client(place) as comfy:
+        with pytest.raises(KeyError):
+            await Downloads(root, BOOT).fetch(FETCH, comfy, "night/cat", object_to)
+
+
+async def test_what_is_home_is_not_fetched(shelf: Shelf) -> None:
+    """A final file that carries our prefix is home without a request; a leftover `.part` beside it goes."""
+    shelf.put("night/cat.mp4", FILM)
+    shelf.put(PART, b"rest")
+    async with raw() as place:
+        assert await shelf.fetch(place) == GOT
+    assert place.asked == []
+    assert shelf.files() == {"night/cat.mp4": FILM}
+
+
+async def test_killed_between_the_last_byte_and_the_name_it_is_home(shelf: Shelf) -> None:
+    """A `.part` that is whole and ours gets its name without a request, with the Opened fact or without."""
+    for action in (FETCH, replace(FETCH, opened=Opened(JOB, 1, 0.0, FETCH.file.key, '"e"', len(FILM), PART, BOOT))):
+        shelf.put(PART, FILM)
+        async with raw() as place:
+            assert await shelf.fetch(place, action) == GOT
+        assert place.asked == []
+        assert shelf.files() == {"night/cat.mp4": FILM}
+        (shelf.root / "night/cat.mp4").unlink()
+
+
+async def test_killed_between_two_names_it_is_home(shelf: Shelf) -> None:
+    """A file that has its final name and still its old one is home, once."""
+    shelf.put(PART, FILM)
+    os.link(shelf.root / PART, shelf.root / "night/cat.mp4")
+    async with raw() as place:
+        assert await shelf.fetch(place) == GOT
+    assert shelf.files() == {"night/cat.mp4": FILM}
+
+
+async def test_after_a_power_cut_a_whole_looking_part_is_fetched_again(shelf: Shelf, tmp_path: Path) -> None:
+    """A `.part` of another boot may hold zeros in its midst: it is neither published nor continued."""
+    zeros = FILM[:1000] + bytes(100_000) + FILM[101_000:]
+    opened = Opened(JOB, 1, 0.0, FETCH.file.key, '"e"', len(FILM), PART, BOOT)
+    for body in (zeros, zeros[:5000]):
+        shelf.put(PART, body)
+        async with serving(tmp_path / "f") as place:
+            assert await shelf.fetch(place, replace(FETCH, opened=opened), boot="boot-2") == GOT
+        assert "Range" not in place.asked[0].headers
+        assert shelf.files() == {"night/cat.mp4": FILM}
+        (shelf.root / "night/cat.mp4").unlink()
+
+
+async def test_a_file_without_a_workflow_is_ours_by_its_length_alone(shelf: Shelf, tmp_path: Path) -> None:
+    """Where a server writes no metadata, a final file counts if it has the length the server had said."""
+    bare = film(None)
+    async with serving(tmp_path / "f", bare) as place:
+        assert isinstance(await shelf.fetch(place), Got)
+        assert isinstance(await shelf.fetch(place, shelf.again()), Got)
+        assert len(place.asked) == 1
+        assert await shelf.fetch(place) == Got("night/cat-0123456789ab.mp4", len(bare), sha256(bare).hexdigest())
+        shelf.put("night/cat.mp4", bare[:-8] + box(b"free"))
+
+
+async def test_gone_is_gone_only_if_our_own_disk_has_it_not(shelf: Shelf) -> None:
+    """A 404 is the end of it; the unfinished file goes too."""
+    again = await _half(shelf)
+    async with answering(says(404)) as place:
+        assert await shelf.fetch(place, again) == Gone()
+        assert await shelf.fetch(place) == Gone()
+    assert shelf.files() == {}
+
+
+async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> None:
+    """A film that carries another attempt's workflow is not published, and said to be foreign."""
+    async with serving(tmp_path / "f", OTHER) as place:
+        end = await shelf.fetch(place)
+    assert isinstance(end, Unfit)
+    assert (end.foreign, end.never, end.etag) == (True, False, shelf.opened[0][0])
+    assert shelf.files() == {}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", FILM[:-1], FILM[:48], FILM + b"\0", picture(), bytes(5000), box(b"ftyp") + bytes(900)]
+)
+async def test_what_is_no_film_is_not_published(shelf: Shelf, tmp_path: Path, body: bytes) -> None:
+    """Every byte came and it is no whole film: nothing gets the name, and the ETag says which file it was."""
+    async with serving(tmp_path / "f", body) as place:
+        end = await shelf.fetch(place)
+    assert isinstance(end, Unfit)
+    assert (end.etag, end.foreign, end.never) == (shelf.opened[0][0], False, False)
+    assert end.says
+    assert shelf.files() == {}
+
+
+async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf, tmp_path: Path) -> None:
+    """A guessed name proves nothing by itself."""
+    probe = replace(FETCH, probe=True)
+    for body, foreign in ((film(None), False), (FILM[:48], False), (OTHER, True)):
+        async with serving(tmp_path / "f", body) as place:
+            end = await shelf.fetch(place, probe)
+        assert isinstance(end, Unfit)
+        assert end.foreign is foreign
+    async with serving(tmp_path / "f") as place:
+        assert await shelf.fetch(place, probe) == GOT
+
+
+async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
+    """An HTML page with 200 is not even written; what we had is kept."""
+    again = await _half(shelf)
+    async with answering(says(200, b"<html>Login", Content_Type="text/html; charset=utf-8")) as place:
+        end = await shelf.fetch(place, again)
+    assert isinstance(end, Unfit)
+    assert "page" in end.says
+    assert shelf.files() == {PART: FILM[:100_000]}
+
+
+@pytest.mark.parametrize(
+    ("status", "blame"),
+    [(401, Blame.DENIED), (403, Blame.DENIED), (500, Blame.AWAY), (302, Blame.AWAY), (429, Blame.AWAY)],
+)
+async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, blame: Blame) -> None:
+    """No status but 404 says that a file is gone; the unfinished one waits for the next attempt."""
+    again = await _half(shelf)
+    async with answering(says(status)) as place:
+        end = await shelf.fetch(place, again)
+    assert isinstance(end, Trouble)
+    assert end.blame is blame
+    assert shelf.files() == {PART: FILM[:100_000]}
+
+
+async def test_a_name_the_server_refuses_is_never_asked_again(shelf: Shelf) -> None:
+    """400 on a file is for ever, and so is a suffix that no save node writes; the latter needs no request."""
+    async with answering(says(400)) as place:
+        end = await shelf.fetch(place)
+        odd = await shelf.fetch(place, replace(FETCH, file=File("x.exe")))
+    for each in (end, odd):
+        assert isinstance(each, Unfit)
+        assert each.never
+    assert len(place.asked) == 1
+
+
+async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, tmp_path: Path) -> None:
+    """With Range and If-Match, never If-Range, the rest is appended, and the whole is what the server has."""
+    async with serving(tmp_path / "f") as place:
+        async with client(place) as comfy, comfy.view(FETCH.file) as view:
+            assert not isinstance(view, Trouble)
+            etag = view.etag
+        again = await _half(shelf, etag=etag)
+        assert await shelf.fetch(place, again) == GOT
+    asked = place.asked[-1]
+    assert (asked.headers["Range"], asked.headers["If-Match"]) == ("bytes=100000-", etag)
+    assert "If-Range" not in asked.headers
+    assert shelf.files() == {"night/cat.mp4": FILM}
+    assert shelf.opened[-1] == (etag, len(FILM), PART)
+
+
+async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path: Path) -> None:
+    """Where the file changed (412) or shrank, the old bytes are thrown away: nothing is ever spliced."""
+    again = await _half(shelf, body=OTHER)
+    async with serving(tmp_path / "f") as place:
+        assert await shelf.fetch(place, again) == GOT
+    assert ["Range" in asked.headers for asked in place.asked] == [True, False]
+    assert shelf.files() == {"night/cat.mp4": FILM}
+
+
+@pytest.mark.parametrize("status", [412, 416])
+async def test_a_server_that_only_refuses_ranges_is_away(shelf: Shelf, status: int) -> None:
+    """412 or 416 to a plain request makes no sense; it is asked once more without a range, not for ever."""
+    again = await _half(shelf)
+    async with answering(says(status)) as place:
+        end = await shelf.fetch(place, again)
+        assert isinstance(end, Trouble)
+        assert len(place.asked) == 2
+        assert isinstance(await shelf.fetch(place), Trouble)
+        assert len(place.asked) == 3
+
+
+async def test_a_server_that_ignores_ranges_sends_all(shelf: Shelf) -> None:
+    """200 to a request for a range is the whole file, and is taken as that."""
+    again = await _half(shelf)
+    async with raw(cut(FILM, len(FILM))) as place:
+        assert await shelf.fetch(place, again) == GOT
+    assert len(place.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        part_of(FILM, 99_999),
+        part_of(FILM, 100_000, etag='"other"'),
+        part_of(FILM, 100_000, claim=f"bytes 100000-{len(FILM)}/{len(FILM) + 1}"),
+        part_of(FILM, 100_000, claim="bytes 100000-*/*"),
+        part_of(FILM, 100_000, claim="lines 1-2/3"),
+        part_of(FILM, 100_000, claim="bytes 0-9/10"),
+    ],
+)
+async def test_a_part_that_does_not_fit_is_not_appended(shelf: Shelf, answer: bytes) -> None:
+    """A 206 of another file, place or length is dropped together with what we had, and nothing is published."""
+    again = await _half(shelf)
+    async with raw(answer) as place:
+        end = await shelf.fetch(place, again)
+    assert isinstance(end, Trouble)
+    assert ["Range" in asked.body.decode() for asked in place.asked] == [True, False]
+    assert shelf.files() == {}
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"e"', "e", '"a b"'])
+async def test_without_a_strong_etag_nothing_is_continued(shelf: Shelf, etag: str) -> None:
+    """A file that can't be named for sure is fetched from its begin."""
+    again = await _half(shelf, etag=etag)
+    async with raw(cut(FILM, len(FILM))) as place:
+        assert await shelf.fetch(place, again) == GOT
+    assert b"Range" not in place.asked[0].body
+
+
+@pytest.mark.parametrize(
+    "changes", [{"boot": "boot-0"}, {"part": "night/other.part"}, {"file": "else.mp4"}, {"size": 99_999}, {"size": -1}]
+)
+async def test_a_part_is_continued_only_with_its_own_fact(shelf: Shelf, changes: dict[str, str | int]) -> None:
+    """Another boot, file, length or name, or no fact at all: the `.part` is thrown away."""
+    again = await _half(shelf)
+    assert again.opened is not None
+    stale = replace(again.opened, **changes)  # type: ignore[arg-type]
+    for action in (replace(again, opened=stale), FETCH):
+        shelf.put(PART, FILM[:100_000])
+        async with raw(cut(FILM, len(FILM))) as place:
+            assert await shelf.fetch(place, action) == GOT
+        assert b"Range" not in place.asked[0].body
+        (shelf.root / GOT.path).unlink()
+
+
+async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
+    """Silence in mid-file ends the attempt after the inactivity time-out, and what came is kept."""
+    async with raw(cut(FILM, 200_000), hang=True) as place:
+        end = await shelf.fetch(place)
+    assert isinstance(end, Trouble)
+    assert "in time" in end.says
+    assert shelf.files() == {PART: FILM[:200_000]}
+    async with raw(part_of(FILM, 200_000)) as place:
+        assert await shelf.fetch(place, shelf.again()) == GOT
+
+
+async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> None:
+    """Where the connection's end is the file's, a cut is not seen by HTTP: the boxes tell, and no ETag is blamed."""
+    head = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nETag: "e"\r\n\r\n'
+    async with raw(head + FILM[:-400]) as place:
+        end = await shelf.fetch(place)
+    assert isinstance(end, Unfit)
+    assert end.etag == ""
+    assert shelf.opened == [('"e"', -1, PART)]
+    async with raw(head + FILM) as place:
+        assert await shelf.fetch(place) == GOT
+
+
+async def test_a_compressed_file_is_refused(shelf: Shelf) -> None:
+    """Nothing is unpacked."""
+    async with answering(says(200, FILM, Content_Encoding="gzip")) as place:
+        end = await shelf.fetch(place)
+    assert isinstance(end, Trouble)
+    assert shelf.files() == {}
+
+
+async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
+    """A length beyond the bound is refused at once, and a body without length when it passes the bound."""
+    async with raw(cut(FILM, len(FILM))) as place, client(place) as comfy:
+        end = await Downloads(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
+    assert isinstance(end, Unfit)
+    assert shelf.opened == []
+    async with raw(b"HTTP/1.0 200 OK\r\n\r\n" + FILM) as place, client(place) as comfy:
+        end = await Downloads(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
+    assert isinstance(end, Unfit)
+    assert shelf.files() == {}
+
+
+async def test_a_taken_name_is_never_overwritten(shelf: Shelf, tmp_path: Path) -> None:
+    """What stands under our name and is not ours stays; ours gets the job's id, then a number."""
+    theirs = {"night/cat.mp4": OTHER, "night/cat-0123456789ab.mp4": b"junk", "night/cat-0123456789ab-2.mp4": b""}
+    for path, body in theirs.items():
+        shelf.put(path, body)
+    async with serving(tmp_path / "f") as place:
+        home = replace(GOT, path="night/cat-0123456789ab-3.mp4")
+        assert await shelf.fetch(place) == home
+        assert await shelf.fetch(place) == home
+        assert len(place.asked) == 1
+    assert shelf.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
+
+
+async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+    """The second file gets `-2`, and the suffix of what it is."""
+    async with serving(tmp_path / "f", picture()) as place:
+        for index, path in ((0, "night/cat.png"), (1, "night/cat-2.png"), (2, "night/cat-3.png")):
+            end = await shelf.fetch(place, replace(FETCH, file=File(f"{index}.PNG"), index=index))
+            assert isinstance(end, Got)
+            assert end.path == path
+
+
+async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) -> None:
+    """On the way out the file is closed with every byte that came, and the next attempt goes on from there."""
+    slow = Breaking(FILM[:123_456], silent=True)
+    async with asyncio.TaskGroup() as group:
+        attempt = group.create_task(Downloads(shelf.root, BOOT).fetch(FETCH, slow, "night/cat", shelf.note))
+        await slow.waiting.wait()
+        attempt.cancel()
+    assert shelf.files() == {PART: FILM[:123_456]}
+    async with raw(part_of(FILM, 123_456)) as place:
+        assert await shelf.fetch(place, shelf.again()) == GOT
+
+
+def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
+    """Whatever they are called, whole files that carry a prefix of the batch are found; nothing else is."""
+    second = picture("cats-ffffffffffff-a7")
+    shelf.put("a/x.mp4", FILM)
+    shelf.put("y.png", second)
+    for path, body in {"b.mp4": FILM[:-1], "c.mp4": film("dogs-0123456789ab-a1"), "d.txt": FILM, "e.mp4": b""}.items():
+        shelf.put(path, body)
+    (shelf.root / "link.mp4").symlink_to("a/x.mp4")
+    (shelf.root / "loop").symlink_to(".")
+    assert set(Downloads(shelf.root, BOOT).scan("cats")) == {
+        Home(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
+        Home("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
+    }
+
+
+def test_a_sweep_removes_our_unfinished_files_only(shelf: Shelf) -> None:
+    """When a batch ends, no `.part` of an attempt is left; a person's own file of that kind stays."""
+    for path in (PART, f"{PREFIX}-12.part", "mine.part", "night/cat.mp4", "cats-0123456789ab-a0-0.part"):
+        shelf.put(path, b"x")
+    Downloads(shelf.root, BOOT).sweep()
+    assert sorted(shelf.files()) == ["cats-0123456789ab-a0-0.part", "mine.part", "night/cat.mp4"]
