@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli import planning, running, simulating
+from batchrunner.cli import planning, running, simulating, writing
 from batchrunner.cli.asked import Asked
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
@@ -86,6 +86,21 @@ def status(
     """Say where a batch stands, while it runs or not."""
     with _told():
         planning.status(Asked(batch, Options(), out, as_json=as_json))
+
+
+@app.command()
+def init(
+    workflow: Annotated[Path, typer.Argument(metavar="WORKFLOW.json", help="Saved with «Export (API)».")],
+) -> None:
+    """Write a first manifest for a workflow exported from ComfyUI."""
+    with _told():
+        writing.init(workflow)
+
+
+@app.command()
+def schema() -> None:
+    """Print the manifest's JSON Schema, for editors."""
+    writing.schema()
 
 
 @app.command()
