@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli import planning, running, simulating, writing
+from batchrunner.cli import cancelling, mending, planning, running, simulating, telling, writing
 from batchrunner.cli.asked import Asked
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
@@ -86,6 +86,60 @@ def status(
     """Say where a batch stands, while it runs or not."""
     with _told():
         planning.status(Asked(batch, Options(), out, as_json=as_json))
+
+
+@app.command()
+def retry(
+    manifest: Manifest,
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    only: Only = [],
+    allow_outside: Outside = False,
+) -> None:
+    """Let failed jobs wait again; the next `run` takes them."""
+    with _told():
+        options = Options((), _pairs("--set", sets), _pairs("--only", only), None, allow_outside)
+        raise typer.Exit(mending.retry(Asked(manifest, options, out)))
+
+
+@app.command()
+def verify(
+    manifest: Manifest,
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    server: Servers = [],
+    token_file: TokenFile = None,
+    redo: Annotated[bool, typer.Option("--redo", help="Render what is missing or damaged.")] = False,
+    allow_outside: Outside = False,
+) -> None:
+    """Check every saved file against its size, hash and boxes."""
+    with _told():
+        options = Options(tuple(server), _pairs("--set", sets), allow_outside=allow_outside)
+        raise typer.Exit(mending.verify(Asked(manifest, options, out, token_file), redo=redo))
+
+
+@app.command()
+def why(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, the beginning of it, or its file's name.")],
+    out: Out = Path("outputs"),
+) -> None:
+    """Tell one job's story."""
+    with _told():
+        telling.why(job, out)
+
+
+@app.command()
+def cancel(
+    manifest: Manifest,
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    token_file: TokenFile = None,
+    allow_outside: Outside = False,
+) -> None:
+    """Take our prompts off the servers: pending ones deleted, the running one interrupted, each by its id."""
+    with _told():
+        options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
+        raise typer.Exit(cancelling.cancel(Asked(manifest, options, out, token_file)))
 
 
 @app.command()

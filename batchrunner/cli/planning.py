@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from batchrunner.core.facts import Rendered
+from batchrunner.core.folding import folded
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.states import Queued, Sending, State, Waiting, advance
+from batchrunner.core.states import Queued, Sending, State, Waiting
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import load
 from batchrunner.show.layout import put
@@ -66,10 +67,7 @@ def _standing(path: Path, asked: Asked) -> tuple[str, list[Job], dict[str, State
 
 
 def _states(snapshot: Snapshot | None) -> dict[str, State]:
-    states: dict[str, State] = dict.fromkeys(snapshot.jobs, Waiting()) if snapshot else {}
-    for fact in snapshot.facts if snapshot else ():
-        states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
-    return states
+    return folded(snapshot.jobs, snapshot.facts) if snapshot else {}
 
 
 def _seconds(batch: Batch, jobs: list[Job], states: dict[str, State], snapshot: Snapshot | None) -> float:

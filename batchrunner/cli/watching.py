@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from batchrunner.errors import BatchrunnerError
 from batchrunner.show.live import LiveBoard
 from batchrunner.show.log import console_log, file_log
 from batchrunner.show.sink import FileSink, StreamSink, lost_words
@@ -60,6 +61,14 @@ def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> I
     audience = Audience(observers, hidden)
     try:
         yield Watching(audience, log, lines, _BEAT_ON_TERMINAL if live else _BEAT_IN_LOG)
+    except BatchrunnerError:
+        raise
+    except Exception as error:
+        log.exception("crash", exc_info=error)
+        raise BatchrunnerError(
+            f"a bug in batchrunner ({type(error).__name__}): the state is sound, run it again; "
+            f"please report it with {folder / _LOG}"
+        ) from None
     finally:
         audience.close()
         file.close()
