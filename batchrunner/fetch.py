@@ -185,7 +185,7 @@ class _One:
         return 0
 
     async def _get(self, source: Source, opened: Callable[[str, int, str], None], start: int) -> FetchEnd | None:
-        """Make one GET; None if the file there is not the one we began, and the `.part` is gone."""
+        """Make one GET; None if the file there is not the one we began."""
         etag = self.action.opened.etag if self.action.opened and start else ""
         async with source.view(self.action.file, start, etag) as stream:
             if isinstance(stream, Trouble):
@@ -244,7 +244,7 @@ class _One:
                     return piece
                 start += len(piece)
                 if start > (self.largest if stream.size < 0 else stream.size):
-                    return Unfit("the server sends more than it announced", stream.etag)
+                    return Unfit("the server sends more than it announced")
                 await file.write(piece)
                 self.transfers[self.stem] = (start, stream.size)
             await file.flush()

@@ -118,10 +118,11 @@ async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
     assert len(place.asked) == 1
 
 
+@pytest.mark.parametrize("content_type", ["text/html", JSON])
 @pytest.mark.parametrize(("status", "word"), [(400, "without a reason"), (413, "too large"), (422, "without a reason")])
-async def test_a_refusal_may_come_from_a_proxy(status: int, word: str) -> None:
-    """An HTML page with 400, 413 or 422 is a refusal of this workflow, in words of ours."""
-    async with answering(says(status, b"<html>" + b"x" * 100, Content_Type="text/html")) as place:
+async def test_a_refusal_may_come_from_a_proxy(status: int, word: str, content_type: str) -> None:
+    """A page with 400, 413 or 422, whatever it calls itself, is a refusal of this workflow, in words of ours."""
+    async with answering(says(status, b"<html>" + b"x" * 100, Content_Type=content_type)) as place:
         end = await _post(place)
     assert isinstance(end, Refused)
     assert word in end.says

@@ -66,6 +66,13 @@ def test_a_strangers_nan_is_no_obstacle() -> None:
     assert rows == (Row("a", 0.0, running=True),)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "1" + "0" * 400])
+def test_a_strangers_number_is_no_obstacle(number: str) -> None:
+    """A server takes any number for a place in the queue; one beyond all counting is read as 0."""
+    rows = wire.queue(wire.parse(b'{"queue_running": [], "queue_pending": [[%s, "a", {}]]}' % number.encode()))
+    assert rows == (Row("a", 0.0, running=False),)
+
+
 def test_queue_rows_are_read_in_both_orders() -> None:
     """A row may begin with the number, as the server does, or with the id, as its document says."""
     running, pending = (
