@@ -3,7 +3,7 @@
 Our own disk first, then one GET (two where an unfinished file turns out to be of another file), then length, boxes
 and prefix, then the final name. A final name is a whole file at every instant; everything before that is in a `.part`
 named after the attempt, which a later attempt continues only with `If-Match`, in the same boot, and with the Opened
-fact that says what it is (DESIGN.md, «The edges, decided»).
+fact that says what it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The box walk: whether an MP4 (or MOV) is whole, and what texts it carries.
 
 Sizes in a file are claims. Each is held against the room its parent has before anything is read or skipped, the
-number of boxes and the depth are bounded, and nothing is allocated because a header says so (RELIABILITY S28).
+number of boxes and the depth are bounded, and nothing is allocated because a header says so.
 """
 
 from __future__ import annotations

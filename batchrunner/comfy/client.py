@@ -1,7 +1,7 @@
 """One ComfyUI server over HTTP: looks, POSTs, files. One call is one attempt, and ends in a value, not an exception.
 
 Every request goes out on a connection of its own. aiohttp repeats a GET, never a POST, that died on a kept-alive
-socket (RELIABILITY: stale keep-alive), so a POST would end as «may have been sent» for no reason; a poll every few
+socket (a proxy drops one after 75 s), so a POST would end as «may have been sent» for no reason; a poll every few
 seconds does not miss the handshake. Nothing is ever repeated here: trying again is decided elsewhere.
 """
 
@@ -113,7 +113,7 @@ class Client:
             history[prompt], date = entry
         if not at.recent:
             return Look(rows, history, date=date)
-        last = await self._json("GET", f"/history?max_items={at.recent}", wire.recent, _RECENT)
+        last = await self._json("GET", f"/history?max_items={at.recent}", self._recent, _RECENT)
         return last if isinstance(last, Trouble) else Look(rows, history, last[0], last[1])
 
     async def submit(self, body: bytes) -> PostEnd:
@@ -165,6 +165,9 @@ class Client:
                 return await self._send("GET", path, None, headers, None)
         except trouble.ERRORS as error:
             return trouble.of_error(self.where, error)
+
+    def _recent(self, value: Json) -> tuple[Entry, ...]:
+        return wire.recent(value, self._nodes)
 
     def _view(self, response: aiohttp.ClientResponse) -> View | Trouble:
         if response.status not in _VIEWED:

@@ -61,9 +61,9 @@ def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> E
     return _entry(prompt, whole[prompt], nodes)
 
 
-def recent(value: Json) -> tuple[Entry, ...]:
-    """Return the entries of GET /history?max_items=n, oldest first."""
-    return tuple(_entry(prompt, entry, None) for prompt, entry in fields(value, "history").items())
+def recent(value: Json, nodes: Collection[str] | None = None) -> tuple[Entry, ...]:
+    """Return the entries of GET /history?max_items=n, oldest first; `nodes` as for `history`."""
+    return tuple(_entry(prompt, entry, nodes) for prompt, entry in fields(value, "history").items())
 
 
 def prefixes(workflow: Json) -> tuple[str, ...]:

@@ -205,8 +205,10 @@ def test_the_documents_entry_is_read_too() -> None:
 
 def test_the_end_of_the_history_keeps_its_order() -> None:
     """The last entries come as the server lists them, oldest first."""
-    several = {f"id-{n}": {**_entry()[ID], "prompt": [n, f"id-{n}", graph(f"p{n}"), {}, []]} for n in (3, 1, 2)}
+    several: Any = {f"id-{n}": {**_entry()[ID], "prompt": [n, f"id-{n}", graph(f"p{n}"), {}, []]} for n in (3, 1, 2)}
     assert [entry.prefixes for entry in wire.recent(several)] == [("p3",), ("p1",), ("p2",)]
+    assert [len(entry.files) for entry in wire.recent(several, {"9"})] == [1, 1, 1]
+    assert [len(entry.files) for entry in wire.recent(several, {"8"})] == [0, 0, 0]
 
 
 def test_a_taken_prompt_keeps_the_servers_id() -> None:
