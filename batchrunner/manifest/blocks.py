@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from batchrunner.manifest.axes import Reader
-    from batchrunner.manifest.rows import Files, Row
+    from batchrunner.manifest.rows import Files, Row, Rows
     from batchrunner.manifest.tree import Spot, Tree
     from batchrunner.manifest.vocabulary import Point, Value, Vocabulary
 
@@ -56,9 +56,11 @@ class BlockReader:
         """Return the blocks of a sweep."""
         if isinstance(tree, Table):
             return [self.block(tree, path)]
-        if not isinstance(tree, Items) or not tree.items:
+        if not isinstance(tree, Items):
             self._complaints.add(tree.spot, path, f"must be a block or a list of blocks, not {called(tree)}")
             return []
+        if not tree.items:
+            self._complaints.add(tree.spot, path, "is an empty list, which makes no jobs")
         found = []
         for index, item in enumerate(tree.items):
             where = join(path, index)
@@ -75,7 +77,7 @@ class BlockReader:
         read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
         axes = [axis for axis in read if axis is not None and axis.name not in self._overruled]
         self._check_twice(axes, path)
-        return Block(table.spot, path, tuple(axes), whole=None not in read)
+        return Block(table.spot, path, tuple(axes), whole=bool(read) and None not in read)
 
     def fixed(self, tree: Tree, path: str) -> Point:
         """Return the values of a mapping without axes: `defaults`, or an option of a preset."""
@@ -134,18 +136,18 @@ class BlockReader:
         tree = entry.tree
         if isinstance(tree, Leaf):
             rows = self._files.rows(tree.text, tree.spot, path)
-            return self._row_axis(entry.spot, rows) if rows else None
+            return self._row_axis(entry.spot, rows) if rows is not None else None
         if not isinstance(tree, Items) or not tree.items:
-            self._complaints.add(tree.spot, path, f"must be a file, or a list of mappings, not {called(tree)}")
+            wrong = "is an empty list, which makes no jobs" if isinstance(tree, Items) else None
+            self._complaints.add(tree.spot, path, wrong or "must be a file, or a list of mappings")
             return None
         points = [self.fixed(item, join(path, index)) for index, item in enumerate(tree.items)]
         return listed("rows", entry.spot, points)
 
-    def _row_axis(self, spot: Spot, rows: Sequence[Row]) -> Axis:
-        """Return the axis of a table's rows; an unknown column is said once, where it first has a cell."""
-        columns = {name: leaf.spot for row in reversed(rows) for name, leaf in row.items()}
-        known = {name for name, at in columns.items() if self._vocabulary.knows(name, at, name)}
-        return listed("rows", spot, [self._row(row, known) for row in rows])
+    def _row_axis(self, spot: Spot, rows: Rows) -> Axis:
+        """Return the axis of a table's rows; an unknown column is said once, where it is named."""
+        known = {name for name, at in rows.columns.items() if self._vocabulary.knows(name, at, name)}
+        return listed("rows", spot, [self._row(row, known) for row in rows.rows])
 
     def _row(self, row: Row, known: Collection[str]) -> Point:
         return self.together({name: leaf for name, leaf in row.items() if name in known}, "")

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from batchrunner.manifest.forms import Order, Sample
 from batchrunner.manifest.tree import Leaf, Table, follow, plain
-from batchrunner.workflow.words import did_you_mean, listing, quote
+from batchrunner.workflow.values import shown
+from batchrunner.workflow.words import did_you_mean, listing, quote, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +113,9 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
             text = f"is longer than {context['max_length']} characters"
         case _ if kind in _BOUNDS:
             words, key = _BOUNDS[kind]
-            text = f"must be {words} {context[key]}, not {called(found)}"
+            text = f"must be {words} {shown(context[key])}, not {called(found)}"
+        case "string_type" if isinstance(found, Leaf) and found.text:
+            text = f'must be a text, not {called(found)} - did you mean "{shorten(found.text)}"?'
         case _:
             text = f"must be {_TYPES.get(kind, 'something else')}, not {called(found)}"
     return text

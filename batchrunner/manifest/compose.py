@@ -35,7 +35,8 @@ _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]",
 )
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
-_TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null", "map", "seq")}
+_CORE = "tag:yaml.org,2002:"
+_TAGS = {f"{_CORE}{name}": name for name in ("str", "int", "float", "bool", "null", "map", "seq")}
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
 _MERGE = "<<"
 
@@ -176,7 +177,7 @@ class _Composer:
         if tag == "!":
             return "str" if isinstance(event, yaml.ScalarEvent) else None
         if tag not in _TAGS:
-            self._refuse(event, f"the tag {quote(tag)} is not read; only plain YAML is")
+            self._refuse(event, f"the tag {quote(tag.replace(_CORE, '!!'))} is not read; only plain YAML is")
         return _TAGS[tag]
 
     def _spot(self, event: yaml.Event) -> Spot:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batchrunner.manifest.seeds import derive
 from batchrunner.manifest.vocabulary import Derived, Fill
 from batchrunner.workflow.values import LONGEST_TEXT, shown
-from batchrunner.workflow.words import did_you_mean, listing, quote
+from batchrunner.workflow.words import did_you_mean, listing, quote, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +83,8 @@ class Filler:
             return None
         unknown = [name for name in names if name not in final]
         for name in unknown:
-            near = did_you_mean(name, final)
-            text = f"${{{name}}} is not set here{near}; there is {listing(final)}"
-            self._complaints.add(fill.spot, fill.path, text)
+            near = did_you_mean(name, final) or f"; there is {listing(final)}"
+            self._complaints.add(fill.spot, fill.path, f"${{{shorten(name)}}} is not set here{near}")
         if unknown:
             return None
         words = tuple([raw[name] if name in raw else shown(final[name]) for name in names])

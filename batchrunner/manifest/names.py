@@ -47,8 +47,8 @@ class Naming:
             _check_literal(literal)
         for field in self._parts[1::2]:
             if field not in known:
-                near = did_you_mean(field, known)
-                raise ValueError(f"names {{{field}}}, which is not set{near}; there is {listing(known)}")
+                near = did_you_mean(field, known) or f"; there is {listing(known)}"
+                raise ValueError(f"names {{{field}}}, which is not set{near}")
         parts = _FIELD.sub("x", template).split("/")
         if any(part.strip(" .") == "" for part in parts):
             raise ValueError("must lead to a file below the batch folder: no empty part, no `.` and no `..`")

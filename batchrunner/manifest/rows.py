@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = dict[str, Leaf]
 """Column -> cell; an empty cell of a CSV is not there, so that the defaults stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table: its rows, and where each column is named (in JSON lines, where it first occurs)."""
+
+    rows: list[Row]
+    columns: dict[str, Spot]
 
 
 class Files:
@@ -58,7 +67,7 @@ class Files:
         rows = self.rows(name, spot, path)
         if rows is None:
             return None
-        names = list(dict.fromkeys(key for row in rows for key in row))
+        names = list(rows.columns)
         if column is None:
             self._complaints.add(spot, path, f"name a column of {quote(name)}: it has {listing(names)}")
             return None
@@ -68,10 +77,13 @@ class Files:
                 spot, path, f"{quote(name)} has no column {quote(column)}, only {listing(names)}{near}"
             )
             return None
-        return [row[column] for row in rows if column in row]
+        leaves = [row[column] for row in rows.rows if column in row]
+        if not leaves:
+            self._complaints.add(spot, path, f"column {quote(column)} of {quote(name)} is empty, which makes no jobs")
+        return leaves or None
 
-    def rows(self, name: str, spot: Spot, path: str) -> list[Row] | None:
-        """Return the rows of a .csv or .jsonl file, or None after complaining."""
+    def rows(self, name: str, spot: Spot, path: str) -> Rows | None:
+        """Return the table in a .csv or .jsonl file, or None after complaining."""
         if not name.endswith((".csv", ".jsonl")):
             self._complaints.add(spot, path, f"{quote(name)} is no table: rows come from .csv or .jsonl")
             return None
@@ -80,13 +92,13 @@ class Files:
             return None
         text, shown = read
         try:
-            rows = list(_csv_rows(text, shown) if name.endswith(".csv") else _json_rows(text, shown))
+            rows = _csv_rows(text, shown) if name.endswith(".csv") else _json_rows(text, shown)
         except _RowError as error:
             self._complaints.add(error.spot, error.path, str(error))
             return None
-        if not rows:
+        if not rows.rows:
             self._complaints.add(spot, path, f"{quote(name)} has no rows, which makes no jobs")
-        return rows or None
+        return rows if rows.rows else None
 
     def _lines(self, name: str, spot: Spot, path: str) -> list[Leaf] | None:
         read = self.text(name, spot, path)
@@ -112,21 +124,27 @@ def _cell(spot: Spot, text: str) -> Leaf:
     return Leaf(spot, resolve(text), text)
 
 
-def _csv_rows(text: str, file: str) -> Iterator[Row]:
+def _csv_rows(text: str, file: str) -> Rows:
+    lines = _csv_lines(text, file)
+    spot, first = next(lines, (Spot(file, 1, 1), []))
+    names = _header([cell.strip() for cell in first], spot)
+    rows: list[Row] = []
+    for at, cells in lines:
+        if len(cells) != len(names):
+            raise _RowError(at, "", f"has {len(cells)} cells where the first line has {len(names)}")
+        rows.append({name: _cell(at, cell) for name, cell in zip(names, cells, strict=True) if cell})
+    return Rows(rows, dict.fromkeys(names, spot))
+
+
+def _csv_lines(text: str, file: str) -> Iterator[tuple[Spot, list[str]]]:
+    """Yield every line that is not empty, with the place where it begins: a cell may hold line breaks."""
     reader = csv.reader(StringIO(text, newline=""), strict=True)
-    names: list[str] | None = None
     line = 1
     try:
         for cells in reader:
             spot, line = Spot(file, line, 1), reader.line_num + 1
-            if not any(cells):
-                continue
-            if names is None:
-                names = _header([cell.strip() for cell in cells], spot)
-                continue
-            if len(cells) != len(names):
-                raise _RowError(spot, "", f"has {len(cells)} cells where the first line has {len(names)}")
-            yield {name: _cell(spot, cell) for name, cell in zip(names, cells, strict=True) if cell}
+            if any(cells):
+                yield spot, cells
     except csv.Error as error:
         raise _RowError(Spot(file, line, 1), "", f"this is not CSV: {error}") from None
 
@@ -140,10 +158,10 @@ def _header(names: list[str], spot: Spot) -> list[str]:
     return names
 
 
-def _json_rows(text: str, file: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield _json_row(line, Spot(file, number, 1))
+def _json_rows(text: str, file: str) -> Rows:
+    lines = enumerate(text.split("\n"), 1)
+    rows = [_json_row(line, Spot(file, number, 1)) for number, line in lines if line.strip()]
+    return Rows(rows, {name: leaf.spot for row in reversed(rows) for name, leaf in reversed(row.items())})
 
 
 def _json_row(line: str, spot: Spot) -> Row:
