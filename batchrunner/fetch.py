@@ -214,7 +214,8 @@ class _One:
 
     async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> FetchEnd:
         if stream.content_type in ("text/html", "application/xhtml+xml"):
-            return Unfit("the server sent a page instead of the file: does it want a login?")
+            # Says nothing about the file: a proxy's login page must not cost a render, however often it comes.
+            return Trouble(Blame.AWAY, "the server sent a page instead of the file: does it want a login?")
         if stream.size > self.largest:
             return Unfit(f"it is larger than {self.largest} bytes", stream.etag)
         try:

@@ -270,7 +270,7 @@ async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
     again = await _half(shelf)
     async with answering(says(200, b"<html>Login", Content_Type="text/html; charset=utf-8")) as place:
         end = await shelf.fetch(place, again)
-    assert isinstance(end, Unfit)
+    assert isinstance(end, Trouble)
     assert "page" in end.says
     assert shelf.files() == {PART: FILM[:100_000]}
 
