@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -71,6 +72,7 @@ class Record:
         self._wall = wall
         self._also = also
         self._events: list[Event] = []
+        self._waiting: list[asyncio.Future[None]] = []
 
     def add(self, what: What, prompt_id: str = "", prefix: str = "", peer: str = "", note: str = "") -> None:
         """Note that something happened now."""
@@ -78,10 +80,26 @@ class Record:
         self._events.append(event)
         if self._also is not None:
             self._also(event)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
 
     def of(self, *what: What) -> list[Event]:
         """Return the events of these kinds, oldest first."""
         return [event for event in self._events if event.what in what]
+
+    async def next(self) -> None:
+        """Wait until something more happens."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    async def until(self, what: What, count: int = 1) -> Event:
+        """Wait until this has happened `count` times, if it has not yet; return that event."""
+        while len(self.of(what)) < count:
+            await self.next()
+        return self.of(what)[count - 1]
 
     def renders(self) -> Counter[str]:
         """Return how often each picture was rendered, by its sampler's signature: a 2 is work done twice."""

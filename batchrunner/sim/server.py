@@ -90,6 +90,8 @@ class Simulator:
         self._around: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._freeing = False
+        self.wedged = False
+        """Whether executing has stopped for good."""
         self._surroundings = contextvars.Context()
 
     def application(self) -> web.Application:
@@ -123,7 +125,8 @@ class Simulator:
         """
         lost = self.prompts.remaining
         was_running = self._executing is not None
-        self.wedge("")
+        self._kill()
+        self.wedged = False
         self.prompts = Prompts()
         self.cache.clear()
         self._execution, self._freeing = None, False
@@ -135,12 +138,11 @@ class Simulator:
         if was_running:
             self._executing = self._begin(self._execute())
 
-    def wedge(self, why: str) -> None:
+    def wedge(self, why: str = "told to") -> None:
         """Stop executing for good, while HTTP goes on answering (PROTOCOL.md §1, 9); `restart` is the way back."""
-        if self._executing is not None:
-            self._executing.cancel()
-        if why:
-            self.record.add(What.WEDGED, note=why)
+        self._kill()
+        self.wedged = True
+        self.record.add(What.WEDGED, note=why)
 
     def submit(self, body: Json, peer: str = "") -> tuple[int, dict[str, Json]]:
         """Do what POST /prompt does; return the status and the answer. Raises TroubleError for a 500."""
@@ -183,6 +185,17 @@ class Simulator:
         if self.prompts.running is None:
             self._free()
 
+    def sweep(self) -> None:
+        """Clean up now, as the clean-up loop does from time to time."""
+        if self.ttl is not None:
+            for path in self.folders.sweep(self.ttl):
+                self.record.add(What.SWEPT, *self.owner(path), note=path)
+
+    async def idle(self) -> None:
+        """Wait until nothing runs and nothing waits, or nothing ever will."""
+        while self.prompts.remaining and not self.wedged:
+            await self.record.next()
+
     def status(self) -> dict[str, Json]:
         """Return the `status` message of `/ws`."""
         return {"status": {"exec_info": {"queue_remaining": self.prompts.remaining}}}
@@ -202,6 +215,10 @@ class Simulator:
         """Return (prompt id, prefix) of the prompt that wrote a file, given below its folder; empty if none did."""
         return self.machine.owners.get(path, ("", ""))
 
+    def _kill(self) -> None:
+        if self._executing is not None:
+            self._executing.cancel()
+
     def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, context=self._surroundings.copy())
 
@@ -214,6 +231,7 @@ class Simulator:
             try:
                 await self._execute_next()
             except WedgedError as wedged:
+                self.wedged = True
                 self.record.add(What.WEDGED, note=str(wedged))
                 return
 
@@ -246,11 +264,8 @@ class Simulator:
 
     async def _clean_up(self) -> None:
         while True:
-            ttl = self.ttl
-            await asyncio.sleep(self.sweep_every or (ttl or 600.0) / 20)
-            if self.ttl is not None:
-                for path in self.folders.sweep(self.ttl):
-                    self.record.add(What.SWEPT, *self.owner(path), note=path)
+            await asyncio.sleep(self.sweep_every or (self.ttl or 600.0) / 20)
+            self.sweep()
 
 
 @asynccontextmanager

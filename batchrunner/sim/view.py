@@ -23,11 +23,15 @@ _TYPES = {
     ".flac": "audio/flac",
     ".txt": "text/plain",
 }
+_CONTROL = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 _PICTURES = (".png", ".webp", ".gif")
 
 
 def view(simulator: Simulator, request: web.Request) -> web.StreamResponse:
-    """Answer one request for a file. Raises TroubleError where ComfyUI tries to open a video as a picture."""
+    """Answer one request for a file. Raises TroubleError where ComfyUI tries to open a video as a picture.
+
+    A name that no header can hold drops the connection (PROTOCOL.md §1, 12).
+    """
     query = request.rel_url.query
     if "filename" not in query:
         return web.Response(status=404)
@@ -36,6 +40,9 @@ def view(simulator: Simulator, request: web.Request) -> web.StreamResponse:
         return web.Response(status=found)
     if ("preview" in query or "channel" in query) and found.suffix not in _PICTURES:
         raise TroubleError
+    if not _CONTROL.isdisjoint(found.name) and request.transport is not None:
+        request.transport.abort()
+        return web.Response(status=502)
     if request.method == "GET":
         _note(simulator, request, found)
     headers = {
