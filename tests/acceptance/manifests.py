@@ -1,0 +1,72 @@
+"""Batches to run: their manifests, the folders they run in, and what must be home in the end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from processes import Ended, Running, ended
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "night"
+
+
+@dataclass
+class Batch:
+    """A manifest in a folder of its own; `prompts` times `seeds` jobs, as small as the simulator renders them."""
+
+    folder: Path
+    servers: tuple[str, ...]
+    prompts: tuple[str, ...] = ("cat-1", "cat-2", "cat-3")
+    seeds: tuple[int, ...] = (7, 8)
+    ttl: str = "none"
+    rules: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        """Write the manifest."""
+        self.write()
+
+    def write(self) -> None:
+        """Write the manifest as the fields say now."""
+        rules = {"settle": "1s", "grace": "1s", "poll": "50ms", **self.rules}
+        lines = [
+            f"name: {NAME}",
+            f"server: {json.dumps(self.servers)}",
+            f"ttl: {self.ttl}",
+            *(f"{key}: {value}" for key, value in rules.items()),
+            "workflow: ltx2",
+            "defaults: {size: sd, length: 25, quality: fast}",
+            f"sweep: {{prompt: {json.dumps(self.prompts)}, seed: {json.dumps(self.seeds)}}}",
+            'files: "{prompt}-s{seed}"',
+        ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "night.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @property
+    def home(self) -> Path:
+        """Where its videos come home to."""
+        return self.folder / "outputs" / NAME
+
+    @property
+    def wanted(self) -> dict[str, tuple[str, int]]:
+        """Return the name of every video that must be home in the end, and its text and seed."""
+        return {f"{text}-s{seed}.mp4": (text, seed) for text in self.prompts for seed in self.seeds}
+
+    def start(self, *options: str) -> Running:
+        """Start the command; it is the same one every time."""
+        return Running(self.folder, "run", "night.yaml", *options, token=self.token)
+
+    def run(self, *options: str) -> Ended:
+        """Run the command to its end."""
+        return ended(self.folder, "run", "night.yaml", *options, token=self.token)
+
+    def status(self) -> dict[str, Any]:
+        """Return what `status --json` says."""
+        told = ended(self.folder, "status", "night.yaml", "--json")
+        assert told.code == 0, told.err
+        document: dict[str, Any] = json.loads(told.out)
+        return document

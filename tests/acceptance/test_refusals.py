@@ -1,0 +1,56 @@
+"""A server that refuses the token: at the start, in mid-night, and what the right token then finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfyui import Server
+from evidence import assert_home, twice
+from manifests import Batch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_RIGHT, _WRONG = "the-right-t0ken", "the-wrong-t0ken"
+
+
+def test_refused_at_the_start(tmp_path: Path) -> None:
+    """With a wrong token or none a run exits with 3 and says what to do; with the right one it finishes the batch."""
+    with Server(tmp_path / "server", seconds=0.1, token=_RIGHT) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"), token=_WRONG)
+        for batch.token in (_WRONG, ""):
+            refused = batch.run()
+            assert refused.code == 3
+            assert f"{server.url} refuses the token" in refused.err
+            assert "set BATCHRUNNER_TOKEN and run it again" in refused.err
+            assert "Traceback" not in refused.err
+        assert server.events() == []
+        assert [job["attempts"] for job in batch.status()["jobs"]] == [0] * 4
+        batch.token = _RIGHT
+        assert batch.run().code == 0
+        assert [job["attempts"] for job in batch.status()["jobs"]] == [1] * 4
+        assert_home(batch.home, batch.wanted)
+
+
+def test_refused_in_mid_night(tmp_path: Path) -> None:
+    """When the token is changed in mid-night a run exits with 3 and burns nothing; the new token finishes the batch."""
+    with Server(tmp_path / "server", seconds=0.4, token=_WRONG) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"), token=_WRONG)
+        with batch.start() as running:
+            server.until("started", 2)
+            server.kill()
+            before = server.events()
+            server.start(token=_RIGHT)
+            refused = running.end()
+        assert refused.code == 3
+        assert "refuses the token" in refused.err
+        assert "set BATCHRUNNER_TOKEN and run it again" in refused.err
+        assert batch.status()["counts"]["failed"] == 0
+        batch.token = _RIGHT
+        assert batch.run().code == 0
+        assert_home(batch.home, batch.wanted)
+        saved = {event["prompt_id"] for event in before if event["what"] == "saved"}
+        lost = sum(event["what"] == "posted" and event["prompt_id"] not in saved for event in before)
+        assert len(server.events("posted")) == 4 + lost
+        assert sum(job["attempts"] for job in batch.status()["jobs"]) == 4 + lost
+        assert twice(event for event in before if event["what"] == "rendered") == {}
