@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.agenda import Agenda
 from batchrunner.core.facts import Broke, Lost, Why
+from batchrunner.core.ourdisk import OurDisk
+from batchrunner.core.rests import Rests
 from batchrunner.core.rules import backoff
-from batchrunner.core.server import SIM, Leaving, Server
+from batchrunner.core.server import OUR_DISK, SIM, Leaving, Server
 from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, Waiting, advance
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class Board:
         """Wanted jobs per state."""
         self.unsettled: set[str] = set()
         """Jobs this run still has to see through."""
+        self.waiting: set[str] = set()
+        """Those of them that nobody has."""
         self.flying: dict[Action, float] = {}
         """What is under way, with its start."""
         self.homes: dict[str, tuple[int, Home]] = {}
@@ -58,20 +62,17 @@ class Board:
         self.seen: dict[str, int] = {}
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
         self.inherited: frozenset[str] = frozenset()
-        """Jobs that were fetching from the built-in ComfyUI when this run began."""
+        """Prompts that were fetching from the built-in ComfyUI when this run began."""
         self.verdicts: list[str] = []
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
-        self.disk_at: float | None = None
-        """Since when our own disk fails under the videos."""
-        self.disk_says = ""
+        self.disk = OurDisk()
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
         self._ready: Agenda[str] = Agenda()
         self._fetches: dict[str, Agenda[tuple[str, int, str]]] = {}
-        self._resting: Agenda[str] = Agenda()
-        self._rests: dict[str, float] = {}
+        self._rests = Rests()
         self._busy: set[tuple[str, str]] = set()
         self.posting: set[str] = set()
 
@@ -84,7 +85,8 @@ class Board:
             states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
         for job, state in states.items():
             self.put(job, state, now)
-        self.inherited = frozenset(self._fetching.get(SIM, ()))
+        held = (self.states[job] for job in self.fetching_on(SIM))
+        self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
 
     def want(self, jobs: Iterable[str], chosen: frozenset[str] | None, now: float) -> None:
         """Say which jobs the manifest wants, in run order, and which of them this run may submit."""
@@ -117,35 +119,33 @@ class Board:
 
     def _list(self, job: str, state: State, now: float) -> None:
         match state:
-            case Waiting():
+            case Waiting() if job in self.chosen:
+                self.waiting.add(job)
+                self.unsettled.add(job)
                 self._offer(job, now)
             case Sending() | Queued():
                 self._open.setdefault(self._server(state, now), {})[job] = None
+                self.unsettled.add(job)
             case Fetching():
                 self._fetching.setdefault(self._server(state, now), {})[job] = None
+                self.unsettled.add(job)
                 self._offer(job, now)
-        if self._is_unsettled(job, state):
-            self.unsettled.add(job)
-        else:
-            self.unsettled.discard(job)
 
     def _unlist(self, job: str, before: State) -> None:
         if job in self.positions:
             self.counts[type(before)] -= 1
+        self.waiting.discard(job)
+        self.unsettled.discard(job)
         match before:
             case Sending() | Queued():
                 self._open[before.prompt.server].pop(job)
             case Fetching():
                 self._fetching[before.prompt.server].pop(job)
 
-    def _is_unsettled(self, job: str, state: State) -> bool:
-        waits = isinstance(state, Waiting) and job in self.chosen
-        return waits or isinstance(state, Sending | Queued | Fetching)
-
     def _server(self, state: Open, now: float) -> str:
         """Return the server of an open prompt, which is watched even if nobody names it any more."""
         url = state.prompt.server
-        if url not in self.servers:
+        if url not in self.servers and url != OUR_DISK:
             self.servers[url] = Server(url, good_at=now, look_at=now, named=False)
         return url
 
@@ -153,27 +153,26 @@ class Board:
         """Let a job wait after an execution error, a file after a broken download."""
         match state, fact:
             case Waiting(), Lost(why=Why.ERROR):
-                self._rests[job] = now + self.rules.grace
+                self._rests.rest(job, "", now + self.rules.grace)
             case Fetching(deadline=deadline), Broke(file=key):
                 broken = next(item.broken for item in state.items if item.file.key == key)
                 cap = _RETRY_CAP if deadline is None else _RETRY_CAP_IN_RACE
-                self._rests[job] = now + backoff(f"{job}/{key}", broken, _RETRY, cap)
+                self._rests.rest(job, key, now + backoff(f"{job}/{key}", broken, _RETRY, cap))
             case _:
-                self._rests.pop(job, None)
+                pass
 
     def _offer(self, job: str, now: float) -> None:
-        """List a job for what it needs next, now or when its rest is over."""
-        until = self._rests.get(job, now)
-        if until > now:
-            self._resting.add(until, job)
-            return
-        state = self.states[job]
-        if isinstance(state, Waiting) and job in self.chosen:
-            self._ready.add(self.positions[job], job)
-        if isinstance(state, Fetching):
-            files = self._fetches.setdefault(state.prompt.server, Agenda())
-            for item in state.items:
-                files.add(state.deadline or 0.0, (job, state.prompt.attempt, item.file.key))
+        """List a job for what it needs next; what still rests is offered again afterwards."""
+        match self.states[job]:
+            case Waiting() if job in self.chosen and self._rests.is_over(job, "", now):
+                self._ready.add(self.positions[job], job)
+            case Fetching() as state:
+                files = self._fetches.setdefault(state.prompt.server, Agenda())
+                for item in state.items:
+                    if not item.saved and self._rests.is_over(job, item.file.key, now):
+                        files.add(state.deadline or 0.0, (job, state.prompt.attempt, item.file.key))
+            case _:
+                pass
 
     # -- what is under way
 
@@ -203,9 +202,12 @@ class Board:
         return self.flying.pop(action)
 
     def tick(self, now: float) -> None:
-        """Offer again what has rested long enough."""
-        for job in list(self._resting.due(now)):
+        """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try."""
+        for job in self._rests.over(now):
             self._offer(job, now)
+        calm = self.disk.calms_at()
+        if calm is not None and (now >= calm or not any(self._fetching.values())):
+            self.disk.worked()
 
     # -- questions
 
@@ -232,11 +234,11 @@ class Board:
         """Return the next jobs to submit, in run order."""
 
         def wanted(job: str) -> bool:
-            return isinstance(self.states[job], Waiting) and self._rests.get(job, now) <= now
+            return isinstance(self.states[job], Waiting) and self._rests.is_over(job, "", now)
 
         return self._ready.first(limit, wanted)
 
-    def next_files(self, url: str, limit: int) -> list[tuple[str, str]]:
+    def next_files(self, url: str, limit: int, now: float) -> list[tuple[str, str]]:
         """Return the next (job, file) to fetch from a server, by deadline."""
 
         def wanted(entry: tuple[str, int, str]) -> bool:
@@ -244,7 +246,9 @@ class Board:
             state = self.states[job]
             if not isinstance(state, Fetching) or state.prompt.attempt != attempt or (job, key) in self._busy:
                 return False
-            return any(item.file.key == key and not item.saved for item in state.items)
+            return self._rests.is_over(job, key, now) and any(
+                item.file.key == key and not item.saved for item in state.items
+            )
 
         found = self._fetches[url].first(limit, wanted) if url in self._fetches else []
         return [(job, key) for job, _, key in found]
@@ -263,7 +267,11 @@ class Board:
 
     def rests_until(self) -> float | None:
         """Return when the first resting job may go on."""
-        return self._resting.next_at()
+        return self._rests.next_at()
+
+    def owes(self, url: str) -> int:
+        """Return how many prompts or renders of ours a server holds or may hold."""
+        return len(self._open.get(url, ())) + len(self._fetching.get(url, ()))
 
     def is_settled(self) -> bool:
         """Whether there is nothing left to see through."""
@@ -275,6 +283,8 @@ class Board:
 
     def leave(self, now: float) -> None:
         """Begin to go: nothing new is submitted, and every server that answers is asked once more."""
+        if self.leaving_at is not None:
+            return
         self.leaving_at = now
         for server in self.servers.values():
             server.leaving = Leaving.ASKING

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Fetch, Submit
 from batchrunner.core.judge import template_refusal
-from batchrunner.core.plan import is_gone, leaving_time
-from batchrunner.core.states import Failed, Waiting
+from batchrunner.core.plan import is_gone, is_idle, leaving_time
+from batchrunner.core.states import Failed
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -28,14 +28,15 @@ class Ending:
 
 def conclude(board: Board, now: float) -> Ending | None:
     """Return how the run ends, None while there is something left to do or to wait for."""
-    if board.disk_at is not None and now - board.disk_at >= board.rules.grace:
-        return Ending(LOCAL, f"{board.disk_says}: free some space, then run the same command again")
+    refusal = template_refusal(board)
+    if board.is_settled() and not refusal:
+        return None if _withdrawing(board) else _settled(board)
+    if board.disk.is_out(board.rules.grace):
+        return Ending(LOCAL, f"{board.disk.says}: free some space, then run the same command again")
     if board.leaving_at is not None:
-        return _left(board, now)
-    if refusal := template_refusal(board):
-        return None if _busy(board) else Ending(STOPPED, _template(refusal))
-    if board.is_settled():
-        return _settled(board)
+        return _left(board, now, board.leaving_at)
+    if refusal:
+        return None if _busy(board) or _withdrawing(board) else Ending(STOPPED, _template(refusal))
     return _stopped(board, now)
 
 
@@ -46,44 +47,40 @@ def _settled(board: Board) -> Ending:
     return Ending(DONE, "every job is done")
 
 
-def _left(board: Board, now: float) -> Ending | None:
+def _left(board: Board, now: float, since: float) -> Ending | None:
     """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
-    out_of_time = board.leaving_at is not None and now - board.leaving_at >= leaving_time(board)
-    gone = all(is_gone(server, looking=board.is_looking(url)) for url, server in board.servers.items())
-    coming = _downloading(board) or any(
-        server.is_up() and any(True for _ in board.fetching_on(url)) for url, server in board.servers.items()
+    gone = all(is_gone(board, server) for server in board.servers.values())
+    coming = any(
+        any(True for _ in board.fetching_on(url)) and not server.is_out(now, board.rules)
+        for url, server in board.servers.items()
     )
-    posting = any(isinstance(action, Submit) for action in board.flying)
-    return Ending(130, "stopped") if out_of_time or (gone and not coming and not posting) else None
+    over = gone and not coming and not _busy(board)
+    return Ending(130, "stopped") if over or now >= since + leaving_time(board) else None
 
 
 def _stopped(board: Board, now: float) -> Ending | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
     if _busy(board):
         return None
-    live = [server for server in board.servers.values() if not server.is_out(now, board.rules)]
-    waits = any(isinstance(board.states[job], Waiting) for job in board.unsettled)
-    if any(server.named and waits for server in live) or any(_owes(board, server) for server in live):
+    useful = [server for server in board.servers.values() if not is_idle(board, server)]
+    live = [server for server in useful if not server.is_out(now, board.rules)]
+    if any((server.named and board.waiting) or board.owes(server.url) for server in live):
         return None
-    return Ending(STOPPED, "\n".join(_reason(board, server) for server in board.servers.values() if server not in live))
-
-
-def _owes(board: Board, server: Server) -> bool:
-    """Whether a server holds prompts or files of ours."""
-    return board.load_on(server.url) > 0 or any(True for _ in board.fetching_on(server.url))
+    return Ending(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 
 
 def _busy(board: Board) -> bool:
     """Whether something is under way that may still bring a fact home."""
-    return _downloading(board) or any(isinstance(action, Submit) for action in board.flying)
+    return any(isinstance(action, Fetch | Submit) for action in board.flying)
 
 
-def _downloading(board: Board) -> bool:
-    return any(isinstance(action, Fetch) for action in board.flying)
+def _withdrawing(board: Board) -> bool:
+    """Whether a prompt of ours is still to be taken off a server that answers."""
+    return any(server.twins and server.is_up() for server in board.servers.values())
 
 
 def _reason(board: Board, server: Server) -> str:
-    left = board.load_on(server.url) + sum(1 for _ in board.fetching_on(server.url))
+    left = board.owes(server.url)
     holds = f"; it holds {left} of our prompts" if left else ""
     if server.is_denied():
         return f"{server.url} refuses the token ({server.says}){holds}: set BATCHRUNNER_TOKEN and run it again"

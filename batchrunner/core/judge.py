@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Broke, Rendered, Saved, Why
 from batchrunner.core.looks import Blame, Gone, Got, Look, Refused, Taken, Trouble, Unfit
 from batchrunner.core.reconcile import Seen, give_up, reconcile
-from batchrunner.core.server import SIM, Leaving
+from batchrunner.core.server import Leaving
 from batchrunner.core.states import Fetching, Queued, Sending
 from batchrunner.core.verdict import Case, accept, lose, refusal
 
@@ -58,10 +58,11 @@ class Judge:
                 self._post_trouble(server, action, end)
                 return []
             case Refused() if case:
+                server.fruitless_at = None
                 self.board.verdicts.append(end.says)
                 return [lose(case, Why.REFUSED, end.says)]
             case Taken() if case:
-                server.accepted(end.number, self.now)
+                server.accepted(end.number, self.board.flying[action], self.now, self.board.rules)
                 return self._taken(server, case, end)
         return []
 
@@ -70,19 +71,23 @@ class Judge:
         says = refusal(end.complaints, self.board.outputs)
         self.board.verdicts.append(says)
         if not says:
+            self._foremost(server, case.job, end.prompt)
             return [accepted]
         server.twins.add(end.prompt)
         return [accepted, lose(case, Why.REFUSED, says)]
 
+    def _foremost(self, server: Server, job: str, prompt: str) -> None:
+        """Note a prompt that nothing is in front of: it runs at once, and may end the server before a look sees it."""
+        if not server.foreign and self.board.open_on(server.url)[0][0] == job:
+            server.ran.add(prompt)
+
     def _post_trouble(self, server: Server, action: Submit, trouble: Trouble) -> None:
         """Keep the claim. If nothing can have left us, nothing has to settle: the next good look decides."""
-        server.fruitless_at = self.now if server.fruitless_at is None else server.fruitless_at
+        server.fruitless(self.now)
         if not trouble.sent or trouble.blame is Blame.DENIED:
             server.posted_at[action.job] = server.good_at - self.board.rules.settle
         if trouble.blame is Blame.DENIED:
-            server.denied_posts += 1
-            server.says = trouble.says
-            server.look_at = self.now
+            server.denied_post(trouble, self.board.flying[action], self.now)
         else:
             self._ailed(server, trouble)
 
@@ -109,22 +114,25 @@ class Judge:
         if isinstance(end, Trouble):
             return self._fetch_trouble(server, action, case, end)
         server.fruitless_at = None
+        server.doubted.pop((action.job, action.file.key), None)
         if isinstance(end, Got):
-            self.board.disk_at = None
+            self.board.disk.worked()
             return self._home(server, action, case, end)
         if action.probe:
             return self._probed(server, case)
         return [self._unfit(action, case, end)]
 
     def _home(self, server: Server, action: Fetch, case: Case, got: Got) -> list[Fact]:
-        facts: list[Fact] = []
-        if action.probe:
-            server.settled(case.job)
-            if isinstance(case.state, Sending):
-                facts.append(accept(case.job, case.state.prompt, case.state.prompt.id, self.at))
-            facts.append(Rendered(case.job, action.attempt, self.at, (action.file,), None))
-        facts.append(Saved(case.job, action.attempt, self.at, action.file.key, got.path, got.size, got.sha256))
-        return facts
+        saved = Saved(case.job, action.attempt, self.at, action.file.key, got.path, got.size, got.sha256)
+        if not action.probe:
+            return [saved]
+        server.settled(case.job)
+        if isinstance(case.state, Fetching):
+            return [saved] if action.file in (item.file for item in case.state.items) else []
+        rendered = Rendered(case.job, action.attempt, self.at, (action.file,), None)
+        if isinstance(case.state, Queued):
+            return [rendered, saved]
+        return [accept(case.job, case.state.prompt, case.state.prompt.id, self.at), rendered, saved]
 
     def _probed(self, server: Server, case: Case) -> list[Fact]:
         """Judge a prompt whose predictable file is not there: unless a look found it meanwhile, it is gone."""
@@ -135,7 +143,7 @@ class Judge:
 
     def _unfit(self, action: Fetch, case: Case, end: Gone | Unfit) -> Fact:
         if isinstance(end, Gone):
-            if action.server == SIM and action.job in self.board.inherited:
+            if case.state.prompt.id in self.board.inherited:
                 return lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
             return lose(case, Why.EXPIRED, "404: clean-up deleted the file before it was home")
         if end.never:
@@ -150,10 +158,9 @@ class Judge:
     def _fetch_trouble(self, server: Server, action: Fetch, case: Case, trouble: Trouble) -> list[Fact]:
         """Note that a download broke. Whether the server is away is for the next look to say; it comes at once."""
         if trouble.blame is Blame.LOCAL:
-            self.board.disk_at = self.now if self.board.disk_at is None else self.board.disk_at
-            self.board.disk_says = trouble.says
+            self.board.disk.failed(trouble.says, self.now)
         else:
-            server.fruitless_at = self.now if server.fruitless_at is None else server.fruitless_at
+            server.fruitless(self.now)
             server.look_at = min(server.look_at, self.now)
         if action.probe:
             server.probes.pop(action.job, None)

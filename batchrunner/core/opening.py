@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Dropped, File, Rendered, Reopened, Saved, Why
-from batchrunner.core.server import SIM
-from batchrunner.core.states import Unwanted, Waiting
+from batchrunner.core.server import OUR_DISK, SIM
+from batchrunner.core.states import Fetching, Unwanted, Waiting
 from batchrunner.core.verdict import Case, lose
 
 if TYPE_CHECKING:
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-
-OUR_DISK = "this disk"
-"""Stands for a server in the facts of a file that was found at home."""
+    from batchrunner.core.states import Open
 
 
 def opening(board: Board, at: float) -> Iterator[Fact]:
@@ -29,6 +27,19 @@ def opening(board: Board, at: float) -> Iterator[Fact]:
     for job, held in board.open_on(SIM):
         case = Case(job, held, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
+    for job, taken in cut_short(board):
+        case = Case(job, taken, at, board.rules)
+        yield lose(case, Why.FORGOTTEN, "the run ended while its file was taken in from our own disk", burns=False)
+
+
+def cut_short(board: Board) -> list[tuple[str, Open]]:
+    """Return the jobs whose file at home was being taken in when the last run ended: our disk is to be searched again.
+
+    Three facts tell of such a file, and a kill may come between them.
+    """
+    held: list[tuple[str, Open]] = list(board.open_on(OUR_DISK))
+    found = ((job, board.states[job]) for job in board.fetching_on(OUR_DISK))
+    return held + [(job, state) for job, state in found if isinstance(state, Fetching)]
 
 
 def moved_in(board: Board, at: float) -> Iterator[Fact]:

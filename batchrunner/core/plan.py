@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.core.actions import Action
     from batchrunner.core.board import Board
     from batchrunner.core.server import Server
+    from batchrunner.core.states import Queued
 
 FIRST_FILE = "_00001_"
 """What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
@@ -30,7 +31,7 @@ FIRST_FILE = "_00001_"
 def plan(board: Board, now: float) -> list[Action]:
     """Return the actions to start now; starting none of them and asking again returns the same."""
     room = board.rules.downloads - board.downloads()
-    files = sorted(_fetches(board, room), key=lambda pair: pair[0])[: max(room, 0)]
+    files = sorted(_fetches(board, room, now), key=lambda pair: pair[0])[: max(room, 0)]
     return [
         *(action for _, action in files),
         *_withdrawals(board),
@@ -41,11 +42,11 @@ def plan(board: Board, now: float) -> list[Action]:
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk_at and board.disk_at + board.rules.grace]
+    times = [board.rests_until(), board.disk.calms_at()]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     for server in board.servers.values():
-        stuck = server.stuck_since()
+        stuck = None if is_idle(board, server) else server.stuck_since()
         times += [
             None if board.is_looking(server.url) else server.look_at,
             server.breaker.paused_until,
@@ -64,8 +65,7 @@ def leaving_time(board: Board) -> float:
 
 def _looks(board: Board, now: float) -> Iterator[LookAt]:
     for server in board.servers.values():
-        idle = not server.named and not board.load_on(server.url)
-        if server.look_at <= now and not idle and not board.is_looking(server.url):
+        if server.look_at <= now and not is_idle(board, server) and not board.is_looking(server.url):
             yield _question(board, server)
 
 
@@ -74,9 +74,15 @@ def _question(board: Board, server: Server) -> LookAt:
     ids = [state.prompt.id for _, state in held]
     if server.absences and server.anchor:
         ids.append(server.anchor)
-    doubt = DOUBT if any(isinstance(state, Sending) for _, state in held) else 0
+    doubt = DOUBT if any(_is_doubtful(board, server, job, state) for job, state in held) else 0
     recent = SURVEY if server.answered_at is None or not server.surveyed else doubt
     return LookAt(server.url, tuple(ids), recent)
+
+
+def _is_doubtful(board: Board, server: Server, job: str, state: Sending | Queued) -> bool:
+    """Whether a prompt may go by an id that we don't know, or missed under the one a server chose for it."""
+    chosen = state.prompt.id != prompt_id(board.batch, job, state.prompt.attempt)
+    return isinstance(state, Sending) or (chosen and job in server.absences)
 
 
 def _withdrawals(board: Board) -> Iterator[Withdraw]:
@@ -88,11 +94,11 @@ def _withdrawals(board: Board) -> Iterator[Withdraw]:
 # -- files
 
 
-def _fetches(board: Board, room: int) -> Iterator[tuple[float, Fetch]]:
+def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Fetch]]:
     for server in board.servers.values():
         if server.failures or server.is_denied():
             continue  # one shared back-off: the next good look opens the way again
-        for job, key in board.next_files(server.url, room):
+        for job, key in board.next_files(server.url, room, now):
             yield _fetch(board, job, key)
         yield from _probes(board, server)
 
@@ -120,15 +126,15 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Fetch]]:
 
 
 def _submissions(board: Board, now: float) -> Iterator[Submit]:
-    if board.leaving_at is not None or board.disk_at is not None or template_refusal(board):
-        return
-    if not is_surveyed(board, now):
+    if board.leaving_at is not None or board.disk.failed_at is not None or template_refusal(board):
         return
     rooms = {}
     for server in board.servers.values():
         if server.takes_prompts(now, board.rules):
             yield from _again(board, server)
             rooms[server.url] = server.room(board.load_on(server.url), board.rules)
+    if not is_surveyed(board, now):
+        return
     for job in board.next_jobs(sum(rooms.values()), now):
         url = max(rooms, key=rooms.__getitem__)
         rooms[url] -= 1
@@ -149,6 +155,12 @@ def is_surveyed(board: Board, now: float) -> bool:
     return all(server.surveyed or server.is_out(now, board.rules) for server in named)
 
 
-def is_gone(server: Server, *, looking: bool) -> bool:
+def is_idle(board: Board, server: Server) -> bool:
+    """Whether a server has nothing to do with us any more: nobody names it, and it holds nothing of ours."""
+    return not server.named and not board.owes(server.url)
+
+
+def is_gone(board: Board, server: Server) -> bool:
     """Whether nothing more is to be learnt from a server before we leave."""
-    return server.leaving is Leaving.GONE or (not server.is_up() and not looking)
+    silent = not server.is_up() and not board.is_looking(server.url)
+    return server.leaving is Leaving.GONE or silent or is_idle(board, server)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Why
-from batchrunner.core.identity import parse_prefix
+from batchrunner.core.identity import parse_prefix, prompt_id
 from batchrunner.core.looks import Ended, Entry, Row
 from batchrunner.core.server import Leaving
 from batchrunner.core.states import Prompt, Queued, Sending, Waiting
@@ -58,7 +58,7 @@ def reconcile(board: Board, seen: Seen) -> list[Fact]:
         if state.prompt.id in seen.action.ids and job not in board.posting:
             facts.extend(_find(board, server, seen, Case(job, state, seen.at, board.rules)))
     _leave(board, server, seen)
-    _schedule(board, server, seen.now)
+    _schedule(board, server, seen)
     return facts
 
 
@@ -71,6 +71,7 @@ def give_up(server: Server, case: Case) -> list[Fact]:
     if isinstance(case.state, Sending) and server.named:
         server.repost.add(case.job)
         return []
+    server.settled(case.job)
     ran = case.state.prompt.id in server.ran
     says = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
     return [lose(case, Why.FORGOTTEN, says, burns=ran)]
@@ -80,29 +81,48 @@ def give_up(server: Server, case: Case) -> list[Fact]:
 
 
 def _find(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+    """Find a prompt by its id; only then by its prefix, which a server that chose its own id leaves us.
+
+    That order matters: whoever queues our workflow once more, prefix and all, must not hide that ours has ended.
+    """
     prompt = case.state.prompt
-    rows = [row for row in seen.look.queue if row.prompt == prompt.id or prompt.prefix in row.prefixes]
+    rows = [row for row in seen.look.queue if row.prompt == prompt.id]
+    entry = seen.look.history.get(prompt.id)
+    if not rows and not entry:
+        twins = [row for row in seen.look.queue if prompt.prefix in row.prefixes]
+        rows = sorted(twins, key=lambda row: not row.running)[:1]
+        entry = _by_prefix(seen.look.recent, prompt.prefix)
     if rows:
-        server.settled(case.job)
-        server.ran.update(row.prompt for row in rows if row.running)
-        if len(rows) > 1:
-            _late_twin(server, rows)
-        return [accept(case.job, prompt, rows[0].prompt, seen.at)] if isinstance(case.state, Sending) else []
-    entry = seen.look.history.get(prompt.id) or _by_prefix(seen.look.recent, prompt.prefix)
+        return _alive(server, seen, case, rows)
     if entry:
-        server.settled(case.job)
         return _ended(board, server, seen, case, entry)
     return _missing(board, server, seen, case)
 
 
+def _alive(server: Server, seen: Seen, case: Case, rows: list[Row]) -> list[Fact]:
+    """Note that a prompt is in the queue; `rows` are its entries there, at least one."""
+    server.found(case.job, arrived=isinstance(case.state, Sending))
+    if any(row.running for row in rows):
+        server.ran.add(case.state.prompt.id)
+    else:
+        server.ran.discard(case.state.prompt.id)
+    if len(rows) > 1:
+        _late_twin(server, rows)
+    return [accept(case.job, case.state.prompt, rows[0].prompt, seen.at)] if isinstance(case.state, Sending) else []
+
+
 def _late_twin(server: Server, rows: list[Row]) -> None:
-    """Have the pending one of two entries under one id deleted: a POST that was given up arrived after all."""
-    for row in rows:
-        if not row.running and row.prompt not in server.untwinned:
-            server.twins.add(row.prompt)
+    """Have one of two entries under one id deleted: a POST that was given up arrived after all.
+
+    Deleting by id takes one pending entry away, never a running one (PROTOCOL.md §2).
+    """
+    if rows[0].prompt not in server.untwinned:
+        server.twins.add(rows[0].prompt)
 
 
 def _ended(board: Board, server: Server, seen: Seen, case: Case, entry: Entry) -> list[Fact]:
+    """Note how a prompt ended."""
+    server.found(case.job, arrived=isinstance(case.state, Sending))
     facts: list[Fact] = []
     if isinstance(case.state, Sending):
         facts.append(accept(case.job, case.state.prompt, entry.prompt, seen.at))
@@ -120,7 +140,9 @@ def _by_prefix(entries: tuple[Entry, ...], prefix: str) -> Entry | None:
 
 
 def _missing(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+    """Count a look that did not find a prompt, and give the prompt up once that is proof."""
     if case.state.prompt.id in server.withdrawn:
+        server.settled(case.job)
         return [lose(case, Why.WITHDRAWN, "still pending when the run was stopped: taken back")]
     posted = server.posted_at.get(case.job)
     if posted is not None and posted > seen.began:
@@ -151,13 +173,16 @@ class _Candidate:
     prefix: str
     found: Row | Entry
 
-    def worth(self) -> tuple[int, int]:
-        """Rank by how much is already paid for: rendered, running, pending, over; then by attempt."""
+    def worth(self) -> tuple[bool, int, int]:
+        """Rank what lives or is rendered by attempt, then by how much is paid for; what failed comes last.
+
+        A later attempt exists only because every earlier one was lost, whatever the history still says of it.
+        """
         match self.found:
             case Row(running=running):
-                return (2 if running else 1), self.attempt
+                return True, self.attempt, 1 + running
             case Entry(ended=ended):
-                return (3 if ended is Ended.SUCCESS else 0), self.attempt
+                return ended is Ended.SUCCESS, self.attempt, 3
 
 
 def _adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
@@ -171,14 +196,15 @@ def _adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
         if isinstance(state, Waiting) and best:
             yield from _take_in(board, server, seen, job, best)
         for one in found:
-            _untwin(server, state, one, best if isinstance(state, Waiting) else None)
+            if one.prompt == prompt_id(board.batch, job, one.attempt):
+                _untwin(server, state, one, best if isinstance(state, Waiting) else None)
 
 
 def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
     found: dict[str, list[_Candidate]] = {}
     both: list[Row | Entry] = [*look.queue, *look.recent]
     for one in both:
-        for prefix in one.prefixes:
+        for prefix in dict.fromkeys(one.prefixes):
             if match := parse_prefix(board.batch, prefix):
                 job, attempt = match
                 found.setdefault(job, []).append(_Candidate(attempt, one.prompt, prefix, one))
@@ -188,13 +214,14 @@ def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
 def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Candidate]:
     """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
 
-    A job whose video is at home already needs none but a history that may know of more files.
+    A job whose video is at home already needs none but the history of that attempt, which may know of more files.
     """
+    home = board.homes[job][0] if job in board.homes else None
     for one in found:
         if isinstance(one.found, Row):
-            if job not in board.homes:
+            if home is None:
                 yield one
-        elif one.attempt > board.states[job].past.highest:
+        elif one.attempt == home or (home is None and one.attempt > board.states[job].past.highest):
             yield one
 
 
@@ -209,7 +236,10 @@ def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate
 
 
 def _untwin(server: Server, state: State, one: _Candidate, adopted: _Candidate | None) -> None:
-    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves."""
+    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves.
+
+    Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
+    """
     if not isinstance(one.found, Row) or one.found.running or one is adopted:
         return
     serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
@@ -225,19 +255,22 @@ def _of_batch(board: Board, row: Row) -> bool:
 
 
 def _leave(board: Board, server: Server, seen: Seen) -> None:
-    """Take the next step off this server, if we are on our way out."""
-    if board.leaving_at is None or seen.began < board.leaving_at:
+    """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
+    held = {job: state.prompt.id for job, state in board.open_on(server.url)}
+    if board.leaving_at is None or seen.began < board.leaving_at or not board.posting.isdisjoint(held):
         return
-    held = {state.prompt.id for _, state in board.open_on(server.url)}
     if server.leaving is Leaving.ASKING:
-        pending = held.intersection(server.pending)
+        pending = set(held.values()).intersection(server.pending)
         server.leaving = Leaving.TAKING if pending else Leaving.GONE
         server.twins |= pending
     elif server.leaving is Leaving.CONFIRMING:
         server.leaving = Leaving.GONE
 
 
-def _schedule(board: Board, server: Server, now: float) -> None:
+def _schedule(board: Board, server: Server, seen: Seen) -> None:
+    """Say when to look again: at once if this look began before we were asked to leave."""
     open_jobs = board.open_on(server.url)
     unsure = bool(server.absences) or any(isinstance(state, Sending) for _, state in open_jobs)
-    server.look_at = server.next_look(now, board.rules, ours=bool(open_jobs), unsure=unsure)
+    server.look_at = server.next_look(seen.now, board.rules, ours=bool(open_jobs), unsure=unsure)
+    if board.leaving_at is not None and seen.began < board.leaving_at:
+        server.look_at = seen.now

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SIM = "sim"
 """The built-in ComfyUI: its memory ends with the run that started it."""
+OUR_DISK = "this disk"
+"""Stands for a server in the facts of a file that was found at home; nobody ever asks it anything."""
 _BREAKER_JOBS = 3
 _BREAKER_CAP = 900.0
 _SLOWEST_LOOK = 10.0
@@ -94,12 +96,15 @@ class Server:
     """The latest trouble, for a person."""
     denied_looks: int = 0
     denied_posts: int = 0
+    denied_at: float | None = None
+    """When a POST was last denied."""
     stalled_at: float | None = None
     """Since when prompts wait and nothing runs."""
     fruitless_at: float | None = None
     """Since when every POST and every download fails, though looks may be good."""
     number: float = -1.0
-    """Highest queue number a POST of ours got."""
+    """The queue number that the last POST of ours got, and when we heard it."""
+    numbered_at: float = 0.0
     restarted_at: float | None = None
     anchor: str | None = None
     """A finished prompt of ours: gone from the history means the server forgot everything."""
@@ -108,7 +113,7 @@ class Server:
     running: dict[str, float] = field(default_factory=dict)
     """Prompts running there, anybody's, with the start of the look that first saw them."""
     ran: set[str] = field(default_factory=set)
-    """Prompts of ours ever seen running there."""
+    """Prompts of ours seen running there, or taken when nothing was in front of them."""
     pending: tuple[str, ...] = ()
     foreign: int = 0
     """Queue entries that are not ours."""
@@ -151,12 +156,13 @@ class Server:
     def is_out(self, now: float, rules: Rules) -> bool:
         """Whether we no longer wait for it: unauthorised, or stuck for longer than `patience`."""
         stuck = self.stuck_since()
-        return self.is_denied() or (stuck is not None and now - stuck >= rules.patience)
+        return self.is_denied() or (stuck is not None and now >= stuck + rules.patience)
 
     def takes_prompts(self, now: float, rules: Rules) -> bool:
-        """Whether a POST may go there now."""
+        """Whether a POST may go there now; after a denied one a good look comes first."""
         healthy = self.is_up() and not self.is_out(now, rules) and not self.is_wedged(now, rules)
-        return self.named and healthy and self.leaving is Leaving.NO and now >= self.breaker.paused_until
+        doubted = self.denied_at is not None and self.good_at <= self.denied_at
+        return self.named and healthy and not doubted and now >= self.breaker.paused_until
 
     def room(self, load: int, rules: Rules) -> int:
         """Return how many more prompts it may get while it holds `load` of ours; one at a time after a trip."""
@@ -172,7 +178,8 @@ class Server:
         self.running = {row.prompt: self.running.get(row.prompt, began) for row in look.queue if row.running}
         self.pending = tuple(row.prompt for row in look.queue if not row.running)
         self.foreign = sum(row.prompt not in ours for row in look.queue)
-        self.stalled_at = (self.stalled_at or began) if self.pending and not self.running else None
+        stalled = self.pending and not self.running
+        self.stalled_at = None if not stalled else began if self.stalled_at is None else self.stalled_at
         if look.date is not None:
             self.skew = look.date - now
         if self.anchor and self.anchor in look.history and look.history[self.anchor] is None:
@@ -187,10 +194,18 @@ class Server:
         self.look_at = max(now + pause, now + (trouble.retry_after or 0.0))
 
     def denied(self, trouble: Trouble, now: float, rules: Rules) -> None:
-        """Take in a 401 or 403 on a look: one more look confirms it."""
+        """Take in a 401 or 403 on a look: one more look confirms it; after that, looks get rare."""
         self.denied_looks += 1
         self.says = trouble.says
-        self.look_at = now + (rules.poll or _FASTEST_LOOK)
+        self.look_at = now + backoff(
+            self.url, self.denied_looks, min(rules.poll or _FASTEST_LOOK, _AWAY_CAP), _AWAY_CAP
+        )
+
+    def denied_post(self, trouble: Trouble, began: float, now: float) -> None:
+        """Take in a 401 or 403 on a POST that began at `began`; a look comes next, and a second one confirms it."""
+        if self.denied_at is None or began >= self.denied_at:
+            self.denied_posts += 1
+        self.denied_at, self.look_at, self.says = now, now, trouble.says
 
     def next_look(self, now: float, rules: Rules, *, ours: bool, unsure: bool) -> float:
         """Return when to look again after a good look.
@@ -208,12 +223,23 @@ class Server:
 
     # -- prompts
 
-    def accepted(self, number: float, now: float) -> None:
-        """Take in the queue number of a POST of ours: one that fell back means a restart (PROTOCOL.md §1, 4)."""
-        if number < self.number:
-            self.restarted_at = now
-        self.number = number
-        self.denied_posts, self.fruitless_at = 0, None
+    def accepted(self, number: float, began: float, now: float, rules: Rules) -> None:
+        """Take in the queue number of a POST of ours that began at `began`, and look soon how it does.
+
+        One that fell back means a restart, before this POST (PROTOCOL.md §1, 4); of two POSTs at a time the answers
+        may overtake each other.
+        """
+        overtaken = began < self.numbered_at
+        if number < self.number and not overtaken:
+            self.restarted_at = began
+        self.number, self.numbered_at = max(number, self.number) if overtaken else number, now
+        self.denied_posts, self.denied_at, self.fruitless_at = 0, None, None
+        if not self.failures:
+            self.look_at = min(self.look_at, now + (rules.poll or _FASTEST_LOOK))
+
+    def fruitless(self, now: float) -> None:
+        """Take in that a POST or a download failed."""
+        self.fruitless_at = now if self.fruitless_at is None else self.fruitless_at
 
     def missed(self, job: str, began: float) -> Absence:
         """Count one more good look without this job's prompt."""
@@ -221,6 +247,12 @@ class Server:
         absence = Absence(before.count + 1, before.since) if before else Absence(1, began)
         self.absences[job] = absence
         return absence
+
+    def found(self, job: str, *, arrived: bool) -> None:
+        """Take in that a look found a job's prompt; `arrived` if that tells that a POST did after all."""
+        self.settled(job)
+        if arrived:
+            self.fruitless_at = None
 
     def settled(self, job: str) -> None:
         """Forget what we were unsure of: the job's prompt was found, or is over."""

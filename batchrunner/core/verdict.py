@@ -84,7 +84,7 @@ def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) ->
 
 
 def _success(case: Case, entry: Entry, date: float | None) -> Rendered | Lost:
-    files = tuple(file for file in entry.files if _is_ours(file, case.state.prompt))
+    files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
     if not files:
         named = ", ".join(file.key for file in entry.files[:3]) or "no file"
         return lose(case, Why.FOREIGN, f"success, but with {named}, none of them ours")
@@ -100,5 +100,6 @@ def _seconds(entry: Entry) -> float | None:
 
 
 def _is_ours(file: File, prompt: Prompt) -> bool:
-    """Tell by the prefix: it is unique per attempt, so a name that starts with it can be nobody else's."""
-    return file.name.startswith(prompt.prefix)
+    """Tell by the prefix: it is unique per attempt; the tenth begins like the first, but goes on with a digit."""
+    rest = file.name.removeprefix(prompt.prefix)
+    return rest != file.name and not rest[:1].isdigit()
