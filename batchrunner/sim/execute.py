@@ -34,6 +34,8 @@ class Execution:
         self._executed: list[Json] = []
         self.node: str | None = None
         """The node that runs now."""
+        self.ending: tuple[What, str] = (What.SUCCEEDED, "")
+        """How it ended, for the record."""
 
     async def run(self) -> dict[str, Json]:
         """Execute and return `outputs`, `status` and `meta`. Raises WedgedError where ComfyUI's thread dies."""
@@ -42,12 +44,13 @@ class Execution:
         try:
             await self._execute(graph)
         except InterruptedPrompt:
-            self._end(What.INTERRUPTED, "execution_interrupted", self._where(graph))
+            self.ending = (What.INTERRUPTED, "")
+            self._say("execution_interrupted", self._where(graph))
         except NodeFailure as failure:
-            details = self._where(graph) | self._failed(graph, failure)
-            self._end(What.FAILED, "execution_error", details, failure.kind)
+            self.ending = (What.FAILED, failure.kind)
+            self._say("execution_error", self._where(graph) | self._failed(graph, failure))
         else:
-            self._end(What.SUCCEEDED, "execution_success", {})
+            self._say("execution_success", {})
             return self._entry("success")
         return self._entry("error")
 
@@ -170,10 +173,6 @@ class Execution:
             "current_inputs": {key: [value] for key, value in node.inputs.items()},
             "current_outputs": list(graph.nodes),
         }
-
-    def _end(self, what: What, event: str, details: dict[str, Json], note: str = "") -> None:
-        self._say(event, details)
-        self._note(what, note)
 
     def _entry(self, status: str) -> dict[str, Json]:
         meta: dict[str, Json] = {

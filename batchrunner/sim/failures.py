@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class NodeFailure(Exception):  # noqa: N818 - ComfyUI's own word for it is taken: this one is about a node
     """A node raised: the prompt ends in execution_error with this type and message."""
@@ -30,3 +36,14 @@ class WedgedError(Exception):
 
 class TroubleError(Exception):
     """A handler raised where ComfyUI's raises: 500, text/plain."""
+
+
+@contextmanager
+def system_failures() -> Iterator[None]:
+    """Turn what the system says about a name or a disk into the failure of a node."""
+    try:
+        yield
+    except ValueError:
+        raise NodeFailure("ValueError", "Could not determine output format\n") from None
+    except OSError as error:
+        raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None

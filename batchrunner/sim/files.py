@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.failures import NodeFailure
+from batchrunner.sim.failures import NodeFailure, system_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,8 @@ class Folders:
             raise NodeFailure(
                 "Exception", f"**** ERROR: Saving image outside the output folder is not allowed: {folder}\n"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        with system_failures():
+            folder.mkdir(parents=True, exist_ok=True)
         width = len(os.path.basename(prefix))  # noqa: PTH119 - same
         return folder, name, max(_numbers(folder, name, width, underscore=underscore), default=0) + 1
 
@@ -89,12 +91,8 @@ class Folders:
 
     def grow(self, path: Path) -> Growing:
         """Start a file. Raises NodeFailure for a name the system does not take."""
-        try:
+        with system_failures():
             return Growing(path, self._wall)
-        except ValueError:
-            raise NodeFailure("ValueError", "Could not determine output format\n") from None
-        except OSError as error:
-            raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None
 
     def asked(self, name: str, kind: str, subfolder: str | None) -> Path | int:
         """Return the file that a `/view` means, or the status of its refusal (PROTOCOL.md §4)."""
@@ -116,9 +114,10 @@ class Folders:
         """Delete every output file that was written at least `age` seconds ago; yield what went."""
         limit = self._wall() - age
         for path in sorted((self.root / "output").rglob("*")):
-            if path.is_file() and path.stat().st_mtime <= limit:
-                path.unlink()
-                yield self.relative(path)
+            with suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime <= limit:
+                    path.unlink()
+                    yield self.relative(path)
 
 
 def _within(folder: Path, base: Path) -> bool:

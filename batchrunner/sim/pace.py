@@ -29,6 +29,8 @@ class Pace:
     """A VAE decoder."""
     save: float = 0.1
     """Writing a file: for so long its first 48 bytes are all there is of it (PROTOCOL.md §1, 7)."""
+    lag: float = 0.002
+    """How long after `execution_success` the history entry appears (PROTOCOL.md §1, 17)."""
     noise: float = 0.1
     """Spread between samplers: up to so much longer or shorter, as a share. A property of the inputs, not of luck."""
     longest: float | None = 20.0
@@ -58,7 +60,7 @@ class Pace:
     @classmethod
     def instant(cls) -> Pace:
         """Return a pace at which nothing takes any time."""
-        return cls(step=0.0, save=0.0)
+        return cls(step=0.0, save=0.0, lag=0.0)
 
     def sampling(self, volume: int, steps: int, salt: str) -> float:
         """Return how long a sampler runs over `volume` in `steps`; equal `salt`, equal time."""

@@ -39,7 +39,7 @@ class What(StrEnum):
     FORGOTTEN = "forgotten"
     """A history entry was deleted, by a request or because there were too many."""
     VIEWED = "viewed"
-    """A file was asked for and is being sent; note: its path."""
+    """A file that exists was asked for with GET; note: its path."""
     SWEPT = "swept"
     """A file was cleaned up; note: its path."""
     RESTARTED = "restarted"

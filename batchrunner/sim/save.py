@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.failures import NodeFailure
+from batchrunner.sim.failures import NodeFailure, system_failures
 from batchrunner.sim.record import What
 from batchrunner.sim.render import Order
 
@@ -76,10 +77,11 @@ class Saver:
         folder, name, number = self._machine.folders.next(self._prefix(), kind, size, underscore=False)
         told = str(self._node.inputs.get("format"))
         form = _VHS.get(told, "mp4")
-        comment: dict[str, Json] = {"comment": dict(self._metadata())}
+        metadata = self._metadata()
+        comment: dict[str, Json] = {"comment": metadata | {"prompt": json.dumps(metadata.get("prompt"))}}
         silent = dataclasses.replace(self._shot, sound=None)
         first, path = folder / f"{name}_{number:05}.png", folder / f"{name}_{number:05}.{form}"
-        await self._write(first, Order("png", self._shot, self._metadata()), last=False)
+        await self._write(first, Order("png", self._shot, metadata), last=False)
         await self._write(path, Order(form, silent, comment), last=self._shot.sound is None)
         if "audio" in self._node.inputs and self._shot.sound is not None:
             path = folder / f"{name}_{number:05}-audio.{form}"
@@ -115,10 +117,9 @@ class Saver:
         try:
             if last:
                 await asyncio.sleep(self._machine.pace.fixed_cost("save"))
-            loop = asyncio.get_running_loop()
-            growing.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
-        except OSError as error:
-            raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None
+            with system_failures():
+                loop = asyncio.get_running_loop()
+                growing.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
         finally:
             growing.close()
         note = self._machine.folders.relative(path)

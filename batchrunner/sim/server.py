@@ -54,7 +54,7 @@ class Simulator:
     token: str | None = None
     """The bearer token that the proxy in front asks for; may be replaced at any time. None: no proxy."""
     ttl: float | None = 600.0
-    """How old, in seconds, an output file gets before it is cleaned up; may be changed at any time."""
+    """How old, in seconds, an output file gets before it is cleaned up; a change counts from the next look on."""
     sweep_every: float | None = None
     """How often clean-up looks, in seconds; None looks twenty times per `ttl`."""
     renderer: Renderer = field(default_factory=BoxRenderer)
@@ -82,6 +82,7 @@ class Simulator:
         self.machine = Machine(
             self.folders, self.cache, self.pace, self.renderer, self.record, self.sockets, self.catalogue, self.wall
         )
+        """What executes; its pace, renderer and fault may be changed at any time."""
         self.machine.metadata = self.metadata
         self._front = Front(self)
         self._random = Random(self.seed)  # noqa: S311 - ids of a simulation, which must repeat
@@ -243,8 +244,11 @@ class Simulator:
         self.sockets.tell("status", self.status())
         self._execution = Execution(self.machine, prompt)
         entry = await self._execution.run()
+        await asyncio.sleep(self.machine.pace.lag)
         for dropped in self.prompts.finish(prompt, entry):
             self.record.add(What.FORGOTTEN, dropped, note="too many entries")
+        what, note = self._execution.ending
+        self.record.add(what, prompt.id, prompt.prefix, note=note)
         self._execution = None
         self.sockets.tell("status", self.status())
         if prompt.client_id is not None:

@@ -217,3 +217,12 @@ def test_the_workflow_is_the_documents() -> None:
     kinds: dict[str, Any] = {name: item["class_type"] for name, item in BASE.items()}
     assert len(kinds) == 15
     assert edited()["15"] == node("SaveVideo", **BASE["15"]["inputs"])
+
+
+@pytest.mark.parametrize("prefix", ["x" * 300 + "/a", "nul\x00/a", "kept_00001_.mp4/a"])
+async def test_a_folder_that_cannot_be_is_a_failure_of_the_node(prefix: str, tmp_path: Path) -> None:
+    """A prefix whose folder cannot be made fails that prompt, and the server goes on."""
+    async with bench(tmp_path) as here:
+        await here.run(shot(prefix="kept"))
+        assert ending(await here.run(shot(prefix=prefix)))[0] == "execution_error"
+        assert ending(await here.run(shot(prefix="next")))[0] == "execution_success"
