@@ -1,0 +1,7 @@
+"""The gallery: one offline page beside the videos, that looks for its own news while a batch runs."""
+
+from batchrunner.show.gallery.fold import Outlook, gallery_data
+from batchrunner.show.gallery.serve import serving
+from batchrunner.show.gallery.write import write_data, write_page
+
+__all__ = ["Outlook", "gallery_data", "serving", "write_data", "write_page"]
