@@ -100,6 +100,7 @@ class Clock(Protocol):
         ...
 
 
+_SETTLED_IN = "settled in"
 T = TypeVar("T")
 Hearing: TypeAlias = "Callable[[Judge], list[Fact]]"
 """How an action ended, waiting to be judged."""
@@ -254,9 +255,16 @@ class Engine:
                 self._journal.mark(survey_mark(url), value=True)
 
     def _move_in(self, now: float) -> None:
-        if self._board.homes and is_surveyed(self._board, now):
+        """Take in what was found at home, and remember that it was done: a kill may come at any point before."""
+        if not self._board.settled_in and is_surveyed(self._board, now):
             self._note_all(moved_in(self._board, self._clock.wall()))
-            self._board.homes = {}
+            self._board.homes, self._board.settled_in = {}, True
+            self._journal.mark(_SETTLED_IN, value=True)
+
+
+def settled_in(marks: Mapping[str, Json]) -> bool:
+    """Return whether the files at home are known to this ledger; if not, they are to be searched for."""
+    return marks.get(_SETTLED_IN) is True
 
 
 def survey_mark(url: str) -> str:

@@ -28,7 +28,7 @@ from batchrunner.core.forecast import Forecast
 from batchrunner.core.identity import client_id, parse_prefix
 from batchrunner.core.server import SIM
 from batchrunner.core.states import Waiting
-from batchrunner.engine import Engine, surveyed
+from batchrunner.engine import Engine, settled_in, surveyed
 from batchrunner.errors import YoursError, unwrapped
 from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
@@ -145,7 +145,8 @@ class Night:
         board.want([job.id for job in self.batch.jobs], self.batch.chosen, now)
         for url, server in board.servers.items():
             server.surveyed = surveyed(self.ledger.marks(), url)
-        if not facts:
+        board.settled_in = settled_in(self.ledger.marks())
+        if not board.settled_in:
             for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, self.batch.name):
                 if match := parse_prefix(self.batch.name, home.prefix):
                     board.homes[match[0]] = (match[1], home)

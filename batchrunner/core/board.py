@@ -58,7 +58,9 @@ class Board:
         self.flying: dict[Action, float] = {}
         """What is under way, with its start."""
         self.homes: dict[str, tuple[int, Home]] = {}
-        """Files found on our own disk by a fresh ledger: (attempt, file) per job."""
+        """Files found on our own disk by a ledger that has not settled in: (attempt, file) per job."""
+        self.settled_in = False
+        """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
         self.seen: dict[str, int] = {}
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
         self.inherited: frozenset[str] = frozenset()

@@ -27,13 +27,13 @@ def opening(board: Board, at: float) -> Iterator[Fact]:
     for job, held in board.open_on(SIM):
         case = Case(job, held, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
-    for job, taken in cut_short(board):
+    for job, taken in _cut_short(board):
         case = Case(job, taken, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the run ended while its file was taken in from our own disk", burns=False)
 
 
-def cut_short(board: Board) -> list[tuple[str, Open]]:
-    """Return the jobs whose file at home was being taken in when the last run ended: our disk is to be searched again.
+def _cut_short(board: Board) -> list[tuple[str, Open]]:
+    """Return the jobs whose file at home was being taken in when the last run ended; it will be found once more.
 
     Three facts tell of such a file, and a kill may come between them.
     """
@@ -45,8 +45,8 @@ def cut_short(board: Board) -> list[tuple[str, Open]]:
 def moved_in(board: Board, at: float) -> Iterator[Fact]:
     """Yield the adoption of every file found at home whose job no server can tell us about.
 
-    Only a fresh ledger finds such files, and only after every server was surveyed: a server's history knows all the
-    files of a prompt, our disk only those that made it.
+    Only a ledger that has not settled in looks for such files, and takes them in only after every server was surveyed:
+    a server's history knows all the files of a prompt, our disk only those that made it.
     """
     for job, (attempt, home) in sorted(board.homes.items()):
         if not isinstance(board.states.get(job), Waiting) or job not in board.positions:
