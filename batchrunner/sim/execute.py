@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.failures import InterruptedPrompt, NodeFailure, WedgedError
+from batchrunner.sim.failures import InterruptedPromptError, NodeFailure, WedgedError
 from batchrunner.sim.graph import BrokenNodeError, Graph, Shot
 from batchrunner.sim.progress import Progress
 from batchrunner.sim.record import What
@@ -43,7 +43,7 @@ class Execution:
         graph = self._opened()
         try:
             await self._execute(graph)
-        except InterruptedPrompt:
+        except InterruptedPromptError:
             self.ending = (What.INTERRUPTED, "")
             self._say("execution_interrupted", self._where(graph))
         except NodeFailure as failure:
@@ -127,7 +127,7 @@ class Execution:
     def _check_interrupt(self) -> None:
         if self._machine.interrupted:
             self._machine.interrupted = False
-            raise InterruptedPrompt
+            raise InterruptedPromptError
 
     def _check_model(self, node: Node) -> None:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class NodeFailure(Exception):  # noqa: N818 - ComfyUI's own word for it is taken: this one is about a node
+class NodeFailure(Exception):  # noqa: N818 - it is an ending of a prompt, no error of the program
     """A node raised: the prompt ends in execution_error with this type and message."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -26,7 +26,7 @@ class NodeFailure(Exception):  # noqa: N818 - ComfyUI's own word for it is taken
         return cls("torch.OutOfMemoryError", said)
 
 
-class InterruptedPrompt(Exception):  # noqa: N818 - an ending, not an error
+class InterruptedPromptError(Exception):
     """Somebody posted /interrupt: the prompt ends in execution_interrupted."""
 
 
@@ -35,7 +35,7 @@ class WedgedError(Exception):
 
 
 class TroubleError(Exception):
-    """A handler raised where ComfyUI's raises: 500, text/plain."""
+    """Something raised where ComfyUI raises: 500, text/plain."""
 
 
 @contextmanager

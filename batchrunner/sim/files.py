@@ -1,8 +1,12 @@
-"""The server's folders: names by counter, files visible while they are written, clean-up by age."""
+"""The server's folders: names by counter, files visible while they are written, clean-up by age.
+
+Paths are handled as the text that ComfyUI takes them for: pathlib would drop a trailing slash and refuse a NUL.
+"""
 
 from __future__ import annotations
 
 import os
+import posixpath
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +52,7 @@ class Folders:
     """`output`, `temp` and `input` below one folder. Modification times follow `wall`, the server's clock."""
 
     def __init__(self, root: Path, wall: Callable[[], float]) -> None:
-        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - as the server does: links are not resolved
+        self.root = Path(posixpath.abspath(root))
         self._wall = wall
         for kind in ("output", "temp", "input"):
             (self.root / kind).mkdir(parents=True, exist_ok=True)
@@ -68,15 +72,15 @@ class Folders:
         """
         base = self.root / kind
         prefix = self._filled(prefix, shot_size)
-        name = os.path.basename(os.path.normpath(prefix))  # noqa: PTH119 - pathlib drops what this must keep
-        folder = Path(os.path.abspath(base / os.path.dirname(os.path.normpath(prefix))))  # noqa: PTH100, PTH120 - same
+        name = posixpath.basename(posixpath.normpath(prefix))
+        folder = Path(posixpath.abspath(base / posixpath.dirname(posixpath.normpath(prefix))))
         if not _within(folder, base):
             raise NodeFailure(
                 "Exception", f"**** ERROR: Saving image outside the output folder is not allowed: {folder}\n"
             )
         with system_failures():
             folder.mkdir(parents=True, exist_ok=True)
-        width = len(os.path.basename(prefix))  # noqa: PTH119 - same
+        width = len(posixpath.basename(prefix))
         return folder, name, max(_numbers(folder, name, width, underscore=underscore), default=0) + 1
 
     def _filled(self, prefix: str, shot_size: tuple[int, int]) -> str:
@@ -100,11 +104,11 @@ class Folders:
         base = self.of(kind)
         if not name or name.startswith("/") or ".." in name or base is None:
             return 400
-        folder = Path(os.path.abspath(base / (subfolder or "")))  # noqa: PTH100 - `..` is judged by text, as there
+        folder = Path(posixpath.abspath(base / (subfolder or "")))
         if not _within(folder, base):
             return 403
-        path = os.path.join(folder, os.path.basename(name))  # noqa: PTH118, PTH119 - pathlib refuses NUL with an error
-        return Path(path) if os.path.isfile(path) else 404  # noqa: PTH113 - same
+        path = posixpath.join(folder, posixpath.basename(name))
+        return Path(path) if posixpath.isfile(path) else 404
 
     def relative(self, path: Path) -> str:
         """Return a file's path below its folder, for the record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ _GRID = {
 }
 """To what multiple a latent's sides are cut, and how many frames one latent frame holds (PROTOCOL.md §1, 13)."""
 _SAFE_VOLUME = 2**50
+_MOST_FPS = 1000.0
 
 
 class BrokenNodeError(Exception):
@@ -115,7 +117,7 @@ class Graph:
             height=max(size, int(_number(given.get("height"), 512)) // size * size),
             frames=(int(length) - 1) // group * group + 1,
             batch=int(_number(given.get("batch_size"), 1)),
-            fps=max(_number(fps, 24.0), 0.01),
+            fps=min(max(_number(fps, 24.0), 0.01), _MOST_FPS),
             seed=int(_number(_first(above, "seed", "noise_seed"), 0)),
             steps=int(_number(_first(above, "steps"), 20)),
             text=self._text(above),
@@ -154,7 +156,9 @@ def _first(nodes: list[Node], *keys: str) -> Json:
 
 
 def _number(value: Json, default: float) -> float:
-    return value if isinstance(value, int | float) and value == value else default  # noqa: PLR0124 - NaN is not itself
+    if isinstance(value, float) and not math.isfinite(value):
+        return default
+    return value if isinstance(value, int | float) else default
 
 
 def _sound(nodes: list[Node]) -> float | None:

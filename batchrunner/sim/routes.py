@@ -20,7 +20,7 @@ _FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_siz
 
 
 class Routes:
-    """One handler per route."""
+    """One method per route."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator

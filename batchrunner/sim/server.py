@@ -110,10 +110,10 @@ class Simulator:
 
     async def stop(self) -> None:
         """End both, leaving nothing behind but files. Raises what either died of, if that was a bug."""
-        ending = [task for task in (self._executing, *self._around) if task is not None]
+        ending = [loop for loop in (self._executing, *self._around) if loop is not None]
         self._executing, self._around = None, []
-        for task in ending:
-            task.cancel()
+        for loop in ending:
+            loop.cancel()
         for result in await asyncio.gather(*ending, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
