@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -162,3 +163,25 @@ async def test_old_server_chooses_its_own_ids(tmp_path: Path) -> None:
 
 def _split(body: dict[str, Any]) -> dict[str, Any]:
     return {"workflow": body["prompt"], **{key: value for key, value in body.items() if key != "prompt"}}
+
+
+ODD: list[Any] = [None, True, 0, -1, 1e308, float("nan"), float("inf"), 10**400, "", "x" * 5000, [], ["1", 0], ["1", 9]]
+ODD += [["nope", 0], {}, {"__value__": 3}, [["1"], 0], "\ud800", "\x00", "../", "%year%"]
+
+
+async def test_odd_values_never_end_the_executing(tmp_path: Path) -> None:
+    """Whatever stands in an input is refused, or runs to an entry in history, and the server goes on."""
+    dice = Random(1)  # noqa: S311 - dice that fall the same every time
+    async with bench(tmp_path) as here:
+        for _ in range(200):
+            workflow = edited()
+            for name in dice.sample(list(workflow), 2):
+                key = dice.choice([*workflow[name]["inputs"], "fps", "seed", "steps", "text", "bogus"])
+                workflow[name]["inputs"][key] = dice.choice(ODD)
+            status, answer = await here.ask("POST", "/prompt", json={"prompt": workflow})
+            assert status in (200, 400)
+            if status == 200:
+                await here.sim.idle()
+                assert await here.entry(answer["prompt_id"])
+        assert not here.sim.wedged
+        assert ending(await here.run(shot(9)))[0] == "execution_success"
