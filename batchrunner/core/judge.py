@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Broke, Rendered, Saved, Why
-from batchrunner.core.looks import Blame, Gone, Got, Look, Refused, Taken, Trouble, Unfit
-from batchrunner.core.reconcile import Seen, give_up, reconcile
+from batchrunner.core.looks import Blame, Gone, Got, Look, Refused, Seen, Taken, Trouble, Unfit
+from batchrunner.core.reconcile import give_up, reconcile
 from batchrunner.core.server import Leaving
 from batchrunner.core.states import Fetching, Queued, Sending
 from batchrunner.core.verdict import Case, accept, lose, refusal

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchrunner.core.actions import LookAt
     from batchrunner.core.facts import File
 
 
@@ -92,6 +93,18 @@ class Look:
     """The last entries of the history, of anyone, where they were asked for."""
     date: float | None = None
     """The server's clock (`Date`), seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look with what is needed to judge it."""
+
+    action: LookAt
+    look: Look
+    began: float
+    now: float
+    at: float
+    """Wall clock, for facts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,21 @@ neither in the queue nor, read after that, in the history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchrunner.core.facts import Accepted, Why
-from batchrunner.core.identity import parse_prefix, prompt_id
-from batchrunner.core.looks import Ended, Entry, Row
+from batchrunner.core.adopt import adopt
+from batchrunner.core.facts import Why
+from batchrunner.core.identity import parse_prefix
+from batchrunner.core.looks import Ended
 from batchrunner.core.server import Leaving
-from batchrunner.core.states import Prompt, Queued, Sending, Waiting
+from batchrunner.core.states import Sending
 from batchrunner.core.verdict import Case, accept, classify, kind_of, lose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from batchrunner.core.actions import LookAt
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Look
+    from batchrunner.core.looks import Entry, Row, Seen
     from batchrunner.core.server import Server
-    from batchrunner.core.states import State
 
 SURVEY = 100
 """How many of the last history entries a first look reads, to find what an earlier ledger sent."""
@@ -34,25 +30,13 @@ DOUBT = 64
 _ABSENCES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A look with what is needed to judge it."""
-
-    action: LookAt
-    look: Look
-    began: float
-    now: float
-    at: float
-    """Wall clock, for facts."""
-
-
 def reconcile(board: Board, seen: Seen) -> list[Fact]:
     """Return the facts that a good look implies, in the order they are to be noted."""
     server = board.servers[seen.action.server]
     ours = frozenset(row.prompt for row in seen.look.queue if _of_batch(board, row))
     server.looked(seen.look, ours, seen.began, seen.now)
     surveying = seen.action.recent >= SURVEY
-    facts = list(_adopt(board, server, seen)) if surveying else []
+    facts = list(adopt(board, server, seen)) if surveying else []
     server.surveyed = server.surveyed or surveying
     for job, state in board.open_on(server.url):
         if state.prompt.id in seen.action.ids and job not in board.posting:
@@ -159,92 +143,6 @@ def _missing(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]
     if server.probes.setdefault(case.job, False):
         return give_up(server, case)
     return []
-
-
-# -- adoption
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A prompt of ours on a server that the ledger does not know."""
-
-    attempt: int
-    prompt: str
-    prefix: str
-    found: Row | Entry
-
-    def worth(self) -> tuple[bool, int, int]:
-        """Rank what lives or is rendered by attempt, then by how much is paid for; what failed comes last.
-
-        A later attempt exists only because every earlier one was lost, whatever the history still says of it.
-        """
-        match self.found:
-            case Row(running=running):
-                return True, self.attempt, 1 + running
-            case Entry(ended=ended):
-                return ended is Ended.SUCCESS, self.attempt, 3
-
-
-def _adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
-    """Yield the adoption of everything of ours that the ledger does not know, one prompt a job."""
-    for job, found in sorted(_candidates(board, seen.look).items()):
-        board.seen[job] = max(board.seen.get(job, 0), *(one.attempt for one in found))
-        state = board.states.get(job)
-        if state is None:
-            continue
-        best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
-        if isinstance(state, Waiting) and best:
-            yield from _take_in(board, server, seen, job, best)
-        for one in found:
-            if one.prompt == prompt_id(board.batch, job, one.attempt):
-                _untwin(server, state, one, best if isinstance(state, Waiting) else None)
-
-
-def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
-    found: dict[str, list[_Candidate]] = {}
-    both: list[Row | Entry] = [*look.queue, *look.recent]
-    for one in both:
-        for prefix in dict.fromkeys(one.prefixes):
-            if match := parse_prefix(board.batch, prefix):
-                job, attempt = match
-                found.setdefault(job, []).append(_Candidate(attempt, one.prompt, prefix, one))
-    return found
-
-
-def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Candidate]:
-    """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
-
-    A job whose video is at home already needs none but the history of that attempt, which may know of more files.
-    """
-    home = board.homes[job][0] if job in board.homes else None
-    for one in found:
-        if isinstance(one.found, Row):
-            if home is None:
-                yield one
-        elif one.attempt == home or (home is None and one.attempt > board.states[job].past.highest):
-            yield one
-
-
-def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate) -> Iterator[Fact]:
-    accepted = Accepted(job, one.attempt, seen.at, one.prompt, one.prefix, server.url, board.seen[job])
-    yield accepted
-    if isinstance(one.found, Entry):
-        past = replace(board.states[job].past, highest=max(board.states[job].past.highest, board.seen[job]))
-        prompt = Prompt(one.attempt, one.prompt, one.prefix, server.url, claimed=False)
-        case = Case(job, Queued(past, prompt), seen.at, board.rules)
-        yield classify(case, one.found, seen.look.date)
-
-
-def _untwin(server: Server, state: State, one: _Candidate, adopted: _Candidate | None) -> None:
-    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves.
-
-    Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
-    """
-    if not isinstance(one.found, Row) or one.found.running or one is adopted:
-        return
-    serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
-    if not serves and one.prompt not in server.untwinned:
-        server.twins.add(one.prompt)
 
 
 # -- the rest of a look

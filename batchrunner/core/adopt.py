@@ -1,0 +1,120 @@
+"""Adoption: what a server holds of this batch that the ledger does not know.
+
+The ledger may be fresh (its file was lost, another machine, another folder) or older than what happened since. Whatever
+carries our prefix is ours, whoever sent it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeGuard
+
+from batchrunner.core.facts import Accepted, Why
+from batchrunner.core.identity import parse_prefix, prompt_id
+from batchrunner.core.looks import Ended, Entry, Row
+from batchrunner.core.states import Fetching, Prompt, Queued, Sending, Waiting
+from batchrunner.core.verdict import Case, classify, lose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.looks import Look, Seen
+    from batchrunner.core.server import Server
+    from batchrunner.core.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A prompt of ours on a server that the ledger does not know."""
+
+    attempt: int
+    prompt: str
+    prefix: str
+    found: Row | Entry
+
+    def worth(self) -> tuple[bool, int, int]:
+        """Rank what lives or is rendered by attempt, then by how much is paid for; what failed comes last.
+
+        A later attempt exists only because every earlier one was lost, whatever the history still says of it.
+        """
+        match self.found:
+            case Row(running=running):
+                return True, self.attempt, 1 + running
+            case Entry(ended=ended):
+                return ended is Ended.SUCCESS, self.attempt, 3
+
+
+def adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
+    """Yield the adoption of everything of ours that the ledger does not know, one prompt a job."""
+    for job, found in sorted(_candidates(board, seen.look).items()):
+        board.seen[job] = max(board.seen.get(job, 0), *(one.attempt for one in found))
+        state = board.states.get(job)
+        if state is None:
+            continue
+        best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
+        if best and _is_superseded(state, best):
+            says = f"attempt {best.attempt} of it was found, so this one had been given up"
+            yield lose(Case(job, state, seen.at, board.rules), Why.FORGOTTEN, says, burns=False)
+        elif best and not isinstance(state, Waiting):
+            best = None
+        if best:
+            yield from _take_in(board, server, seen, job, best)
+        for one in found:
+            if one.prompt == prompt_id(board.batch, job, one.attempt):
+                _untwin(server, state, one, best)
+
+
+def _is_superseded(state: State, best: _Candidate) -> TypeGuard[Queued | Fetching]:
+    """Whether what was adopted, from another server for one, is older than what this one holds."""
+    if not isinstance(state, Queued | Fetching) or state.prompt.claimed:
+        return False
+    return best.worth()[0] and best.attempt > state.prompt.attempt
+
+
+def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
+    found: dict[str, list[_Candidate]] = {}
+    both: list[Row | Entry] = [*look.queue, *look.recent]
+    for one in both:
+        for prefix in dict.fromkeys(one.prefixes):
+            if match := parse_prefix(board.batch, prefix):
+                job, attempt = match
+                found.setdefault(job, []).append(_Candidate(attempt, one.prompt, prefix, one))
+    return found
+
+
+def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Candidate]:
+    """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
+
+    A job whose video is at home already needs none but the history of that attempt, which may know of more files.
+    """
+    home = board.homes[job][0] if job in board.homes else None
+    for one in found:
+        if isinstance(one.found, Row):
+            if home is None:
+                yield one
+        elif one.attempt == home or (home is None and one.attempt > board.states[job].past.highest):
+            yield one
+
+
+def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate) -> Iterator[Fact]:
+    accepted = Accepted(job, one.attempt, seen.at, one.prompt, one.prefix, server.url, board.seen[job])
+    yield accepted
+    if isinstance(one.found, Entry):
+        past = replace(board.states[job].past, highest=max(board.states[job].past.highest, board.seen[job]))
+        prompt = Prompt(one.attempt, one.prompt, one.prefix, server.url, claimed=False)
+        case = Case(job, Queued(past, prompt), seen.at, board.rules)
+        yield classify(case, one.found, seen.look.date)
+
+
+def _untwin(server: Server, state: State, one: _Candidate, adopted: _Candidate | None) -> None:
+    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves.
+
+    Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
+    """
+    if not isinstance(one.found, Row) or one.found.running or one is adopted:
+        return
+    serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
+    if not serves and one.prompt not in server.untwinned:
+        server.twins.add(one.prompt)
