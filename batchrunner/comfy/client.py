@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import submission, trouble, wire
+from batchrunner.comfy import hush, submission, trouble, wire
 from batchrunner.comfy.view import View
 from batchrunner.core.looks import Entry, Look, Refused, Trouble
 from batchrunner.errors import YoursError
@@ -110,7 +110,8 @@ class Client:
             entry = await self._json("GET", f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Trouble):
                 return entry
-            history[prompt], date = entry
+            found, date = entry
+            history[prompt] = found and hush.entry(found, self._token)
         if not at.recent:
             return Look(rows, history, date=date)
         last = await self._json("GET", f"/history?max_items={at.recent}", self._recent, _RECENT)
@@ -124,9 +125,9 @@ class Client:
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422):
-            return _refusal(answer)
+            return hush.refused(_refusal(answer), self._token)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Trouble) else read[0]
+        return read if isinstance(read, Trouble) else hush.taken(read[0], self._token)
 
     async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
@@ -167,7 +168,7 @@ class Client:
             return trouble.of_error(self.where, error)
 
     def _recent(self, value: Json) -> tuple[Entry, ...]:
-        return wire.recent(value, self._nodes)
+        return tuple(hush.entry(entry, self._token) for entry in wire.recent(value, self._nodes))
 
     def _view(self, response: aiohttp.ClientResponse) -> View | Trouble:
         if response.status not in _VIEWED:

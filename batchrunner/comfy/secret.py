@@ -35,6 +35,10 @@ class Secret:
         """Return the token itself, for whoever has to keep it out of a log."""
         return self._text
 
+    def hide(self, text: str) -> str:
+        """Return `text` with *** wherever the token stands in it."""
+        return text.replace(self._text, repr(self))
+
     def bearer(self) -> str:
         """Return the value of an Authorization header."""
         return f"Bearer {self._text}"
