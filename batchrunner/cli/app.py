@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +13,10 @@ import typer
 
 from batchrunner.cli import cancelling, mending, planning, running, simulating, telling, writing
 from batchrunner.cli.asked import Asked
+from batchrunner.cli.token import VARIABLE
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
+from batchrunner.show.redact import clean
 from batchrunner.show.text import safe
 
 if TYPE_CHECKING:
@@ -178,6 +182,10 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug where no log is open, told without the token
+        told = clean("".join(traceback.format_exception(error)), os.environ.get(VARIABLE, ""))
+        sys.stderr.write(f"{told}a bug in batchrunner: please report it with the lines above\n")
+        sys.exit(BatchrunnerError.exit_code)
 
 
 @contextmanager
