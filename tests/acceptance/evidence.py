@@ -10,7 +10,7 @@ from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from manifests import NAME
+from batches import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

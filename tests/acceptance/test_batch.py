@@ -8,9 +8,9 @@ import sysconfig
 from pathlib import Path
 
 import av
+from batches import Batch
 from comfyui import Server
 from evidence import assert_home, idle_gap, most_at_once, ours, posted_twice, twice
-from manifests import Batch
 from processes import Running
 
 _DEMO = Path(__file__).parents[2] / "jobs" / "demo.yaml"

@@ -7,10 +7,10 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Self
 from urllib.request import Request, urlopen
 
+from batches import Batch
 from comfyui import Server
 from evidence import assert_home, renders
 from ltx2graph import ltx2
-from manifests import Batch
 
 if TYPE_CHECKING:
     from pathlib import Path

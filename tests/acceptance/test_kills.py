@@ -7,9 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from batches import Batch
 from comfyui import Doorbell, Server
 from evidence import assert_home, most_at_once, ours, posted_twice, twice
-from manifests import Batch
 from processes import chances
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batches import Batch
 from comfyui import Server
 from evidence import assert_home, twice
-from manifests import Batch
 
 if TYPE_CHECKING:
     from pathlib import Path
