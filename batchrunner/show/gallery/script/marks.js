@@ -1,0 +1,36 @@
+/* What a person thinks of the jobs: stars and notes, kept in this browser. */
+
+let marks = {};
+
+function loadMarks() {
+  marks = kept("marks", {});
+}
+
+function markOf(id) {
+  return marks[id] ?? { star: false, note: "" };
+}
+
+function mark(id, change) {
+  const changed = { ...markOf(id), ...change };
+  if (changed.star || changed.note) marks[id] = changed;
+  else delete marks[id];
+  keep("marks", marks);
+  showMark(id);
+  drawPicks();
+}
+
+function toggleStar(id) {
+  mark(id, { star: !markOf(id).star });
+}
+
+function starred() {
+  return store.data.cells.filter((cell) => markOf(cell.id).star);
+}
+
+/* Another tab of the same batch may have changed them. */
+addEventListener("storage", (event) => {
+  if (!event.key?.endsWith("/marks") || !store.data) return;
+  loadMarks();
+  for (const id of tiles.keys()) showMark(id);
+  drawPicks();
+});
