@@ -31,6 +31,22 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Addressee:
+    """Whom to tell how it goes, by exactly one of its first three; where that leads, only the environment knows."""
+
+    url_env: str
+    """The variable that holds a URL to POST JSON to, or empty."""
+    apprise_env: str
+    """The variable that holds an apprise URL, or empty."""
+    command: tuple[str, ...]
+    """A program and its arguments, or empty."""
+    topic: str
+    """For ntfy, or empty."""
+    on: frozenset[str]
+    """Of what: `finished`, `failed`, `stopped`, `breaker`, `stuck`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A sound manifest, expanded."""
 
@@ -50,6 +66,7 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
+    notify: tuple[Addressee, ...] = ()
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""

@@ -57,6 +57,7 @@ def build(parts: Parts, options: Options, complaints: Complaints) -> Batch:
         axes=tuple(_axes(parts)),
         counted=sum(block.size for block in parts.blocks),
         outputs=parts.outputs,
+        notify=parts.notify,
     )
 
 

@@ -14,13 +14,18 @@ from pydantic_core import PydanticCustomError
 
 from batchrunner.manifest.servers import server_url
 from batchrunner.workflow.limits import SEED_MAX
-from batchrunner.workflow.words import quote
+from batchrunner.workflow.words import did_you_mean, listing, quote
 
 MOST_JOBS = 100_000
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,64}")
+EVENTS = ("finished", "failed", "stopped", "breaker", "stuck")
+"""What a target can be told of."""
+NO_URL = "a URL that takes messages is a secret, and a manifest is shown to others: export it, and name the variable"
 
 
 def _ours(text: str) -> PydanticCustomError:
@@ -66,6 +71,32 @@ def _server(text: str) -> str:
 
 def _texts(written: object) -> object:
     return tuple(written) if isinstance(written, list) else (written,)
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        raise _ours(f"must be the name of an environment variable; {NO_URL}")
+    return text
+
+
+def _topic(text: str) -> str:
+    if not _TOPIC.fullmatch(text):
+        raise _ours(f"must be 1 to 64 letters, digits, `_` or `-`, not {quote(text)}")
+    return text
+
+
+def _event(text: str) -> str:
+    if text not in EVENTS:
+        raise _ours(f"must be one of {listing(EVENTS)}, not {quote(text)}{did_you_mean(text, EVENTS)}")
+    return text
+
+
+def _command(written: object) -> object:
+    if not isinstance(written, list):
+        raise _ours("must be a list, a program and its arguments: there is no shell to take them apart")
+    if written[:1] == [""] or any(isinstance(word, str) and "\0" in word for word in written):
+        raise _ours("must name a program, and hold no character 0")
+    return tuple(written)
 
 
 def _node_id(written: object) -> object:
@@ -115,6 +146,28 @@ class Listing(Form):
     column: Annotated[str | None, Field(description="The column of a .csv, or the key of a .jsonl.")] = None
 
 
+class Target(Form):
+    """Whom to tell, by exactly one of `url_env`, `apprise_env` and `command`; no URL stands here: it is a secret."""
+
+    url_env: Annotated[
+        str, AfterValidator(_variable), Field(description="The environment variable with the URL to POST JSON to.")
+    ] = ""
+    topic: Annotated[str, AfterValidator(_topic), Field(description="For ntfy, whose URL is that of its root.")] = ""
+    apprise_env: Annotated[
+        str, AfterValidator(_variable), Field(description="The environment variable with an apprise URL.")
+    ] = ""
+    command: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_command),
+        Field(min_length=1, description="A program and its arguments; it reads JSON from its input."),
+    ] = ()
+    on: Annotated[
+        tuple[Annotated[str, AfterValidator(_event)], ...],
+        BeforeValidator(_servers),
+        Field(min_length=1, description="Of what; of everything unless said."),
+    ] = EVENTS
+
+
 class Settings(Form):
     """What renders, where and how; the values of its blocks are read elsewhere."""
 
@@ -161,6 +214,9 @@ class Settings(Form):
     ] = None
     poll: Annotated[
         float | None, BeforeValidator(_poll), Field(description="`adaptive`, or a fixed time between looks.")
+    ] = None
+    notify: Annotated[
+        object, Field(description="Whom to tell how it goes, while you sleep: one target, or a list.")
     ] = None
     max_jobs: Annotated[
         int, Field(ge=1, le=MOST_JOBS, description="The most jobs that the blocks may multiply to.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchrunner.manifest.addressees import read_addressees
 from batchrunner.manifest.axes import Reader
 from batchrunner.manifest.blocks import COUNTED, BlockReader
 from batchrunner.manifest.check import check_loosely, join
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchrunner.core.identity import Json
-    from batchrunner.manifest.batch import Options
+    from batchrunner.manifest.batch import Addressee, Options
     from batchrunner.manifest.blocks import Block
     from batchrunner.manifest.choose import Exclusion
     from batchrunner.manifest.complaints import Complaints
@@ -50,6 +51,7 @@ class Parts:
     """What `--set` says."""
     exclusions: Sequence[Exclusion]
     naming: Naming
+    notify: tuple[Addressee, ...]
     only: Mapping[str, Sequence[Leaf]]
 
 
@@ -72,9 +74,10 @@ def read_parts(path: Path, tree: Table, options: Options, complaints: Complaints
     below, above, blocks = reading.values(template, settings.max_jobs)
     exclusions = reading.exclusions()
     naming = reading.naming(settings.files)
+    notify = read_addressees(tree.entries["notify"].tree, complaints) if "notify" in tree.entries else ()
     only = reading.only()
     complaints.settle()
-    return Parts(settings, servers, template, outputs, blocks, below, above, exclusions, naming, only)
+    return Parts(settings, servers, template, outputs, blocks, below, above, exclusions, naming, notify, only)
 
 
 def _servers(settings: Settings, tree: Table, options: Options, complaints: Complaints) -> tuple[str, ...]:

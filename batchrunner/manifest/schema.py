@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchrunner.manifest.forms import Form, Listing, Range, Sample, Seeds, Settings
+from batchrunner.manifest.forms import EVENTS, Form, Listing, Range, Sample, Seeds, Settings, Target
 from batchrunner.manifest.presets import BUILT_IN
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
 
@@ -37,6 +37,7 @@ def manifest_schema() -> dict[str, Json]:
             "range": _form(Range, [["from", "to", "step"], ["from", "to", "count"]]),
             "seeds": _form(Seeds, [["count"]]),
             "listing": _form(Listing, [["file"]]),
+            "target": _target(),
         },
     }
 
@@ -69,8 +70,27 @@ def _top() -> dict[str, Schema]:
         "patience": {**_DURATION, "default": "8h"},
         "settle": {**_DURATION, "default": "70s"},
         "grace": {**_DURATION, "default": "60s"},
+        "notify": _one_or_many({"$ref": "#/$defs/target"}),
         "poll": {"anyOf": [_DURATION, {"const": "adaptive"}], "default": "adaptive"},
         **own,
+    }
+
+
+def _target() -> Schema:
+    variable: Schema = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"}
+    types: dict[str, Schema] = {
+        "url_env": variable,
+        "topic": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "apprise_env": variable,
+        "command": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+        "on": _one_or_many({"enum": [*EVENTS]}),
+    }
+    return {
+        "description": (Target.__doc__ or "").strip(),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: {**_described(Target, key), **rest} for key, rest in types.items()},
+        "oneOf": [{"required": ["url_env"]}, {"required": ["apprise_env"]}, {"required": ["command"]}],
     }
 
 

@@ -1,0 +1,51 @@
+"""Whom a manifest wants told, and of what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from manifests import batch, complaints
+
+from batchrunner.manifest import manifest_schema
+from batchrunner.manifest.batch import Addressee
+
+SWEEP = "\nsweep: {prompt: a}\n"
+ALL = frozenset({"finished", "failed", "stopped", "breaker", "stuck"})
+SCHEMA = Path(__file__).parents[2] / "jobs" / "manifest.schema.json"
+
+
+def test_nobody_is_told_unless_said() -> None:
+    """Without the key nobody is told."""
+    assert batch(SWEEP).notify == ()
+
+
+def test_one_target_or_several() -> None:
+    """One target stands by itself, several in a list; unsaid, a target is told of everything."""
+    hook = Addressee("HOOK", "", (), "cats", ALL)
+    assert batch("notify: {url_env: HOOK, topic: cats}" + SWEEP).notify == (hook,)
+    listed = "notify:\n- {apprise_env: APP, on: [failed]}\n- command: [say, 'a b', '-x']\n  on: stuck\n"
+    assert batch(listed + SWEEP).notify == (
+        Addressee("", "APP", (), "", frozenset({"failed"})),
+        Addressee("", "", ("say", "a b", "-x"), "", frozenset({"stuck"})),
+    )
+
+
+def test_a_url_is_not_repeated() -> None:
+    """Wherever a URL stands by mistake, it is refused without showing it: it is a secret by itself."""
+    url = "'https://hooks.example/T0/s3cret'"
+    for said in (url, f"{{url: {url}}}", f"{{url_env: {url}}}", f"[{url}]", f"{{apprise_env: {url}}}"):
+        told = complaints(f"notify: {said}{SWEEP}")
+        assert "secret" in told
+        assert "s3cret" not in told
+
+
+def test_targets_are_counted() -> None:
+    """Nobody needs a thousand targets."""
+    said = complaints("notify:\n" + "- {url_env: A}\n" * 17 + SWEEP)
+    assert said.endswith("must be 1 to 16 targets, not 17")
+
+
+def test_the_committed_schema_is_the_one_we_write() -> None:
+    """An editor is told of the key as it is read: the schema beside the manifests is the one `schema` prints."""
+    assert json.loads(SCHEMA.read_text("utf-8")) == manifest_schema()
