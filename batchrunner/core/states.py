@@ -3,7 +3,8 @@
 Only facts change a job, and only `advance` applies them. It knows no clock and no server: what it is given is what
 the ledger holds, so that resuming a batch is a fold of its facts. Three rules keep the table small:
 
-* A fact of an abandoned attempt is late news: it changes nothing, whatever it says.
+* A fact of an abandoned attempt is late news: it changes nothing, whatever it says. (But of a job that nobody has, a
+  look may find any attempt alive: that is adoption.)
 * A fact heard twice changes nothing.
 * A fact that can't be true is a `Contradiction`: loud, and the state stays as it was.
 

@@ -96,9 +96,7 @@ class PureComfy:
     def rows(self, now: float) -> tuple[Row, ...]:
         """Return what GET /queue says."""
         self.to(now)
-        return tuple(
-            Row(held.prompt, float(held.number), held is self.running, (held.prefix,)) for held in self.held()
-        )
+        return tuple(Row(held.prompt, float(held.number), held is self.running, (held.prefix,)) for held in self.held())
 
     def delete(self, prompts: tuple[str, ...], now: float) -> None:
         """Delete one pending entry per id."""

@@ -92,12 +92,16 @@ class Night:
     def __post_init__(self) -> None:
         self.rng = rng = Random(self.seed)
         self.odds = Odds() if self.calm else Odds.drawn(rng)
-        self.rules = Rules(ttl=rng.choice((60.0, 600.0)), depth=rng.choice((1, 2, 2, 3)), attempts=rng.choice((1, 3, 3)))
+        self.rules = Rules(
+            ttl=rng.choice((60.0, 600.0)), depth=rng.choice((1, 2, 2, 3)), attempts=rng.choice((1, 3, 3))
+        )
         self.broken = {f"{number:012x}" for number in range(self.jobs) if rng.random() < self.odds.broken}
         self.names = [f"{number:012x}" for number in range(self.jobs)]
         count = rng.choice((1, 1, 2))
         self.servers = {
-            url: PureComfy(url, rng, rng.choice((4.0, 30.0, 90.0)), self.rules.ttl or inf, rng.random() < 0.2, self._outcome)
+            url: PureComfy(
+                url, rng, rng.choice((4.0, 30.0, 90.0)), self.rules.ttl or inf, rng.random() < 0.2, self._outcome
+            )
             for url in [f"http://gpu{number}:8188" for number in range(count)]
         }
         self._heap: list[tuple[float, int, int, Callable[[], None]]] = []

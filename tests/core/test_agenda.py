@@ -1,0 +1,97 @@
+"""The queues of the board: by urgency, by rest, and the trouble with our own disk."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from batchrunner.core.agenda import Agenda
+from batchrunner.core.ourdisk import OurDisk
+from batchrunner.core.rests import Rests
+
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.integers(0, 9), st.integers(0, 9)))
+
+
+@given(STEPS)
+def test_an_agenda_is_a_sorted_list(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever is added, moved forward and forgotten, an agenda answers as a sorted list would."""
+    agenda: Agenda[int] = Agenda()
+    model: dict[int, tuple[int, int]] = {}
+    unwanted: set[int] = set()
+    for turn, (step, item, number) in enumerate(steps):
+        ranked = sorted(model, key=model.__getitem__)
+        match step:
+            case "add":
+                unwanted.discard(item)
+                agenda.add(number, item)
+                if item not in model or number < model[item][0]:
+                    model[item] = number, turn
+            case "drop":
+                unwanted.add(item)
+            case "first":
+                assert (
+                    agenda.first(number, lambda one: one not in unwanted)
+                    == [one for one in ranked if one not in unwanted][:number]
+                )
+                model = _kept(model, ranked, unwanted, number)
+            case "due":
+                due = [one for one in ranked if model[one][0] <= number]
+                assert agenda.due(number) == due
+                model = {one: rank for one, rank in model.items() if one not in due}
+        assert agenda.next_at() == min((rank[0] for rank in model.values()), default=None)
+
+
+def _kept(
+    model: dict[int, tuple[int, int]], ranked: list[int], unwanted: set[int], limit: int
+) -> dict[int, tuple[int, int]]:
+    """Forget the unwanted that are met before the limit is reached."""
+    found = 0
+    kept = dict(model)
+    for one in ranked:
+        if found >= limit:
+            break
+        if one in unwanted:
+            del kept[one]
+        else:
+            found += 1
+    return kept
+
+
+def test_asking_twice_changes_nothing() -> None:
+    """What was asked for stays where it stands, in the same order."""
+    agenda: Agenda[str] = Agenda()
+    for item in "abc":
+        agenda.add(1.0, item)
+    assert agenda.first(2, lambda _: True) == agenda.first(2, lambda _: True) == ["a", "b"]
+
+
+def test_rests_end_when_the_last_one_does() -> None:
+    """A rest made longer holds; one of another file ends for itself."""
+    rests = Rests()
+    rests.rest("job", "one", 5.0)
+    rests.rest("job", "one", 9.0)
+    rests.rest("job", "two", 6.0)
+    assert rests.over(5.0) == []
+    assert rests.over(6.0) == ["job"]
+    assert not rests.is_over("job", "one", 8.9)
+    assert rests.is_over("job", "two", 6.0)
+    assert rests.next_at() == 9.0
+    assert rests.over(9.0) == ["job"]
+    assert rests.next_at() is None
+    assert rests.is_over("job", "one", 9.0)
+
+
+def test_a_disk_fails_for_good_only_when_tried_again() -> None:
+    """One fault is no full disk, however long ago; a second one after `grace` is."""
+    disk = OurDisk()
+    assert disk.calms_at() is None
+    assert not disk.is_out(60.0)
+    disk.failed("no space", 0.0)
+    assert not disk.is_out(60.0)
+    disk.failed("no space left", 59.0)
+    assert not disk.is_out(60.0)
+    disk.failed("still no space", 60.0)
+    assert disk.is_out(60.0)
+    assert disk.says == "still no space"
+    assert disk.calms_at() == 180.0
+    disk.worked()
+    assert not disk.is_out(60.0)
