@@ -98,6 +98,7 @@ def done(job: str = JOB, attempt: int = 1, server: str = A) -> list[Fact]:
 
 def new_board(
     facts: Iterable[Fact] = (),
+    *,
     jobs: int = 3,
     servers: Sequence[str] = (A,),
     rules: Rules = RULES,
@@ -113,13 +114,14 @@ def new_board(
 
 def ready_board(
     facts: Iterable[Fact] = (),
+    *,
     jobs: int = 3,
     servers: Sequence[str] = (A,),
     rules: Rules = RULES,
     now: float = 0.0,
 ) -> Board:
     """Return a board all of whose servers have just answered a first, empty look."""
-    board = new_board(facts, jobs, servers, rules, now)
+    board = new_board(facts, jobs=jobs, servers=servers, rules=rules, now=now)
     for url in servers:
         glance(board, url, now=now)
     return board
@@ -189,9 +191,9 @@ def submit(job: str = JOB, attempt: int = 1, server: str = A, *, again: bool = F
 def fetch(
     board: Board,
     end: FetchEnd,
+    *,
     job: str = JOB,
     attempt: int = 1,
-    *,
     now: float = 0.0,
     probe: bool = False,
     file: File | None = None,

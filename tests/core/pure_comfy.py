@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
@@ -11,6 +10,7 @@ from batchrunner.core.looks import Ended, Entry, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
 BEGIN = 1_700_000_000.0
 """The server's clock at second 0 of the night."""

@@ -90,7 +90,7 @@ class Night:
     ends: int = 0
 
     def __post_init__(self) -> None:
-        self.rng = rng = Random(self.seed)
+        self.rng = rng = Random(self.seed)  # noqa: S311 - weather, not secrets
         self.odds = Odds() if self.calm else Odds.drawn(rng)
         self.rules = Rules(
             ttl=rng.choice((60.0, 600.0)), depth=rng.choice((1, 2, 2, 3)), attempts=rng.choice((1, 3, 3))

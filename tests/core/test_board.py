@@ -1,0 +1,280 @@
+"""The board's indexes, held against a search through all jobs after every fact."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from boards import (
+    AT,
+    JOB,
+    JOBS,
+    OTHER,
+    A,
+    B,
+    accepted,
+    claimed,
+    done,
+    fetching,
+    ident,
+    lost,
+    mp4,
+    new_board,
+    note,
+    queued,
+    rendered,
+    saved,
+    sending,
+)
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.board import Board
+from batchrunner.core.facts import Broke, Dropped, Fact, File, Reopened, Why
+from batchrunner.core.folding import folded
+from batchrunner.core.opening import OUR_DISK
+from batchrunner.core.server import SIM
+from batchrunner.core.states import Contradiction, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+
+C = "http://unnamed:8188"
+
+
+def random_fact(rng: Random, state: State, job: str, at: float) -> Fact:
+    """Return a fact that may be true of a job in `state`."""
+    attempt = state.past.highest + 1
+    match state:
+        case Waiting():
+            server = rng.choice((A, A, B, C))
+            return rng.choice([claimed(job, attempt, server), accepted(job, attempt, server), Dropped(job, 0, at, "")])
+        case Sending() | Queued():
+            held = state.prompt.attempt
+            made = [mp4(job, held), File("two.mp4")][: rng.choice((1, 2))]
+            deadline = rng.choice((None, AT + rng.randrange(600)))
+            end = lost(job, held, rng.choice(list(Why)), burns=rng.random() < 0.5, final=rng.random() < 0.2)
+            return rng.choice([accepted(job, held, state.prompt.server), rendered(job, held, made, deadline), end])
+        case Fetching():
+            held = state.prompt.attempt
+            file = rng.choice(state.items).file
+            broke = Broke(job, held, at, file.key, "reset")
+            return rng.choice([saved(job, held, file), saved(job, held, file), broke, lost(job, held)])
+        case _:
+            return Reopened(job, 0, at)
+
+
+def check(board: Board, now: float) -> None:
+    """Assert that every question is answered as a search would answer it."""
+    states = board.states
+    for url in (A, B, C):
+        held = [job for job, s in states.items() if isinstance(s, Sending | Queued) and s.prompt.server == url]
+        files = [job for job, s in states.items() if isinstance(s, Fetching) and s.prompt.server == url]
+        assert sorted(job for job, _ in board.open_on(url)) == sorted(held)
+        assert (board.load_on(url), board.owes(url)) == (len(held), len(held) + len(files))
+        assert sorted(board.fetching_on(url)) == sorted(files)
+        assert board.is_racing(url) == any(s.deadline is not None for s in states.values() if is_on(s, url))
+    wanted = [states[job] for job in board.positions]
+    kinds = (Waiting, Sending, Queued, Fetching, Done, Failed)
+    assert list(board.tally().values()) == [sum(type(s) is kind for s in wanted) for kind in kinds]
+    waiting = {job for job in board.chosen if isinstance(states[job], Waiting)}
+    assert board.waiting == waiting
+    assert board.unsettled == waiting | {j for j, s in states.items() if isinstance(s, Sending | Queued | Fetching)}
+    assert board.is_settled() == (not board.unsettled)
+    ready = sorted((job for job in waiting if board._rests.is_over(job, "", now)), key=board.positions.__getitem__)
+    assert board.next_jobs(99, now) == ready
+    assert board.next_jobs(2, now) == ready[:2]
+
+
+def is_on(state: State, url: str) -> bool:
+    """Whether a state is that of a job whose files lie on a server."""
+    return isinstance(state, Fetching) and state.prompt.server == url
+
+
+def check_files(board: Board, now: float) -> None:
+    """Assert that files come by deadline, none twice, none that rests."""
+    for url in (A, B, C):
+        due = {
+            (job, item.file.key): state.deadline or 0.0
+            for job, state in board.states.items()
+            if isinstance(state, Fetching) and state.prompt.server == url
+            for item in state.items
+            if not item.saved and board._rests.is_over(job, item.file.key, now)
+        }
+        found = board.next_files(url, 99, now)
+        assert sorted(found) == sorted(due)
+        assert [due[one] for one in found] == sorted(due.values())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_indexes_agree_with_a_search(seed: int) -> None:
+    """Whatever happens to the jobs, in whatever order, every index says what a search through all of them would."""
+    rng = Random(seed)  # noqa: S311 - a choice of facts, not of secrets
+    chosen = None if seed % 3 else frozenset(JOBS[:4])
+    board = new_board(jobs=6, servers=(A, B), chosen=chosen)
+    now, told = 0.0, []
+    for _ in range(120):
+        now += rng.choice((0.0, 0.5, 3.0, 70.0))
+        board.tick(now)
+        job = rng.choice(JOBS[:6])
+        told += note(board, [random_fact(rng, board.states[job], job, AT + now)], now)
+        check(board, now)
+        check_files(board, now)
+    assert board.states == folded(JOBS[:6], told)
+    again = new_board(told, jobs=6, servers=(A, B), chosen=chosen, now=now)
+    assert again.states == board.states
+    check(again, now)
+    check_files(again, now)
+
+
+def test_a_fact_that_changes_nothing_is_not_followed() -> None:
+    """What is late or known leads nowhere; what can't be is loud, and nothing changes."""
+    board = new_board(queued())
+    assert board.follow(accepted()) is None
+    assert board.follow(rendered()) is not None
+    with pytest.raises(Contradiction):
+        board.follow(claimed())
+    assert isinstance(board.states[JOB], Queued)
+
+
+def test_the_ledger_may_know_jobs_that_the_manifest_does_not() -> None:
+    """A job of an earlier manifest is seen through, and counted nowhere."""
+    board = new_board(sending("f" * 12), jobs=1)
+    assert board.tally() == {"waiting": 1, "sending": 0, "queued": 0, "fetching": 0, "done": 0, "failed": 0}
+    assert board.unsettled == {JOB, "f" * 12}
+    note(board, [lost("f" * 12)])
+    assert board.unsettled == {JOB}
+    assert board.next_jobs(9, 0.0) == [JOB]
+
+
+def test_loading_after_wanting_counts_the_same() -> None:
+    """The order in which the ledger and the manifest are read makes no difference."""
+    board = Board("cats", new_board().rules, (A,), 0.0)
+    board.want(JOBS[:2], None, 0.0)
+    board.load(JOBS[:2], done(), 0.0)
+    assert (board.tally()["done"], board.tally()["waiting"]) == (1, 1)
+    check(board, 0.0)
+
+
+def test_files_come_by_deadline() -> None:
+    """The file that clean-up deletes first is fetched first, whatever was rendered first."""
+    late, soon = rendered(JOB, deadline=AT + 900), rendered(OTHER, deadline=AT + 300)
+    board = new_board([*queued(JOB), *queued(OTHER), late, soon])
+    assert board.next_files(A, 9, 0.0) == [(OTHER, mp4(OTHER).key), (JOB, mp4(JOB).key)]
+    assert board.next_files(A, 1, 0.0) == [(OTHER, mp4(OTHER).key)]
+    assert board.next_files(A, 0, 0.0) == board.next_files(B, 9, 0.0) == []
+
+
+def test_a_file_under_way_is_not_offered() -> None:
+    """A download under way is not begun again; after it ended without the file it is offered again."""
+    board = new_board(fetching())
+    action = Fetch(JOB, 1, "p", A, mp4())
+    board.start(action, 3.0)
+    assert board.downloads() == 1
+    assert board.next_files(A, 9, 3.0) == []
+    assert board.end(action, 4.0) == 3.0
+    assert board.downloads() == 0
+    assert board.next_files(A, 9, 4.0) == [(JOB, mp4().key)]
+
+
+def test_a_broken_file_rests_even_if_nobody_asked_meanwhile() -> None:
+    """After a broken download its file rests and the job's other files do not, asked in between or not."""
+    two = File("two.mp4")
+    board = new_board([*queued(), rendered(files=[mp4(), two])])
+    action = Fetch(JOB, 1, "p", A, mp4())
+    board.next_files(A, 9, 0.0)
+    board.start(action, 0.0)
+    note(board, [Broke(JOB, 1, AT, mp4().key, "reset")], 1.0)
+    board.end(action, 1.0)
+    assert board.next_files(A, 9, 1.0) == [(JOB, two.key)]
+    until = board.rests_until()
+    assert until is not None
+    assert 1.5 < until < 2.5
+    board.tick(until)
+    assert sorted(board.next_files(A, 9, until)) == sorted([(JOB, mp4().key), (JOB, two.key)])
+
+
+@pytest.mark.parametrize(("deadline", "cap"), [(None, 60.0), (AT + 600, 5.0)])
+def test_the_race_shortens_the_rests(deadline: float | None, cap: float) -> None:
+    """Rests double up to a minute, up to five seconds while a deadline runs; the jitter is an eighth."""
+    board = new_board([*queued(), rendered(deadline=deadline)])
+    pauses = []
+    for _ in range(9):
+        note(board, [Broke(JOB, 1, AT, mp4().key, "reset")], 0.0)
+        pauses.append(next(iter(board._rests._until.values())))
+    assert 0.875 <= pauses[0] <= 1.125
+    assert 0.875 * cap <= pauses[-1] <= 1.125 * cap
+
+
+def test_a_job_rests_after_an_error() -> None:
+    """After an execution error a job waits for `grace`; after a loss that was nobody's fault it does not."""
+    board = new_board([*queued(JOB), *queued(OTHER)], jobs=2)
+    note(board, [lost(JOB, why=Why.ERROR), lost(OTHER)], 10.0)
+    assert board.next_jobs(9, 10.0) == [OTHER]
+    assert board.rests_until() == 70.0
+    board.tick(69.0)
+    assert board.next_jobs(9, 69.0) == [OTHER]
+    board.tick(70.0)
+    assert board.next_jobs(9, 70.0) == [JOB, OTHER]
+
+
+def test_an_unnamed_server_is_watched_while_it_holds_prompts() -> None:
+    """A server that nobody names any more appears with its prompts; our own disk is no server."""
+    board = new_board(queued(server=C), servers=(A,), now=7.0)
+    assert not board.servers[C].named
+    assert board.servers[C].look_at == 7.0
+    assert OUR_DISK not in new_board([accepted(server=OUR_DISK)]).servers
+
+
+def test_what_the_built_in_server_was_asked_for_is_remembered() -> None:
+    """Prompts that were being fetched from the built-in ComfyUI when the run began are known by their ids."""
+    board = new_board([*fetching(server=SIM), *fetching(OTHER)])
+    assert board.inherited == {ident()}
+
+
+def test_next_attempts_go_on_from_the_highest_seen() -> None:
+    """An attempt number is used once, whoever used it: a server's history counts too."""
+    board = new_board([*queued(), lost()])
+    assert board.next_attempt(JOB) == 2
+    board.seen[JOB] = 7
+    assert board.next_attempt(JOB) == 8
+
+
+def test_one_look_or_delete_at_a_time() -> None:
+    """A server is busy with a look or a delete of ours, not with a POST or another server's look."""
+    board = new_board(servers=(A, B))
+    board.start(LookAt(B), 0.0)
+    board.start(Submit(JOB, 1, "id", "p", A), 0.0)
+    assert not board.is_looking(A)
+    assert board.posting == {JOB}
+    board.start(Withdraw(A, ("id",)), 0.0)
+    assert board.is_looking(A)
+    board.end(Submit(JOB, 1, "id", "p", A), 1.0)
+    assert not board.posting
+
+
+def test_leaving_is_asked_once() -> None:
+    """To be asked to leave a second time changes nothing: the first time counts."""
+    board = new_board()
+    board.leave(5.0)
+    board.servers[A].look_at = 9.0
+    board.leave(6.0)
+    assert (board.leaving_at, board.servers[A].look_at) == (5.0, 9.0)
+
+
+def test_trouble_with_our_disk_ends_where_nothing_is_left_to_try_it_with() -> None:
+    """One fault must not stop the night: it is forgotten with the last file to fetch, or after two quiet minutes."""
+    board = new_board(fetching())
+    board.disk.failed("no space", 0.0)
+    board.tick(119.0)
+    assert board.disk.failed_at == 0.0
+    board.tick(120.0)
+    assert board.disk.failed_at is None
+    board.disk.failed("no space", 130.0)
+    note(board, [lost(why=Why.EXPIRED)], 131.0)
+    board.tick(131.0)
+    assert board.disk.failed_at is None
+
+
+def test_an_unwanted_job_is_nobodys_business() -> None:
+    """A job out of the batch is neither waiting nor to be seen through."""
+    board = new_board([Dropped(JOB, 0, AT, "cancelled")], jobs=1)
+    assert isinstance(board.states[JOB], Unwanted)
+    assert board.is_settled()
+    assert board.next_jobs(9, 0.0) == []
