@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -101,7 +102,8 @@ class Way:
         await response.write(content[: mishap.size])
         if mishap.do == "stall-film":
             await asyncio.sleep(mishap.by)
-            await response.write(content[mishap.size :])
+            with suppress(ConnectionError):  # its reader may have given up
+                await response.write(content[mishap.size :])
             return response
         if mishap.do == "replace-film":
             self._replace(path, content)

@@ -86,6 +86,7 @@ KINDS: Mapping[str, Kind] = {
     "own-ids": Kind(Where.SERVER, 0.0),  # from now on the server chooses prompt ids itself
     # The runner.
     "kill": Kind(Where.RUNNER, 2.0, {"for": 20}),  # SIGKILL; started again after so long
+    "stop": Kind(Where.RUNNER, 0.2, {"for": 20}),  # SIGINT; started again so long after it has ended
     "disk-full": Kind(Where.RUNNER, 0.2, {"for": 20}),
     "disk-error": Kind(Where.RUNNER, 0.1, {"times": 1}),  # EIO
     "no-handles": Kind(Where.RUNNER, 0.1, {"times": 1}),  # EMFILE

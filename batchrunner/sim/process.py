@@ -96,9 +96,9 @@ class Process:
     def suspend(self, seconds: float) -> None:
         """Stop it as a closed lid does: after `seconds` it goes on; its wall clock counted them, its loop did not."""
         self._loop.trace.note(self.name, "suspended", seconds)
-        self._loop.postpone(self, seconds)
-        self.wakes = self._loop.now + seconds
+        self.wakes = max(self.wakes, self._loop.now) + seconds
         self.slept += seconds
+        self._loop.postpone(self)
 
     def turn_clock(self, seconds: float) -> None:
         """Jump its wall clock; its loop's clock goes on as before."""

@@ -7,6 +7,7 @@ import heapq
 import threading
 from contextvars import Context, copy_context
 from itertools import count
+from math import inf, nextafter
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, TypeVarTuple
 
@@ -40,8 +41,10 @@ class _Step(asyncio.Handle):
 class _Timer(asyncio.TimerHandle):
     """A timer that knows its process."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("local", "owner")
     owner: Process
+    local: bool
+    """It goes by the clock of its process, which a suspension stops."""
 
 
 _Handle: TypeAlias = _Step | _Timer
@@ -98,15 +101,16 @@ class Schedule(asyncio.BaseEventLoop):
 
     def at(self, due: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context) -> _Timer:
         """Call back at `due` on this loop's clock, whatever the clock of the process shows."""
-        owner = owner_in(context, self.world)
-        timer = _Timer(due - owner.slept, callback, args, self, context)
-        timer.owner = owner
+        timer = _Timer(due, callback, args, self, context)
+        timer.owner, timer.local = owner_in(context, self.world), False
         heapq.heappush(self._timers, (due, next(self._sequence), timer))
         return timer
 
-    def postpone(self, process: Process, seconds: float) -> None:
-        """Put off every timer of `process`."""
-        self._timers = [(due + seconds * (timer.owner is process), n, timer) for due, n, timer in self._timers]
+    def postpone(self, process: Process) -> None:
+        """Put off the timers of `process`, after it was suspended for longer."""
+        for place, (_, number, timer) in enumerate(self._timers):
+            if timer.owner is process and isinstance(timer, _Timer) and timer.local:
+                self._timers[place] = (_due(timer.when(), process.slept), number, timer)
         heapq.heapify(self._timers)
 
     def finish(self) -> None:
@@ -151,14 +155,18 @@ class Schedule(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """Call back at `when` on the clock of the process."""
         context = copy_context() if context is None else context
-        return self.at(when + owner_in(context, self.world).slept, callback, *args, context=context)
+        timer = _Timer(when, callback, args, self, context)
+        timer.owner, timer.local = owner_in(context, self.world), True
+        heapq.heappush(self._timers, (_due(when, timer.owner.slept), next(self._sequence), timer))
+        return timer
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back after `delay` seconds."""
         context = copy_context() if context is None else context
-        return self.at(self.now + delay, callback, *args, context=context)
+        when = self.now - owner_in(context, self.world).slept + delay
+        return self.call_at(when, callback, *args, context=context)
 
     def create_task(
         self,
@@ -196,8 +204,9 @@ class Schedule(asyncio.BaseEventLoop):
             heapq.heappop(self._timers)
         if not self._timers:
             raise StuckError("everything waits and no timer is set")
-        self.now = max(self.now, self._timers[0][0])
-        self._still = 0
+        if self._timers[0][0] > self.now:
+            self.now = self._timers[0][0]
+            self._still = 0
 
     def _collect(self) -> None:
         """Make every timer that is due ready."""
@@ -218,3 +227,11 @@ class Schedule(asyncio.BaseEventLoop):
     def _hold(self, step: _Handle) -> None:
         """Keep a callback until its process wakes."""
         heapq.heappush(self._timers, (step.owner.wakes, next(self._sequence), step))
+
+
+def _due(when: float, slept: float) -> float:
+    """Return the loop time at which a clock that stood still for `slept` seconds shows `when`, and not a bit less."""
+    due = when + slept
+    while due - slept < when:
+        due = nextafter(due, inf)
+    return due

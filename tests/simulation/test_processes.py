@@ -253,6 +253,29 @@ def test_a_suspended_process_misses_the_time_its_wall_clock_shows() -> None:
     assert run(main, seed=1) == (28_860, 60, 28_860)
 
 
+def test_time_outs_are_exact_after_a_suspension() -> None:
+    """A clock that stood still for an odd time still shows, when a timer fires, what the timer was set to."""
+
+    async def program(loop: VirtualLoop) -> list[float]:
+        late: list[float] = []
+        for number in range(1, 2000):
+            when = loop.time() + number / 7919
+            with anyio.move_on_at(when):
+                await asyncio.Event().wait()
+            late.append(loop.time() - when)
+        return late
+
+    async def main(loop: VirtualLoop) -> list[float]:
+        process = loop.spawn("program")
+        ended = process.start(program(loop))
+        process.suspend(4711.123456789)
+        return await ended
+
+    late = run(main, seed=1)
+    assert min(late) >= 0
+    assert max(late) < 1e-9
+
+
 def test_a_suspended_process_reads_what_came_meanwhile() -> None:
     """Bytes that arrive during a suspension are there when it ends, and not before."""
 
@@ -263,6 +286,7 @@ def test_a_suspended_process_reads_what_came_meanwhile() -> None:
         ):
             loop.process.suspend(1000)
             await answer.content.readexactly(1000)
+            assert loop.time() < 1
         return loop.now
 
     async def main(loop: VirtualLoop) -> float:

@@ -1,0 +1,100 @@
+"""The command: run many nights over all cores, say what came of them, and how to replay one that went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from batchrunner.nights.night import night
+from batchrunner.nights.story import story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchrunner.nights.verdict import Outcome
+
+_PER_PROCESS = 20
+"""Nights in one process: the dead of a night are kept until it ends."""
+_SHOWN = 10
+
+
+def main(words: Sequence[str]) -> int:
+    """Run what the command line asks for; 0 if every promise was kept, else 1."""
+    asked = _parser().parse_args(words)
+    seeds = _seeds(asked.seeds)
+    if asked.story:
+        told = [night(seed, asked.jobs, tell=lambda world: _say(story(world))) for seed in seeds]
+        return int(any(outcome.broken for outcome in told))
+    began = time.perf_counter()
+    outcomes = list(_all(seeds, asked.jobs, asked.workers, twice=asked.twice))
+    _say(_summary(outcomes, time.perf_counter() - began))
+    wrong = sorted((outcome for outcome in outcomes if outcome.broken), key=lambda outcome: outcome.seed)
+    for outcome in wrong[:_SHOWN]:
+        _say([f"seed {outcome.seed}:", *(f"  {line}" for line in outcome.broken[:_SHOWN])])
+        _say([f"  replay: python -m batchrunner.nights --seeds {outcome.seed} --jobs {asked.jobs} --story"])
+    return int(bool(wrong))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m batchrunner.nights", description="Simulated nights, each from a seed.")
+    parser.add_argument("--seeds", default="0:100", help="one seed, or FROM:TO without TO (default 0:100)")
+    parser.add_argument("--jobs", type=int, default=12, help="jobs in a night (default 12)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
+    parser.add_argument("--story", action="store_true", help="tell everything that happens")
+    return parser
+
+
+def _seeds(text: str) -> range:
+    first, colon, end = text.partition(":")
+    return range(int(first), int(end) if colon else int(first) + 1)
+
+
+def once(seed: int, jobs: int, *, twice: bool) -> Outcome:
+    """Run a seed once, or twice: then a difference is a broken promise too."""
+    first = night(seed, jobs)
+    if not twice:
+        return first
+    second = night(seed, jobs)
+    return first if first == second else first.with_broken("P14 the second run of this seed was another night")
+
+
+def _all(seeds: range, jobs: int, workers: int, *, twice: bool) -> Iterable[Outcome]:
+    """Yield the outcome of every seed as it is there."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=_PER_PROCESS)
+    with pool:
+        coming = [pool.submit(partial(once, seed, jobs, twice=twice)) for seed in seeds]
+        for number, end in enumerate(as_completed(coming), 1):
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r{number} of {len(seeds)} nights")
+            yield end.result()
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+
+
+def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
+    mishaps: Counter[str] = Counter()
+    for outcome in outcomes:
+        mishaps += outcome.mishaps
+    broken: Counter[str] = Counter(line.split()[1] for outcome in outcomes for line in outcome.broken)
+    lives = sum(len(outcome.exits) for outcome in outcomes)
+    kills = sum(outcome.exits.count(-9) for outcome in outcomes)
+    return [
+        f"{len(outcomes)} nights, {sum(outcome.hours for outcome in outcomes):,.0f} hours, in {seconds:,.0f} s",
+        f"{sum(outcome.done for outcome in outcomes)} jobs done, {sum(outcome.failed for outcome in outcomes)} failed",
+        f"{sum(outcome.renders for outcome in outcomes)} renders, {sum(outcome.twins for outcome in outcomes)} twins",
+        f"{lives} lives of the runner, {kills} of them ended by kill -9",
+        "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
+        "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
+    ]
+
+
+def _say(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,151 @@
+"""The runner of a simulated night: the real one, with a connection in memory and somebody who watches its seams."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import aiohttp
+from yarl import URL
+
+from batchrunner.cli.running import Night
+from batchrunner.cli.watching import Watching
+from batchrunner.comfy import client as comfy
+from batchrunner.errors import BatchrunnerError
+from batchrunner.ledger import Ledger, hold
+from batchrunner.show.log import file_log
+from batchrunner.show.sink import StreamSink
+from batchrunner.show.watch import Audience
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from pathlib import Path
+
+    from batchrunner.comfy.view import View
+    from batchrunner.core.facts import Fact, File
+    from batchrunner.core.identity import Json
+    from batchrunner.core.looks import PostEnd, Trouble
+    from batchrunner.manifest import Batch
+    from batchrunner.show.scene import Scene
+    from batchrunner.show.words import Event
+
+
+class Watch(Protocol):
+    """Somebody who sees what a runner does, at the moment it does it."""
+
+    def passes(self, point: str) -> bool:
+        """Pass a named point; False if the runner is dead."""
+
+    def committed(self, fact: Fact) -> None:
+        """See a fact that is in the ledger now."""
+
+    def posting(self, prompt: str) -> None:
+        """See that a prompt is about to be posted."""
+
+    def withdrawing(self, prompts: Collection[str]) -> None:
+        """See which prompts are about to be deleted."""
+
+    def viewing(self, name: str) -> None:
+        """See that a file is about to be asked for."""
+
+    def bug(self, says: str) -> None:
+        """Hear of an error that should not be."""
+
+
+class WatchedLedger(Ledger):
+    """A ledger that passes a point before and after every commit; the dead commit nothing."""
+
+    watch: Watch
+
+    def append(self, fact: Fact) -> None:
+        """Write one fact."""
+        if self.watch.passes("commit"):
+            super().append(fact)
+            self.watch.committed(fact)
+            self.watch.passes("committed")
+
+    def mark(self, key: str, value: Json) -> None:
+        """Write one remark."""
+        if self.watch.passes("commit"):
+            super().mark(key, value)
+            self.watch.passes("committed")
+
+
+class WatchedClient(comfy.Client):
+    """A client that tells what it is about to do."""
+
+    watch: Watch
+
+    async def submit(self, body: bytes) -> PostEnd:
+        """POST one prompt."""
+        self.watch.posting(str(json.loads(body)["prompt_id"]))
+        return await super().submit(body)
+
+    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+        """Delete pending prompts."""
+        self.watch.withdrawing(prompts)
+        return await super().withdraw(prompts)
+
+    @asynccontextmanager
+    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Trouble]:
+        """Open a file."""
+        self.watch.viewing(file.key)
+        async with super().view(file, start, etag) as opened:
+            yield opened
+
+
+class Bugs:
+    """An audience of one that only listens for bugs."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def event(self, event: Event) -> None:
+        """Tell of an error that should not be."""
+        if event.error is not None:
+            self._watch.bug(repr(event.error))
+
+    def tick(self, scene: Scene) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class SimulatedNight(Night):
+    """One run of the real runner, whose every server `http://NAME:PORT` is the one that listens at NAME in memory."""
+
+    watch: Watch
+
+    async def run(self) -> int:
+        """Build, run, tell; return the exit code."""
+        clients: dict[str, comfy.Client] = {}
+        async with AsyncExitStack() as stack:
+            for url in self.batch.servers:
+                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
+                http = await stack.enter_async_context(comfy.session(connector))
+                client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
+                client.watch = self.watch
+                clients[url] = client
+            return await self._drive(clients.__getitem__)
+
+
+async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[Ledger]) -> int:
+    """Do what `batchrunner run` does, from the lock to the exit code; every ledger it opens is listed."""
+    console = StreamSink(io.StringIO())
+    watching = Watching(Audience([Bugs(watch)]), file_log(console), console, 60.0)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(hold(folder))
+            ledger = stack.enter_context(WatchedLedger.open(folder, batch.name))
+            ledger.watch = watch
+            open_ledgers.append(ledger)
+            night = SimulatedNight(batch, folder, None, ledger, watching)
+            night.watch = watch
+            return await night.run()
+    except BatchrunnerError as error:
+        if error.exit_code == BatchrunnerError.exit_code:
+            watch.bug(repr(error))
+        return error.exit_code

@@ -1,0 +1,116 @@
+"""What the end of a simulated night shows: every job settled, every file whole and ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from batchrunner import media
+from batchrunner.core.facts import Saved
+from batchrunner.core.identity import parse_prefix
+from batchrunner.core.states import Done, Failed, State, Waiting, advance
+from batchrunner.ledger import Ledger
+from batchrunner.sim.record import What
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchrunner.nights.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one night."""
+
+    seed: int
+    done: int
+    failed: int
+    exits: tuple[int, ...]
+    """How each life of the runner ended; -9 is a kill."""
+    mishaps: Counter[str]
+    renders: int
+    twins: int
+    hours: float
+    digest: str
+    """Over everything that happened, every fact and every file."""
+    broken: tuple[str, ...]
+    """Promises that were not kept, each as `SECONDS PROMISE …`; empty is what is expected."""
+
+    def with_broken(self, says: str) -> Outcome:
+        """Return the same outcome with one more broken promise."""
+        return replace(self, broken=(*self.broken, f"{self.hours * 3600:.3f} {says}"))
+
+
+def outcome(world: World) -> Outcome:
+    """Judge a night that is over."""
+    witness, states = world.witness, _states(world.home)
+    at_end = (*_settled(world, states), *_files(world, states), *_renders(world))
+    broken = (*witness.broken, *(f"{world.loop.now:.3f} {says}" for says in at_end))
+    return Outcome(
+        seed=world.plan.seed,
+        done=sum(isinstance(state, Done) for state in states.values()),
+        failed=sum(isinstance(state, Failed) for state in states.values()),
+        exits=tuple(world.exits),
+        mishaps=Counter(mishap.do for _, mishap in witness.misfortune.happened),
+        renders=len(witness.sim.record.of(What.RENDERED)),
+        twins=witness.twins,
+        hours=world.loop.now / 3600,
+        digest=_digest(world),
+        broken=broken,
+    )
+
+
+def _states(home: Path) -> dict[str, State]:
+    snapshot = Ledger.read(home)
+    states: dict[str, State] = dict.fromkeys(snapshot.jobs, Waiting()) if snapshot else {}
+    for fact in snapshot.facts if snapshot else ():
+        states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
+    return states
+
+
+def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
+    """P5: every job is done with its file or failed with evidence, and the exit code agrees."""
+    failed = 0
+    for job in world.batch.jobs:
+        state = states.get(job.id)
+        if not isinstance(state, Done | Failed) or (isinstance(state, Failed) and not state.says):
+            yield f"P5 {job.id} ends as {state}"
+        failed += isinstance(state, Failed)
+    if world.exits[-1] != (1 if failed else 0):
+        yield f"P5 exit {world.exits[-1]} with {failed} failed"
+
+
+def _files(world: World, states: dict[str, State]) -> Iterator[str]:
+    """P5, P7, P11: what was ever called saved lies there unchanged and is the right job's; nothing unfinished does."""
+    for job, state in states.items():
+        for saved in state.files if isinstance(state, Done) else ():
+            seen = media.inspect(world.home / saved.path) if (world.home / saved.path).is_file() else None
+            prefixes = seen.prefixes or () if seen else ()
+            if not any((ours := parse_prefix(world.batch.name, prefix)) and ours[0] == job for prefix in prefixes):
+                yield f"P7 {job} has {saved.path}, which carries {prefixes}"
+    for _, fact in world.witness.facts:
+        if isinstance(fact, Saved):
+            path = world.home / fact.path
+            if not path.is_file() or sha256(path.read_bytes()).hexdigest() != fact.sha256:
+                yield f"P11 {fact.path} was saved and is not there any more"
+    yield from (f"P6 {path.name} is left" for path in sorted(world.home.rglob("*.part")))
+
+
+def _renders(world: World) -> Iterator[str]:
+    """P1: no attempt is rendered twice, but for a twin."""
+    rendered = Counter(event.prefix for event in world.witness.sim.record.of(What.RENDERED))
+    for prefix, times in rendered.items():
+        if times > 1 + world.witness.twins and parse_prefix(world.batch.name, prefix):
+            yield f"P1 {prefix} was rendered {times} times"
+
+
+def _digest(world: World) -> str:
+    """P14: two runs of one seed are the same to the byte."""
+    digest = sha256(world.loop.trace.digest().encode())
+    for path in sorted(world.home.rglob("*")):
+        if path.is_file() and path.suffix in (".mp4", ".json"):
+            digest.update(path.relative_to(world.home).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
