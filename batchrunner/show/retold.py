@@ -138,10 +138,14 @@ def _wasted(report: Report) -> Iterator[tuple[str, str]]:
 
 def _servers(report: Report) -> Iterator[tuple[str, str]]:
     for shift in report.shifts:
-        idle = f", idle for {duration(shift.idle)} in {len(shift.gaps)} gaps" if shift.gaps else ", without a gap"
+        idle = f", idle for {duration(shift.idle)} in {_gaps(len(shift.gaps))}" if shift.gaps else ", without a gap"
         yield shift.server, f"{shift.renders} renders in {duration(shift.rendered)}{idle}"
         for gap in shift.gaps[:_GAPS]:
             yield f"{shift.server} idle at {clock(gap.began)}", duration(gap.seconds)
+
+
+def _gaps(count: int) -> str:
+    return "one gap" if count == 1 else f"{count} gaps"
 
 
 def _plain(text: str) -> str:

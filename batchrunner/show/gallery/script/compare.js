@@ -30,6 +30,7 @@ function openCompare() {
   showSplit(50);
   stopTogether();
   setLoud(null);
+  untoast();
   dialog.showModal();
   split.focus();
   playTogether([...dialog.querySelectorAll("video, audio")], "compare");

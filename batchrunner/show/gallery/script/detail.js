@@ -69,6 +69,7 @@ function copies(cell) {
     ["Copy command", commandFor(cell)],
   ];
   const nodes = wanted.filter(([, text]) => text).map(([label, text]) => button(label, label, () => copy(label, text)));
+  if (cell.files.length) nodes.push(button("Compare", "Compare with another one (c)", () => compareDetail(cell.id)));
   return make("p", { class: "copies" }, ...nodes);
 }
 
@@ -98,6 +99,11 @@ function copyBySelection(text) {
 function starDetail(id) {
   toggleStar(id);
   byId("detail").querySelector(".star").setAttribute("aria-pressed", String(markOf(id).star));
+}
+
+function compareDetail(id) {
+  byId("detail").close();
+  toggleCompared(id);
 }
 
 function turnDetail(step) {

@@ -30,12 +30,18 @@ function button(text, label, pressed, settings = {}) {
   return node;
 }
 
+const toastNode = byId("toast");
 let toastTimer = 0;
 
 function toast(text) {
-  const node = byId("toast");
-  node.textContent = text;
-  node.dataset.shown = "yes";
+  (document.querySelector("dialog[open]") ?? document.body).append(toastNode);
+  toastNode.textContent = text;
+  toastNode.dataset.shown = "yes";
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => delete node.dataset.shown, 2500);
+  toastTimer = setTimeout(untoast, 2500);
+}
+
+function untoast() {
+  delete toastNode.dataset.shown;
+  document.body.append(toastNode);
 }

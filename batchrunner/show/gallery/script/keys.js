@@ -38,6 +38,7 @@ const detailKeys = {
   ArrowRight: () => turnDetail(1),
   s: () => starDetail(detailed),
   n: () => byId("note").focus(),
+  c: () => compareDetail(detailed),
   m: () => toggleLoud(byId("detail").querySelector("video, audio")),
 };
 
