@@ -9,7 +9,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.rules import Rules
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.check import join
-from batchrunner.manifest.choose import draw, picked
+from batchrunner.manifest.choose import draw, pick
 from batchrunner.manifest.expand import expand
 from batchrunner.manifest.fill import Filler
 from batchrunner.manifest.order import Placed, arrange
@@ -116,7 +116,7 @@ def _chosen(
 ) -> frozenset[str] | None:
     if not only and limit is None:
         return None
-    found = [job for job in jobs if picked(job, only)]
+    found = pick(jobs, only)
     if jobs and not found:
         said = listing(f"{name}={leaf.text}" for name, leaves in only.items() for leaf in leaves)
         complaints.add(Spot("--only", 1, 1), "", f"picks none of the {len(jobs)} jobs: {said}")

@@ -109,6 +109,8 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
             text = f"must be one of {listing(get_args(Order))}, not {said}{near}"
         case "too_short" | "string_too_short":
             text = "is empty"
+        case "too_long":
+            text = f"has more than {context['max_length']} entries"
         case "string_too_long":
             text = f"is longer than {context['max_length']} characters"
         case _ if kind in _BOUNDS:

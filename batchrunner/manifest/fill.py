@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.complaints import Complaints
     from batchrunner.manifest.vocabulary import Point
 
-MOST_NAMES = 100
+MOST_NAMES = 30
 """`${…}` in one text."""
 MOST_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""

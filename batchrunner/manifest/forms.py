@@ -186,7 +186,8 @@ class Settings(Form):
     ] = 600.0
     workflow: Annotated[str, Field(min_length=1, description='`ltx2`, or a workflow saved with "Export (API)".')]
     params: Annotated[
-        dict[str, Texts], Field(description="Parameters of your own workflow: a name, and the inputs it drives.")
+        dict[str, Texts],
+        Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
     outputs: Annotated[
         tuple[Annotated[str, BeforeValidator(_node_id)], ...] | None,

@@ -58,12 +58,23 @@ def _read(path: Path, most: int) -> bytes:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise SourceError("there is no such file") from None
+    except ValueError:
+        raise SourceError("is no file name") from None
     except OSError as error:
-        raise SourceError(f"cannot be read: {(error.strerror or 'unknown reason').lower()}") from None
-    with os.fdopen(number, "rb") as file:
+        raise SourceError(_because(error)) from None
+    try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise SourceError("is not a regular file")
-        raw = file.read(most + 1)
+        with os.fdopen(number, "rb", closefd=False) as file:
+            raw = file.read(most + 1)
+    except OSError as error:
+        raise SourceError(_because(error)) from None
+    finally:
+        os.close(number)
     if len(raw) > most:
         raise SourceError(f"is larger than {most // 2**20} MiB")
     return raw
+
+
+def _because(error: OSError) -> str:
+    return f"cannot be read: {(error.strerror or 'unknown reason').lower()}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchrunner.workflow.template import Param
 
 RESERVED = frozenset({"zip", "rows", "job"})
+MOST_OWN = 64
 _OWN = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
 
@@ -68,6 +69,8 @@ class Vocabulary:
         if name in self.params or name in self.presets:
             return True
         if _OWN.fullmatch(name):
+            if name not in self.own and len(self.own) == MOST_OWN:
+                self.complaints.add(spot, path, f"is one more than {MOST_OWN} variables of your own")
             self.own.add(name)
             return True
         return self.refers(name, spot, path)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from batchrunner.workflow.graph import Graph
     from batchrunner.workflow.template import Param
 
+MOST_PRESETS = 64
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
@@ -85,6 +86,8 @@ def add_presets(tree: Tree | None, vocabulary: Vocabulary, reader: BlockReader) 
     if not isinstance(tree, Table):
         vocabulary.complaints.add(tree.spot, "presets", "must be a mapping of names to options")
         return
+    if len(tree.entries) > MOST_PRESETS:
+        vocabulary.complaints.add(tree.spot, "presets", f"has more than {MOST_PRESETS} entries")
     for group, entry in tree.entries.items():
         where = join("presets", group)
         if not _NAME.fullmatch(group) or group in RESERVED:

@@ -11,8 +11,8 @@ from batchrunner.workflow.words import did_you_mean, listing, quote
 if TYPE_CHECKING:
     from batchrunner.core.job import Scalar
 
-LONGEST_TEXT = 100_000
-"""Characters in one text: more than any model reads, and what a night's worth of jobs can still be hashed with."""
+LONGEST_TEXT = 20_000
+"""Characters in one text: far more than a model reads, and still quick to hash into ten thousand jobs' ids."""
 
 
 class UnfitError(ValueError):

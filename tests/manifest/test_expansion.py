@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hypothesis import given, settings, strategies as st
 from manifests import batch, jobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="$\ufeff"), min_size=1, max_size=30)
 PROMPTS = st.lists(WORDS, min_size=1, max_size=4, unique=True)
@@ -56,7 +58,7 @@ def test_count_is_what_is_built(axes: dict[str, Any], order: str) -> None:
 @given(AXES, WORDS, st.integers(0, 4), ORDERS)
 def test_adding_a_prompt_moves_nothing(axes: dict[str, Any], added: str, at: int, order: str) -> None:
     """Adding a prompt anywhere changes no existing job's id, seed or name."""
-    more = axes["prompt"][:at] + [added] + axes["prompt"][at:]
+    more = [*axes["prompt"][:at], added, *axes["prompt"][at:]]
     before, after = known(axes, order=order), known({**axes, "prompt": more}, order=order)
     assert before.items() <= after.items()
 

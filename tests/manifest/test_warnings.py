@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from manifests import batch
 
-
 FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, and sound and picture drift apart"
 
 

@@ -1,0 +1,68 @@
+"""The loader against documents that mean it no good."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hostile import document
+
+from batchrunner.errors import Complaint, ManifestError
+from batchrunner.manifest import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CASES = int(os.environ.get("BATCHRUNNER_FUZZ", "2000"))
+"""`BATCHRUNNER_FUZZ=20000` looks longer."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the files that hostile documents like to name."""
+    found = tmp_path_factory.mktemp("hostile")
+    (found / "p.txt").write_text("one ${_animal}\n# no\ntwo\n", "utf-8")
+    (found / "p.csv").write_text('prompt,seed\n"a,b",1\n', "utf-8")
+    (found / "p.jsonl").write_text('{"prompt": "a"}\n', "utf-8")
+    return found
+
+
+def complaints_about(path: Path) -> tuple[Complaint, ...]:
+    """Return what loading says; nothing where it gives a batch."""
+    try:
+        load(path)
+    except ManifestError as error:
+        return error.complaints
+    return ()
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_no_document_breaks_the_loader(folder: Path, part: int) -> None:
+    """Whatever a file holds, loading it gives a batch or complaints with a place, printable, each on its own line."""
+    path = folder / f"m{part}.yaml"
+    for seed in range(part, CASES, 10):
+        path.write_bytes(document(seed))
+        for complaint in complaints_about(path):
+            assert complaint.line >= 1
+            assert complaint.column >= 1
+            assert str(complaint).isprintable()
+
+
+@pytest.mark.parametrize("made", ["folder", "pipe", "missing", "unreadable"])
+def test_what_is_no_file(tmp_path: Path, made: str) -> None:
+    """A path that is no readable file is complained about, and never waited for."""
+    path = tmp_path / "m.yaml"
+    match made:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "unreadable":
+            path.symlink_to(path)
+        case _:
+            path = tmp_path / "no\0such"
+    with pytest.raises(ManifestError) as caught:
+        load(path)
+    assert len(caught.value.complaints) == 1
+    assert str(caught.value).isprintable()

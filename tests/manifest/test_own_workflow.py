@@ -1,0 +1,142 @@
+"""A workflow of one's own in a manifest: its parameters, its outputs, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from manifests import batch, complaints, jobs
+
+from batchrunner.errors import ManifestError
+from batchrunner.manifest import Options, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = "name: t\nserver: sim\nworkflow: w.json\n"
+GRAPH: dict[str, Any] = {
+    "1": {"class_type": "LoadModel", "inputs": {"file": "m"}},
+    "2": {"class_type": "Encode", "inputs": {"text": "old", "clip": ["1", 0]}, "_meta": {"title": "Say"}},
+    "3": {
+        "class_type": "Draw",
+        "inputs": {"noise_seed": 1, "steps": 20, "strength": 0.5, "big": 7, "on": True, "text": ["2", 0]},
+    },
+    "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "a"}},
+    "5": {"class_type": "SaveAudio", "inputs": {"audio": ["3", 1], "filename_prefix": ["2", 0]}},
+}
+FILES = {"w.json": json.dumps(GRAPH)}
+PARAMS = 'params: {prompt: "@Say.text", seed: Draw.noise_seed, strength: 3.strength, big: 3.big, on: 3.on}\n'
+
+
+def said(body: str) -> str:
+    """Return what is complained about."""
+    return complaints(body, FILES, head=HEAD)
+
+
+def test_a_sweep_of_its_own() -> None:
+    """Named inputs are swept; everything else is what was exported."""
+    found = batch(PARAMS + "sweep: {prompt: [a, b], seed: [1, 2]}", FILES, head=HEAD)
+    assert jobs(found, "prompt seed strength big on") == [
+        "a 1 0.5 7 True",
+        "b 1 0.5 7 True",
+        "a 2 0.5 7 True",
+        "b 2 0.5 7 True",
+    ]
+    graph = json.loads(json.dumps(found.graph(found.jobs[1], "p-1-a1")))
+    assert graph["2"]["inputs"] == {"text": "b", "clip": ["1", 0]}
+    assert graph["4"]["inputs"]["filename_prefix"] == graph["5"]["inputs"]["filename_prefix"] == "p-1-a1"
+
+
+def test_values_take_the_type_that_stands_there() -> None:
+    """A whole number in the workflow takes either kind as written; floats, texts and truth values stay what they are."""
+    found = batch(PARAMS + "sweep: {prompt: 5, strength: 1, big: [7.5, 8], on: false}", FILES, head=HEAD)
+    sent = [json.dumps(found.graph(job, "p")["3"]) for job in found.jobs]
+    assert ['"strength": 1.0, "big": 7.5, "on": false' in sent[0], '"big": 8, ' in sent[1]] == [True, True]
+    assert found.jobs[0].params["prompt"] == "5"
+
+
+def test_a_workflow_without_prompt_is_broad_in_its_first_axis() -> None:
+    """Without a parameter called prompt, every value of the first axis comes once before any comes twice."""
+    found = batch("params: {say: 2.text, seed: 3.noise_seed}\nsweep: {say: [a, b], seed: [1, 2]}", FILES, head=HEAD)
+    assert jobs(found, "say seed") == ["a 1", "b 1", "a 2", "b 2"]
+
+
+def test_outputs() -> None:
+    """Only the named nodes' files are wanted; unless said, those of every node that saves."""
+    assert batch("outputs: [4]\nsweep: {_a: 1}", FILES, head=HEAD).outputs == {"4"}
+    assert batch("outputs: SaveAudio\nsweep: {_a: 1}", FILES, head=HEAD).outputs == {"5"}
+    assert batch("sweep: {_a: 1}", FILES, head=HEAD).outputs is None
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (
+            "params: {seed: Draw.noise_sed}\n",
+            (
+                'm.yaml:4:16: params.seed: node 3 (Draw) has no input "noise_sed", only noise_seed, '
+                "steps, strength, big, on - did you mean noise_seed?"
+            ),
+        ),
+        (
+            "params: {seed: [3.noise_seed, 3.text]}\n",
+            (
+                'm.yaml:4:16: params.seed: "text" of node 3 (Draw) is fed by node '
+                '"2" and is not overwritten; its own values are noise_seed, steps, strength, big, on'
+            ),
+        ),
+        (
+            "params: {zip: 3.steps}\n",
+            "m.yaml:4:10: params.zip: must be a name: letters, digits and `_`, no word of our own",
+        ),
+        (
+            "params: {_x: 3.steps}\n",
+            "m.yaml:4:10: params._x: must be a name: letters, digits and `_`, no word of our own",
+        ),
+        ("params: {x: 3}\n", 'm.yaml:4:13: params.x: must be a text, not 3 - did you mean "3"?'),
+        ("outputs: [3]\n", 'm.yaml:4:11: outputs[0]: node "3" saves no file; these do: 4, 5'),
+        (
+            "outputs: [SaveAudoi]\n",
+            (
+                'm.yaml:4:11: outputs[0]: no node is called "SaveAudoi"; there is 1 (LoadModel), '
+                "2 (Say), 3 (Draw), 4 (SaveImage), 5 (SaveAudio) - did you mean SaveAudio?"
+            ),
+        ),
+    ],
+)
+def test_names_that_do_not_fit(body: str, complaint: str) -> None:
+    """A name that is not there, or not to be touched, is refused at its place with what there is."""
+    assert said(body + "sweep: {_a: 1}\n") == complaint
+
+
+def test_presets_need_their_parameters() -> None:
+    """`quality` and `size` exist where the workflow has what they set."""
+    assert said("params: {steps: 3.steps}\nsweep: {quality: fast}\n").startswith("m.yaml:5:9: sweep.quality: unknown")
+    found = batch("params: {steps: 3.steps, cfg: 3.strength}\nsweep: {quality: fast}", FILES, head=HEAD)
+    assert jobs(found, "quality steps cfg") == ["fast 20 4.0"]
+
+
+def test_files_stay_in_their_folder(tmp_path: Path) -> None:
+    """Nothing outside the manifest's folder is read, not through a link either, unless that is allowed."""
+    inside = tmp_path / "jobs"
+    inside.mkdir()
+    (tmp_path / "w.json").write_text(FILES["w.json"], "utf-8")
+    (inside / "link.json").symlink_to(tmp_path / "w.json")
+    for name in ("../w.json", "link.json", str(tmp_path / "w.json")):
+        path = inside / "m.yaml"
+        path.write_text(f"name: t\nserver: sim\nworkflow: {name}\nsweep: {{_a: 1}}\n", "utf-8")
+        with pytest.raises(ManifestError, match="leads outside the manifest's folder; --allow-outside permits that"):
+            load(path)
+        assert len(load(path, Options(allow_outside=True)).jobs) == 1
+
+
+def test_what_a_server_lacks() -> None:
+    """The server's own list is held against every value of the sweep, and each lack is said once."""
+    found = batch("params: {model: 1.file}\nsweep: {model: [m, mm], _a: [1, 2]}", FILES, head=HEAD)
+    known = {node["class_type"]: {} for node in GRAPH.values() if node["class_type"] != "SaveAudio"}
+    known["LoadModel"] = {"input": {"required": {"file": [["m", "mmm.ckpt"]]}}}
+    assert found.refusals(known) == [
+        "node 5 (SaveAudio): the server has no such node; a custom node pack may be missing there",
+        'node 1 (LoadModel): file must be one of m, mmm.ckpt, not "mm" - did you mean m?',
+    ]
