@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchrunner.core.facts import Rendered
-from batchrunner.core.states import Fetching, Queued, Sending, Waiting
+from batchrunner.core.outlook import outlook, progress
 from batchrunner.show.narrate import Narrator
 from batchrunner.show.scene import Around, Transfer
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.forecast import Forecast
     from batchrunner.core.job import Job
     from batchrunner.show.watch import Audience
 
@@ -25,12 +23,11 @@ _FORECAST_EVERY = 5.0
 
 @dataclass(slots=True)
 class Onlooker:
-    """Watches one run: learns from renders, and has the narrator tell the rest. Times in seconds."""
+    """Watches one run, and has the narrator tell of it. Times in seconds."""
 
     board: Board
     jobs: Mapping[str, Job]
     audience: Audience
-    forecast: Forecast
     wall: Callable[[], float]
     transfers: Callable[[], Mapping[str, tuple[int, int]]]
     """Per local file: bytes so far and in all, -1 if the server does not say."""
@@ -46,10 +43,7 @@ class Onlooker:
         self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.beat)
 
     def fact(self, fact: Fact) -> None:
-        """Learn from a finished render, and tell of it."""
-        state = self.board.states[fact.job]
-        if isinstance(fact, Rendered) and fact.seconds is not None and isinstance(state, Fetching):
-            self.forecast.learn(state.prompt.server, self.jobs[fact.job].cost, fact.seconds)
+        """Tell of a fact."""
         self._narrator.fact(fact)
 
     def pulse(self, board: Board, now: float) -> float:
@@ -63,8 +57,8 @@ class Onlooker:
 
     def until_rendered(self, url: str, job: str, now: float) -> float:
         """Return how long a prompt that `url` renders right now will still take."""
-        began = min(self.board.servers[url].running.values(), default=now)
-        return max(0.0, self.forecast.seconds(url, self.jobs[job].cost) - (now - began))
+        whole = self.board.forecast.seconds(url, self.jobs[job].cost)
+        return max(0.0, whole - progress(self.board, url, now))
 
     def _around(self, board: Board, now: float) -> Around:
         transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
@@ -74,14 +68,6 @@ class Onlooker:
         """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
         if now - self._left_at >= _FORECAST_EVERY:
             self._left_at = now
-            self._left = self._count(board, now)
+            left = outlook(board, now)
+            self._left = left.seconds if left else None
         return self._left
-
-    def _count(self, board: Board, now: float) -> float | None:
-        servers = [url for url, server in board.servers.items() if server.named and not server.is_out(now, board.rules)]
-        if not servers:
-            return None
-        unrendered = [job for job in board.unsettled if isinstance(board.states[job], Waiting | Sending | Queued)]
-        ran = sum(now - since for server in board.servers.values() for since in server.running.values())
-        whole = self.forecast.total((self.jobs[job].cost for job in unrendered), servers)
-        return max(0.0, whole - ran / len(servers))

@@ -73,8 +73,8 @@ def _states(snapshot: Snapshot | None) -> dict[str, State]:
 def _seconds(batch: Batch, jobs: list[Job], states: dict[str, State], snapshot: Snapshot | None) -> float:
     """Return how long the rest will take, by what this batch's renders taught, else by the guess."""
     forecast = learnt(snapshot) if snapshot else Forecast()
-    left = (job.cost for job in jobs if isinstance(states.get(job.id, Waiting()), _WORK))
-    return round(forecast.total(left, batch.servers), 1)
+    left = [job.cost for job in jobs if isinstance(states.get(job.id, Waiting()), _WORK)]
+    return round(forecast.total(left, batch.servers).seconds, 1)
 
 
 def learnt(snapshot: Snapshot) -> Forecast:

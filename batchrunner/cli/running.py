@@ -24,7 +24,6 @@ from batchrunner.cli.watching import Watching, watching
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.board import Board
-from batchrunner.core.forecast import Forecast
 from batchrunner.core.identity import client_id, parse_prefix
 from batchrunner.core.server import SIM
 from batchrunner.core.states import Waiting
@@ -89,7 +88,6 @@ class Night:
     ledger: Ledger
     watchers: Watching
     clock: LoopClock = field(default_factory=LoopClock)
-    forecast: Forecast = field(default_factory=Forecast)
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
 
@@ -120,9 +118,7 @@ class Night:
             self.batch.name, self.folder, downloads, client, jobs, self.ledger, self._graph, time.time, self._warn
         )
         watchers = self.watchers
-        onlooker = Onlooker(
-            board, jobs, watchers.audience, self.forecast, self.clock.wall, lambda: downloads.transfers, watchers.beat
-        )
+        onlooker = Onlooker(board, jobs, watchers.audience, self.clock.wall, lambda: downloads.transfers, watchers.beat)
         engine = Engine(
             board, self.ledger, shelf, self.clock, onlooker, comfy=client, body=self._body(jobs), boot=boot_id()
         )
@@ -139,6 +135,7 @@ class Night:
         board = Board(self.batch.name, self._rules(), self.batch.servers, now)
         board.suffix = expected_suffix(self.batch.template.graph, self.batch.outputs)
         board.outputs = self.batch.outputs
+        board.costs = {job.id: job.cost for job in self.batch.jobs}
         facts = tuple(self.ledger.facts())
         board.load(self.ledger.jobs(), facts, now)
         self.ledger.keep(self.batch.jobs)

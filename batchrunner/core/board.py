@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.agenda import Agenda
-from batchrunner.core.facts import Broke, Lost, Why
+from batchrunner.core.facts import Broke, Lost, Rendered, Why
+from batchrunner.core.forecast import Forecast
 from batchrunner.core.ourdisk import OurDisk
 from batchrunner.core.rests import Rests
 from batchrunner.core.rules import backoff
@@ -68,6 +69,11 @@ class Board:
         self.verdicts: list[str] = []
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
         self.disk = OurDisk()
+        self.forecast = Forecast()
+        self.costs: dict[str, float] = {}
+        """Relative effort of each job (`Job.cost`)."""
+        self.until: float | None = None
+        """When everything must be home; nothing is submitted that would come later."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._open: dict[str, dict[str, None]] = {}
@@ -84,7 +90,10 @@ class Board:
         """Fold the ledger: every job it knows, and all its facts in order."""
         states: dict[str, State] = {job: Waiting() for job in jobs}
         for fact in facts:
-            states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
+            state = advance(states.get(fact.job, Waiting()), fact)
+            states[fact.job] = state
+            if isinstance(fact, Rendered) and isinstance(state, Fetching):
+                self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
         for job, state in states.items():
             self.put(job, state, now)
         held = (self.states[job] for job in self.fetching_on(SIM))
@@ -117,6 +126,7 @@ class Board:
             self.counts[type(state)] += 1
         if fact is not None:
             self._rest(job, state, fact, now)
+            self._learn(job, state, fact, now)
         self._list(job, state, now)
 
     def _list(self, job: str, state: State, now: float) -> None:
@@ -162,6 +172,13 @@ class Board:
                 self._rests.rest(job, key, now + backoff(f"{job}/{key}", broken, _RETRY, cap))
             case _:
                 pass
+
+    def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
+        """Learn from a render that has just ended how fast its server is."""
+        if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
+            server = self.servers.get(state.prompt.server)
+            passed = server.rendered(now, more=self.load_on(server.url) > 0) if server else 0.0
+            self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
 
     def _offer(self, job: str, now: float) -> None:
         """List a job for what it needs next; what still rests is offered again afterwards."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Fetch, Submit
 from batchrunner.core.judge import template_refusal
+from batchrunner.core.outlook import fits
 from batchrunner.core.plan import is_gone, is_idle, leaving_time
 from batchrunner.core.states import Failed
 
@@ -37,7 +38,7 @@ def conclude(board: Board, now: float) -> Ending | None:
         return _left(board, now, board.leaving_at)
     if refusal:
         return None if _busy(board) or _withdrawing(board) else Ending(STOPPED, _template(refusal))
-    return _stopped(board, now)
+    return _in_time(board, now) or _stopped(board, now)
 
 
 def _settled(board: Board) -> Ending:
@@ -45,6 +46,18 @@ def _settled(board: Board) -> Ending:
     if failed:
         return Ending(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
     return Ending(DONE, "every job is done")
+
+
+def _in_time(board: Board, now: float) -> Ending | None:
+    """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
+    if board.until is None or _busy(board) or any(board.owes(url) for url in board.servers):
+        return None
+    named = [url for url, server in board.servers.items() if server.named]
+    if now < board.until and any(fits(board, url, job, now) for job in board.waiting for url in named):
+        return None
+    ending = _settled(board)
+    left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"
+    return Ending(ending.exit, f"{ending.says}\n{left}" if ending.exit else left)
 
 
 def _left(board: Board, now: float, since: float) -> Ending | None:

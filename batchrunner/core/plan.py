@@ -12,6 +12,7 @@ from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.facts import File
 from batchrunner.core.identity import file_prefix, prompt_id
 from batchrunner.core.judge import template_refusal
+from batchrunner.core.outlook import fits
 from batchrunner.core.reconcile import DOUBT, SURVEY
 from batchrunner.core.server import Leaving
 from batchrunner.core.states import Fetching, Sending
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from batchrunner.core.server import Server
     from batchrunner.core.states import Queued
 
+_AHEAD = 200
+"""How many waiting jobs are looked through for one that is short enough, when the run is to end at a given time."""
 FIRST_FILE = "_00001_"
 """What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
 
@@ -135,11 +138,22 @@ def _submissions(board: Board, now: float) -> Iterator[Submit]:
             rooms[server.url] = server.room(board.load_on(server.url), board.rules)
     if not is_surveyed(board, now):
         return
-    for job in board.next_jobs(sum(rooms.values()), now):
-        url = max(rooms, key=rooms.__getitem__)
-        rooms[url] -= 1
+    for job, url in _given(board, rooms, now):
         attempt = board.next_attempt(job)
         yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), url)
+
+
+def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
+    """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
+    ahead = sum(rooms.values()) if board.until is None else _AHEAD
+    taken = dict.fromkeys(rooms, 0.0)
+    for job in board.next_jobs(ahead, now):
+        free = [url for url, room in rooms.items() if room and fits(board, url, job, now + taken[url])]
+        if free:
+            url = max(free, key=rooms.__getitem__)
+            rooms[url] -= 1
+            taken[url] += board.forecast.seconds(url, board.costs.get(job, 0.0))
+            yield job, url
 
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:

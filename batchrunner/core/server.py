@@ -106,6 +106,8 @@ class Server:
     """The queue number that the last POST of ours got, and when we heard it."""
     numbered_at: float = 0.0
     restarted_at: float | None = None
+    rendered_at: float | None = None
+    """When a look saw the last render of ours, if it has had one to render ever since."""
     anchor: str | None = None
     """A finished prompt of ours: gone from the history means the server forgot everything."""
     skew: float | None = None
@@ -236,6 +238,15 @@ class Server:
         self.denied_posts, self.denied_at, self.fruitless_at = 0, None, None
         if not self.failures:
             self.look_at = min(self.look_at, now + (rules.poll or _FASTEST_LOOK))
+
+    def rendered(self, now: float, *, more: bool) -> float:
+        """Take in that a prompt of ours was rendered; return how long after the one before it, 0 if it was idle since.
+
+        `more`: another one of ours is there, so that the time until its end is the time of one render.
+        """
+        passed = 0.0 if self.rendered_at is None else now - self.rendered_at
+        self.rendered_at = now if more else None
+        return passed
 
     def fruitless(self, now: float) -> None:
         """Take in that a POST or a download failed."""

@@ -1,0 +1,67 @@
+"""How long it will still take, and what can still be home in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.forecast import Estimate
+from batchrunner.core.states import Queued, Sending, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.board import Board
+
+HOMEWARD = 20.0
+"""Seconds to leave for the way home of a finished file, the look that sees it included."""
+
+
+def outlook(board: Board, now: float) -> Estimate | None:
+    """Return how long until everything this run may submit is rendered; None if no server is waited for.
+
+    Costs what is left in the batch, not what one fact costs: ask every few seconds, not after every fact.
+    """
+    servers = [url for url, server in board.servers.items() if server.named and not server.is_out(now, board.rules)]
+    if not servers:
+        return None
+    unrendered = [job for job in board.unsettled if isinstance(board.states[job], Waiting | Sending | Queued)]
+    whole = board.forecast.total([board.costs.get(job, 0.0) for job in unrendered], servers)
+    ran = sum(min(progress(board, url, now), whole.seconds) for url in servers) / len(servers)
+    return Estimate(*(max(0.0, seconds - ran) for seconds in (whole.seconds, whole.low, whole.high)))
+
+
+def progress(board: Board, url: str, now: float) -> float:
+    """Return how long the prompt of ours that a server renders right now has run, no longer than it should take."""
+    running = board.servers[url].running
+    for job, state in board.open_on(url):
+        if state.prompt.id in running:
+            return min(now - running[state.prompt.id], board.forecast.seconds(url, board.costs.get(job, 0.0)))
+    return 0.0
+
+
+def backlog(board: Board, url: str, now: float) -> float:
+    """Return how long a server is busy with what it holds of ours."""
+    held = sum(board.forecast.seconds(url, board.costs.get(job, 0.0)) for job, _ in board.open_on(url))
+    return max(0.0, held - progress(board, url, now))
+
+
+def fits(board: Board, url: str, job: str, now: float) -> bool:
+    """Whether a job, given to a server now, is home before the run is to end (`--until`), by the band's upper end."""
+    if board.until is None:
+        return True
+    cost = board.costs.get(job, 0.0)
+    return now + backlog(board, url, now) + board.forecast.at_most(url, cost) + HOMEWARD <= board.until
+
+
+def too_late(board: Board, now: float) -> Iterator[str]:
+    """Yield, in run order, the jobs that will not fit before the run is to end, as far as anybody can tell."""
+    if board.until is None:
+        return
+    free = {url: now + backlog(board, url, now) for url, server in board.servers.items() if server.named}
+    for job in sorted(board.waiting, key=board.positions.__getitem__):
+        url = min(free, key=free.__getitem__)
+        cost = board.costs.get(job, 0.0)
+        if free[url] + board.forecast.at_most(url, cost) + HOMEWARD > board.until:
+            yield job
+        else:
+            free[url] += board.forecast.seconds(url, cost)
