@@ -1,0 +1,159 @@
+"""The recovery table: what is decided for every state the ledger may hold and everything a server may then show.
+
+`decision` plays one cell on the real board: a run begins with the persisted facts, looks at the server as often as the
+evidence says, answers the download if one is asked for, and says what was noted and what would be started next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from boards import (
+    AWAY,
+    DENIED,
+    JOB,
+    done,
+    failure,
+    fetch,
+    fetching,
+    glance,
+    interrupted,
+    lost,
+    new_board,
+    queued,
+    row,
+    sending,
+    success,
+)
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.facts import Dropped, Lost, Why
+from batchrunner.core.looks import Gone, Got, Unfit
+from batchrunner.core.plan import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.looks import Entry, FetchEnd, Row, Trouble
+
+PERSISTED: dict[str, Sequence[Fact]] = {
+    "nothing": (),
+    "Sending": sending(),
+    "Queued": queued(),
+    "Fetching": fetching(),
+    "Done": done(),
+    "Failed": [*queued(), lost(why=Why.REFUSED, final=True)],
+    "Unwanted": [Dropped(JOB, 0, 0.0, "cancelled")],
+}
+"""What the ledger holds of the one job when a run begins; `nothing` stands for a lost ledger too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the looks at a server show, and when each of them begins (seconds after the run began)."""
+
+    queue: tuple[Row, ...] = ()
+    history: tuple[Entry, ...] = ()
+    trouble: Trouble | None = None
+    looks: tuple[float, ...] = (0.0,)
+
+
+ONCE, LONG = (0.0,), (0.0, 30.0, 80.0)
+LOOKS: dict[str, Shown] = {
+    "away": Shown(trouble=AWAY),
+    "401 twice": Shown(trouble=DENIED, looks=(0.0, 2.0)),
+    "pending": Shown((row(),)),
+    "running": Shown((row(running=True),)),
+    "twice under its id": Shown((row(running=True), row(number=1))),
+    "success": Shown(history=(success(),)),
+    "success, no file of ours": Shown(history=(success(files=[]),)),
+    "node error": Shown(history=(failure(),)),
+    "out of memory": Shown(history=(failure(exception="torch.OutOfMemoryError"),)),
+    "interrupted": Shown(history=(interrupted(),)),
+    "absent once": Shown(looks=ONCE),
+    "absent for 80 s": Shown(looks=LONG),
+}
+"""What GET /queue, then GET /history show."""
+
+FILES: dict[str, FetchEnd] = {
+    "whole and ours": Got("cat.mp4", 9, "0" * 64),
+    "404": Gone(),
+    "another attempt's": Unfit("it carries another attempt's workflow", "etag", foreign=True),
+    "no video": Unfit("no moov", "etag"),
+    "400": Unfit("its name is refused", never=True),
+    "broken off": AWAY,
+    "401": DENIED,
+}
+"""How a GET /view ends, where one follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows for the job."""
+
+    facts: tuple[str, ...]
+    state: str
+    steps: tuple[str, ...]
+    """What would be started next for it; none to wait for the next look."""
+
+    def __str__(self) -> str:
+        """Render as `facts; state; steps`."""
+        return f"{', '.join(self.facts) or '-'}; {self.state}; {', '.join(self.steps) or 'wait'}"
+
+
+def decision(persisted: str, look: str, file: str = "") -> Decision | None:
+    """Return what follows; with a `file`, after its download was answered so, None if none is asked for."""
+    board = new_board(PERSISTED[persisted], jobs=1)
+    shown = LOOKS[look]
+    told: list[Fact] = []
+    for now in shown.looks:
+        board.tick(now)
+        told += glance(board, queue=shown.queue, history=shown.history, now=now, trouble=shown.trouble)
+    now = shown.looks[-1]
+    if file:
+        asked = [action for action in plan(board, now) if isinstance(action, Fetch)]
+        if not asked:
+            return None
+        told += fetch(board, FILES[file], now=now, probe=asked[0].probe)
+    steps = {_step(action) for action in plan(board, now) if not isinstance(action, LookAt)}
+    return Decision(tuple(map(_name, told)), type(board.states[JOB]).__name__, tuple(sorted(steps)))
+
+
+def page() -> str:
+    """Return the whole table as Markdown, computed from the code."""
+    lines = ["| the ledger holds | the looks show | what follows |", "|---|---|---|"]
+    lines += [f"| {held} | {look} | {decision(held, look)} |" for held in PERSISTED for look in LOOKS]
+    lines += ["", "| and the download | ends | what follows |", "|---|---|---|"]
+    for held, look in GETS.values():
+        lines += [f"| {held}, {look} | {file} | {decision(held, look, file)} |" for file in FILES]
+    return "\n".join(lines) + "\n"
+
+
+GETS = {
+    "GET its file": ("Fetching", "success"),
+    "GET the predictable file, Sending": ("Sending", "absent for 80 s"),
+    "GET the predictable file, Queued": ("Queued", "absent for 80 s"),
+}
+"""One cell for each kind of download: how it ends means the same wherever it is asked for."""
+
+
+def _name(fact: Fact) -> str:
+    if isinstance(fact, Lost):
+        return f"Lost({fact.why}{'' if fact.burns else ' for free'})"
+    return type(fact).__name__
+
+
+def _step(action: Fetch | Submit | Withdraw) -> str:
+    match action:
+        case Fetch(probe=True):
+            return "GET the predictable file"
+        case Fetch():
+            return "GET its file"
+        case Submit(again=True):
+            return "POST the same again"
+        case Submit():
+            return f"POST attempt {action.attempt}"
+        case Withdraw():
+            return "delete one entry by id"

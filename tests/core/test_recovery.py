@@ -1,0 +1,121 @@
+"""The recovery table is total, and every cell is what it should be (DESIGN.md, "Losing and finding")."""
+
+from __future__ import annotations
+
+import pytest
+from recovery import FILES, GETS, LOOKS, PERSISTED, decision, page
+
+WAIT_IN = {state: f"-; {state}; wait" for state in ("Sending", "Queued", "Waiting")}
+FETCH = "-; Fetching; GET its file"
+LOST = "Waiting; POST attempt 2"
+TWIN = "delete one entry by id"
+
+EXPECTED: dict[str, dict[str, str]] = {
+    "nothing": {
+        "away": WAIT_IN["Waiting"],
+        "401 twice": WAIT_IN["Waiting"],
+        "pending": "Accepted; Queued; wait",
+        "running": "Accepted; Queued; wait",
+        "twice under its id": f"Accepted; Queued; {TWIN}",
+        "success": "Accepted, Rendered; Fetching; GET its file",
+        "success, no file of ours": f"Accepted, Lost(wrong content); {LOST}",
+        "node error": "Accepted, Lost(error); Waiting; wait",
+        "out of memory": "Accepted, Lost(error); Waiting; wait",
+        "interrupted": f"Accepted, Lost(interrupted for free); {LOST}",
+        "absent once": "-; Waiting; POST attempt 1",
+        "absent for 80 s": "-; Waiting; POST attempt 1",
+    },
+    "Sending": {
+        "away": WAIT_IN["Sending"],
+        "401 twice": WAIT_IN["Sending"],
+        "pending": "Accepted; Queued; wait",
+        "running": "Accepted; Queued; wait",
+        "twice under its id": f"Accepted; Queued; {TWIN}",
+        "success": "Accepted, Rendered; Fetching; GET its file",
+        "success, no file of ours": f"Accepted, Lost(wrong content); {LOST}",
+        "node error": "Accepted, Lost(error); Waiting; wait",
+        "out of memory": "Accepted, Lost(error); Waiting; wait",
+        "interrupted": f"Accepted, Lost(interrupted for free); {LOST}",
+        "absent once": WAIT_IN["Sending"],
+        "absent for 80 s": "-; Sending; GET the predictable file",
+    },
+    "Queued": {
+        "away": WAIT_IN["Queued"],
+        "401 twice": WAIT_IN["Queued"],
+        "pending": WAIT_IN["Queued"],
+        "running": WAIT_IN["Queued"],
+        "twice under its id": f"-; Queued; {TWIN}",
+        "success": "Rendered; Fetching; GET its file",
+        "success, no file of ours": f"Lost(wrong content); {LOST}",
+        "node error": "Lost(error); Waiting; wait",
+        "out of memory": "Lost(error); Waiting; wait",
+        "interrupted": f"Lost(interrupted for free); {LOST}",
+        "absent once": WAIT_IN["Queued"],
+        "absent for 80 s": "-; Queued; GET the predictable file",
+    },
+    "Fetching": dict.fromkeys(LOOKS, FETCH)
+    | dict.fromkeys(("away", "401 twice"), "-; Fetching; wait")
+    | dict.fromkeys(("pending", "twice under its id"), f"{FETCH}, {TWIN}"),
+    **{
+        over: dict.fromkeys(LOOKS, f"-; {over}; wait")
+        | dict.fromkeys(("pending", "twice under its id"), f"-; {over}; {TWIN}")
+        for over in ("Done", "Failed", "Unwanted")
+    },
+}
+
+DOWNLOADS: dict[str, dict[str, str]] = {
+    "GET its file": {
+        "whole and ours": "Saved; Done; wait",
+        "404": f"Lost(expired); {LOST}",
+        "another attempt's": f"Lost(wrong content); {LOST}",
+        "no video": "Broke; Fetching; wait",
+        "400": f"Lost(unusable); {LOST}",
+        "broken off": "Broke; Fetching; wait",
+        "401": "Broke; Fetching; wait",
+    },
+    "GET the predictable file, Sending": {
+        "whole and ours": "Accepted, Rendered, Saved; Done; wait",
+        "broken off": "-; Sending; wait",
+        "401": "-; Sending; wait",
+        **dict.fromkeys(("404", "another attempt's", "no video", "400"), "-; Sending; POST the same again"),
+    },
+    "GET the predictable file, Queued": {
+        "whole and ours": "Rendered, Saved; Done; wait",
+        "broken off": "-; Queued; wait",
+        "401": "-; Queued; wait",
+        **dict.fromkeys(("404", "another attempt's", "no video", "400"), f"Lost(forgotten for free); {LOST}"),
+    },
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("held", PERSISTED)
+def test_what_a_look_decides(held: str, look: str) -> None:
+    """Whatever the ledger holds and whatever the server shows, one decision follows, and the right one."""
+    assert str(decision(held, look)) == EXPECTED[held][look]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("held", PERSISTED)
+def test_what_a_download_decides(held: str, look: str) -> None:
+    """How a download ends means the same wherever it is asked for; where none is asked for, none is answered."""
+    before = decision(held, look)
+    assert before is not None
+    for file in FILES:
+        after = decision(held, look, file)
+        if not any(step.startswith("GET") for step in before.steps):
+            assert after is None
+            continue
+        assert after is not None
+        kind = "GET its file" if "GET its file" in before.steps else f"GET the predictable file, {before.state}"
+        facts, state, steps = DOWNLOADS[kind][file].split("; ")
+        assert after.facts == before.facts + tuple(facts.split(", ") if facts != "-" else ())
+        assert after.state == state
+        assert set(after.steps) - {TWIN} == set(steps.split(", ")) - {"wait"}
+
+
+def test_the_table_can_be_read() -> None:
+    """The page has a line for every cell, and every kind of download has its own."""
+    lines = page().splitlines()
+    assert len(lines) == 2 + len(PERSISTED) * len(LOOKS) + 3 + len(GETS) * len(FILES)
+    assert "| Queued | away | -; Queued; wait |" in lines
