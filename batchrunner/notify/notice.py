@@ -58,7 +58,7 @@ class Notice:
         return next((kind for kind in self.kinds if kind in on), None)
 
     def body(self, on: Collection[str], topic: str = "") -> bytes:
-        """Return it as JSON of at most 4,096 bytes: for ntfy (`topic`), for Slack and its likes (`text`), for anybody."""
+        """Return it as JSON of at most 4,096 bytes: for ntfy (`topic`), Slack (`text`), anybody."""
         title = one_line(f"{self.batch}: {self.title}", _TITLE)
         message = one_line(self.message, _MESSAGE)
         said: dict[str, Json] = {

@@ -45,7 +45,7 @@ class Command:
 
 
 class Apprise:
-    """A URL of apprise's, for the many services it knows. In a program of its own, for apprise itself can't be stopped."""
+    """A URL of apprise's, for the many services it knows; in a program of its own, for apprise can't be stopped."""
 
     name = "apprise"
 

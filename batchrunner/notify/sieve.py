@@ -123,7 +123,7 @@ class Sieve:
             return None
         self._told[kind, about] = event.at
         says = f"{event.label}: {event.says}" if event.label else event.says
-        server = one_line(str(event.fields.get("server") or ""), 200)
+        server = one_line(str(event.fields.get("server") or ""), 100)
         return Notice((kind,), self._batch, event.at, title, says, {"server": server} if server else {})
 
     def _finished(self, event: Heard) -> Notice:
