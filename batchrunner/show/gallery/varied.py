@@ -81,8 +81,9 @@ def opening(found: Sequence[Varied]) -> tuple[str, str]:
 
 def _varied(name: str, values: Sequence[Scalar]) -> Varied:
     known = {shown(value): value for value in values if value is not None}
-    words = any(isinstance(value, str | bool) for value in known.values())
-    order = list(known) if words else sorted(known, key=lambda text: float(known[text] or 0))
+    numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
+    words = len(numbers) < len(known)
+    order = list(known) if words else sorted(numbers, key=numbers.__getitem__)
     places = {text: place for place, text in enumerate(order)}
     at = tuple(ABSENT if value is None else places[shown(value)] for value in values)
     return Varied(name, tuple(order), at, words)

@@ -1,0 +1,152 @@
+"""The page and its data on disk and over HTTP: whole, inert, and nothing else of the folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+import yarl
+
+from batchrunner.errors import LocalError
+from batchrunner.show.gallery import serving, write_data, write_page
+from batchrunner.show.gallery.page import page
+from batchrunner.show.gallery.write import script
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u2028\u202e&amp;\x7f\ud800"
+
+
+class _Tags(HTMLParser):
+    """Notes every start tag with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_is_one_file_that_asks_nobody() -> None:
+    """No address, no handler, no style attribute: everything is in the page or beside it."""
+    tags = _Tags(page("cats")).found
+    addresses = [value for _, attrs in tags for key, value in attrs.items() if key in {"src", "href"}]
+    assert [address for address in addresses if not (address or "").startswith(("data:", "#"))] == []
+    assert not any(key.startswith("on") or key == "style" for _, attrs in tags for key in attrs)
+    assert [tag for tag, _ in tags].count("script") == 1
+
+
+def test_the_policy_knows_only_this_script_and_style() -> None:
+    """Both run by the hash of exactly what stands there; nothing is allowed that is not named."""
+    text = page("cats")
+    policy = next(attrs["content"] for tag, attrs in _Tags(text).found if attrs.get("http-equiv")) or ""
+    for tag in ("script", "style"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = b64encode(sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+
+
+def test_a_hostile_name_is_a_name() -> None:
+    """Even a batch's name, which cannot hold any of this, would be text on the page."""
+    assert [tag for tag, _ in _Tags(page(HOSTILE)).found] == [tag for tag, _ in _Tags(page("cats")).found]
+
+
+def test_data_is_one_call_whatever_it_says() -> None:
+    """Nothing in a prompt ends the script, begins a line or leaves ASCII, and it reads back as it was."""
+    text = script({"prompt": HOSTILE})
+    assert text.isascii()
+    assert re.findall(r"[<>&\x7f]", text) == []
+    assert text.count("\n") == 1
+    inside = text.removeprefix("window.batchrunnerGallery?.(").removesuffix(");\n")
+    assert json.loads(inside) == {"prompt": HOSTILE}
+
+
+def test_files_are_replaced_whole(tmp_path: Path) -> None:
+    """A second write takes the place of the first, leaves nothing behind, and follows no link."""
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "gallery-data.js").symlink_to(other)
+    write_page(tmp_path, "cats")
+    write_data(tmp_path, {"n": 1})
+    write_data(tmp_path, {"n": 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery-data.js", "index.html", "other"]
+    assert '"n":2' in (tmp_path / "gallery-data.js").read_text()
+    assert other.read_text() == "mine"
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    """What can't be written is a line for a person, not a traceback."""
+    with pytest.raises(LocalError, match="can't be written"):
+        write_data(tmp_path / "gone", {})
+
+
+async def test_only_the_gallery_is_served(tmp_path: Path) -> None:
+    """The page, its data and media are; the state, the log, links and whatever lies above are not."""
+    batch = tmp_path / "cats"
+    (batch / "clips").mkdir(parents=True)
+    write_page(batch, "cats")
+    write_data(batch, {})
+    secret = tmp_path / "secret.mp4"
+    for path in (batch / "clips" / "a b.mp4", batch / "state.sqlite3", batch / "run.log", batch / "a.json", secret):
+        path.write_bytes(b"0123456789")
+    (batch / "link.mp4").symlink_to(secret)
+    (batch / "above").symlink_to(tmp_path)
+    expected = {
+        "": 200,
+        "index.html": 200,
+        "gallery-data.js?1": 200,
+        "clips/a%20b.mp4": 200,
+        "state.sqlite3": 404,
+        "run.log": 404,
+        "a.json": 404,
+        "clips/": 404,
+        "none.mp4": 404,
+        "link.mp4": 404,
+        "above/secret.mp4": 404,
+        "..%2Fsecret.mp4": 404,
+        "clips/%2e%2e/%2e%2e/secret.mp4": 404,
+        "%00.mp4": 404,
+    }
+    async with serving(batch) as url, aiohttp.ClientSession() as http:
+        found = {}
+        for path in expected:
+            async with http.get(yarl.URL(url + path, encoded=True)) as answer:
+                found[path] = answer.status
+    assert found == expected
+
+
+async def test_a_player_can_seek(tmp_path: Path) -> None:
+    """A Range is answered with that range."""
+    (tmp_path / "a.mp4").write_bytes(b"0123456789")
+    async with serving(tmp_path) as url, aiohttp.ClientSession(headers={"Range": "bytes=2-4"}) as http:
+        answer = await http.get(url + "a.mp4")
+        assert (answer.status, await answer.read()) == (206, b"234")
+        assert answer.headers["Content-Range"] == "bytes 2-4/10"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_no_other_name_is_answered(tmp_path: Path) -> None:
+    """A page elsewhere whose name resolves to this machine gets nothing."""
+    write_page(tmp_path, "cats")
+    async with serving(tmp_path) as url, aiohttp.ClientSession(headers={"Host": "evil.example"}) as http:
+        assert (await http.get(url)).status == 421
+
+
+async def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    """Who asks for a port that somebody has is told so."""
+    async with serving(tmp_path) as url:
+        port = int(url.rsplit(":", 1)[1].strip("/"))
+        with pytest.raises(LocalError, match=f"port {port}"):
+            async with serving(tmp_path, port):
+                pass

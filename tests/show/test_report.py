@@ -1,0 +1,134 @@
+"""The morning's report: everything that happened, in words, and what to type next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.facts import Accepted, Claimed, Dropped, Fact, File, Lost, Rendered, Saved, Why
+from batchrunner.core.job import Job
+from batchrunner.core.states import State, Waiting, advance
+from batchrunner.show.report import REASONS, Around, Report, report
+from batchrunner.show.retold import as_json, headline, lines, markdown, next_steps, sections
+from batchrunner.show.shifts import Gap, shifts
+from batchrunner.show.text import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GPU, OTHER = "http://gpu:8188", "http://other:8188"
+JOBS = [Job(f"j{place}", "", {"seed": place}, f"clips/{place}", 0.0) for place in range(6)]
+
+
+def _render(job: str, begin: float, seconds: float, attempt: int = 1, server: str = GPU) -> list[Fact]:
+    """Return a job's facts from its claim to its file at home."""
+    end = begin + seconds
+    return [
+        Claimed(job, attempt, begin, job, "p", server, ""),
+        Accepted(job, attempt, begin, job, "p", server),
+        Rendered(job, attempt, end, (File("x.mp4"),), None, seconds),
+        Saved(job, attempt, end, "x.mp4", f"{job}.mp4", 1_500_000, ""),
+    ]
+
+
+def _lost(job: str, at: float, why: Why, says: str, *, final: bool = False, attempt: int = 1) -> list[Fact]:
+    return [Claimed(job, attempt, at, job, "p", GPU, ""), Lost(job, attempt, at + 9, why, says, final=final)]
+
+
+def _night() -> list[Fact]:
+    return [
+        *_render("j0", 0.0, 600.0),
+        *_render("j1", 600.0, 900.0),
+        *_lost("j2", 1500.0, Why.FORGOTTEN, "in neither queue nor history"),
+        *_render("j2", 2700.0, 300.0, 2),
+        *_lost("j3", 3000.0, Why.ERROR, "KSampler raised *bad* <b>things</b>\x1b[2J", final=True),
+        *_lost("j4", 3100.0, Why.ERROR, "again", final=True),
+        Dropped("j5", 0, 3200.0, "no longer wanted"),
+    ]
+
+
+def _told(facts: Sequence[Fact], around: Around | None = None, jobs: Sequence[Job] = JOBS) -> Report:
+    states: dict[str, State] = {}
+    for fact in facts:
+        states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
+    return report("cats", jobs, states, facts, around)
+
+
+def test_it_counts_what_happened() -> None:
+    """Done, failed by reason, rendered again, time rendered and time idle, slowest first, bytes at home."""
+    told = _told(_night())
+    assert (told.total, told.done, told.failed, told.left) == (5, 3, 2, 0)
+    assert (told.wall, told.rendered, told.size) == (3200.0, 1800.0, 4_500_000)
+    assert [(reason.why, reason.count, reason.job) for reason in told.failures] == [(Why.ERROR, 2, "clips/3")]
+    assert [(reason.why, reason.count) for reason in told.again] == [(Why.FORGOTTEN, 1)]
+    assert [slow.job for slow in told.slowest] == ["clips/1", "clips/0", "clips/2"]
+
+
+def test_rendering_in_vain_is_told() -> None:
+    """What was rendered and never came home counts as rendered, and as lost."""
+    expired = _render("j0", 0.0, 500.0)[:3]
+    told = _told([*expired, Lost("j0", 1, 700.0, Why.EXPIRED, "404"), *_render("j0", 700.0, 510.0, 2)], jobs=JOBS[:1])
+    assert (told.rendered, told.wasted) == (1010.0, 500.0)
+    assert [slow.seconds for slow in told.slowest] == [510.0]
+
+
+def test_gaps_are_found_per_server() -> None:
+    """Half a minute without a render of ours between two of them is a gap; a moment between two looks is none."""
+    facts = [*_render("a", 0.0, 100.0), *_render("b", 110.0, 100.0), *_render("c", 300.0, 10.0)]
+    facts += [*_render("d", 0.0, 5.0, 1, OTHER), *_render("e", 1005.0, 5.0, 1, OTHER)]
+    gpu, other = shifts(facts)
+    assert (gpu.server, gpu.renders, gpu.gaps) == (GPU, 3, (Gap(210.0, 90.0),))
+    assert (other.server, other.idle) == (OTHER, 1000.0)
+
+
+def test_the_short_form_ends_with_what_to_type() -> None:
+    """A few lines, none of which a terminal would obey, and the most useful command last."""
+    told = lines(_told(_night(), Around("jobs/my cats.yaml", "outputs/cats", 3000.0)))
+    assert told == [
+        "3 of 5 done, 2 failed, in 53 min 20 s",
+        "rendered for 30 min, idle for 20 min in between, 50 min expected",
+        "failed: 2 x a node raised an error, e.g. clips/3: KSampler raised *bad* <b>things</b>\\x1b[2J",
+        "rendered again: 1 x the server forgot it (a restart, or a cleared queue)",
+        "slowest: clips/1, 15 min",
+        "on disk: 4.5 MB in outputs/cats",
+        "next: batchrunner retry 'jobs/my cats.yaml'",
+    ]
+
+
+def test_markdown_is_text() -> None:
+    """Nothing that a server or a manifest said is markup in the report."""
+    told = markdown(_told(_night()))
+    assert "KSampler raised \\*bad\\* \\<b\\>things\\</b\\>\\\\x1b\\[2J" in told
+    assert told.startswith("# cats\n\n3 of 5 done, 2 failed, in 53 min 20 s\n")
+    assert "\n    batchrunner retry MANIFEST\n" in told
+
+
+def test_the_sections_say_it_all() -> None:
+    """Time, failures, second attempts, servers, slowest, disk and next; each only if there is something to say."""
+    told = {section.title: list(section.rows) for section in sections(_told(_night(), Around(expected=2560.0)))}
+    assert list(told) == ["Time", "Failed", "Rendered again", "Servers", "Slowest", "Disk", "Next"]
+    assert told["Time"][0] == ("wall clock", f"53 min 20 s, from {clock(0.0)} to {clock(3200.0)}")
+    assert told["Time"][2] == ("forecast", "42 min 40 s, 25 % too low")
+    assert told["Servers"][0] == (GPU, "3 renders in 30 min, idle for 20 min in one gap")
+    assert [section.title for section in sections(_told([]))] == ["Next"]
+
+
+def test_a_batch_never_run_is_all_left() -> None:
+    """Without a single fact there is a headline and the command to begin."""
+    told = _told([])
+    assert headline(told) == "0 of 6 done, 6 left"
+    assert next_steps(told) == [("batchrunner run MANIFEST", "go on with what is left")]
+    assert lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
+
+
+def test_the_page_gets_the_same() -> None:
+    """What the page shows are the same sections, as JSON."""
+    told = _told(_night())
+    found = as_json(told)
+    assert isinstance(found, dict)
+    assert found["headline"] == headline(told)
+    assert [section.title for section in sections(told)] == [part["title"] for part in found["sections"]]  # type: ignore[index, union-attr, call-overload]
+
+
+def test_every_reason_has_words() -> None:
+    """No way to lose an attempt is mute."""
+    assert set(REASONS) == set(Why)
