@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from batchrunner.sim.process import Process
 
 SERVER = "gpu"
-_AGAIN = 600.0
-"""After how many seconds somebody starts a runner again that gave up."""
 _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100
 _WRITES = ("disk ", "call write", "call flush", "call fsync", "call open")
@@ -52,6 +50,10 @@ class Plan:
     script: Script = ()
     crash: Callable[[str], bool] | None = None
     """Asked at every named point of the runner: shall it die here?"""
+    aftermath: Script = ()
+    """What happens to the server right after such a death."""
+    again: float = 600.0
+    """After how many seconds somebody starts a runner again that died so, or gave up."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class World:
     home: Path = field(init=False)
     witness: Witness = field(init=False)
     runner: Process = field(init=False)
+    _server: Process = field(init=False)
     _mishaps: asyncio.Task[None] = field(init=False)
     ledgers: list[Ledger] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
@@ -78,6 +81,7 @@ class World:
 
     def __post_init__(self) -> None:
         """Make the folders, the server and the witness."""
+        self._server = self.loop.spawn("server")
         self.home = self.folder / "outputs" / self.batch.name
         self.witness = Witness(self.loop, self.batch.name, self.home)
         self.witness.sim = Simulator(
@@ -91,8 +95,7 @@ class World:
 
     async def live(self) -> int:
         """Let the night pass; return the last exit code."""
-        server = self.loop.spawn("server")
-        await server.start(self._serve())
+        await self._server.start(self._serve())
         self.loop.on_point = self._passed
         while self.loop.now < _LONGEST and len(self.exits) < _MOST_LIVES:
             code = await self._life()
@@ -102,10 +105,10 @@ class World:
                 break
             if code in (2, 4):
                 self.witness.tell(f"P5 a runner ended with {code}")
-            await self.loop.elapse(self._pause or _AGAIN)
+            await self.loop.elapse(self._pause or self.plan.again)
             self._pause = 0.0
         self.loop.on_point = None
-        server.kill()
+        self._server.kill()
         return self.exits[-1]
 
     def close(self) -> None:
@@ -205,6 +208,8 @@ class World:
             return
         if self.plan.crash is not None and self.plan.crash(point):
             process.kill()
+            for mishap in self.plan.aftermath:
+                self.loop.call_soon(self.witness.misfortune.happen, mishap, context=self._server.context())
             return
         full = self.loop.now < self._full_until
         if point == "commit" and full:

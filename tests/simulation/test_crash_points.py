@@ -1,0 +1,75 @@
+"""The runner dies at every named point of a night once, and whatever the server knows then, nothing is lost.
+
+A plain pytest visits each point with one state of the server; with BATCHRUNNER_NIGHTS in the environment, with all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchrunner.nights.night import pass_night
+from batchrunner.nights.world import Plan
+from batchrunner.sim.mishaps import Mishap, Script
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLLS = ("GET /queue", "GET /history", "GET /object_info")
+AFTERMATHS: dict[str, tuple[Script, float]] = {
+    "the server goes on": ((), 20.0),
+    "it was restarted": ((Mishap("restart", lasts=5.0),), 20.0),
+    "its history was cleared": ((Mishap("clear-history"),), 400.0),
+    "its queue was cleared": ((Mishap("clear-queue"),), 20.0),
+    "its files were cleaned up": ((), 1800.0),
+}
+
+
+class Reaper:
+    """Counts the named points that matter, and kills at one of them."""
+
+    def __init__(self, at: int = 0) -> None:
+        self.points: list[str] = []
+        self._at = at
+
+    def __call__(self, point: str) -> bool:
+        """Tell whether the runner dies here."""
+        if any(poll in point for poll in POLLS):
+            return False
+        self.points.append(point)
+        return len(self.points) == self._at
+
+
+def points(folder: Path) -> list[str]:
+    """Return the named points of a quiet night with one job, in their order."""
+    reaper = Reaper()
+    assert pass_night(folder, Plan(1, 1, crash=reaper)).broken == ()
+    return reaper.points
+
+
+def test_every_kind_of_point_is_there(tmp_path: Path) -> None:
+    """Each commit, each send, each step of a file is a point: before, and after where there is an after."""
+    told = Counter(points(tmp_path))
+    for kind in ("commit", "send POST /prompt", "send GET /view", "call write", "call fsync", "disk link"):
+        assert told[kind]
+    assert told["commit"] == told["committed"] >= 5
+
+
+@pytest.mark.parametrize("aftermath", AFTERMATHS)
+def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> None:
+    """Killed at each point in turn, the next run ends with the video, rendered again only if it was lost."""
+    script, again = AFTERMATHS[aftermath]
+    (tmp_path / "quiet").mkdir()
+    count = len(points(tmp_path / "quiet"))
+    first = list(AFTERMATHS).index(aftermath)
+    for number in range(1, count + 1) if "BATCHRUNNER_NIGHTS" in os.environ else range(1 + first, count + 1, 5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        reaper = Reaper(number)
+        outcome = pass_night(folder, Plan(1, 1, crash=reaper, aftermath=script, again=again))
+        where = f"killed at {number}, {reaper.points[number - 1]}"
+        assert outcome.broken == (), where
+        assert (outcome.done, outcome.failed, outcome.exits) == (1, 0, (-9, 0)), where
