@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from batchrunner.errors import Complaint, ManifestError
 from batchrunner.workflow.words import printable, shorten
@@ -31,7 +31,7 @@ class Complaints:
         self._found[Complaint(*where, shorten(path, 120), text)] = None
         if len(self._found) >= _MOST:
             self._found[Complaint(*where, "", f"{_MOST} complaints; the rest is not read")] = None
-            self.settle()
+            self.fail()
 
     def settle(self) -> None:
         """Go on only if nothing is wrong.
@@ -41,4 +41,13 @@ class Complaints:
 
         """
         if self._found:
-            raise ManifestError(self._found)
+            self.fail()
+
+    def fail(self) -> NoReturn:
+        """Stop here, with everything that was said.
+
+        Raises:
+            ManifestError: always.
+
+        """
+        raise ManifestError(self._found)

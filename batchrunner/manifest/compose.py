@@ -91,6 +91,9 @@ class _Composer:
             _fail(spot, f"this is not YAML: {error.problem or error.context}{_hint(self._text, spot, error.problem)}")
         except yaml.YAMLError as error:
             _fail(Spot(self._file, 1, 1), f"this is not YAML: {printable(str(error))}")
+        except (OverflowError, ValueError):
+            # Only the parser in pure Python: it makes a character of any number that it reads.
+            _fail(Spot(self._file, 1, 1), "this is not YAML: an escape names no character")
 
     def _node(self, event: yaml.Event, depth: int) -> _Counted:
         if isinstance(event, yaml.AliasEvent):
@@ -237,7 +240,7 @@ def _hint(text: str, spot: Spot, problem: str | None) -> str:
     char = line[spot.column - 1 : spot.column]
     if char == "\t" or line[: spot.column].endswith("\t"):
         return "; indent with spaces, not tabs"
-    if char and char in "@`%*&!":
+    if char and char in "@`%*&!" and problem and "cannot start any token" in problem:
         return f"; a text that begins with {char} needs quotes"
     if problem and "mapping values are not allowed" in problem:
         return "; a text with a colon and a space in it needs quotes"

@@ -67,8 +67,7 @@ def read_parts(path: Path, tree: Table, options: Options, complaints: Complaints
     files = Files(path.parent, complaints, allow_outside=options.allow_outside)
     template = template_of(settings, tree, files, complaints)
     if template is None:
-        complaints.settle()
-        raise AssertionError  # not reached: a missing template was complained about
+        complaints.fail()
     reading = _Reading(tree, options, Vocabulary(template.params, complaints), files)
     outputs = outputs_of(settings, tree, template, complaints)
     below, above, blocks = reading.values(template, settings.max_jobs)

@@ -34,6 +34,7 @@ def manifest_schema() -> dict[str, Json]:
             "fixed": _names("$defs/scalar", "Values without axes: one for each name."),
             "block": _block(),
             "scalar": _SCALAR,
+            "list": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scalar"}},
             "range": _form(Range, [["from", "to", "step"], ["from", "to", "count"]]),
             "seeds": _form(Seeds, [["count"]]),
             "listing": _form(Listing, [["file"]]),
@@ -95,7 +96,8 @@ def _target() -> Schema:
 
 
 def _block() -> Schema:
-    lists: Schema = {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/values"}}
+    axes: list[Json] = [{"$ref": f"#/$defs/{name}"} for name in ("list", "range", "seeds", "listing")]
+    lists: Schema = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": axes}}
     rows: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/fixed"}}]}
     block = _names("$defs/values", "A block: its axes multiply.")
     properties = block["properties"]
@@ -106,8 +108,7 @@ def _block() -> Schema:
 
 
 def _values_of_a_block() -> Schema:
-    forms: list[Json] = [{"$ref": f"#/$defs/{name}"} for name in ("scalar", "range", "seeds", "listing")]
-    return {"anyOf": [*forms, {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/scalar"}}]}
+    return {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("scalar", "list", "range", "seeds", "listing")]}
 
 
 def _names(reference: str, description: str) -> Schema:

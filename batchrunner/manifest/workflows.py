@@ -10,9 +10,10 @@ from batchrunner.manifest.presets import BUILT_IN
 from batchrunner.manifest.tree import Spot, Table, follow
 from batchrunner.manifest.vocabulary import RESERVED
 from batchrunner.workflow.graph import WorkflowError, read_graph
+from batchrunner.workflow.limits import Limit
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
 from batchrunner.workflow.select import select_node
-from batchrunner.workflow.template import Template, make_param
+from batchrunner.workflow.template import Param, Template, make_param
 from batchrunner.workflow.values import UnfitError
 from batchrunner.workflow.words import did_you_mean, quote
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from batchrunner.manifest.tree import Tree
     from batchrunner.manifest.vocabulary import Vocabulary
     from batchrunner.workflow.graph import Graph
-    from batchrunner.workflow.template import Param
 
 MOST_PRESETS = 64
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -53,6 +53,8 @@ def template_of(settings: Settings, tree: Tree, files: Files, complaints: Compla
             params[name] = make_param(graph, name, selectors)
         except (WorkflowError, UnfitError) as error:
             complaints.add(spot, where, str(error))
+            # It stays a name, so that its every use is not complained about as well.
+            params[name] = Param(name, (), Limit("any"))
     return Template(graph, params)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 MOST_NODES = 5000
+MOST_NESTING = 64
 
 
 class WorkflowError(YoursError):
@@ -83,7 +84,9 @@ def read_graph(text: str) -> Graph:
         WorkflowError: not JSON, the editor's own format, or not a graph that a server could run.
 
     """
-    nodes = _nodes(_parse(text))
+    read = _parse(text)
+    _check_nesting(read)
+    nodes = _nodes(read)
     if len(nodes) > MOST_NODES:
         raise WorkflowError(f"this workflow has {len(nodes):,} nodes; at most {MOST_NODES:,} are read")
     graph = {key: _node(key, node) for key, node in nodes.items()}
@@ -123,6 +126,17 @@ def _parse(text: str) -> Json:
     except ValueError as error:
         raise WorkflowError(f"a number is out of range: {shorten(str(error))}") from None
     return read
+
+
+def _check_nesting(read: Json) -> None:
+    level: list[Json] = [read]
+    for _ in range(MOST_NESTING):
+        inner: list[Json] = []
+        for value in level:
+            inner += value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+        level = inner
+    if level:
+        raise WorkflowError("this JSON is nested too deeply")
 
 
 def _refuse(name: str) -> Json:

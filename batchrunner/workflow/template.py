@@ -53,7 +53,11 @@ class Template:
     @cached_property
     def own(self) -> dict[str, Scalar]:
         """What each parameter is where nobody sets it: the value in the graph."""
-        return {name: self._own(param.targets[0]) for name, param in self.params.items() if name not in self.required}
+        return {
+            name: self._own(param.targets[0])
+            for name, param in self.params.items()
+            if param.targets and name not in self.required
+        }
 
     @cached_property
     def patches(self) -> dict[str, tuple[tuple[str, Target], ...]]:

@@ -49,7 +49,7 @@ def test_a_sweep_of_its_own() -> None:
 
 
 def test_values_take_the_type_that_stands_there() -> None:
-    """A whole number in the workflow takes either kind as written; floats, texts and truth values stay what they are."""
+    """A whole number in the workflow takes either kind as written; other types stay what they are."""
     found = batch(PARAMS + "sweep: {prompt: 5, strength: 1, big: [7.5, 8], on: false}", FILES, head=HEAD)
     sent = [json.dumps(found.graph(job, "p")["3"]) for job in found.jobs]
     assert ['"strength": 1.0, "big": 7.5, "on": false' in sent[0], '"big": 8, ' in sent[1]] == [True, True]

@@ -111,6 +111,7 @@ def test_what_is_not_touched_stays() -> None:
         ),
         ('{"1": {"class_type": "A"}}', "no node saves a file: none has a filename_prefix"),
         ("[" * 100_000, "this JSON is nested too deeply"),
+        ('{"1": ' + "[" * 500 + "]" * 500 + "}", "this JSON is nested too deeply"),
         ('{"1": ' + "9" * 5000 + "}", "a number is out of range"),
     ],
 )
