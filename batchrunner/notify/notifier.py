@@ -48,7 +48,9 @@ class Notifier:
         self._drained = False
 
     def event(self, event: Heard) -> None:
-        """Hear what happened. Quick: nothing is sent here."""
+        """Hear what happened, until drained. Quick: nothing is sent here."""
+        if self._drained:
+            return
         self._post(self._sieve.hear(event))
         if self._sieve.failed:
             self._failed.set()
@@ -67,7 +69,10 @@ class Notifier:
                 crew.create_task(outbox.run())
 
     async def drain(self) -> None:
-        """Deliver what is left, within `Waits.drain` seconds; then tell what was not. A second call does nothing."""
+        """Deliver what is left, within `Waits.drain` seconds; then tell what was not. A second call does nothing.
+
+        Hand it the last event and drain before the others hear that event, and `finished` stays the last line of all.
+        """
         if self._drained:
             return
         self._drained = True

@@ -242,6 +242,16 @@ async def test_a_run_that_breaks_off_is_told() -> None:
         ]
 
 
+async def test_the_end_is_told_once() -> None:
+    """Drained, a notifier hears no more: the last event, told to everybody afterwards, is no second message."""
+    async with inbox() as box:
+        async with notifier(Told(), box.place.url).running() as notify:
+            notify.event(finished())
+            await notify.drain()
+            notify.event(finished())
+        assert len(box.all()) == 1
+
+
 async def test_a_wrong_command_line_is_not_told() -> None:
     """A mistake of whoever sits before the machine is no message."""
     async with inbox() as box:
