@@ -140,3 +140,10 @@ def test_what_a_server_lacks() -> None:
         "node 5 (SaveAudio): the server has no such node; a custom node pack may be missing there",
         'node 1 (LoadModel): file must be one of m, mmm.ckpt, not "mm" - did you mean m?',
     ]
+
+
+def test_a_wrong_parameter_is_said_once() -> None:
+    """A parameter that names no input is complained about where it is made, not again wherever it is used."""
+    body = "params: {seed: Draw.nothing}\ndefaults: {seed: 1}\nsweep: {_a: 1}\nexclude: {seed: 2}\n"
+    assert said(body).count("\n") == 0
+    assert said(body).startswith("m.yaml:4:16: params.seed: ")
