@@ -40,6 +40,7 @@ Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set
 Only = Annotated[list[str], typer.Option("--only", metavar="KEY=VALUE", help="Run the jobs with this value only.")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Run the first N jobs only.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let the manifest name files outside its folder.")]
+Until = Annotated[str | None, typer.Option(metavar="HH:MM", help="Submit nothing that cannot be home by then.")]
 TokenFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Read the token here, not in BATCHRUNNER_TOKEN.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Tell every detail, as plain lines.")]
@@ -53,6 +54,7 @@ def run(
     sets: Sets = [],
     only: Only = [],
     limit: Limit = None,
+    until: Until = None,
     allow_outside: Outside = False,
     token_file: TokenFile = None,
     as_json: AsJson = False,
@@ -61,7 +63,7 @@ def run(
     """Start a batch, or go on with it, until every job is done or failed."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
-        raise typer.Exit(running.run(Asked(manifest, options, out, token_file, as_json, verbose)))
+        raise typer.Exit(running.run(Asked(manifest, options, out, token_file, until, as_json, verbose)))
 
 
 @app.command()

@@ -18,5 +18,7 @@ class Asked:
     options: Options
     out: Path = Path("outputs")
     token_file: Path | None = None
+    until: str | None = None
+    """A time of day by which everything must be home."""
     as_json: bool = False
     verbose: bool = False

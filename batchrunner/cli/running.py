@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
+from batchrunner.cli.boarding import board_of
 from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import tell
 from batchrunner.cli.onlooker import Onlooker
@@ -20,19 +20,18 @@ from batchrunner.cli.preflight import ask_nodes, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
+from batchrunner.cli.until import local_now, seconds_until
 from batchrunner.cli.watching import Watching, watching
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
-from batchrunner.core.board import Board
-from batchrunner.core.identity import client_id, parse_prefix
+from batchrunner.core.identity import client_id
+from batchrunner.core.outlook import too_late
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Waiting
-from batchrunner.engine import Engine, settled_in, surveyed
+from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
 from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
-from batchrunner.workflow.suffix import expected_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,13 +39,12 @@ if TYPE_CHECKING:
     from batchrunner.cli.asked import Asked
     from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import Submit
+    from batchrunner.core.board import Board
     from batchrunner.core.conclude import Ending
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
-    from batchrunner.core.rules import Rules
     from batchrunner.manifest import Batch
 
-_BUILT_IN_POLL = 0.2
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -70,12 +68,13 @@ def run(asked: Asked) -> int:
     """
     batch = load(asked.manifest, asked.options)
     secret = token(asked.token_file, os.environ)
+    left = seconds_until(asked.until, local_now()) if asked.until else None
     folder = asked.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         watchers = stack.enter_context(watching(asked, batch.name, folder, secret))
-        return anyio.run(Night(batch, folder, secret, ledger, watchers).run)
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, left).run)
 
 
 @dataclass(slots=True)
@@ -87,6 +86,8 @@ class Night:
     secret: Secret | None
     ledger: Ledger
     watchers: Watching
+    left: float | None = None
+    """Seconds until everything must be home; None for all the time in the world."""
     clock: LoopClock = field(default_factory=LoopClock)
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
@@ -110,78 +111,40 @@ class Night:
             return await self._drive(client)
 
     async def _drive(self, client: Callable[[str], comfy.Client]) -> int:
-        jobs = self.ledger.jobs() | {job.id: job for job in self.batch.jobs}
         downloads = Downloads(self.folder, boot_id())
-        board = await self._board(downloads)
+        board = await board_of(self.batch, self.ledger, downloads, self.clock.now())
+        jobs = self.ledger.jobs()
         await self._preflight(board, client)
-        shelf = Shelf(
-            self.batch.name, self.folder, downloads, client, jobs, self.ledger, self._graph, time.time, self._warn
+        self._limit(board, jobs)
+        onlooker = Onlooker(
+            board, jobs, self.watchers.audience, self.clock.wall, lambda: downloads.transfers, self.watchers.beat
         )
-        watchers = self.watchers
-        onlooker = Onlooker(board, jobs, watchers.audience, self.clock.wall, lambda: downloads.transfers, watchers.beat)
         engine = Engine(
-            board, self.ledger, shelf, self.clock, onlooker, comfy=client, body=self._body(jobs), boot=boot_id()
+            board,
+            self.ledger,
+            self._shelf(downloads, client, jobs),
+            self.clock,
+            onlooker,
+            comfy=client,
+            body=self._body(jobs),
+            boot=boot_id(),
         )
         ending = await self._until_over(engine)
         with suppress(OSError):
             downloads.sweep()
         code = 128 + self._signal if board.leaving_at is not None else ending.exit
-        tell(watchers, board, onlooker, ending, code)
+        tell(self.watchers, board, onlooker, ending, code)
         return code
 
-    async def _board(self, downloads: Downloads) -> Board:
-        """Return the board as the ledger left it, with what the manifest wants now."""
-        now = self.clock.now()
-        board = Board(self.batch.name, self._rules(), self.batch.servers, now)
-        board.suffix = expected_suffix(self.batch.template.graph, self.batch.outputs)
-        board.outputs = self.batch.outputs
-        board.costs = {job.id: job.cost for job in self.batch.jobs}
-        facts = tuple(self.ledger.facts())
-        board.load(self.ledger.jobs(), facts, now)
-        self.ledger.keep(self.batch.jobs)
-        board.want([job.id for job in self.batch.jobs], self.batch.chosen, now)
-        for url, server in board.servers.items():
-            server.surveyed = surveyed(self.ledger.marks(), url)
-        board.settled_in = settled_in(self.ledger.marks())
-        if not board.settled_in:
-            for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, self.batch.name):
-                if match := parse_prefix(self.batch.name, home.prefix):
-                    board.homes[match[0]] = (match[1], home)
-        return board
+    def _shelf(self, downloads: Downloads, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]) -> Shelf:
+        wanted = {job.id for job in self.batch.jobs}
 
-    async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
-        """Have the servers' own lists of nodes checked, unless prompts of ours are out there: those come first.
+        def graph(job: Job, prefix: str) -> Mapping[str, Json] | None:
+            return self.batch.graph(job, prefix) if job.id in wanted else None
 
-        Raises YoursError if a server can't run what is left; nothing was sent then.
-        """
-        left = [job for job in self.batch.jobs if isinstance(board.states[job.id], Waiting) and job.id in board.chosen]
-        if not left or len(left) < len(board.unsettled):
-            return
-        missing, unknown = await ask_nodes(self.batch, left, client)
-        for says in unknown:
-            self._warn(says)
-        if missing:
-            raise YoursError("\n".join(missing))
-
-    def _rules(self) -> Rules:
-        """Return the manifest's rules; the built-in server renders in seconds, so it is looked at often."""
-        rules = self.batch.rules
-        often = rules.poll is None and self.batch.servers == (SIM,)
-        return replace(rules, poll=_BUILT_IN_POLL) if often else rules
-
-    async def _until_over(self, engine: Engine) -> Ending:
-        def leave(number: signal.Signals) -> None:
-            self._signal = number
-            says = "stopping: what is rendered comes home first; once more to stop at once"
-            self.watchers.audience.note(time.time(), says)
-            engine.leave()
-
-        with unwrapped():
-            async with anyio.create_task_group() as crew:
-                await crew.start(listen, leave, self.watchers.audience.close)
-                ending = await engine.run()
-                crew.cancel_scope.cancel()
-        return ending
+        return Shelf(
+            self.batch.name, self.folder, downloads, client, jobs, self.ledger, graph, self.clock.wall, self._warn
+        )
 
     def _body(self, jobs: Mapping[str, Job]) -> Callable[[Submit], bytes]:
         sender = client_id(self.batch.name)
@@ -191,12 +154,45 @@ class Night:
 
         return body
 
-    def _graph(self, job: Job, prefix: str) -> Mapping[str, Json] | None:
-        wanted = {job.id for job in self.batch.jobs}
-        return self.batch.graph(job, prefix) if job.id in wanted else None
+    async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
+        """Have the servers' own lists of nodes checked, unless prompts of ours are out there: those come first.
+
+        Raises YoursError if a server can't run what is left; nothing was sent then.
+        """
+        left = [job for job in self.batch.jobs if job.id in board.waiting]
+        if not left or len(left) < len(board.unsettled):
+            return
+        missing, unknown = await ask_nodes(self.batch, left, client)
+        for says in unknown:
+            self._warn(says)
+        if missing:
+            raise YoursError("\n".join(missing))
+
+    def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
+        """Set the time by which all must be home, and say beforehand what will not fit."""
+        if self.left is None:
+            return
+        now = self.clock.now()
+        board.until = now + self.left
+        late = list(too_late(board, now))
+        if late:
+            self._warn(f"{len(late)} jobs will not be home in time, {jobs[late[0]].file} the first of them")
+
+    async def _until_over(self, engine: Engine) -> Ending:
+        def leave(number: signal.Signals) -> None:
+            self._signal = number
+            self._warn("stopping: what is rendered comes home first; once more to stop at once")
+            engine.leave()
+
+        with unwrapped():
+            async with anyio.create_task_group() as crew:
+                await crew.start(listen, leave, self.watchers.audience.close)
+                ending = await engine.run()
+                crew.cancel_scope.cancel()
+        return ending
 
     def _warn(self, says: str) -> None:
-        self.watchers.audience.note(time.time(), says)
+        self.watchers.audience.note(self.clock.wall(), says)
 
 
 def boot_id() -> str:
