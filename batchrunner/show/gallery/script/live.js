@@ -16,14 +16,18 @@ function sourceUrl() {
 function ask() {
   const script = document.createElement("script");
   script.addEventListener("load", () => asked(script));
-  script.addEventListener("error", () => asked(script));
+  script.addEventListener("error", () => missed(script));
   script.src = sourceUrl();
   document.head.append(script);
 }
 
+function missed(script) {
+  if (!store.data) byId("standing").textContent = "Nothing to show yet: the batch has not begun.";
+  asked(script);
+}
+
 function asked(script) {
   script.remove();
-  if (!store.data) byId("standing").textContent = "Nothing to show yet: the batch has not begun.";
   setTimeout(askIfSeen, Math.max(store.data && !store.data.live ? SELDOM : OFTEN, cost * SHARE));
 }
 
