@@ -1,0 +1,249 @@
+"""A fresh ledger, an old one, another machine: what is ours is taken in, whoever sent it, and nothing twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from boards import (
+    AT,
+    JOB,
+    OTHER,
+    A,
+    B,
+    done,
+    failure,
+    glance,
+    ident,
+    interrupted,
+    lost,
+    mp4,
+    new_board,
+    note,
+    prefix,
+    queued,
+    ready_board,
+    row,
+    sending,
+    success,
+)
+
+from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
+from batchrunner.core.looks import Home
+from batchrunner.core.opening import OUR_DISK, moved_in, opening
+from batchrunner.core.plan import is_surveyed
+from batchrunner.core.server import SIM
+from batchrunner.core.states import Done, Failed, Fetching, Queued, Unwanted, Waiting
+
+
+def home(attempt: int = 1) -> tuple[int, Home]:
+    """Return a file found at home."""
+    return attempt, Home(prefix(attempt=attempt), "cat.mp4", 9, "0" * 64)
+
+
+def names(facts: list[Fact]) -> list[tuple[str, int]]:
+    """Return the kinds and attempts of facts."""
+    return [(type(fact).__name__, fact.attempt) for fact in facts]
+
+
+@pytest.mark.parametrize(
+    ("queue", "history", "taken"),
+    [
+        ([row(attempt=2)], [], [("Accepted", 2)]),
+        ([row(attempt=2, running=True)], [success()], [("Accepted", 2)]),
+        ([row(attempt=2)], [success()], [("Accepted", 2)]),
+        ([], [success(), failure(attempt=2)], [("Accepted", 1), ("Rendered", 1)]),
+        ([], [success(), success(attempt=2)], [("Accepted", 2), ("Rendered", 2)]),
+        ([row()], [success()], [("Accepted", 1), ("Rendered", 1)]),
+        ([row(attempt=1)], [failure(attempt=2)], [("Accepted", 1)]),
+        ([], [failure(), interrupted(attempt=2)], [("Accepted", 2), ("Lost", 2)]),
+    ],
+)
+def test_the_best_of_several_attempts(queue: list, history: list, taken: list) -> None:  # type: ignore[type-arg]
+    """What lives or is rendered beats what failed; of those the latest attempt, for the others had been given up."""
+    board = new_board(jobs=1)
+    facts = glance(board, queue=queue, history=history)
+    assert names(facts) == taken
+    assert board.next_attempt(JOB) == 1 + max(int(one.prefixes[0][-1]) for one in [*queue, *history])
+
+
+def test_adoption_remembers_the_highest_number() -> None:
+    """The next attempt is one more than any ever seen, in the ledger too."""
+    board = new_board(jobs=1)
+    (fact,) = glance(board, queue=[row(attempt=3)], history=[failure(attempt=7)])
+    assert isinstance(fact, Accepted)
+    assert fact.highest == 7
+    note(board, [lost(attempt=3)])
+    assert board.states[JOB].past.highest == 7
+
+
+def test_twins_of_one_id() -> None:
+    """Of two entries under one id one is deleted; an entry with two save nodes is no twin."""
+    board = new_board(jobs=1)
+    glance(board, queue=[row(running=True), row(number=1)])
+    assert board.servers[A].twins == {ident()}
+    single = new_board(jobs=1)
+    glance(single, queue=[replace(row(), prefixes=(prefix(), prefix()))])
+    assert not single.servers[A].twins
+    assert isinstance(single.states[JOB], Queued)
+
+
+def test_pending_twins_of_what_is_served_are_deleted() -> None:
+    """A pending prompt of ours whose job is done, failed or adopted otherwise is taken off the server, by its id."""
+    board = new_board(done(), jobs=2)
+    glance(board, queue=[row(attempt=2), row(OTHER), row(OTHER, attempt=2)])
+    assert board.servers[A].twins == {ident(attempt=2), ident(OTHER)}
+    board.servers[A].untwinned.update(board.servers[A].twins)
+    board.servers[A].twins.clear()
+    board.servers[A].surveyed = False
+    glance(board, queue=[row(attempt=2)])
+    assert not board.servers[A].twins
+
+
+def test_what_may_be_a_strangers_is_never_deleted() -> None:
+    """A running prompt, one we hold, and one whose id is not ours stay."""
+    board = new_board(queued(), jobs=2)
+    glance(board, queue=[row(), row(OTHER, prompt="stranger"), row(OTHER, attempt=2, running=True)])
+    assert not board.servers[A].twins
+    assert board.states[OTHER].past.highest == 2
+
+
+def test_jobs_of_another_manifest_are_left_alone() -> None:
+    """A prompt of this batch whose job nobody knows any more is noted by number only."""
+    board = new_board(jobs=1)
+    assert glance(board, queue=[row("f" * 12)]) == []
+    assert board.servers[A].twins == set()
+
+
+def test_what_the_ledger_knows_to_be_over_is_not_taken_in_again() -> None:
+    """A history entry of an attempt that the ledger saw end is no news; a queue entry that lives is."""
+    facts = [*queued(), lost(burns=False)]
+    ended = new_board(facts, jobs=1)
+    assert glance(ended, history=[success()]) == []
+    alive = new_board(facts, jobs=1)
+    assert names(glance(alive, queue=[row(running=True)])) == [("Accepted", 1)]
+
+
+def test_a_later_attempt_elsewhere_supersedes_an_adopted_one() -> None:
+    """What one server remembers of attempt 1 gives way to attempt 2 on another, at once and for free."""
+    board = new_board(jobs=1, servers=(A, B))
+    glance(board, A, history=[success()])
+    facts = glance(board, B, queue=[row(attempt=2, running=True)])
+    assert names(facts) == [("Lost", 1), ("Accepted", 2)]
+    assert isinstance(facts[0], Lost)
+    assert not facts[0].burns
+    state = board.states[JOB]
+    assert isinstance(state, Queued)
+    assert (state.prompt.server, state.past.spent) == (B, 0)
+
+
+@pytest.mark.parametrize("later", [failure(attempt=2), success()])
+def test_nothing_worse_supersedes(later: object) -> None:
+    """A failed later attempt, or the same one, changes nothing."""
+    board = new_board(jobs=1, servers=(A, B))
+    glance(board, A, history=[success()])
+    assert glance(board, B, history=[later]) == []  # type: ignore[list-item]
+
+
+def test_what_this_ledger_sent_is_not_superseded() -> None:
+    """An attempt this ledger posted is followed where it was posted."""
+    board = ready_board([*sending()], jobs=1, servers=(A, B))
+    board.servers[B].surveyed = False
+    assert glance(board, B, queue=[row(attempt=2, running=True)]) == []
+
+
+# -- files at home
+
+
+def test_a_file_at_home_is_taken_in_when_every_server_was_asked() -> None:
+    """A fresh ledger adopts what lies on our own disk, and renders nothing again."""
+    board = new_board(jobs=1)
+    board.homes = {JOB: home(3)}
+    assert not is_surveyed(board, 0.0)
+    glance(board)
+    assert is_surveyed(board, 0.0)
+    facts = note(board, list(moved_in(board, AT)))
+    assert names(facts) == [("Accepted", 3), ("Rendered", 3), ("Saved", 3)]
+    assert isinstance(board.states[JOB], Done)
+    assert board.next_attempt(JOB) == 4
+    assert list(board.servers) == [A]
+
+
+def test_a_server_that_is_out_is_not_waited_for() -> None:
+    """Files at home are taken in too when a server that may know more is away for longer than `patience`."""
+    board = new_board(jobs=1)
+    assert not is_surveyed(board, 8 * 3600 - 1.0)
+    assert is_surveyed(board, 8 * 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("queue", "history", "taken"),
+    [
+        ([], [success()], [("Accepted", 1), ("Rendered", 1)]),
+        ([], [success(attempt=2)], []),
+        ([row(attempt=2, running=True)], [], []),
+        ([], [failure(attempt=2)], []),
+    ],
+)
+def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) -> None:  # type: ignore[type-arg]
+    """What is at home is not fetched or rendered again; only its own prompt's history may know of more files."""
+    board = new_board(jobs=1)
+    board.homes = {JOB: home(1)}
+    assert names(glance(board, queue=queue, history=history)) == taken
+    assert not board.servers[A].twins
+
+
+def test_only_waiting_jobs_move_in() -> None:
+    """A file at home of a job that is over, or that nobody wants, is left as it lies."""
+    board = ready_board([*queued(OTHER)], jobs=2)
+    board.homes = {OTHER: home(), "f" * 12: home()}
+    assert list(moved_in(board, AT)) == []
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_run_killed_while_moving_in(kept: int) -> None:
+    """Killed between the facts of a file at home, the next run begins them again, and asks no such server anything."""
+    board = ready_board(jobs=1)
+    board.homes = {JOB: home()}
+    facts = list(moved_in(board, AT))[:kept]
+    again = new_board(facts, jobs=1)
+    told = note(again, list(opening(again, AT)))
+    assert [(type(fact).__name__, getattr(fact, "burns", None)) for fact in told] == [("Lost", False)]
+    assert isinstance(again.states[JOB], Waiting)
+    assert OUR_DISK not in again.servers
+    again.homes = {JOB: home()}
+    glance(again)
+    note(again, list(moved_in(again, AT)))
+    assert isinstance(again.states[JOB], Done)
+
+
+# -- before anybody is asked
+
+
+def test_a_manifest_that_changed() -> None:
+    """A job no longer wanted is dropped unless it is under way; one that came back waits again."""
+    gone, under_way = "f" * 12, "e" * 12
+    board = new_board([*queued(gone), lost(gone), *queued(under_way)], jobs=1)
+    note(board, list(opening(board, AT)))
+    assert isinstance(board.states[gone], Unwanted)
+    assert isinstance(board.states[under_way], Queued)
+    board.want([gone], None, 0.0)
+    note(board, list(opening(board, AT)))
+    assert isinstance(board.states[gone], Waiting)
+
+
+def test_the_built_in_server_remembers_nothing() -> None:
+    """What was sent to the built-in ComfyUI of the last run is lost at once and for free; what it rendered is tried."""
+    rendered = [*queued(OTHER, server=SIM), Rendered(OTHER, 1, AT, (mp4(OTHER),), None)]
+    board = new_board([*queued(server=SIM), *rendered], jobs=2, servers=(SIM,))
+    (fact,) = note(board, list(opening(board, AT)))
+    assert isinstance(fact, Lost)
+    assert (fact.job, fact.why, fact.burns) == (JOB, Why.FORGOTTEN, False)
+    assert isinstance(board.states[OTHER], Fetching)
+
+
+def test_nothing_to_open_with() -> None:
+    """A batch that is as the ledger left it begins without a fact."""
+    board = new_board([*done(), *queued(OTHER), lost(OTHER, final=True)], jobs=2)
+    assert list(opening(board, AT)) == []
+    assert isinstance(board.states[OTHER], Failed)

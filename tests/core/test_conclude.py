@@ -1,0 +1,338 @@
+"""When a run is over, and with which exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from boards import (
+    AWAY,
+    DENIED,
+    JOB,
+    JOBS,
+    LOCAL,
+    OTHER,
+    A,
+    B,
+    done,
+    fetch,
+    fetching,
+    glance,
+    judge,
+    lost,
+    new_board,
+    note,
+    post,
+    prefix,
+    queued,
+    ready_board,
+    row,
+    saved,
+    sending,
+    stranger,
+    submit,
+)
+
+from batchrunner.core.actions import Fetch, LookAt, Withdraw
+from batchrunner.core.conclude import conclude
+from batchrunner.core.facts import File, Why
+from batchrunner.core.looks import Complaint, Gone, Refused, Taken
+from batchrunner.core.plan import plan
+
+if TYPE_CHECKING:
+    from batchrunner.core.board import Board
+
+PATIENCE = 8 * 3600.0
+C = "http://unnamed:8188"
+
+
+def ended(board: Board, now: float) -> int | None:
+    """Return the exit code, None while it goes on."""
+    ending = conclude(board, now)
+    return ending.exit if ending else None
+
+
+def says(board: Board, now: float) -> str:
+    """Return what a person is told at the end."""
+    ending = conclude(board, now)
+    assert ending is not None
+    return ending.says
+
+
+def failed(job: str = JOB) -> list:  # type: ignore[type-arg]
+    """Return the facts of a job that failed."""
+    return [*queued(job), lost(job, why=Why.ERROR, final=True)]
+
+
+def test_all_done() -> None:
+    """Every job done is exit 0, before anybody is asked."""
+    assert ended(new_board(done(), jobs=1), 0.0) == 0
+
+
+def test_some_failed() -> None:
+    """Finished with failures is exit 1, and says how many."""
+    board = new_board([*done(), *failed(OTHER)], jobs=2)
+    assert ended(board, 0.0) == 1
+    assert says(board, 0.0) == "1 of 2 jobs failed"
+
+
+def test_only_what_was_asked_for() -> None:
+    """A run of some jobs ends when they do; what others have under way is seen through first."""
+    board = new_board(done(), jobs=3, chosen=frozenset({JOB}))
+    assert ended(board, 0.0) == 0
+    under_way = new_board([*done(), *queued(OTHER)], jobs=3, chosen=frozenset({JOB}))
+    assert ended(under_way, 0.0) is None
+    note(under_way, [lost(OTHER)])
+    assert ended(under_way, 0.0) == 0
+
+
+def test_nothing_wanted() -> None:
+    """A run that may submit nothing is done."""
+    assert ended(new_board(chosen=frozenset()), 0.0) == 0
+
+
+def test_while_there_is_work() -> None:
+    """A run goes on while anything is waiting, under way or to be fetched."""
+    for facts in ([], sending(), queued(), fetching()):
+        assert ended(ready_board(facts, jobs=1), 0.0) is None
+
+
+def test_a_refused_prompt_is_taken_off_first() -> None:
+    """The last job's refused prompt is deleted before we go; a server that does not answer is not waited for."""
+    board = ready_board(jobs=1)
+    post(board, Taken("chosen", 1, (Complaint("SaveVideo #15", "format", "no"),)), submit(), now=1.0)
+    assert board.is_settled()
+    assert ended(board, 1.0) is None
+    (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
+    board.start(action, 1.0)
+    assert ended(board, 1.0) is None
+    judge(board, 2.0).withdraw(action, AWAY)
+    board.end(action, 2.0)
+    assert ended(board, 2.0) == 1
+
+
+# -- the server
+
+
+def test_away_for_longer_than_patience() -> None:
+    """A server that never answers is exit 3 after `patience`, saying so; before, it is waited for."""
+    board = new_board(queued())
+    glance(board, trouble=AWAY, now=5.0)
+    assert ended(board, PATIENCE - 1) is None
+    assert ended(board, PATIENCE) == 3
+    assert says(board, PATIENCE) == f"{A} does not answer (502); it holds 1 of our prompts: run it again when it does"
+
+
+def test_never_heard_of() -> None:
+    """A server that no look came back from is said not to answer."""
+    assert "(no answer)" in says(new_board(), PATIENCE)
+
+
+def test_patience_counts_from_the_last_good_answer() -> None:
+    """One good look and the waiting begins anew."""
+    board = ready_board()
+    glance(board, trouble=AWAY, now=1000.0)
+    glance(board, now=2000.0)
+    glance(board, trouble=AWAY, now=3000.0)
+    assert ended(board, 2000.0 + PATIENCE - 1) is None
+    assert ended(board, 2000.0 + PATIENCE) == 3
+
+
+def test_looks_alone_are_no_progress() -> None:
+    """A server whose looks are good but whose every POST fails is given up after `patience` too."""
+    board = ready_board()
+    post(board, AWAY, submit(), now=10.0)
+    glance(board, now=PATIENCE)
+    assert ended(board, PATIENCE + 9) is None
+    assert ended(board, PATIENCE + 10) == 3
+
+
+def test_a_wedged_server() -> None:
+    """A server that runs nothing for `patience` while prompts wait is exit 3 with the cure."""
+    board = ready_board(queued(), jobs=1)
+    for now in (10.0, PATIENCE):
+        glance(board, queue=[row()], now=now)
+    assert ended(board, PATIENCE) is None
+    assert "restart ComfyUI" in says(board, PATIENCE + 10)
+
+
+def test_denied_needs_a_second_look() -> None:
+    """One 401 is asked about once more; the second is exit 3, and says what to do. Nothing is failed."""
+    board = new_board(queued())
+    glance(board, trouble=DENIED, now=0.0)
+    assert ended(board, 0.0) is None
+    assert 0.8 < board.servers[A].look_at < 1.2
+    glance(board, trouble=DENIED, now=1.0)
+    assert ended(board, 1.0) == 3
+    assert "set BATCHRUNNER_TOKEN" in says(board, 1.0)
+    assert board.tally()["failed"] == 0
+
+
+def test_a_good_look_clears_a_denial() -> None:
+    """A 401 that passes is forgotten."""
+    board = ready_board()
+    for now in (1.0, 3.0):
+        glance(board, trouble=DENIED, now=now)
+        glance(board, now=now + 1)
+        assert ended(board, now + 1) is None
+
+
+def test_open_downloads_finish() -> None:
+    """Files that are open come home before a denied run ends; so do POSTs under way."""
+    for action in (Fetch(JOB, 1, prefix(), A, File("x")), submit()):
+        board = new_board(fetching() if isinstance(action, Fetch) else sending())
+        board.start(action, 0.0)
+        for now in (0.0, 1.0):
+            glance(board, trouble=DENIED, now=now)
+        assert ended(board, 1.0) is None
+        board.end(action, 2.0)
+        assert ended(board, 2.0) == 3
+
+
+def test_the_other_server_goes_on() -> None:
+    """While one server works, one that is out ends nothing; the last message names each."""
+    board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
+    for now in (1.0, 2.0):
+        glance(board, B, trouble=DENIED, now=now)
+    assert ended(board, 2.0) is None
+    note(board, done(OTHER))
+    assert ended(board, 2.0) == 3
+    assert says(board, 2.0).startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
+    assert A not in says(board, 2.0)
+
+
+def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
+    """What a server out of the manifest still holds is waited for; what it does not is not held against it."""
+    board = ready_board(queued(server=C), jobs=1)
+    glance(board, C)
+    assert ended(board, 0.0) is None
+    waiting = ready_board(queued(server=C), jobs=2)
+    glance(waiting, C)
+    note(waiting, [lost(final=True)])
+    for now in (1.0, 2.0):
+        glance(waiting, A, trouble=DENIED, now=now)
+    assert says(waiting, 2.0).splitlines() == [says(waiting, 2.0)]
+    assert A in says(waiting, 2.0)
+
+
+def test_the_template_is_refused() -> None:
+    """The first three jobs refused alike are exit 3, once nothing is under way; the rest stays waiting."""
+    board = ready_board(jobs=5)
+    for job in JOBS[:3]:
+        post(board, Refused("KSampler #3, input cfg: too big"), submit(job), now=1.0)
+    board.start(action := submit(JOBS[3]), 1.0)
+    assert ended(board, 1.0) is None
+    board.end(action, 2.0)
+    assert ended(board, 2.0) == 3
+    assert "KSampler #3, input cfg: too big" in says(board, 2.0)
+    assert board.tally() == {"waiting": 2, "sending": 0, "queued": 0, "fetching": 0, "done": 0, "failed": 3}
+
+
+def test_three_jobs_refused_alike() -> None:
+    """A batch of just three jobs, all refused alike, is the template's fault too."""
+    board = ready_board(jobs=3)
+    for job in JOBS[:3]:
+        post(board, Refused("no such node"), submit(job), now=1.0)
+    assert ended(board, 1.0) == 3
+
+
+# -- this machine
+
+
+def test_a_full_disk() -> None:
+    """Trouble with our own disk that downloads meet for `grace` is exit 5; one that is over is not."""
+    board = ready_board(fetching(), jobs=2)
+    fetch(board, LOCAL, now=1.0)
+    assert ended(board, 61.0) is None
+    fetch(board, LOCAL, now=61.0)
+    assert ended(board, 61.0) == 5
+    assert "no space left on device: free some space" in says(board, 61.0)
+
+
+def test_one_fault_does_not_end_the_night() -> None:
+    """A single fault, followed by a download that simply takes long, ends nothing."""
+    board = ready_board(fetching(), jobs=2)
+    fetch(board, LOCAL, now=1.0)
+    board.start(Fetch(JOB, 1, prefix(), A, File("x")), 2.0)
+    assert ended(board, 500.0) is None
+
+
+# -- on the way out
+
+
+def test_leaving_an_idle_batch() -> None:
+    """With nothing pending and nothing to fetch we leave after one more look."""
+    board = ready_board()
+    board.leave(1.0)
+    assert ended(board, 1.0) is None
+    glance(board, now=1.5)
+    assert ended(board, 1.5) == 130
+
+
+def test_leaving_waits_for_what_is_rendered() -> None:
+    """Everything rendered comes home first, through trouble too, no longer than `ttl`."""
+    board = ready_board(fetching(), jobs=2)
+    board.leave(1.0)
+    glance(board, now=1.5)
+    assert ended(board, 1.5) is None
+    glance(board, now=2.0, trouble=AWAY)
+    assert ended(board, 2.0) is None
+    assert ended(board, 600.9) is None
+    assert ended(board, 601.0) == 130
+    fetch(board, Gone(), now=3.0)
+    assert ended(board, 3.0) == 130
+
+
+def test_leaving_a_server_that_is_away() -> None:
+    """A server that does not answer has nothing to tell: we do not wait for it."""
+    board = new_board(queued())
+    board.leave(1.0)
+    board.start(action := LookAt(A), 1.0)
+    assert ended(board, 1.0) is None
+    judge(board, 2.0).look(action, AWAY)
+    board.end(action, 2.0)
+    assert ended(board, 2.0) == 130
+
+
+def test_leaving_waits_for_posts_and_open_files() -> None:
+    """A POST or a download under way is heard first."""
+    for action in (submit(), Fetch(JOB, 1, prefix(), A, File("x"))):
+        board = ready_board()
+        board.leave(1.0)
+        glance(board, now=1.5)
+        board.start(action, 1.5)
+        assert ended(board, 2.0) is None
+        board.end(action, 3.0)
+        assert ended(board, 3.0) == 130
+
+
+def test_leaving_pending_prompts() -> None:
+    """We go when the pending prompts are deleted and a look has confirmed it."""
+    board = ready_board(queued(), jobs=2)
+    board.leave(1.0)
+    glance(board, queue=[stranger(running=True), row()], now=1.5)
+    assert ended(board, 1.5) is None
+    (action,) = [one for one in plan(board, 1.5) if isinstance(one, Withdraw)]
+    board.start(action, 1.5)
+    judge(board, 1.6).withdraw(action, None)
+    board.end(action, 1.6)
+    assert ended(board, 1.6) is None
+    glance(board, now=1.7)
+    assert ended(board, 1.7) == 130
+
+
+def test_leaving_a_server_nobody_names() -> None:
+    """A server that nobody names and that holds nothing any more keeps nobody."""
+    board = ready_board(queued(server=C), jobs=2)
+    glance(board, C)
+    note(board, [lost()])
+    board.leave(1.0)
+    glance(board, A, now=1.5)
+    assert ended(board, 1.5) == 130
+
+
+def test_all_done_on_the_way_out() -> None:
+    """If the last file came home while we were leaving, the batch is done."""
+    board = ready_board(fetching(), jobs=1)
+    board.leave(1.0)
+    note(board, [saved()])
+    assert ended(board, 1.0) == 0

@@ -1,0 +1,288 @@
+"""What is started, in which order, and when nothing is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from boards import (
+    AT,
+    AWAY,
+    DENIED,
+    JOB,
+    JOBS,
+    OTHER,
+    A,
+    B,
+    claimed,
+    failure,
+    fetching,
+    glance,
+    ident,
+    lost,
+    mp4,
+    new_board,
+    note,
+    post,
+    prefix,
+    queued,
+    ready_board,
+    rendered,
+    row,
+    sending,
+    stranger,
+    submit,
+    success,
+)
+
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.facts import Opened
+from batchrunner.core.looks import Taken
+from batchrunner.core.plan import plan
+from batchrunner.core.reconcile import SURVEY
+from batchrunner.core.rules import Rules
+
+if TYPE_CHECKING:
+    from batchrunner.core.board import Board
+
+C = "http://unnamed:8188"
+
+
+def posts(board: Board, now: float = 0.0) -> list[tuple[str, str]]:
+    """Return (job, server) of every POST that would be started."""
+    return [(action.job, action.server) for action in plan(board, now) if isinstance(action, Submit)]
+
+
+def submits(board: Board, now: float) -> list[Submit]:
+    """Return the POSTs that would be started."""
+    return [action for action in plan(board, now) if isinstance(action, Submit)]
+
+
+def begin(board: Board, now: float = 0.0) -> None:
+    """Start all that is planned."""
+    for action in plan(board, now):
+        if isinstance(action, Submit):
+            note(board, [claimed(action.job, action.attempt, action.server)], now)
+        board.start(action, now)
+
+
+def test_a_run_begins_with_a_look_at_every_server() -> None:
+    """Nothing is posted before every server has been asked what it holds of this batch."""
+    board = new_board(servers=(A, B))
+    assert plan(board, 0.0) == [LookAt(A, (), SURVEY), LookAt(B, (), SURVEY)]
+
+
+def test_asking_again_returns_the_same() -> None:
+    """A plan changes nothing: asked twice it is the same, and what was started is not planned again."""
+    board = ready_board([*fetching(), *queued(OTHER)], jobs=5, servers=(A, B))
+    first = plan(board, 30.0)
+    assert first == plan(board, 30.0)
+    assert {type(action) for action in first} == {Fetch, LookAt, Submit}
+    begin(board, 30.0)
+    assert plan(board, 30.0) == []
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_never_more_than_depth(depth: int) -> None:
+    """A server holds at most `depth` prompts of ours, those without an answer counted."""
+    board = ready_board([*sending(JOBS[11], server=A)], jobs=9, servers=(A, B), rules=Rules(depth=depth))
+    counts = [server for _, server in posts(board)]
+    assert (counts.count(A), counts.count(B)) == (depth - 1, depth)
+    begin(board)
+    assert posts(board) == []
+
+
+def test_jobs_go_in_order_to_the_emptier_server() -> None:
+    """Jobs are posted in run order, each to the server with the most room, the first named of equals."""
+    board = ready_board([*queued(JOBS[0], server=A)], jobs=5, servers=(A, B))
+    assert posts(board) == [(JOBS[1], B), (JOBS[2], A), (JOBS[3], B)]
+
+
+def test_the_faster_server_gets_more() -> None:
+    """Whoever finishes gets the next job: a server that renders twice as fast gets twice as many."""
+    board = ready_board(jobs=12, servers=(A, B))
+    taken = {A: 0, B: 0}
+    for second in range(12):
+        for job, server in posts(board, float(second)):
+            taken[server] += 1
+            post(board, Taken(ident(job), second), submit(job, server=server), now=float(second))
+        for url in (A, B) if second % 2 else (A,):
+            for job, _ in board.open_on(url)[:1]:
+                note(board, [rendered(job)], float(second))
+    assert taken[A] >= 2 * (taken[B] - 2)
+    assert taken[A] > taken[B]
+
+
+def test_new_attempts_have_new_names() -> None:
+    """A job's next attempt has the next number, and with it a new id and a new prefix."""
+    board = ready_board([*queued(), lost()], jobs=1)
+    assert [one for one in plan(board, 0.0) if isinstance(one, Submit)] == [
+        Submit(JOB, 2, ident(attempt=2), prefix(attempt=2), A)
+    ]
+
+
+def test_downloads_come_first_and_by_deadline() -> None:
+    """Files are opened before anything else starts, the soonest to be deleted first, with what is known of them."""
+    opened = Opened(OTHER, 1, AT, mp4(OTHER).key, "etag", 9, "x.part", "boot")
+    facts = [*queued(JOB), *queued(OTHER, server=B), rendered(JOB), rendered(OTHER, deadline=AT + 5), opened]
+    board = ready_board(facts, servers=(A, B))
+    actions = plan(board, 100.0)
+    assert actions[:2] == [
+        Fetch(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened),
+        Fetch(JOB, 1, prefix(JOB), A, mp4(JOB)),
+    ]
+    assert {type(action) for action in actions[2:]} == {LookAt, Submit}
+
+
+def test_downloads_are_bounded() -> None:
+    """No more files are open than allowed, whatever waits."""
+    facts = [fact for number, job in enumerate(JOBS) for fact in [*queued(job), rendered(job, deadline=AT - number)]]
+    board = ready_board(facts, jobs=12, rules=Rules(downloads=3))
+    assert [action.job for action in plan(board, 0.0) if isinstance(action, Fetch)] == list(JOBS[:8:-1])
+    begin(board)
+    assert board.downloads() == 3
+    board.end(next(action for action in board.flying if isinstance(action, Fetch)), 1.0)
+    assert sum(isinstance(action, Fetch) for action in plan(board, 1.0)) == 1
+
+
+def test_files_are_fetched_before_the_first_look() -> None:
+    """After a restart of ours the race goes on at once: a GET waits for no look, unless one has failed."""
+    board = new_board(fetching())
+    assert isinstance(plan(board, 0.0)[0], Fetch)
+    glance(board, trouble=AWAY)
+    assert not any(isinstance(action, Fetch) for action in plan(board, 0.0))
+
+
+def test_files_of_one_prompt_are_numbered() -> None:
+    """Each file of a prompt knows which of them it is."""
+    two = mp4(attempt=2)
+    board = new_board([*queued(), rendered(files=[mp4(), two])])
+    assert [(one.file, one.index) for one in plan(board, 0.0) if isinstance(one, Fetch)] == [(mp4(), 0), (two, 1)]
+
+
+def wedged(board: Board) -> None:
+    """Show prompts that wait while nothing runs, for a minute."""
+    for now in (0.0, 30.0, 60.0):
+        glance(board, queue=[stranger()], now=now)
+
+
+def tripped(board: Board) -> None:
+    """Show three jobs that end with one error."""
+    for job in JOBS[:3]:
+        note(board, queued(job))
+    glance(board, history=[failure(job) for job in JOBS[:3]], now=0.0)
+
+
+@pytest.mark.parametrize(
+    "keeps",
+    [
+        lambda board: glance(board, trouble=AWAY),
+        lambda board: glance(board, trouble=DENIED),
+        wedged,
+        tripped,
+        lambda board: board.leave(0.0),
+        lambda board: board.disk.failed("no space", 0.0),
+        lambda board: board.verdicts.extend(["x", "x", "x"]),
+        lambda board: setattr(board.servers[A], "named", False),
+        lambda board: setattr(board.servers[A], "surveyed", False),
+        lambda board: setattr(board.servers[A], "fruitless_at", -8 * 3600.0),
+    ],
+    ids=[
+        "away",
+        "denied",
+        "wedged",
+        "errors",
+        "leaving",
+        "full disk",
+        "template",
+        "not named",
+        "not asked",
+        "patience",
+    ],
+)
+def test_what_keeps_us_from_posting(keeps: object) -> None:
+    """Nothing is posted to a server in trouble, by a run that ends, or before everything is known."""
+    board = ready_board(jobs=9)
+    assert posts(board)
+    keeps(board)  # type: ignore[operator]
+    assert posts(board, 60.0) == []
+
+
+def test_a_wedged_server_is_used_again_once_something_runs() -> None:
+    """The moment anything runs there, prompts go there again."""
+    board = ready_board(jobs=9)
+    wedged(board)
+    glance(board, queue=[stranger(running=True)], now=70.0)
+    assert len(posts(board, 70.0)) == 2
+
+
+def test_after_a_trip_one_job_probes() -> None:
+    """When the pause is over one job goes; if it fails too the pause grows, if it works all is well again."""
+    board = ready_board(jobs=9)
+    tripped(board)
+    breaker = board.servers[A].breaker
+    until = breaker.paused_until
+    assert 0.875 * 60 <= until <= 1.125 * 60
+    assert posts(board, until - 0.1) == []
+    (probe,) = submits(board, until)
+    post(board, Taken(probe.prompt, 1), probe, now=until)
+    glance(board, history=[failure(probe.job, probe.attempt)], now=until + 1)
+    assert breaker.paused_until - until - 1 >= 0.875 * 120
+    later = breaker.paused_until
+    (probe,) = submits(board, later)
+    post(board, Taken(probe.prompt, 2), probe, now=later)
+    glance(board, history=[success(probe.job, probe.attempt)], now=later + 1)
+    assert len(posts(board, later + 1)) == 2
+
+
+def test_another_server_goes_on() -> None:
+    """What keeps one server from getting prompts does not keep the others."""
+    board = ready_board(jobs=9, servers=(A, B))
+    glance(board, A, trouble=AWAY)
+    assert {server for _, server in posts(board)} == {B}
+
+
+def test_a_post_is_repeated_though_another_server_was_never_asked() -> None:
+    """The same id and body to the same server needs nobody else's word; a new attempt does."""
+    board = new_board(sending(), jobs=2, servers=(A, B))
+    glance(board, A)
+    board.servers[A].repost.add(JOB)
+    assert [(one.job, one.again) for one in plan(board, 0.0) if isinstance(one, Submit)] == [(JOB, True)]
+    glance(board, B)
+    assert posts(board) == [(JOB, A), (OTHER, B)]
+
+
+def test_servers_nobody_names_are_watched_while_they_hold_something() -> None:
+    """A server out of the manifest is looked at while it holds prompts or files of ours, and then no more."""
+    for held in (queued(server=C), fetching(server=C)):
+        board = new_board(held)
+        assert LookAt(C, (ident(),) if board.load_on(C) else (), SURVEY) in plan(board, 0.0)
+        note(board, [lost()])
+        assert not any(isinstance(one, LookAt) and one.server == C for one in plan(board, 0.0))
+
+
+def test_one_look_at_a_time() -> None:
+    """A look is not begun while another one, or a delete, is under way there."""
+    board = new_board()
+    begin(board)
+    assert plan(board, 99.0) == []
+
+
+def test_a_delete_waits_for_the_look_and_for_the_server() -> None:
+    """Prompts are deleted by id when the server answers and no look is under way."""
+    board = ready_board(queued())
+    board.servers[A].twins = {"b", "a"}
+    assert Withdraw(A, ("a", "b")) in plan(board, 0.0)
+    board.start(LookAt(A), 0.0)
+    assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
+    board.end(LookAt(A), 0.0)
+    glance(board, trouble=AWAY)
+    assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
+
+
+def test_a_prompt_being_posted_is_not_asked_for() -> None:
+    """A look does not ask for a prompt whose POST is under way: its absence would prove nothing."""
+    board = ready_board(jobs=1)
+    begin(board)
+    assert [one for one in plan(board, 20.0) if isinstance(one, LookAt)] == [LookAt(A)]
+    assert not glance(board, queue=[row(running=True)], now=20.0)

@@ -1,0 +1,500 @@
+"""What a look implies for prompts that the ledger knows: found, ended, missing, twice, on the way out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from boards import (
+    AWAY,
+    JOB,
+    JOBS,
+    OTHER,
+    UNSENT,
+    A,
+    accepted,
+    claimed,
+    failure,
+    fetch,
+    fetching,
+    glance,
+    ident,
+    judge,
+    look_at,
+    lost,
+    new_board,
+    note,
+    post,
+    queued,
+    ready_board,
+    row,
+    sending,
+    stranger,
+    submit,
+    success,
+)
+
+from batchrunner.core.actions import LookAt, Submit, Withdraw
+from batchrunner.core.facts import Accepted, Lost, Rendered, Why
+from batchrunner.core.looks import Gone, Look, Taken
+from batchrunner.core.plan import plan
+from batchrunner.core.reconcile import DOUBT, SURVEY
+from batchrunner.core.rules import Rules
+from batchrunner.core.server import Leaving
+from batchrunner.core.states import Fetching, Queued, Waiting
+
+if TYPE_CHECKING:
+    from batchrunner.core.board import Board
+
+C = "http://unnamed:8188"
+
+
+def gets(board: Board, now: float) -> list[str]:
+    """Return the jobs whose predictable file would be asked for."""
+    return [action.job for action in plan(board, now) if getattr(action, "probe", False)]
+
+
+def posts(board: Board, now: float) -> list[Submit]:
+    """Return the POSTs that would be started."""
+    return [action for action in plan(board, now) if isinstance(action, Submit)]
+
+
+@pytest.mark.parametrize(
+    ("looks", "missing"),
+    [
+        ((0, 30, 59.9), False),
+        ((0, 30, 60), True),
+        ((0, 60), False),
+        ((0, 60, 61), True),
+        ((0, 1, 2, 3, 4, 5), False),
+    ],
+)
+def test_lost_is_three_times_over_a_minute(looks: tuple[float, ...], *, missing: bool) -> None:
+    """A queued prompt counts as missing after three good looks over at least `grace`, not before."""
+    board = new_board(queued())
+    for now in looks:
+        glance(board, now=now)
+    assert bool(gets(board, looks[-1])) is missing
+
+
+def test_failed_looks_neither_count_nor_reset() -> None:
+    """A look that failed says nothing: the count goes on where it stood, and a hit begins it anew."""
+    board = new_board(queued())
+    glance(board, now=0.0)
+    glance(board, now=10.0, trouble=AWAY)
+    glance(board, now=30.0)
+    assert board.servers[A].absences[JOB].count == 2
+    glance(board, queue=[row()], now=40.0)
+    assert JOB not in board.servers[A].absences
+    for now in (50.0, 80.0, 109.0):
+        glance(board, now=now)
+    assert not gets(board, 109.0)
+
+
+def test_after_a_restart_three_looks_are_enough() -> None:
+    """A queue number that fell back only speeds the verdict up, and only for what was posted before."""
+    board = ready_board(jobs=3)
+    post(board, Taken(ident(JOBS[0]), 7), submit(JOBS[0]), now=1.0)
+    post(board, Taken(ident(JOBS[1]), 0), submit(JOBS[1]), now=9.0, took=1.0)
+    assert board.servers[A].restarted_at == 8.0
+    for now in (10.0, 11.0, 12.0):
+        glance(board, now=now)
+    assert gets(board, 12.0) == [JOBS[0]]
+
+
+def test_answers_that_overtake_each_other_are_no_restart() -> None:
+    """Two POSTs at a time may be answered in the other order; the numbers say nothing then."""
+    board = ready_board()
+    one, two = submit(JOBS[0]), submit(JOBS[1])
+    for action in (one, two):
+        note(board, [claimed(action.job)])
+        board.start(action, 1.0)
+    note(board, judge(board, 2.0).post(two, Taken(two.prompt, 8)), 2.0)
+    note(board, judge(board, 2.5).post(one, Taken(one.prompt, 7)), 2.5)
+    assert board.servers[A].restarted_at is None
+    assert board.servers[A].number == 8
+
+
+def test_a_finished_prompt_that_is_gone_means_a_restart() -> None:
+    """While something is missing, a look also asks for a prompt that had finished: gone, the server forgot all."""
+    board = new_board([*queued(JOB), *queued(OTHER)])
+    glance(board, history=[success(OTHER)], queue=[row(JOB)], now=0.0)
+    glance(board, history=[success(OTHER)], now=1.0)
+    asked = look_at(board)
+    assert set(asked.ids) == {ident(JOB), ident(OTHER)}
+    glance(board, now=2.0)
+    assert board.servers[A].restarted_at == 2.0
+    glance(board, now=3.0)
+    assert gets(board, 3.0) == [JOB]
+
+
+def test_a_sending_prompt_settles_first() -> None:
+    """A POST that got no answer may arrive for 70 s after it ended; then one look and its file decide."""
+    board = ready_board(jobs=1)
+    post(board, AWAY, submit(), now=60.0, took=60.0)
+    for now in (70.0, 129.9):
+        glance(board, now=now)
+        assert not gets(board, now)
+    glance(board, now=130.0)
+    assert gets(board, 130.0) == [JOB]
+    fetch(board, Gone(), now=131.0, probe=True)
+    again = submit(again=True)
+    assert posts(board, 131.0) == [again]
+    post(board, Taken(ident(), 3), again, now=132.0)
+    assert isinstance(board.states[JOB], Queued)
+    assert not board.servers[A].repost
+
+
+def test_after_a_start_of_ours_settling_begins_with_the_first_good_look() -> None:
+    """Nobody knows when a dead runner's POST ended: it settles from the end of the first look that told anything."""
+    board = new_board(sending())
+    glance(board, now=0.0, trouble=AWAY)
+    glance(board, now=100.0, took=1.0)
+    glance(board, now=169.9)
+    assert not gets(board, 169.9)
+    glance(board, now=170.0)
+    assert gets(board, 170.0) == [JOB]
+
+
+def test_a_post_that_never_left_needs_no_settling() -> None:
+    """If not a byte was sent, the next good look and the file decide."""
+    board = ready_board(jobs=1)
+    post(board, UNSENT, submit(), now=10.0)
+    glance(board, now=11.0)
+    assert gets(board, 11.0) == [JOB]
+
+
+def test_a_look_that_began_before_the_post_ended_proves_nothing() -> None:
+    """A look is judged only for prompts it asked for, that were not being posted, and whose POST had ended before."""
+    board = ready_board(jobs=1)
+    board.servers[A].repost.add(JOB)
+    note(board, sending())
+    board.start(look := LookAt(A, (ident(),), DOUBT), 1.0)
+    board.start(again := submit(again=True), 1.5)
+    facts = judge(board, 2.0).look(look, Look((), {ident(): None}))
+    board.end(look, 2.0)
+    assert facts == []
+    assert JOB not in board.servers[A].absences
+    board.start(look, 2.1)
+    note(board, judge(board, 2.2).post(again, Taken(ident(), 1)), 2.2)
+    board.end(again, 2.2)
+    assert judge(board, 2.3).look(look, Look((), {ident(): None})) == []
+    assert JOB not in board.servers[A].absences
+    board.end(look, 2.3)
+    board.start(LookAt(A), 3.0)
+    assert judge(board, 3.1).look(LookAt(A), Look((), {})) == []
+    assert JOB not in board.servers[A].absences
+
+
+def test_what_was_found_counts_no_more() -> None:
+    """Once a prompt is lost, nothing is left of our doubts: looks become rare again."""
+    board = new_board(queued())
+    for now in (0.0, 30.0, 60.0):
+        glance(board, now=now)
+    assert look_at(board).ids == (ident(),)
+    assert fetch(board, Gone(), now=60.0, probe=True) == [
+        replace(lost(burns=False), at=board_at(60.0), says="in neither queue nor history, three looks running")
+    ]
+    assert not board.servers[A].absences
+    assert not board.servers[A].probes
+    glance(board, now=61.0)
+    assert board.servers[A].look_at == 71.0
+
+
+def board_at(now: float) -> float:
+    """Return the wall clock at a time."""
+    return 1_700_000_000.0 + now
+
+
+def test_a_probe_that_was_overtaken_decides_nothing() -> None:
+    """If a look found the prompt while its file was asked for, the missing file proves nothing."""
+    board = new_board(queued())
+    for now in (0.0, 30.0, 60.0):
+        glance(board, now=now)
+    glance(board, queue=[row()], now=61.0)
+    assert fetch(board, Gone(), now=62.0, probe=True) == []
+    assert isinstance(board.states[JOB], Queued)
+
+
+def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
+    """A Sending job whose file is not there waits for its POST; a look that misses it once more changes nothing."""
+    board = new_board(sending())
+    for now in (0.0, 80.0):
+        glance(board, now=now)
+    fetch(board, Gone(), now=81.0, probe=True)
+    assert glance(board, now=82.0) == []
+    assert board.servers[A].repost == {JOB}
+    assert not gets(board, 82.0)
+
+
+@pytest.mark.parametrize(("seen", "burns"), [((), False), ((row(),), False), ((row(running=True),), True)])
+def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, burns: bool) -> None:
+    """Forgotten while it was pending costs nothing; forgotten while it ran counts."""
+    board = new_board(queued())
+    glance(board, queue=seen, now=0.0)  # type: ignore[arg-type]
+    for now in (10.0, 40.0, 70.0):
+        glance(board, now=now)
+    (fact,) = fetch(board, Gone(), now=71.0, probe=True)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns) == (Why.FORGOTTEN, burns)
+
+
+def test_a_job_that_ends_the_server_at_once_is_not_tried_for_ever() -> None:
+    """A prompt that nothing was in front of has run, even if no look came in time; one behind it has not."""
+    board = ready_board(jobs=2)
+    for number, job in enumerate(JOBS[:2]):
+        post(board, Taken(ident(job), number), submit(job), now=1.0)
+    for now in (2.0, 32.0, 62.0):
+        glance(board, now=now)
+    ends = [fetch(board, Gone(), job=job, now=63.0, probe=True) for job in JOBS[:2]]
+    assert [fact.burns for facts in ends for fact in facts if isinstance(fact, Lost)] == [True, False]
+
+
+def test_behind_a_stranger_nothing_runs_at_once() -> None:
+    """A prompt taken behind somebody else's counts as run only when a look saw it; pending, it has not."""
+    board = ready_board(jobs=1)
+    glance(board, queue=[stranger(running=True)], now=0.5)
+    post(board, Taken(ident(), 1), submit(), now=1.0)
+    assert not board.servers[A].ran
+    other = ready_board(jobs=1)
+    post(other, Taken(ident(), 1), submit(), now=1.0)
+    assert other.servers[A].ran == {ident()}
+    glance(other, queue=[row()], now=2.0)
+    assert not other.servers[A].ran
+
+
+def test_an_old_server_chose_the_id() -> None:
+    """A POST without an answer is found by its prefix, in the queue or among the last entries, under its own id."""
+    for shown in ({"queue": [row(prompt="chosen")]}, {"history": [success(prompt="chosen")]}):
+        board = new_board(sending())
+        board.servers[A].surveyed = True
+        board.servers[A].answered_at = 0.0
+        asked = look_at(board)
+        assert asked.recent == DOUBT
+        facts = glance(board, **shown)  # type: ignore[arg-type]
+        assert isinstance(facts[0], Accepted)
+        assert facts[0].prompt == "chosen"
+
+
+def test_a_chosen_id_that_vanishes_is_looked_for_by_prefix() -> None:
+    """Before a prompt under a chosen id is lost, the last entries are searched for its prefix."""
+    board = new_board([claimed(), replace(accepted(), prompt="chosen")])
+    glance(board, now=0.0)
+    assert look_at(board).recent == DOUBT
+    (fact,) = glance(board, history=[success(prompt="another")], now=1.0)
+    assert isinstance(fact, Rendered)
+    ours = new_board(queued())
+    glance(ours, now=0.0)
+    assert look_at(ours).recent == 0
+
+
+def test_a_copy_of_our_workflow_does_not_hide_ours() -> None:
+    """A stranger who queues our workflow again, prefix and all, neither hides that ours ended nor loses it."""
+    copy = row(prompt="stranger")
+    board = new_board(queued())
+    (fact,) = glance(board, queue=[copy], history=[success()], now=0.0)
+    assert isinstance(fact, Rendered)
+    assert not board.servers[A].twins
+    pending = new_board(queued())
+    glance(pending, queue=[row(), copy], now=0.0)
+    assert not pending.servers[A].twins
+
+
+def test_the_running_one_of_two_is_followed() -> None:
+    """Of two entries with our prefix on an old server, the one that runs is taken for ours; none is deleted."""
+    board = new_board(sending())
+    (fact,) = glance(board, queue=[row(prompt="late"), row(prompt="first", running=True)])
+    assert isinstance(fact, Accepted)
+    assert fact.prompt == "first"
+    assert not board.servers[A].twins
+
+
+def test_a_late_twin_is_deleted_once() -> None:
+    """Of two entries under one id one is deleted, and never a second time."""
+    board = new_board(queued())
+    twice = [row(running=True), row(number=1)]
+    glance(board, queue=twice, now=0.0)
+    action = Withdraw(A, (ident(),))
+    assert [one for one in plan(board, 0.0) if isinstance(one, Withdraw)] == [action]
+    board.start(action, 0.0)
+    judge(board, 0.1).withdraw(action, None)
+    board.end(action, 0.1)
+    glance(board, queue=twice, now=1.0)
+    assert not any(isinstance(one, Withdraw) for one in plan(board, 1.0))
+
+
+def test_a_delete_that_failed_is_tried_again_after_a_good_look() -> None:
+    """A delete that got no answer waits for the server, like everything else."""
+    board = new_board(queued())
+    glance(board, queue=[row(running=True), row(number=1)], now=0.0)
+    action = Withdraw(A, (ident(),))
+    board.start(action, 0.0)
+    judge(board, 0.1).withdraw(action, AWAY)
+    board.end(action, 0.1)
+    assert plan(board, 0.2) == []
+    glance(board, queue=[row(running=True), row(number=1)], now=5.0)
+    assert action in plan(board, 5.0)
+
+
+def test_an_unnamed_server_gets_no_post_again() -> None:
+    """What a server that nobody names any more never acknowledged is lost there, for nothing, and goes elsewhere."""
+    board = ready_board(sending(server=C), jobs=1)
+    for now in (0.0, 80.0):
+        glance(board, C, now=now)
+    (fact,) = fetch(board, Gone(), now=81.0, probe=True, server=C)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
+    assert [action.server for action in posts(board, 81.0)] == [A]
+
+
+def test_a_found_post_ends_the_doubt_about_a_server() -> None:
+    """A POST without an answer that a look finds has worked: the server is not fruitless."""
+    board = ready_board(jobs=1)
+    post(board, AWAY, submit(), now=1.0)
+    assert board.servers[A].fruitless_at == 1.0
+    glance(board, queue=[row(running=True)], now=5.0)
+    assert board.servers[A].fruitless_at is None
+
+
+def test_errors_trip_the_breaker_and_a_success_resets_it() -> None:
+    """Three jobs with one class of error pause a server; one success forgets it all."""
+    board = new_board([fact for job in JOBS[:4] for fact in queued(job)], jobs=4)
+    glance(board, history=[failure(job) for job in JOBS[:3]], queue=[row(JOBS[3])], now=0.0)
+    assert board.servers[A].breaker.trips == 1
+    glance(board, history=[success(JOBS[3])], now=1.0)
+    assert board.servers[A].breaker.trips == 0
+
+
+# -- on the way out
+
+
+def leaving_board(*, running: bool = False) -> Board:
+    """Return a board that holds one prompt and has been asked to leave, after the look that followed."""
+    board = ready_board(queued(), jobs=2)
+    board.leave(1.0)
+    glance(board, queue=[row(running=running)], now=1.5)
+    return board
+
+
+def withdraw(board: Board, now: float) -> None:
+    """Carry out the delete that is planned."""
+    (action,) = [one for one in plan(board, now) if isinstance(one, Withdraw)]
+    board.start(action, now)
+    judge(board, now).withdraw(action, None)
+    board.end(action, now)
+
+
+def test_pending_prompts_are_taken_back() -> None:
+    """On the way out a pending prompt is deleted by id, and the look that confirms it loses it for free."""
+    board = leaving_board()
+    assert board.servers[A].leaving is Leaving.TAKING
+    withdraw(board, 1.6)
+    assert board.servers[A].leaving is Leaving.CONFIRMING
+    assert board.servers[A].look_at == 1.6
+    (fact,) = glance(board, now=1.7)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns) == (Why.WITHDRAWN, False)
+    assert board.servers[A].leaving is Leaving.GONE
+    assert not board.servers[A].absences
+
+
+def test_one_that_began_to_run_stays() -> None:
+    """A prompt that began just before its delete keeps running and stays ours."""
+    board = leaving_board()
+    withdraw(board, 1.6)
+    assert glance(board, queue=[row(running=True)], now=1.7) == []
+    assert isinstance(board.states[JOB], Queued)
+    assert board.servers[A].leaving is Leaving.GONE
+
+
+def test_what_runs_is_left_alone() -> None:
+    """With nothing pending a server is left after one look."""
+    board = leaving_board(running=True)
+    assert board.servers[A].leaving is Leaving.GONE
+    assert not board.servers[A].twins
+    glance(board, queue=[row(running=True)], now=3.0)
+    assert board.servers[A].leaving is Leaving.GONE
+
+
+def test_a_look_from_before_is_not_the_last_one() -> None:
+    """A look that was under way when we were asked to leave does not count; the next one follows at once."""
+    board = ready_board(queued(), jobs=1)
+    board.start(look := look_at(board), 0.5)
+    board.leave(1.0)
+    judge(board, 1.2).look(look, Look((row(),), {ident(): None}))
+    board.end(look, 1.2)
+    assert board.servers[A].leaving is Leaving.ASKING
+    assert board.servers[A].look_at == 1.2
+
+
+def test_a_post_under_way_is_waited_for() -> None:
+    """While a POST is under way its server is not left: its prompt would stay there."""
+    board = ready_board(jobs=1)
+    note(board, sending())
+    board.start(action := submit(), 0.5)
+    board.leave(1.0)
+    glance(board, now=1.5)
+    assert board.servers[A].leaving is Leaving.ASKING
+    note(board, judge(board, 2.0).post(action, Taken(ident(), 1)), 2.0)
+    board.end(action, 2.0)
+    glance(board, queue=[stranger(running=True), row()], now=2.5)
+    assert board.servers[A].leaving is Leaving.TAKING
+
+
+# -- schedule
+
+
+def test_when_to_look_again() -> None:
+    """Every 10 s, every second while anything is in doubt, soon while a render is young."""
+    board = ready_board(jobs=3)
+    assert board.servers[A].look_at == 10.0
+    note(board, queued())
+    glance(board, queue=[row(running=True)], now=100.0)
+    assert board.servers[A].look_at == 101.0
+    glance(board, queue=[row(running=True)], now=140.0)
+    assert board.servers[A].look_at == 144.0
+    glance(board, queue=[row(running=True)], now=900.0)
+    assert board.servers[A].look_at == 910.0
+    glance(board, now=1000.0)
+    assert board.servers[A].look_at == 1001.0
+    sure = ready_board(sending(), jobs=1)
+    assert sure.servers[A].look_at == 1.0
+
+
+@pytest.mark.parametrize(("rules", "pause"), [(Rules(poll=7.0), 7.0), (Rules(ttl=6.0), 1.0), (Rules(ttl=None), 10.0)])
+def test_poll_and_ttl_set_the_pace(rules: Rules, pause: float) -> None:
+    """`poll` is kept as it is; without it there are at least six looks per `ttl`."""
+    assert ready_board(rules=rules).servers[A].look_at == pause
+
+
+def test_the_first_look_of_a_run_surveys() -> None:
+    """The first good look reads the last hundred entries, each time we start; later ones do not."""
+    board = new_board(fetching())
+    board.servers[A].surveyed = True
+    assert look_at(board).recent == SURVEY
+    glance(board, now=0.0)
+    assert look_at(board).recent == 0
+    assert isinstance(board.states[JOB], Fetching)
+
+
+def test_the_queue_is_counted() -> None:
+    """What runs, what is pending and what is not ours is known after a look."""
+    board = new_board([*queued(), *sending(OTHER)])
+    glance(board, queue=[stranger(running=True), row(), row(OTHER, prompt="chosen"), stranger("two")], now=3.0)
+    server = board.servers[A]
+    assert (server.foreign, server.running) == (2, {"stranger": 3.0})
+    assert server.pending == (ident(), "chosen", "two")
+    assert isinstance(board.states[OTHER], Queued)
+    glance(board, queue=[stranger(running=True), row(), row(OTHER, prompt="chosen")], now=5.0)
+    assert server.running == {"stranger": 3.0}
+
+
+def test_waiting_jobs_are_no_ones_prompt() -> None:
+    """A prefix of ours is recognised in a queue, whatever its job is doing."""
+    board = new_board([*queued(), lost(burns=False)])
+    board.servers[A].answered_at = 0.0
+    board.servers[A].surveyed = True
+    glance(board, queue=[row(attempt=9)], now=1.0)
+    assert board.servers[A].foreign == 0
+    assert isinstance(board.states[JOB], Waiting)
