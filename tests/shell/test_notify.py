@@ -360,6 +360,7 @@ import os, signal, socket, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 held = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 os.fork()
+signal.alarm(60)
 held.send(b".")
 signal.pause()
 """
@@ -368,7 +369,7 @@ signal.pause()
 async def test_a_command_that_hangs_is_killed() -> None:
     """After its time a command is killed, and not run again."""
     told = Told()
-    hanging = python("import signal; signal.signal(15, signal.SIG_IGN); signal.pause()")
+    hanging = python("import signal; signal.signal(15, signal.SIG_IGN); signal.alarm(60); signal.pause()")
     async with notifier(told, hanging, waits=replace(QUICK, delivery=0.1)).running() as notify:
         notify.event(finished())
     assert told == [f"notify: {Path(sys.executable).name} did not end within 0.1 s and was killed; the batch goes on"]
@@ -390,7 +391,8 @@ async def test_no_child_of_a_command_outlives_the_run() -> None:
         async with notifier(Told(), python(HANGS, str(port)), waits=PATIENT).running() as notify:
             notify.event(finished())
             await both.wait()
-        await gone.wait()
+        async with asyncio.timeout(20):
+            await gone.wait()
 
 
 def test_nobody_to_tell() -> None:
