@@ -11,7 +11,7 @@ from evening import SEEDS, View, evening, swept
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.picks import read_picks
 from batchrunner.manifest.promote import promote
-from batchrunner.show.gallery import serving, write_data
+from batchrunner.show.gallery import Outlook, serving, write_data, write_poster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +126,20 @@ async def test_a_row_plays_in_step(tmp_path: Path, view: View) -> None:
     assert spreads[len(spreads) // 2] < 0.1, spreads
     await view.press("Escape")
     assert await view.page.evaluate(f"{films}.every((film) => film.paused)")
+
+
+async def test_posters_stand_for_films(tmp_path: Path, view: View) -> None:
+    """Where there are posters no film is opened until it plays, and a row of them still plays."""
+    begun = evening(tmp_path, swept(), films=6)
+    made = {f"{place}.mp4": write_poster(tmp_path, f"{place}.mp4") or "" for place in range(6)}
+    begun.outlook = Outlook(0.0, posters=made)
+    begun.tell()
+    await view.open(begun)
+    await view.until("[...document.querySelectorAll('.frame video')].length === 6")
+    assert [url for url in view.asked if ".mp4" in url] == []
+    await view.page.locator(".row .play").first.click()
+    await view.until("[...document.querySelectorAll('.frame video')].every((film) => film.currentTime > 0.5)")
+    assert view.said == CLEAN
 
 
 async def test_the_mouse_plays_and_one_is_heard(tmp_path: Path, view: View) -> None:

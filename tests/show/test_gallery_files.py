@@ -14,9 +14,12 @@ import pytest
 import yarl
 
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery import serving, write_data, write_page
+from batchrunner.show.gallery import posters, serving, write_data, write_page, write_poster
 from batchrunner.show.gallery.page import page
 from batchrunner.show.gallery.write import script
+from batchrunner.sim.graph import Shot
+from batchrunner.sim.render import Order
+from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +92,27 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     """What can't be written is a line for a person, not a traceback."""
     with pytest.raises(LocalError, match="can't be written"):
         write_data(tmp_path / "gone", {})
+
+
+def test_a_film_has_a_poster(tmp_path: Path) -> None:
+    """A picture of its middle, made once, found again; the film's name may be anything."""
+    pytest.importorskip("av", reason="posters need PyAV (extra: video)")
+    film = PyavRenderer(64, 12).render(Order("mp4", Shot(width=64, height=48, frames=12, text="a")))
+    (tmp_path / "a #?.mp4").write_bytes(film)
+    made = write_poster(tmp_path, "a #?.mp4")
+    assert made is not None
+    content = (tmp_path / made).read_bytes()
+    assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
+    assert posters(tmp_path, ["a #?.mp4", "b.mp4"]) == {"a #?.mp4": made}
+    (tmp_path / "a #?.mp4").unlink()
+    assert write_poster(tmp_path, "a #?.mp4") == made
+
+
+def test_what_has_no_poster_has_none(tmp_path: Path) -> None:
+    """No film, no file, a place that is taken: no poster, and no trouble."""
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    assert write_poster(tmp_path, "a.mp4") is None
+    assert write_poster(tmp_path, "gone.mp4") is None
 
 
 async def test_only_the_gallery_is_served(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from batchrunner.errors import LocalError
 from batchrunner.show.gallery.page import DATA, RECEIVER, page
+from batchrunner.show.gallery.poster import poster, poster_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from batchrunner.core.identity import Json
@@ -21,7 +22,7 @@ _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\x7f"}
 
 def write_page(folder: Path, batch: str) -> Path:
     """Write the page into a batch's folder; return its path. Once is enough. LocalError if it can't be written."""
-    return _put(folder / PAGE, page(batch))
+    return _put(folder / PAGE, page(batch).encode())
 
 
 def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
@@ -29,7 +30,7 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
-    return _put(folder / DATA, script(content))
+    return _put(folder / DATA, script(content).encode())
 
 
 def script(content: Mapping[str, Json]) -> str:
@@ -38,7 +39,32 @@ def script(content: Mapping[str, Json]) -> str:
     return f"window.{RECEIVER}?.({text});\n"
 
 
-def _put(path: Path, text: str) -> Path:
+def write_poster(folder: Path, path: str) -> str | None:
+    """Make the poster of the saved file at `path`, unless it is there; return its path, both below the batch folder.
+
+    None where there can be none: no PyAV, no film, no room. Blocks; a poster is never worth an error.
+    """
+    made = poster_path(path)
+    if (folder / made).is_file():
+        return made
+    picture = poster(folder / path)
+    if picture is None:
+        return None
+    try:
+        (folder / made).parent.mkdir(exist_ok=True)
+        _put(folder / made, picture)
+    except (OSError, LocalError):
+        return None
+    return made
+
+
+def posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Return the posters that are there: the path of a saved file -> the path of its poster."""
+    found = {path: poster_path(path) for path in paths}
+    return {path: made for path, made in found.items() if (folder / made).is_file()}
+
+
+def _put(path: Path, content: bytes) -> Path:
     """Replace a file in one step; a link in its place is replaced, never followed.
 
     Not synced: after a power cut the next run, or `gallery`, writes it again.
@@ -48,8 +74,8 @@ def _put(path: Path, text: str) -> Path:
         part.unlink(missing_ok=True)
         opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         try:
-            with os.fdopen(opened, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(opened, "wb") as file:
+                file.write(content)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

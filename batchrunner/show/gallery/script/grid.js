@@ -19,6 +19,7 @@ function ids(cells) {
 
 function rebuild(table) {
   const grid = byId("grid");
+  const focused = document.activeElement?.closest(".tile")?.dataset.job;
   stopTogether();
   grid.style.setProperty("--columns", Math.max(1, table.columns.length));
   grid.classList.toggle("flow", table.columns.length === 0);
@@ -29,6 +30,7 @@ function rebuild(table) {
     fillCaption(tile);
     watch(tile);
   }
+  if (focused) tiles.get(focused)?.focus({ preventScroll: true });
   const first = grid.querySelector(".tile");
   if (first && !grid.querySelector('.tile[tabindex="0"]')) first.tabIndex = 0;
 }

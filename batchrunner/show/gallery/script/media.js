@@ -24,7 +24,7 @@ function mediaFor(file, settings = {}) {
     return make("img", { src: file.url, alt: "", decoding: "async", loading: "lazy", draggable: "false" });
   }
   const tag = file.kind === "audio" ? "audio" : "video";
-  const media = make(tag, { loop: true, preload: "metadata", playsinline: true, poster: file.poster, ...settings });
+  const media = make(tag, { loop: true, preload: file.poster ? "none" : "metadata", playsinline: true, poster: file.poster, ...settings });
   media.muted = true;
   /* Some browsers show no first frame unless they are sent there. */
   media.src = file.poster || tag === "audio" ? file.url : `${file.url}#t=0.001`;
