@@ -46,7 +46,7 @@ def test_a_night_with_a_token(tmp_path: Path) -> None:
     with Server(tmp_path / "server", token=_TOKEN) as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"), token=_TOKEN)
         with batch.start("-v", "--json") as running:
-            server.until("saved")
+            server.until("viewed")
             assert _TOKEN.encode() not in Path(f"/proc/{running.pid}/cmdline").read_bytes()
             assert_unseen(tmp_path, running.kill())
         end = batch.run("-v", "--json")
@@ -88,9 +88,8 @@ def test_a_crash_in_each_layer(tmp_path: Path, guarded: str, layer: str, code: i
     assert crashed.code == code, crashed.err
     assert code == 0 or "a bug in batchrunner" in crashed.err
     assert_unseen(tmp_path, crashed)
-    batch.rules = {}
-    batch.write()
-    assert batch.run().code == 0
+    if code == 70:
+        assert batch.run().code == 0
 
 
 @asynccontextmanager
