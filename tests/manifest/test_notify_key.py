@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from manifests import batch, complaints
 
-from batchrunner.manifest import manifest_schema
 from batchrunner.manifest.batch import Addressee
 
 SWEEP = "\nsweep: {prompt: a}\n"
 ALL = frozenset({"finished", "failed", "stopped", "breaker", "stuck"})
-SCHEMA = Path(__file__).parents[2] / "jobs" / "manifest.schema.json"
 
 
 def test_nobody_is_told_unless_said() -> None:
@@ -44,8 +39,3 @@ def test_targets_are_counted() -> None:
     """Nobody needs a thousand targets."""
     said = complaints("notify:\n" + "- {url_env: A}\n" * 17 + SWEEP)
     assert said.endswith("must be 1 to 16 targets, not 17")
-
-
-def test_the_committed_schema_is_the_one_we_write() -> None:
-    """An editor is told of the key as it is read: the schema beside the manifests is the one `schema` prints."""
-    assert json.loads(SCHEMA.read_text("utf-8")) == manifest_schema()
