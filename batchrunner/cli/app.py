@@ -63,7 +63,9 @@ def run(
     """Start a batch, or go on with it, until every job is done or failed."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
-        raise typer.Exit(running.run(Asked(manifest, options, out, token_file, until, as_json, verbose)))
+        raise typer.Exit(
+            running.run(Asked(manifest, options, out, token_file, until, as_json=as_json, verbose=verbose))
+        )
 
 
 @app.command()
@@ -74,13 +76,15 @@ def plan(
     sets: Sets = [],
     only: Only = [],
     limit: Limit = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
+    token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `run` would do, and how long it would take. No server is asked."""
+    """Say what `run` would do, and how long it would take. No server is asked, unless by --ask."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
-        planning.plan(Asked(manifest, options, out, as_json=as_json))
+        planning.plan(Asked(manifest, options, out, token_file, ask=ask, as_json=as_json))
 
 
 @app.command()

@@ -20,5 +20,7 @@ class Asked:
     token_file: Path | None = None
     until: str | None = None
     """A time of day by which everything must be home."""
+    ask: bool = False
+    """Whether `plan` asks the servers what they can run."""
     as_json: bool = False
     verbose: bool = False

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
+import anyio
 from rich.console import Console
 
+from batchrunner.cli.preflight import ask_nodes
+from batchrunner.cli.token import token
+from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
 from batchrunner.core.folding import folded
 from batchrunner.core.forecast import Forecast
@@ -16,7 +22,7 @@ from batchrunner.manifest import load
 from batchrunner.show.layout import put
 from batchrunner.show.status import Plan, plan_json, status_json
 from batchrunner.show.tables import plan_view, status_view
-from batchrunner.show.text import json_text
+from batchrunner.show.text import clock, json_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from batchrunner.cli.asked import Asked
+    from batchrunner.comfy.secret import Secret
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
@@ -40,7 +47,13 @@ def plan(asked: Asked) -> None:
     jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
     wanted = {job.id for job in batch.jobs}
     gone = [job for name, job in (snapshot.jobs if snapshot else {}).items() if name not in wanted]
-    planned = Plan(batch.name, jobs, states, gone, batch.warnings, _seconds(batch, jobs, states, snapshot))
+    left = [job for job in jobs if isinstance(states.get(job.id, Waiting()), _WORK)]
+    forecast = learnt(snapshot) if snapshot else Forecast()
+    seconds = round(_seconds(batch, left, forecast), 1)
+    shares = [(name, _seconds(batch, some, forecast)) for name, some in _by_preset(batch, left).items()]
+    warnings = [*batch.warnings, *(anyio.run(_ask, batch, token(asked.token_file, os.environ)) if asked.ask else ())]
+    ends = clock(time.time() + seconds) if seconds else ""
+    planned = Plan(batch.name, jobs, states, gone, warnings, seconds, ends, shares)
     if asked.as_json:
         _print(plan_json(planned))
     else:
@@ -70,11 +83,25 @@ def _states(snapshot: Snapshot | None) -> dict[str, State]:
     return folded(snapshot.jobs, snapshot.facts) if snapshot else {}
 
 
-def _seconds(batch: Batch, jobs: list[Job], states: dict[str, State], snapshot: Snapshot | None) -> float:
-    """Return how long the rest will take, by what this batch's renders taught, else by the guess."""
-    forecast = learnt(snapshot) if snapshot else Forecast()
-    left = [job.cost for job in jobs if isinstance(states.get(job.id, Waiting()), _WORK)]
-    return round(forecast.total(left, batch.servers).seconds, 1)
+def _seconds(batch: Batch, left: list[Job], forecast: Forecast) -> float:
+    """Return how long jobs will take, by what this batch's renders taught, else by the guess."""
+    return forecast.total([job.cost for job in left], batch.servers).seconds
+
+
+def _by_preset(batch: Batch, left: list[Job]) -> dict[str, list[Job]]:
+    """Return the jobs of each preset's option, `quality fast`, where there is more than one option."""
+    found: dict[str, dict[str, list[Job]]] = {}
+    for job in left:
+        for key, value in job.params.items():
+            if key not in batch.template.params and not key.startswith("_"):
+                found.setdefault(key, {}).setdefault(f"{key} {value}", []).append(job)
+    return {name: some for options in found.values() if len(options) > 1 for name, some in options.items()}
+
+
+async def _ask(batch: Batch, secret: Secret | None) -> list[str]:
+    """Ask the servers what they can't run; those that are not there yet are passed over."""
+    async with comfy.session() as http:
+        return [line for lines in await ask_nodes(batch, lambda url: comfy.Client(url, http, secret)) for line in lines]
 
 
 def learnt(snapshot: Snapshot) -> Forecast:

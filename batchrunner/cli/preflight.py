@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchrunner.core.looks import Blame, Trouble
-from batchrunner.workflow.preflight import check_against
+from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from batchrunner.comfy.client import Client
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.identity import Json
-    from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
 
 _ENOUGH = 20
 """Findings on one server: more say nothing new."""
-_PREFIX = "preflight"
 
 
 def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
@@ -31,29 +28,22 @@ def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
             yield f"the token goes to {url} unencrypted: anybody on the way can read it; prefer https"
 
 
-async def ask_nodes(batch: Batch, jobs: Iterable[Job], client: Callable[[str], Client]) -> tuple[list[str], list[str]]:
-    """Ask every server's `/object_info` whether it can run `jobs`; return what is missing, and what can't be told.
+async def ask_nodes(batch: Batch, client: Callable[[str], Client]) -> tuple[list[str], list[str]]:
+    """Ask every server's `/object_info` whether it can run the batch; return what is missing, and what can't be told.
 
-    A server that is away is passed over: whoever waits for it will say so.
+    A server that is away is passed over, whoever waits for it will say so; the built-in one can run what it must.
     """
     missing: list[str] = []
     unknown: list[str] = []
     for url in batch.servers:
+        if url == SIM:
+            continue
         answer = await client(url).object_info()
         if not isinstance(answer, Trouble):
-            missing += [f"{url}: {finding}" for finding in _findings(batch, jobs, answer)]
-        elif answer.blame is Blame.DENIED:
+            missing += [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]]
+        elif answer.blame is Blame.DENIED or "(404)" in answer.says:
             unknown.append(f"{url} does not tell what it can run ({answer.says}): not checked beforehand")
     return missing, unknown
-
-
-def _findings(batch: Batch, jobs: Iterable[Job], info: Json) -> list[str]:
-    found: dict[str, None] = {}
-    for job in jobs:
-        found |= dict.fromkeys(check_against(info, batch.graph(job, _PREFIX)))
-        if len(found) >= _ENOUGH:
-            break
-    return list(found)
 
 
 def _is_loopback(host: str) -> bool:

@@ -68,7 +68,8 @@ def run(asked: Asked) -> int:
     """
     batch = load(asked.manifest, asked.options)
     secret = token(asked.token_file, os.environ)
-    left = seconds_until(asked.until, local_now()) if asked.until else None
+    until = asked.until or batch.until
+    left = seconds_until(until, local_now()) if until else None
     folder = asked.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
@@ -159,10 +160,9 @@ class Night:
 
         Raises YoursError if a server can't run what is left; nothing was sent then.
         """
-        left = [job for job in self.batch.jobs if job.id in board.waiting]
-        if not left or len(left) < len(board.unsettled):
+        if not board.waiting or len(board.waiting) < len(board.unsettled):
             return
-        missing, unknown = await ask_nodes(self.batch, left, client)
+        missing, unknown = await ask_nodes(self.batch, client)
         for says in unknown:
             self._warn(says)
         if missing:

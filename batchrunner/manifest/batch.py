@@ -67,6 +67,8 @@ class Batch:
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
     notify: tuple[Addressee, ...] = ()
+    until: str = ""
+    """The time of day, `07:30`, by which everything must be home, or empty."""
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""

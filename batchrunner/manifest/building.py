@@ -58,6 +58,7 @@ def build(parts: Parts, options: Options, complaints: Complaints) -> Batch:
         counted=sum(block.size for block in parts.blocks),
         outputs=parts.outputs,
         notify=parts.notify,
+        until=parts.settings.until,
     )
 
 

@@ -22,6 +22,7 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_TIME = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]")
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EVENTS = ("finished", "failed", "stopped", "breaker", "stuck")
 """What a target can be told of."""
@@ -76,6 +77,12 @@ def _texts(written: object) -> object:
 def _variable(text: str) -> str:
     if not _VARIABLE.fullmatch(text):
         raise _ours(f"must be the name of an environment variable; {NO_URL}")
+    return text
+
+
+def _time(text: str) -> str:
+    if not _TIME.fullmatch(text):
+        raise _ours(f"must be a time of day such as 07:30, not {quote(text)}")
     return text
 
 
@@ -216,6 +223,11 @@ class Settings(Form):
     poll: Annotated[
         float | None, BeforeValidator(_poll), Field(description="`adaptive`, or a fixed time between looks.")
     ] = None
+    until: Annotated[
+        str,
+        AfterValidator(_time),
+        Field(description="Submit nothing that cannot be home by then: a time of day, 07:30."),
+    ] = ""
     notify: Annotated[
         object, Field(description="Whom to tell how it goes, while you sleep: one target, or a list.")
     ] = None

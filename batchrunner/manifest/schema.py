@@ -71,6 +71,7 @@ def _top() -> dict[str, Schema]:
         "patience": {**_DURATION, "default": "8h"},
         "settle": {**_DURATION, "default": "70s"},
         "grace": {**_DURATION, "default": "60s"},
+        "until": {**text, "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$"},
         "notify": _one_or_many({"$ref": "#/$defs/target"}),
         "poll": {"anyOf": [_DURATION, {"const": "adaptive"}], "default": "adaptive"},
         **own,

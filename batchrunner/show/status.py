@@ -68,6 +68,10 @@ class Plan:
     warnings: Sequence[str] = ()
     seconds: float | None = None
     """How long the rest will take; None if nobody can tell."""
+    ends: str = ""
+    """When that is over, if it starts now: a time of day."""
+    shares: Sequence[tuple[str, float]] = ()
+    """How long each preset's jobs take, in seconds; no clock time is in the JSON, so that it stays the same."""
 
 
 def plan_json(plan: Plan) -> dict[str, Json]:

@@ -32,14 +32,19 @@ def plan_view(plan: Plan) -> list[Text]:
     """Return what `run` would do: how many are new or done, the axes, the warnings, the first jobs."""
     found = Counter(name_of(plan.states.get(job.id)) for job in plan.jobs)
     by_state = ", ".join(f"{found[name]} {name}" for name in _ORDER if found[name])
-    left = "" if plan.seconds is None else f", about {duration(plan.seconds)} to go"
+    left = "" if plan.seconds is None else f", about {duration(plan.seconds)} to go{_ends(plan)}"
     lines = [Text.assemble((safe(plan.batch), "bold"), f"  {_jobs(len(plan.jobs))}: {by_state or 'none'}{left}")]
     if plan.gone:
         lines.append(Text(f"{_jobs(len(plan.gone))} from before no longer wanted", "yellow"))
     lines += [Text(f"warning: {safe(text, _TEXT)}", "yellow") for text in plan.warnings]
     rows = [(f"{name_of(plan.states.get(job.id)):8}  {job.id}", job.file) for job in plan.jobs[:_ROWS]]
+    shares = [(name, duration(seconds)) for name, seconds in plan.shares]
     values = [(key, _some(seen)) for key, seen in axes(plan.jobs).items()]
-    return [*lines, *_section("axis", values), *_section("job", rows, len(plan.jobs))]
+    return [*lines, *_section("axis", values), *_section("time", shares), *_section("job", rows, len(plan.jobs))]
+
+
+def _ends(plan: Plan) -> str:
+    return f", until {plan.ends} if it starts now" if plan.ends else ""
 
 
 def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> list[Text]:
