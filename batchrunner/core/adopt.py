@@ -39,11 +39,9 @@ class _Candidate:
 
         A later attempt exists only because every earlier one was lost, whatever the history still says of it.
         """
-        match self.found:
-            case Row(running=running):
-                return True, self.attempt, 1 + running
-            case Entry(ended=ended):
-                return ended is Ended.SUCCESS, self.attempt, 3
+        if isinstance(self.found, Row):
+            return True, self.attempt, 1 + self.found.running
+        return self.found.ended is Ended.SUCCESS, self.attempt, 3
 
 
 def adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:

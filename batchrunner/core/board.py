@@ -212,8 +212,7 @@ class Board:
         match action:
             case Fetch():
                 self._busy.discard((action.job, action.file.key))
-                if action.job in self.states:
-                    self._offer(action.job, now)
+                self._offer(action.job, now)
             case Submit():
                 self.posting.discard(action.job)
             case _:

@@ -6,7 +6,7 @@ what counts in the race against clean-up is the moment the GET opens, so nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.facts import File
@@ -107,9 +107,7 @@ def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Fetch
 
 
 def _fetch(board: Board, job: str, key: str) -> tuple[float, Fetch]:
-    state = board.states[job]
-    if not isinstance(state, Fetching):
-        raise TypeError(f"{job} has no files to fetch")
+    state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
     prompt = state.prompt
     fetch = Fetch(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
@@ -164,9 +162,13 @@ def _again(board: Board, server: Server) -> Iterator[Submit]:
 
 
 def is_surveyed(board: Board, now: float) -> bool:
-    """Whether every server that may hold prompts of an earlier ledger was asked, or is no longer waited for."""
+    """Whether every server that may hold prompts of an earlier ledger was asked, or is no longer waited for.
+
+    One that was asked in an earlier run is asked once more all the same, as long as it answers: the ledger may be an
+    old copy of itself.
+    """
     named = (server for server in board.servers.values() if server.named)
-    return all(server.surveyed or server.is_out(now, board.rules) for server in named)
+    return all((server.surveyed and server.is_heard()) or server.is_out(now, board.rules) for server in named)
 
 
 def is_idle(board: Board, server: Server) -> bool:

@@ -141,6 +141,10 @@ class Server:
         """Whether the last look was good."""
         return self.answered_at is not None and not self.failures and not self.denied_looks
 
+    def is_heard(self) -> bool:
+        """Whether a look has ended, well or not: before that we don't even know whether it answers."""
+        return self.answered_at is not None or self.failures > 0 or self.denied_looks > 0
+
     def is_denied(self) -> bool:
         """Whether it refused our token twice running."""
         return self.denied_looks >= _TWICE or self.denied_posts >= _TWICE

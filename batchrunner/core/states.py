@@ -209,13 +209,11 @@ def _brought(state: Fetching, fact: Opened | Saved | Broke) -> Fetching | Done:
 def _item(item: Item, fact: Opened | Saved | Broke) -> Item:
     if item.saved:
         return item
-    match fact:
-        case Opened():
-            return replace(item, opened=fact)
-        case Saved():
-            return replace(item, saved=fact)
-        case Broke():
-            return replace(item, broken=item.broken + 1, whole=fact.whole or item.whole)
+    if isinstance(fact, Opened):
+        return replace(item, opened=fact)
+    if isinstance(fact, Saved):
+        return replace(item, saved=fact)
+    return replace(item, broken=item.broken + 1, whole=fact.whole or item.whole)
 
 
 def _lost(state: Open, fact: Lost) -> Waiting | Failed:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from boards import (
     AT,
+    AWAY,
     JOB,
     OTHER,
     A,
@@ -167,6 +168,17 @@ def test_a_file_at_home_is_taken_in_when_every_server_was_asked() -> None:
     assert isinstance(board.states[JOB], Done)
     assert board.next_attempt(JOB) == 4
     assert list(board.servers) == [A]
+
+
+def test_an_old_copy_of_the_ledger() -> None:
+    """A server that was asked in an earlier run is asked again before the first POST, unless it does not answer."""
+    board = new_board(servers=(A, B))
+    for server in board.servers.values():
+        server.surveyed = True
+    glance(board, A)
+    assert not is_surveyed(board, 0.0)
+    glance(board, B, trouble=AWAY)
+    assert is_surveyed(board, 0.0)
 
 
 def test_a_server_that_is_out_is_not_waited_for() -> None:

@@ -56,6 +56,21 @@ def _kept(
     return kept
 
 
+def test_moved_forward_and_asked_in_every_way() -> None:
+    """What is left behind when an item moves forward is never seen again."""
+    for ask in ("first", "due", "next"):
+        agenda: Agenda[str] = Agenda()
+        agenda.add(9.0, "late")
+        agenda.add(5.0, "moved")
+        agenda.add(1.0, "moved")
+        assert agenda.due(1.0) == ["moved"]
+        if ask == "first":
+            assert agenda.first(9, lambda _: True) == ["late"]
+        elif ask == "due":
+            assert agenda.due(9.0) == ["late"]
+        assert agenda.next_at() == (None if ask == "due" else 9.0)
+
+
 def test_asking_twice_changes_nothing() -> None:
     """What was asked for stays where it stands, in the same order."""
     agenda: Agenda[str] = Agenda()
