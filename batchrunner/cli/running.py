@@ -32,6 +32,8 @@ from batchrunner.errors import YoursError, unwrapped
 from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
+from batchrunner.notify import Notifier, targets
+from batchrunner.show.words import of_finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
+    from batchrunner.show.watch import Audience
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -70,12 +73,16 @@ def run(asked: Asked) -> int:
     secret = token(asked.token_file, os.environ)
     until = asked.until or batch.until
     left = seconds_until(until, local_now()) if until else None
+    told: list[Audience] = []
+    addressees = targets(batch.notify, os.environ, secret.reveal() if secret else "")
+    notifier = Notifier(batch.name, addressees, lambda says: told[0].note(time.time(), says))
     folder = asked.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
-        watchers = stack.enter_context(watching(asked, batch.name, folder, secret))
-        return anyio.run(Night(batch, folder, secret, ledger, watchers, left).run)
+        watchers = stack.enter_context(watching(asked, batch.name, folder, secret, notifier))
+        told.append(watchers.audience)
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, left, notifier).run)
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class Night:
     watchers: Watching
     left: float | None = None
     """Seconds until everything must be home; None for all the time in the world."""
+    notifier: Notifier | None = None
     clock: LoopClock = field(default_factory=LoopClock)
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
@@ -96,6 +104,8 @@ class Night:
     async def run(self) -> int:
         """Build, run, tell; return the exit code."""
         async with AsyncExitStack() as stack:
+            if self.notifier:
+                await stack.enter_async_context(self.notifier.running())
             http = await stack.enter_async_context(comfy.session())
             addresses = {}
             if SIM in self.batch.servers:
@@ -134,6 +144,10 @@ class Night:
         with suppress(OSError):
             downloads.sweep()
         code = 128 + self._signal if board.leaving_at is not None else ending.exit
+        if self.notifier:
+            # The last line of `run --json` is the end: whoever is told by other ways is told before it.
+            self.notifier.event(of_finish(self.clock.wall(), board.tally(), code))
+            await self.notifier.drain()
         tell(self.watchers, board, onlooker, ending, code)
         return code
 

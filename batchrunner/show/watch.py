@@ -52,6 +52,10 @@ class Audience:
         self._observers = list(observers)
         self._secret = secret
 
+    def join(self, observer: Observer) -> None:
+        """Let one more watch from now on."""
+        self._observers.append(observer)
+
     def fact(self, fact: Fact, label: str = "") -> None:
         """Tell of a fact that changed something; `label` is the job's local name."""
         self.event(of_fact(fact, label))
