@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
-    from batchrunner.show.watch import Audience
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -73,15 +72,14 @@ def run(asked: Asked) -> int:
     secret = token(asked.token_file, os.environ)
     until = asked.until or batch.until
     left = seconds_until(until, local_now()) if until else None
-    told: list[Audience] = []
     addressees = targets(batch.notify, os.environ, secret.reveal() if secret else "")
-    notifier = Notifier(batch.name, addressees, lambda says: told[0].note(time.time(), says))
     folder = asked.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
-        watchers = stack.enter_context(watching(asked, batch.name, folder, secret, notifier))
-        told.append(watchers.audience)
+        watchers = stack.enter_context(watching(asked, batch.name, folder, secret))
+        notifier = Notifier(batch.name, addressees, lambda says: watchers.audience.note(time.time(), says))
+        watchers.audience.join(notifier)
         return anyio.run(Night(batch, folder, secret, ledger, watchers, left, notifier).run)
 
 

@@ -44,14 +44,14 @@ class Watching:
 
 
 @contextmanager
-def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None, *others: Observer) -> Iterator[Watching]:
-    """Open every display and the log, and close them when the run ends, however it ends; `others` watch too."""
+def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> Iterator[Watching]:
+    """Open every display and the log; close them when the run ends, however it ends. Raises LocalError."""
     hidden = secret.reveal() if secret else ""
     lines = StreamSink(sys.stderr)
     file = FileSink(folder / _LOG)
     log = file_log(file, hidden)
     live = sys.stderr.isatty()
-    observers: list[Observer] = [Journal(log), *others]
+    observers: list[Observer] = [Journal(log)]
     if asked.as_json:
         observers.append(JsonLines(StreamSink(sys.stdout), batch))
     if live and not asked.verbose:
