@@ -30,6 +30,7 @@ from batchrunner.show.report import Around, report
 from batchrunner.show.retold import as_json
 
 WIDTH, HEIGHT, FRAMES = 512, 282, 8
+BEGUN = 15
 NIGHT = 1_767_304_800.0
 SERVER = "http://gpu-box:8188"
 PROMPTS = (
@@ -78,9 +79,9 @@ def main(folder: Path) -> None:
     outlook = Outlook(
         at=night.now,
         live=True,
-        rendering={job.id for job in night.jobs[17:18]},
-        ready={job.id: night.now + 410 + 530 * place for place, job in enumerate(night.jobs[17:])},
-        left=530.0 * (len(night.jobs) - 17),
+        rendering={job.id for job in night.jobs[BEGUN : BEGUN + 1]},
+        ready={job.id: night.now + 410 + 530 * place for place, job in enumerate(night.jobs[BEGUN:])},
+        left=530.0 * (len(night.jobs) - BEGUN),
         manifest="dreams.yaml",
         report=as_json(report("dreams", night.jobs, night.states, night.facts, Around("dreams.yaml"))),
     )
@@ -97,20 +98,20 @@ def half_a_night(folder: Path) -> Night:
     for place, (quality, seed, prompt) in enumerate(product(("fast", "high"), seeds, PROMPTS)):
         params = {"prompt": prompt, "quality": quality, "steps": 20 if quality == "fast" else 40, "seed": seed}
         night.jobs.append(Job(f"{place:012x}", "", params | {"width": 1280, "height": 704}, f"clips/{place}", 1.0))
-    for place, job in enumerate(night.jobs[:17]):
+    for place, job in enumerate(night.jobs[:BEGUN]):
         night.send(job)
         if place == 4:
             says = "in neither queue nor history, three times over"
             night.note(Lost(job.id, 1, night.now + 90, Why.FORGOTTEN, says))
             night.now += 700
             night.send(job, 2)
-        if place == 11:
+        if place == 7:
             says = "KSampler raised RuntimeError: expected a finite latent"
             night.note(Lost(job.id, 1, night.now + 40, Why.ERROR, says, final=True))
             continue
         scene = place % len(PROMPTS)
         night.finish(job, film(HUES[scene], place * 7 + scene), 480 + 17 * (place % 5), 2 if place == 4 else 1)
-    for job in night.jobs[17:19]:
+    for job in night.jobs[BEGUN : BEGUN + 2]:
         night.send(job)
     return night
 
@@ -176,7 +177,7 @@ def shoot(page: Path, folder: Path) -> None:
                 star.locator(".star").dispatch_event("click")
             seen = "[...document.querySelectorAll('.frame video')].every((video) => video.readyState >= 2)"
             until(view, seen)
-            view.screenshot(path=folder / f"{name}.png")
+            view.screenshot(path=folder / f"{name}.png", animations="disabled")
             if name in {"desktop", "phone", "dark"}:
                 closer(view, name, folder)
             view.close()

@@ -23,7 +23,7 @@ class Varied:
 
     name: str
     values: tuple[str, ...]
-    """Numbers by size, texts in order of appearance, each once."""
+    """Numbers by size, texts and seeds in order of appearance, each once."""
     at: tuple[int, ...]
     """For every job the place of its value in `values`, or `ABSENT`."""
     words: bool
@@ -83,7 +83,9 @@ def _varied(name: str, values: Sequence[Scalar]) -> Varied:
     known = {shown(value): value for value in values if value is not None}
     numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
     words = len(numbers) < len(known)
-    order = list(known) if words else sorted(numbers, key=numbers.__getitem__)
+    # A seed's size means nothing; the order of the manifest at least is the order in which they are rendered.
+    as_met = words or name == "seed"
+    order = list(known) if as_met else sorted(numbers, key=numbers.__getitem__)
     places = {text: place for place, text in enumerate(order)}
     at = tuple(ABSENT if value is None else places[shown(value)] for value in values)
     return Varied(name, tuple(order), at, words)

@@ -1,22 +1,46 @@
 /* Videos, pictures and sounds: there while they are near the screen, silent but for one. */
 
 const NEAR = "60% 0px";
+/* Opening a film costs milliseconds: a few a frame, and one while somebody scrolls by. */
+const AT_REST = 4;
+const SCROLLING = 1;
+const REST = 100;
+let scrolled = -REST;
+addEventListener("scroll", () => (scrolled = performance.now()), { passive: true });
+const unsettled = new Set();
+let settling = 0;
 let loud = null;
 
 const nearby = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
-      const tile = entry.target;
-      tile.near = entry.isIntersecting;
-      if (tile.near) mount(tile);
-      else if (!isSinging(tile.media)) unmount(tile);
+      entry.target.near = entry.isIntersecting;
+      unsettled.add(entry.target);
     }
+    soon();
   },
   { rootMargin: NEAR },
 );
 
 function watch(tile) {
   nearby.observe(tile);
+}
+
+function soon() {
+  if (!settling && unsettled.size) settling = requestAnimationFrame(settle);
+}
+
+function settle() {
+  settling = 0;
+  const most = performance.now() - scrolled < REST ? SCROLLING : AT_REST;
+  const all = [...unsettled];
+  const next = [...all.filter((tile) => tile.near), ...all.filter((tile) => !tile.near)].slice(0, most);
+  for (const tile of next) {
+    unsettled.delete(tile);
+    if (tile.near) mount(tile);
+    else if (!isSinging(tile.media)) unmount(tile);
+  }
+  soon();
 }
 
 function mediaFor(file, settings = {}) {
