@@ -91,11 +91,16 @@ def plan(
 def status(
     batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
     out: Out = Path("outputs"),
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say where a batch stands, while it runs or not."""
     with _told():
-        planning.status(Asked(batch, Options(), out, as_json=as_json))
+        asked = Asked(batch, Options(), out, as_json=as_json)
+        if watch:
+            planning.watch(asked)
+        else:
+            planning.status(asked)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
 from batchrunner.core.folding import folded
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.states import Queued, Sending, State, Waiting
+from batchrunner.core.states import Done, Failed, Queued, Sending, State, Waiting
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import load
 from batchrunner.show.layout import put
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
 
+_EVERY = 2.0
 _WORK = (Waiting, Sending, Queued)
 
 
@@ -67,6 +68,23 @@ def status(asked: Asked) -> None:
         _print(status_json(name, jobs, states))
     else:
         _show(status_view(name, jobs, states))
+
+
+def watch(asked: Asked) -> None:
+    """Print where a batch stands, again and again until it is settled or somebody has seen enough."""
+    console = Console(stderr=True, highlight=False)
+    shown: list[Text] = []
+    while True:
+        name, jobs, states = _standing(asked.manifest, asked)
+        view = status_view(name, jobs, states)
+        if view != shown:
+            if console.is_terminal:
+                console.clear()
+            put(console, view)
+            shown = view
+        if all(isinstance(states.get(job.id), Done | Failed) for job in jobs):
+            return
+        time.sleep(_EVERY)
 
 
 def _standing(path: Path, asked: Asked) -> tuple[str, list[Job], dict[str, State]]:
