@@ -45,7 +45,7 @@ def plan(board: Board, now: float) -> list[Action]:
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk.calms_at()]
+    times = [board.rests_until(), board.disk.calms_at(), board.until]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     for server in board.servers.values():
@@ -143,7 +143,8 @@ def _submissions(board: Board, now: float) -> Iterator[Submit]:
 
 def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
     """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
-    ahead = sum(rooms.values()) if board.until is None else _AHEAD
+    room = sum(rooms.values())
+    ahead = room if board.until is None else min(room, 1) * _AHEAD
     taken = dict.fromkeys(rooms, 0.0)
     for job in board.next_jobs(ahead, now):
         free = [url for url, room in rooms.items() if room and fits(board, url, job, now + taken[url])]

@@ -79,6 +79,14 @@ def test_a_disk_that_may_have_calmed_down() -> None:
     assert wake(board, 1.5) == 120.0
 
 
+def test_the_end_of_the_night() -> None:
+    """The moment by which everything must be home."""
+    board = ready_board()
+    board.start(LookAt(A), 0.0)
+    board.until = 500.0
+    assert wake(board, 0.0) == 500.0
+
+
 def test_the_end_of_leaving() -> None:
     """The moment after which no file can be there any more."""
     for ttl, longest in ((60.0, 60.0), (None, 600.0)):
