@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
 
+_STUCK_TIMES, _STUCK_AT_LEAST = 3.0, 600.0
 HOMEWARD = 20.0
 """Seconds to leave for the way home of a finished file, the look that sees it included."""
 
@@ -37,6 +38,20 @@ def progress(board: Board, url: str, now: float) -> float:
         if state.prompt.id in running:
             return min(now - running[state.prompt.id], board.forecast.seconds(url, board.costs.get(job, 0.0)))
     return 0.0
+
+
+def overdue(board: Board, url: str, now: float) -> str | None:
+    """Return the job that a server has rendered for three times as long as it should at most take, if there is one.
+
+    Never one in its first ten minutes: models are loaded, drives wake up. It is told, and nothing is done about it: a
+    server that answers and runs may be slow for a reason that we don't see.
+    """
+    running = board.servers[url].running
+    for job, state in board.open_on(url):
+        ran = now - running.get(state.prompt.id, now)
+        if ran > max(_STUCK_AT_LEAST, _STUCK_TIMES * board.forecast.at_most(url, board.costs.get(job, 0.0))):
+            return job
+    return None
 
 
 def backlog(board: Board, url: str, now: float) -> float:

@@ -21,6 +21,7 @@ _NAMED = 3
 _STATES = {
     "denied": (Kind.STOPPED, "a server lets us in no longer"),
     "pausing": (Kind.BREAKER, "a server is given a rest, job after job raised there"),
+    "stuck": (Kind.STUCK, "a prompt runs far longer than expected"),
     "stalled": (Kind.STUCK, "a server has prompts waiting and runs none"),
 }
 _ENDS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.show.scene import Around, health, scene
+from batchrunner.show.scene import Around, health, reason, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ class Narrator:
             state, _ = health(board, server, now)
             if state != self._health.setdefault(url, "asking"):
                 self._health[url] = state
-                self._audience.server(self._wall(), url, state, "" if state == "up" else server.says)
+                self._audience.server(self._wall(), url, state, reason(server, state, now))
         if now >= self._next:
             self._next = now + self._every
             self._audience.tick(self._wall(), lambda: self._scene(board, now))

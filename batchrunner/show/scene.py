@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchrunner.core.outlook import overdue
 from batchrunner.core.states import Fetching
+from batchrunner.show.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +27,7 @@ class Stand:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
     since: float | None = None
     """How long it has been in trouble."""
     says: str = ""
@@ -104,7 +106,7 @@ def scene(board: Board, jobs: Mapping[str, Job], now: float, around: Around) -> 
     )
 
 
-def health(board: Board, server: Server, now: float) -> tuple[str, float | None]:
+def health(board: Board, server: Server, now: float) -> tuple[str, float | None]:  # noqa: PLR0911 - a row a state
     """Return the word for a server's state and since when it is in trouble (the loop's clock)."""
     if server.is_denied():
         return "denied", server.good_at
@@ -116,7 +118,26 @@ def health(board: Board, server: Server, now: float) -> tuple[str, float | None]
         return "stalled", server.stalled_at
     if server.breaker.paused_until > now:
         return "pausing", None
+    if overdue(board, server.url, now):
+        return "stuck", min(server.running.values())
     return "up", None
+
+
+def reason(server: Server, state: str, now: float) -> str:
+    """Return why a server is in that state, in words for people; nothing for one that is up."""
+    match state:
+        case "up":
+            return ""
+        case "stalled":
+            return "prompts wait there and none runs; ComfyUI may have to be restarted"
+        case "pausing":
+            rest = duration(server.breaker.paused_until - now)
+            return f"{server.breaker.kind} on job after job; it gets one more in {rest}"
+        case "stuck":
+            ran = duration(now - min(server.running.values()))
+            return f"one prompt has run for {ran}, several times as long as expected"
+        case _:
+            return server.says
 
 
 def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> Stand:
@@ -128,7 +149,7 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
         url=server.url,
         state=state,
         since=None if since is None else now - since,
-        says="" if state == "up" else server.says,
+        says=reason(server, state, now),
         running=jobs[running].file if running in jobs else running,
         running_for=None if began is None else now - began,
         ready=sum(prompt in ours for prompt in server.pending),

@@ -11,7 +11,7 @@ from batchrunner.core.actions import Submit
 from batchrunner.core.conclude import conclude
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
-from batchrunner.core.outlook import HOMEWARD, backlog, fits, outlook, progress, too_late
+from batchrunner.core.outlook import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
 from batchrunner.core.plan import plan
 from batchrunner.core.server import SIM
 
@@ -155,3 +155,17 @@ def test_a_run_that_is_out_of_time_ends_well() -> None:
     assert ending is not None
     assert ending.exit == 0
     assert "2 jobs are left" in ending.says
+
+
+def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:
+    """Three times the upper end of its forecast, and never in the first ten minutes, makes a prompt overdue."""
+    board = ready_board(queued(JOBS[0]), jobs=1)
+    board.costs = dict.fromkeys(JOBS, SD)
+    glance(board, queue=[row(JOBS[0], running=True)], now=10.0)
+    limit = 3 * board.forecast.at_most(A, SD)
+    assert overdue(board, A, limit) is None
+    assert overdue(board, A, 11.0 + limit) == JOBS[0]
+    for _ in range(9):
+        board.forecast.learn(A, SD, 1.0)
+    assert overdue(board, A, 500.0) is None
+    assert overdue(board, A, 620.0) == JOBS[0]
