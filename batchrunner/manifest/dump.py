@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Scalar
     from batchrunner.manifest.tree import Tree
 
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

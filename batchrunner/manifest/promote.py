@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = "tuple[dict[str, Scalar], list[str]]"
 """The values of one row, and the notes on it."""
-_ALWAYS = frozenset({"prompt", "seed"})
+_ALWAYS = ("prompt", "seed")
 """What every row says for itself, even if all say the same or the workflow has it anyway."""
 _KEPT = (
     *("server", "ttl", "workflow", "params", "outputs", "presets"),
@@ -83,7 +83,7 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     """Return a job's own values: no preset's name, nothing that is set anew, nothing the workflow has by itself."""
     own = parts.template.own
     found: dict[str, Scalar] = {}
-    for name, value in job.params.items():
+    for name, value in sorted(job.params.items(), key=_first):
         is_named = name in parts.template.params or name.startswith("_")
         is_usual = name not in _ALWAYS and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.above:
@@ -91,6 +91,11 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     if any(isinstance(value, str) and names_in(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
+
+
+def _first(pair: tuple[str, Scalar]) -> int:
+    """Order a row: what it is about comes first."""
+    return _ALWAYS.index(pair[0]) if pair[0] in _ALWAYS else len(_ALWAYS)
 
 
 def _rows(picked: Sequence[tuple[Job, str]], parts: Parts) -> list[Row]:

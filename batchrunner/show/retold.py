@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _GAPS = 5
 _SAYS = 300
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+|~&!.-])")
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&]|^[#+-]")
+_NUMBERED = re.compile(r"^([0-9]+)([.)])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +151,4 @@ def _gaps(count: int) -> str:
 
 def _plain(text: str) -> str:
     """Return harmless Markdown that reads as `text`."""
-    return _MARKDOWN.sub(r"\\\1", safe(text, _SAYS))
+    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", safe(text, _SAYS)))

@@ -60,9 +60,9 @@ def test_what_is_expected_stands_in_the_cells() -> None:
     """A job not yet home says how long it will render and when it will be there, a finished one how long it took."""
     facts = [Rendered("j1", 1, 0.0, (), None, 99.0), Rendered("j1", 2, 0.0, (), None, 61.5)]
     states: dict[str, State] = {"j1": Done(Past(2), PROMPT, (SAVED,))}
-    outlook = Outlook(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0)
+    outlook = Outlook(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0, until=(90.0, 110.0))
     content: Any = gallery_data("cats", _table(seed=[1, 2]), states, facts, outlook)
-    assert (content["at"], content["left"]) == (7.0, 93.0)
+    assert [content[name] for name in ("at", "left", "until")] == [7.0, 93.0, [90.0, 110.0]]
     assert [(cell["seconds"], cell["ready"], cell["took"]) for cell in content["cells"]] == [
         (60.0, 100.0, None),
         (None, None, 61.5),

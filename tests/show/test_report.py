@@ -100,6 +100,9 @@ def test_markdown_is_text() -> None:
     """Nothing that a server or a manifest said is markup in the report."""
     told = markdown(_told(_night()))
     assert "KSampler raised \\*bad\\* \\<b\\>things\\</b\\>\\\\x1b\\[2J" in told
+    numbered = [Job("j0", "", {}, "1. first", 0.0), Job("j1", "", {}, "- second", 0.0)]
+    told_of = markdown(_told([*_render("j0", 0.0, 2.0), *_render("j1", 2.0, 1.0)], jobs=numbered))
+    assert "- 1\\. first: 2 s\n- \\- second: 1 s" in told_of
     assert told.startswith("# cats\n\n3 of 5 done, 2 failed, in 53 min 20 s\n")
     assert "\n    batchrunner retry MANIFEST\n" in told
 

@@ -47,6 +47,8 @@ class Outlook:
     """By job not yet home: when it will be."""
     left: float | None = None
     """Until everything is done; None if nobody can tell."""
+    until: tuple[float, float] | None = None
+    """Between which two clock times that will be, if somebody dares to say."""
     manifest: str = ""
     """As it was given on the command line, for commands to copy."""
     options: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ def gallery_data(
         "at": outlook.at,
         "live": outlook.live,
         "left": outlook.left,
+        "until": [*outlook.until] if outlook.until else None,
         "manifest": outlook.manifest,
         "commands": _commands(outlook),
         "total": len(wanted),

@@ -90,16 +90,20 @@ function drawPlaying() {
 }
 
 function drawStanding() {
-  const { counts, total, left, at } = store.data;
+  const { counts, total } = store.data;
   const parts = [`${counts.done} of ${total} done`];
   if (counts.failed) parts.push(`${counts.failed} failed`);
-  if (left !== null && left > 0) parts.push(`about ${spokenDuration(left)} left, until ${spokenClock(at + left)}`);
+  if (store.data.left > 0) parts.push(`about ${spokenDuration(store.data.left)} left, ${spokenEnd(store.data)}`);
   const text = parts.join(" · ");
   if (byId("standing").textContent !== text) byId("standing").textContent = text;
   const going = counts.sending + counts.queued + counts.fetching;
   byId("progress").replaceChildren(
     ...[["done", counts.done], ["going", going], ["failed", counts.failed], ["waiting", counts.waiting]].map(bar),
   );
+}
+
+function spokenEnd({ at, left, until }) {
+  return until ? `done between ${until.map(spokenClock).join(" and ")}` : `until ${spokenClock(at + left)}`;
 }
 
 function bar([name, count]) {
