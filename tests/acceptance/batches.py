@@ -56,6 +56,11 @@ class Batch:
         """Return the name of every video that must be home in the end, and its text and seed."""
         return {f"{text}-s{seed}.mp4": (text, seed) for text in self.prompts for seed in self.seeds}
 
+    def is_held(self, pid: int) -> bool:
+        """Tell whether this very process runs the batch by now."""
+        lock = self.home / "state.lock"
+        return lock.exists() and lock.read_text(encoding="ascii").startswith(f"pid {pid} on ")
+
     def start(self, *options: str) -> Running:
         """Start the command; it is the same one every time."""
         return Running(self.folder, "run", "night.yaml", *options, token=self.token)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from batches import Batch
 from comfyui import Doorbell, Server
 from evidence import assert_home, most_at_once, ours, posted_twice, twice
-from processes import chances
+from processes import chances, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +25,14 @@ _SEEDS = range(*map(int, os.environ.get("BATCHRUNNER_KILL_SEEDS", "0:1").split("
 def test_ten_kills_in_one_batch(tmp_path: Path, seed: int) -> None:
     """Killed ten times at random moments and started again, twelve videos are right and each was rendered once."""
     chance = chances(seed)
-    with Server(tmp_path / "server", seconds=0.5) as server:
+    with Server(tmp_path / "server", seconds=0.7) as server:
         batch = Batch(tmp_path, (server.url,), _TWELVE)
         for _ in range(10):
+            # However slow this machine starts a command, the server waits: it must outlive ten kills.
+            server.process.signal(signal.SIGSTOP)
             with batch.start() as running:
+                until(partial(batch.is_held, running.pid), "the batch is not held")
+                server.process.signal(signal.SIGCONT)
                 if chance.random() < 0.7:
                     running.hear("is up")
                 assert running.lasts(chance.uniform(0.0, 0.5)), "the batch was over before it was killed"
