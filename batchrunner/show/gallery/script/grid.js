@@ -97,9 +97,8 @@ function drawStanding() {
   const text = parts.join(" · ");
   if (byId("standing").textContent !== text) byId("standing").textContent = text;
   const going = counts.sending + counts.queued + counts.fetching;
-  byId("progress").replaceChildren(
-    ...[["done", counts.done], ["going", going], ["failed", counts.failed], ["waiting", counts.waiting]].map(bar),
-  );
+  const lengths = [["done", counts.done], ["going", going], ["failed", counts.failed], ["waiting", counts.waiting]];
+  byId("progress").replaceChildren(...lengths.filter(([, count]) => count).map(bar));
 }
 
 function spokenEnd({ at, left, until }) {
