@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-
-async_api = pytest.importorskip("playwright.async_api", reason="the pages are driven by playwright (extra: dev)")
-pytest.importorskip("av", reason="the films are made by PyAV (extra: video)")
-
-from evening import CHROMIUM, FLAGS, View  # noqa: E402 - it needs what was asked for above
+from evening import CHROMIUM, FLAGS, View
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,17 +16,24 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip where there is no Chromium, and say how to get one."""
-    if not CHROMIUM:
-        for item in items:
-            if "browser" in item.path.parts:
-                item.add_marker(pytest.mark.skip(reason="no chromium here: apt-get install chromium"))
+    """Skip where something is missing, and say how to get it."""
+    needed = {
+        "no chromium here: apt-get install chromium": CHROMIUM,
+        "no playwright here: pip install 'batchrunner[dev]'": find_spec("playwright"),
+        "no PyAV here: pip install 'batchrunner[video]'": find_spec("av"),
+    }
+    missing = [reason for reason, found in needed.items() if not found]
+    for item in items:
+        if missing and "browser" in item.path.parts:
+            item.add_marker(pytest.mark.skip(reason=missing[0]))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Return Debian's Chromium, without a window."""
-    async with async_api.async_playwright() as driver:
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - it may be missing, and then this is skipped
+
+    async with async_playwright() as driver:
         started = await driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield started
         await started.close()
