@@ -32,6 +32,7 @@ class Disk:
     """One output file."""
 
     prefix: str
+    """Empty where a stranger rendered it."""
     written: float
     whole: bool = True
 
@@ -52,6 +53,9 @@ class PureComfy:
     files: dict[str, Disk] = field(default_factory=dict)
     number: int = 0
     down_until: float = 0.0
+    denied_until: float = 0.0
+    wedged: bool = False
+    """Takes prompts and runs none, until it is restarted."""
     renders: list[str] = field(default_factory=list)
     """The prefix of every render that began."""
     doubles: list[str] = field(default_factory=list)
@@ -64,6 +68,8 @@ class PureComfy:
     def to(self, now: float) -> None:
         """Let the time until `now` pass."""
         while self.running is not None or self.pending:
+            if self.running is None and self.wedged:
+                break
             if self.running is None:
                 self._start(max(now, self.down_until))
             elif self.running.ends <= now:
@@ -114,7 +120,7 @@ class PureComfy:
         if self.running and self.rng.random() < 0.5:
             self.files[f"{self.running.prefix}_00001_.mp4"] = Disk(self.running.prefix, now, whole=False)
         self.pending, self.running, self.history, self.number = [], None, {}, 0
-        self.down_until = now + pause
+        self.down_until, self.wedged = now + pause, False
 
     def interrupt(self, now: float) -> None:
         """Let a stranger stop what runs."""
@@ -135,7 +141,7 @@ class PureComfy:
         """Whether a prompt is in the queue, or rendered and still to be had."""
         names = {file.name for entry in self.history.values() for file in entry.files}
         kept = any(disk.whole and disk.prefix == prefix and name in names for name, disk in self.files.items())
-        return kept or any(held.prefix == prefix for held in self.held())
+        return kept or any(held.ours and held.prefix == prefix for held in self.held())
 
     def _start(self, now: float) -> None:
         self.running = self.pending.pop(0)
@@ -147,8 +153,9 @@ class PureComfy:
         self.running = None
         ended = self.outcome(one)
         if ended is Ended.SUCCESS:
-            name = f"{one.prefix}_00001_.mp4"
-            self.files[name] = Disk(one.prefix, one.ends)
+            number = next(n for n in range(1, 99) if f"{one.prefix}_{n:05}_.mp4" not in self.files)
+            name = f"{one.prefix}_{number:05}_.mp4"
+            self.files[name] = Disk(one.prefix if one.ours else "", one.ends)
             self.history[one.prompt] = Entry(
                 one.prompt, Ended.SUCCESS, (File(name),), (one.prefix,), finished=BEGIN + one.ends
             )
@@ -156,5 +163,5 @@ class PureComfy:
             self.history[one.prompt] = Entry(
                 one.prompt, Ended.ERROR, (), (one.prefix,), node="KSampler #3", exception=str(ended), says="raised"
             )
-        if self.pending:
+        if self.pending and not self.wedged:
             self._start(one.ends)

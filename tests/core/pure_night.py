@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 BATCH = "cats"
 AWAY = Trouble(Blame.AWAY, "502")
+DENIED = Trouble(Blame.DENIED, "401")
 UNSENT = Trouble(Blame.AWAY, "refused", sent=False)
 _LONGEST = 400_000.0
 _MOST_TURNS = 200
@@ -104,8 +105,12 @@ class Night:
             )
             for url in [f"http://gpu{number}:8188" for number in range(count)]
         }
+        self.renames = not self.calm and rng.random() < 0.3
+        """Whether each command names other servers; then no state file is lost, which alone knows of those."""
         self._heap: list[tuple[float, int, int, Callable[[], None]]] = []
         self._turn = 0
+        self._open: set[tuple[int, Submit]] = set()
+        """POSTs whose answer is outstanding, each with the run that sent it."""
         self._ended: list[tuple[Action, Callable[[Judge], list[Fact]]]] = []
         if not self.calm:
             self._weather()
@@ -118,13 +123,27 @@ class Night:
 
     def _weather(self) -> None:
         """Lay out what happens to the servers, whatever we do."""
+        kinds = (self._restart, self._interrupt, self._clear, self._stranger, self._stranger, self._deny, self._wedge)
         for server in self.servers.values():
             for _ in range(self.rng.choice((0, 0, 1, 4))):
-                happens = self.rng.choice((self._restart, self._interrupt, self._clear, self._stranger, self._stranger))
+                happens = self.rng.choice(kinds)
                 self._at(self.rng.uniform(0, 60.0 * self.jobs), lambda server=server, happens=happens: happens(server))
 
     def _restart(self, server: PureComfy) -> None:
         server.restart(self.now, self.rng.choice((0.5, 8.0, 200.0)))
+
+    def _deny(self, server: PureComfy) -> None:
+        server.denied_until = self.now + self.rng.choice((1.0, 30.0, 500.0))
+
+    def _wedge(self, server: PureComfy) -> None:
+        server.wedged = True
+        self._at(self.now + self.rng.choice((10.0, 100.0, 3000.0)), lambda: self._restart(server))
+
+    def _trouble(self, server: PureComfy) -> Trouble | None:
+        """Return what keeps a server from answering right now."""
+        if not server.is_up(self.now) or self.rng.random() < self.odds.away:
+            return AWAY
+        return DENIED if self.now < server.denied_until else None
 
     def _interrupt(self, server: PureComfy) -> None:
         server.interrupt(self.now)
@@ -133,9 +152,9 @@ class Night:
         server.clear(self.now)
 
     def _stranger(self, server: PureComfy) -> None:
-        copied = self.rng.choice([*server.renders, "generated-video"]) if self.rng.random() < 0.3 else "generated-video"
-        if copied == "generated-video":
-            server.post(f"stranger-{self.rng.random()}", copied, self.now, ours=False)
+        """Let somebody queue a prompt, at times a copy of one of ours, prefix and all."""
+        copied = self.rng.choice(server.renders) if self.renames and server.renders else "generated-video"
+        server.post(f"stranger-{self.rng.random()}", copied, self.now, ours=False)
 
     # -- the course of a night
 
@@ -153,7 +172,7 @@ class Night:
     def _between(self) -> None:
         """Let time pass until the next start; sometimes somebody loses the state file."""
         self.now += self.rng.choice((0.0, 1.0, 30.0, 1000.0))
-        if self.rng.random() < 0.2:
+        if not self.renames and self.rng.random() < 0.2:
             self._pass(self.now + 66.0)  # what is under way arrives: a fresh ledger could not know of it
             self.journal, self.marks = [], set()
 
@@ -174,7 +193,8 @@ class Night:
             return None
 
     def _board(self) -> Board:
-        board = Board(BATCH, self.rules, self.servers, self.now)
+        named = self.rng.sample(list(self.servers), self.rng.randint(1, len(self.servers)))
+        board = Board(BATCH, self.rules, named if self.renames else self.servers, self.now)
         board.load(self.names, self.journal, self.now)
         board.want(self.names, None, self.now)
         for url in self.marks.intersection(board.servers):
@@ -310,9 +330,8 @@ class Night:
         queue: list[LookEnd] = []
 
         def first() -> None:
-            good = server.is_up(self.now) and self.rng.random() >= self.odds.away
             rows = server.rows(self.now)
-            queue.append(Look(rows, {}, (), BEGIN + self.now) if good else AWAY)
+            queue.append(self._trouble(server) or Look(rows, {}, (), BEGIN + self.now))
             self._at(self.now + self.rng.random(), second, self.lives)
 
         def second() -> None:
@@ -335,7 +354,9 @@ class Night:
 
         def arrive() -> None:
             end: PostEnd = AWAY
-            if server.is_up(self.now):
+            if self.now < server.denied_until:
+                end = DENIED
+            elif server.is_up(self.now):
                 prompt, number = server.post(action.prompt, action.prefix, self.now)
                 end = AWAY if silent else Taken(prompt, float(number))
             self._at(self.now, lambda: self._answer(action, end), life)
@@ -343,20 +364,20 @@ class Night:
         life = self.lives
         self._at(self.now + wait, arrive)
         self._at(self.now + 60.0, lambda: self._answer(action, AWAY), life)
-        self._open = getattr(self, "_open", set()) | {(life, action)}
+        self._open.add((life, action))
 
     def _answer(self, action: Submit, end: PostEnd) -> None:
         """Hear the first of the answer and the time-out."""
         if (self.lives, action) in self._open:
-            self._open -= {(self.lives, action)}
+            self._open.remove((self.lives, action))
             self._ended.append((action, lambda judge: judge.post(action, end)))
 
     def _withdraw(self, action: Withdraw, server: PureComfy) -> None:
         def arrive() -> None:
-            good = server.is_up(self.now) and self.rng.random() >= self.odds.away
-            if good:
+            trouble = self._trouble(server)
+            if trouble is None:
                 server.delete(action.prompts, self.now)
-            self._ended.append((action, lambda judge: judge.withdraw(action, None if good else AWAY)))
+            self._ended.append((action, lambda judge: judge.withdraw(action, trouble)))
 
         self._at(self.now + self.rng.random(), arrive, self.lives)
 
@@ -375,8 +396,9 @@ class Night:
             if path in self.home:
                 over(end)
                 return
-            if not server.is_up(self.now) or self.rng.random() < self.odds.away:
-                end = AWAY
+            trouble = self._trouble(server)
+            if trouble is not None:
+                end = trouble
             elif self.rng.random() < self.odds.local:
                 end = Trouble(Blame.LOCAL, "no space left on device")
             elif disk is None:

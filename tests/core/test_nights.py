@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pure_night import Night
 
@@ -37,6 +39,14 @@ def test_any_prefix_of_a_ledger_can_be_resumed(seed: int) -> None:
         assert again.run().exit == 0
         assert set(folded(again.names, again.journal)) == set(whole.names)
         assert set(again.home.values()) >= set(whole.home.values())
+
+
+def test_a_night_can_see() -> None:
+    """Were the doubt about a POST over after a second instead of seventy, a night would tell: posted twice."""
+    night = Night(32, jobs=5)
+    night.rules = replace(night.rules, settle=1.0)
+    with pytest.raises(AssertionError, match="posted twice"):
+        night.run()
 
 
 def test_the_same_seed_is_the_same_night() -> None:
