@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -68,13 +67,11 @@ def once(seed: int, jobs: int, *, twice: bool) -> Outcome:
 
 def _all(seeds: range, jobs: int, workers: int, *, twice: bool) -> Iterable[Outcome]:
     """Yield the outcome of every seed as it is there."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=_PER_PROCESS)
-    with pool:
-        coming = [pool.submit(partial(once, seed, jobs, twice=twice)) for seed in seeds]
-        for number, end in enumerate(as_completed(coming), 1):
+    with get_context("spawn").Pool(workers, maxtasksperchild=_PER_PROCESS) as pool:
+        for number, end in enumerate(pool.imap_unordered(partial(once, jobs=jobs, twice=twice), seeds), 1):
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{number} of {len(seeds)} nights")
-            yield end.result()
+            yield end
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
 
