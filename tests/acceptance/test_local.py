@@ -46,7 +46,7 @@ def test_private_files(tmp_path: Path) -> None:
 
 async def test_no_room_for_the_videos(tmp_path: Path) -> None:
     """Where no video fits a run exits with 5 and leaves nothing partial; with room the next one fetches them all."""
-    simulator = Simulator(tmp_path / "server", pace=Pace.instant(), ttl=None, renderer=BoxRenderer(3_000_000))
+    simulator = Simulator(tmp_path / "server", pace=Pace(step=0.02), ttl=None, renderer=BoxRenderer(3_000_000))
     async with serve(simulator) as url:
         batch = Batch(tmp_path, (url,))
         full = await asyncio.to_thread(cramped, batch, 2_000_000)
