@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli import cancelling, mending, planning, running, simulating, telling, writing
+from batchrunner.cli import (
+    cancelling,
+    gallery as galleries,
+    mending,
+    planning,
+    promoting,
+    running,
+    simulating,
+    telling,
+    writing,
+)
 from batchrunner.cli.asked import Asked
 from batchrunner.cli.token import VARIABLE
 from batchrunner.errors import BatchrunnerError
@@ -155,6 +165,36 @@ def cancel(
     with _told():
         options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
         raise typer.Exit(cancelling.cancel(Asked(manifest, options, out, token_file)))
+
+
+@app.command()
+def gallery(
+    manifest: Manifest,
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    serve: Annotated[bool, typer.Option("--serve", help="Show it on a loopback port.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Which one; 0 takes a free one.")] = 0,
+    allow_outside: Outside = False,
+) -> None:
+    """Rebuild the page beside the videos, with posters; show it if asked to."""
+    with _told():
+        options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
+        galleries.show(Asked(manifest, options, out), serve=serve, port=port)
+
+
+@app.command()
+def promote(
+    picks: Annotated[Path, typer.Argument(metavar="picks.json", help="Saved from the gallery.")],
+    sets: Sets = [],
+    server: Servers = [],
+    out: Out = Path("outputs"),
+    manifest: Annotated[Path, typer.Option(help="The batch's manifest, if the picks don't know it.")] = Path(),
+    allow_outside: Outside = False,
+) -> None:
+    """Write a manifest that renders the gallery's picks again, larger or better, with the same prompts and seeds."""
+    with _told():
+        options = Options(tuple(server), _pairs("--set", sets), allow_outside=allow_outside)
+        promoting.promote_picks(picks, Asked(manifest, options, out))
 
 
 @app.command()

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from batchrunner.core.states import Failed, Queued
+from batchrunner.core.states import Queued
+from batchrunner.show.retold import lines
 from batchrunner.show.text import clock, safe
+from batchrunner.show.words import of_finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from batchrunner.cli.gallery import Gallery
     from batchrunner.cli.onlooker import Onlooker
     from batchrunner.cli.watching import Watching
     from batchrunner.core.board import Board
     from batchrunner.core.conclude import Ending
-    from batchrunner.core.job import Job
-
-_SHOWN = 10
+    from batchrunner.notify import Notifier
 
 
-def tell(watchers: Watching, board: Board, onlooker: Onlooker, ending: Ending, code: int) -> None:
-    """Tell everybody that the run is over, and people in a few lines what that means."""
-    watchers.audience.finished(time.time(), board.tally(), code)
-    watchers.audience.close()
-    for line in (*_failures(board, onlooker.jobs), *ending.says.splitlines(), *_staying(board, onlooker)):
-        watchers.console.write(safe(line, limit=1000))
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """Everybody who is told that a run is over."""
 
+    watchers: Watching
+    notifier: Notifier | None = None
+    gallery: Gallery | None = None
 
-def _failures(board: Board, jobs: Mapping[str, Job]) -> Iterator[str]:
-    failed = [(job, state) for job in board.positions if isinstance(state := board.states[job], Failed)]
-    for job, state in failed[:_SHOWN]:
-        yield f"failed: {jobs[job].file}: {state.why}: {state.says}"
-    if len(failed) > _SHOWN:
-        rest = Counter(str(state.why) for _, state in failed[_SHOWN:])
-        yield "failed too: " + ", ".join(f"{count} x {why}" for why, count in rest.most_common())
+    async def say(self, board: Board, onlooker: Onlooker, ending: Ending, code: int) -> None:
+        """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
+        if self.notifier:
+            # The last line of `run --json` is the end: whoever is told by other ways is told before it.
+            self.notifier.event(of_finish(time.time(), board.tally(), code))
+            await self.notifier.drain()
+        told = self._report(board, onlooker)
+        self.watchers.audience.finished(time.time(), board.tally(), code)
+        self.watchers.audience.close()
+        for line in (*ending.says.splitlines(), *told, *_staying(board, onlooker)):
+            self.watchers.console.write(safe(line, limit=1000))
+
+    def _report(self, board: Board, onlooker: Onlooker) -> list[str]:
+        if self.gallery is None:
+            return []
+        looked_back = self.gallery.end(board, onlooker.jobs, anyio.current_time())
+        return lines(looked_back)
 
 
 def _staying(board: Board, onlooker: Onlooker) -> Iterator[str]:

@@ -13,6 +13,7 @@ from batchrunner.show.scene import Around, Transfer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from batchrunner.cli.gallery import Gallery
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
@@ -33,6 +34,7 @@ class Onlooker:
     """Per local file: bytes so far and in all, -1 if the server does not say."""
     beat: float
     """Between two scenes."""
+    gallery: Gallery | None = None
     _narrator: Narrator = field(init=False)
     _began: float | None = None
     _left: float | None = None
@@ -45,10 +47,14 @@ class Onlooker:
     def fact(self, fact: Fact) -> None:
         """Tell of a fact."""
         self._narrator.fact(fact)
+        if self.gallery:
+            self.gallery.fact(fact)
 
     def pulse(self, board: Board, now: float) -> float:
         """Show the board if it is time; return when to be shown it again."""
         self._began = now if self._began is None else self._began
+        if self.gallery:
+            self.gallery.pulse(board, self.jobs, now)
         return self._narrator.pulse(board, now)
 
     def bug(self, error: Exception) -> None:

@@ -14,7 +14,8 @@ import anyio
 
 from batchrunner.cli.boarding import board_of
 from batchrunner.cli.builtin import built_in
-from batchrunner.cli.ending import tell
+from batchrunner.cli.ending import LastWords
+from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.cli.onlooker import Onlooker
 from batchrunner.cli.preflight import ask_nodes, open_roads
 from batchrunner.cli.shelf import Shelf
@@ -33,7 +34,6 @@ from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import Notifier, targets
-from batchrunner.show.words import of_finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +80,18 @@ def run(asked: Asked) -> int:
         watchers = stack.enter_context(watching(asked, batch.name, folder, secret))
         notifier = Notifier(batch.name, addressees, lambda says: watchers.audience.note(time.time(), says))
         watchers.audience.join(notifier)
-        return anyio.run(Night(batch, folder, secret, ledger, watchers, left, notifier).run)
+        warn = watchers.audience.note
+        gallery = Gallery(
+            folder,
+            batch.name,
+            str(asked.manifest),
+            options_of(asked),
+            time.time,
+            lambda says: warn(time.time(), says),
+            list(ledger.facts()),
+        )
+        last = LastWords(watchers, notifier, gallery)
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, left, last).run)
 
 
 @dataclass(slots=True)
@@ -94,7 +105,8 @@ class Night:
     watchers: Watching
     left: float | None = None
     """Seconds until everything must be home; None for all the time in the world."""
-    notifier: Notifier | None = None
+    last: LastWords | None = None
+    """Who keeps the page and who is told elsewhere; by itself, a run is only watched."""
     clock: LoopClock = field(default_factory=LoopClock)
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
@@ -102,8 +114,8 @@ class Night:
     async def run(self) -> int:
         """Build, run, tell; return the exit code."""
         async with AsyncExitStack() as stack:
-            if self.notifier:
-                await stack.enter_async_context(self.notifier.running())
+            if self.last and self.last.notifier:
+                await stack.enter_async_context(self.last.notifier.running())
             http = await stack.enter_async_context(comfy.session())
             addresses = {}
             if SIM in self.batch.servers:
@@ -125,8 +137,15 @@ class Night:
         jobs = self.ledger.jobs()
         await self._preflight(board, client)
         self._limit(board, jobs)
+        last = self.last or LastWords(self.watchers)
         onlooker = Onlooker(
-            board, jobs, self.watchers.audience, self.clock.wall, lambda: downloads.transfers, self.watchers.beat
+            board,
+            jobs,
+            self.watchers.audience,
+            self.clock.wall,
+            lambda: downloads.transfers,
+            self.watchers.beat,
+            last.gallery,
         )
         engine = Engine(
             board,
@@ -142,11 +161,7 @@ class Night:
         with suppress(OSError):
             downloads.sweep()
         code = 128 + self._signal if board.leaving_at is not None else ending.exit
-        if self.notifier:
-            # The last line of `run --json` is the end: whoever is told by other ways is told before it.
-            self.notifier.event(of_finish(self.clock.wall(), board.tally(), code))
-            await self.notifier.drain()
-        tell(self.watchers, board, onlooker, ending, code)
+        await last.say(board, onlooker, ending, code)
         return code
 
     def _shelf(self, downloads: Downloads, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]) -> Shelf:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
 
 PAGE = "index.html"
+REPORT = "report.md"
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\x7f"}
 
 
@@ -31,6 +32,11 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
     return _put(folder / DATA, script(content).encode())
+
+
+def write_report(folder: Path, text: str) -> Path:
+    """Write `report.md` into a batch's folder; return its path. LocalError if it can't be written."""
+    return _put(folder / REPORT, text.encode("utf-8", "replace"))
 
 
 def script(content: Mapping[str, Json]) -> str:

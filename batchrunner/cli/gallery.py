@@ -1,0 +1,184 @@
+"""The page beside the videos: kept up while a batch runs, rebuilt and shown on request."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batchrunner.core.facts import Saved
+from batchrunner.core.folding import folded
+from batchrunner.core.outlook import outlook
+from batchrunner.core.states import Queued, Sending, Waiting
+from batchrunner.errors import LocalError, YoursError
+from batchrunner.ledger import Ledger
+from batchrunner.manifest import load
+from batchrunner.show.gallery import (
+    Outlook,
+    gallery_data,
+    posters,
+    serving,
+    write_data,
+    write_page,
+    write_poster,
+    write_report,
+)
+from batchrunner.show.report import Around, report
+from batchrunner.show.retold import as_json, markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from batchrunner.cli.asked import Asked
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Job
+    from batchrunner.show.report import Report
+
+_EVERY, _PER_JOB = 1.0, 0.002
+"""Seconds between two updates of the page, and more for each job: a large batch's data take longer to write."""
+
+
+@dataclass(slots=True)
+class Gallery:
+    """Keeps the page of one run current. A page that can't be written is told of once, and costs nothing else."""
+
+    folder: Path
+    batch: str
+    manifest: str
+    options: tuple[str, ...]
+    """Words that belong to every command the page offers for copying: `--out`, `elsewhere`."""
+    wall: Callable[[], float]
+    warn: Callable[[str], None]
+    facts: list[Fact] = field(default_factory=list)
+    """All of the batch, oldest first."""
+    expected: float | None = None
+    """How long it was to take, as far as anybody could tell at the beginning; in seconds."""
+    _next: float = -math.inf
+    _fresh: bool = True
+    _stands: bool = False
+    _broken: bool = False
+
+    def fact(self, fact: Fact) -> None:
+        """Take in what happened."""
+        self.facts.append(fact)
+        self._fresh = True
+
+    def pulse(self, board: Board, jobs: Mapping[str, Job], now: float) -> None:
+        """Write the page's data if something happened and the last time is long enough ago."""
+        if self._fresh and now >= self._next:
+            if self.expected is None:
+                left = outlook(board, now)
+                self.expected = left.seconds if left else None
+            self._next = now + _EVERY + _PER_JOB * len(board.positions)
+            self._fresh = False
+            self._write(board, jobs, now, None)
+
+    def end(self, board: Board, jobs: Mapping[str, Job], now: float) -> Report:
+        """Write `report.md`, and the page's data for the last time, with the report; return it."""
+        wanted = [jobs[job] for job in board.positions]
+        around = Around(self.manifest, str(self.folder), self.expected)
+        told = report(self.batch, wanted, board.states, self.facts, around)
+        try:
+            write_report(self.folder, markdown(told))
+        except LocalError as error:
+            self.warn(str(error))
+        self._write(board, jobs, now, as_json(told))
+        return told
+
+    def _write(self, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> None:
+        if self._broken:
+            return
+        wanted = [jobs[job] for job in board.positions]
+        seen = _outlook(self, board, jobs, now, told)
+        try:
+            if not self._stands:
+                write_page(self.folder, self.batch)
+                self._stands = True
+            write_data(self.folder, gallery_data(self.batch, wanted, board.states, self.facts, seen))
+        except LocalError as error:
+            self._broken = True
+            self.warn(f"the gallery stays as it is: {error}")
+
+
+def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> Outlook:
+    at, left = gallery.wall(), outlook(board, now)
+    servers = [url for url, server in board.servers.items() if server.named]
+    seconds = {
+        job: min(board.forecast.seconds(url, jobs[job].cost) for url in servers)
+        for job, state in board.states.items()
+        if job in board.positions and isinstance(state, Waiting | Sending | Queued)
+    }
+    running = {prompt for server in board.servers.values() for prompt in server.running}
+    return Outlook(
+        at=at,
+        live=told is None,
+        rendering=[job for url in board.servers for job, state in board.open_on(url) if state.prompt.id in running],
+        seconds=seconds,
+        ready=_ready(board, seconds, len(servers), at),
+        left=left.seconds if left else None,
+        until=(at + left.low, at + left.high) if left else None,
+        manifest=gallery.manifest,
+        options=gallery.options,
+        report=told,
+    )
+
+
+def _ready(board: Board, seconds: Mapping[str, float], servers: int, at: float) -> dict[str, float]:
+    """Return when each job will be rendered, if the servers go on as they do, one after the other in run order."""
+    ready: dict[str, float] = {}
+    passed = 0.0
+    for job in sorted(seconds, key=lambda job: (isinstance(board.states[job], Waiting), board.positions[job])):
+        passed += seconds[job] / max(1, servers)
+        ready[job] = at + passed
+    return ready
+
+
+def show(asked: Asked, *, serve: bool, port: int) -> None:
+    """Rebuild a batch's page from its state file, with posters where PyAV is installed; serve it on request.
+
+    Raises YoursError for a batch that was never run.
+    """
+    batch = load(asked.manifest, asked.options)
+    folder = asked.out / batch.name
+    snapshot = Ledger.read(folder)
+    if snapshot is None:
+        raise YoursError(f"{folder} holds no batch: run it first")
+    states = folded(snapshot.jobs, snapshot.facts)
+    paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
+    for path in paths:
+        write_poster(folder, path)
+    told = as_json(report(batch.name, batch.jobs, states, snapshot.facts, Around(str(asked.manifest), str(folder))))
+    seen = Outlook(
+        at=time.time(),
+        manifest=str(asked.manifest),
+        options=options_of(asked),
+        posters=posters(folder, paths),
+        report=told,
+    )
+    page = write_page(folder, batch.name)
+    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, seen))
+    if serve:
+        anyio.run(_serve, folder, port)
+    else:
+        sys.stderr.write(f"wrote {page}\n")
+
+
+async def _serve(folder: Path, port: int) -> None:
+    async with serving(folder, port) as url:
+        sys.stderr.write(f"the gallery is at {url}; Ctrl-C ends it\n")
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+
+
+def options_of(asked: Asked) -> tuple[str, ...]:
+    """Return the words that belong to every command about this batch."""
+    return ("--out", str(asked.out)) if str(asked.out) != "outputs" else ()
