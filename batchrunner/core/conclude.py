@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.actions import Fetch, Submit
 from batchrunner.core.judge import template_refusal
 from batchrunner.core.outlook import fits
-from batchrunner.core.plan import is_gone, is_idle, leaving_time
+from batchrunner.core.plan import is_barred, is_gone, is_idle, leaving_time
 from batchrunner.core.states import Failed
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def _stopped(board: Board, now: float) -> Ending | None:
         return None
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
     live = [server for server in useful if not server.is_out(now, board.rules)]
-    if any((server.named and board.waiting) or board.owes(server.url) for server in live):
+    waits = board.waiting and not is_barred(board)
+    if any((server.named and waits) or board.owes(server.url) for server in live):
         return None
     return Ending(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 

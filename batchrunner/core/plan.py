@@ -169,7 +169,12 @@ def is_surveyed(board: Board, now: float) -> bool:
     old copy of itself.
     """
     named = (server for server in board.servers.values() if server.named)
-    return all((server.surveyed and server.is_heard()) or server.is_out(now, board.rules) for server in named)
+    return all((server.surveyed and server.is_heard()) or server.is_given_up(now, board.rules) for server in named)
+
+
+def is_barred(board: Board) -> bool:
+    """Whether no new prompt may go anywhere: a server that may hold our prompts refuses to tell."""
+    return any(server.named and server.is_denied() and not server.surveyed for server in board.servers.values())
 
 
 def is_idle(board: Board, server: Server) -> bool:

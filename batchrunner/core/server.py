@@ -161,8 +161,12 @@ class Server:
 
     def is_out(self, now: float, rules: Rules) -> bool:
         """Whether we no longer wait for it: unauthorised, or stuck for longer than `patience`."""
+        return self.is_denied() or self.is_given_up(now, rules)
+
+    def is_given_up(self, now: float, rules: Rules) -> bool:
+        """Whether it has brought us nothing for longer than `patience`."""
         stuck = self.stuck_since()
-        return self.is_denied() or (stuck is not None and now >= stuck + rules.patience)
+        return stuck is not None and now >= stuck + rules.patience
 
     def takes_prompts(self, now: float, rules: Rules) -> bool:
         """Whether a POST may go there now; after a denied one a good look comes first."""

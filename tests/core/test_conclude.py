@@ -32,7 +32,7 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Fetch, LookAt, Withdraw
+from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.conclude import conclude
 from batchrunner.core.facts import File, Why
 from batchrunner.core.looks import Complaint, Gone, Refused, Taken
@@ -198,6 +198,20 @@ def test_the_other_server_goes_on() -> None:
     assert ended(board, 2.0) == 3
     assert says(board, 2.0).startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
     assert A not in says(board, 2.0)
+
+
+def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
+    """Without the word of a server that may hold our prompts nothing is posted elsewhere: exit 3, give it its token."""
+    board = new_board(servers=(A, B))
+    glance(board, A)
+    for now in (1.0, 2.0):
+        glance(board, B, trouble=DENIED, now=now)
+    assert not any(isinstance(action, Submit) for action in plan(board, 2.0))
+    assert ended(board, 2.0) == 3
+    assert says(board, 2.0).startswith(f"{B} refuses the token")
+    board.servers[B].surveyed = True
+    assert any(isinstance(action, Submit) for action in plan(board, 2.0))
+    assert ended(board, 2.0) is None
 
 
 def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
