@@ -58,6 +58,7 @@ class Board:
         """Those of them that nobody has."""
         self.flying: dict[Action, float] = {}
         """What is under way, with its start."""
+        self.posting: set[str] = set()
         self.homes: dict[str, tuple[int, Home]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, file) per job."""
         self.settled_in = False
@@ -76,15 +77,16 @@ class Board:
         """When everything must be home; nothing is submitted that would come later."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
+        self._index()
+
+    def _index(self) -> None:
+        """Make the indexes: per server what it holds, and what comes next."""
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
         self._ready: Agenda[str] = Agenda()
         self._fetches: dict[str, Agenda[tuple[str, int, str]]] = {}
         self._rests = Rests()
         self._busy: set[tuple[str, str]] = set()
-        self.posting: set[str] = set()
-
-    # -- filling
 
     def load(self, jobs: Iterable[str], facts: Iterable[Fact], now: float) -> None:
         """Fold the ledger: every job it knows, and all its facts in order."""
@@ -108,8 +110,6 @@ class Board:
             state = self.states.setdefault(job, Waiting())
             self.counts[type(state)] += 1
             self._list(job, state, now)
-
-    # -- facts
 
     def follow(self, fact: Fact) -> State | None:
         """Return the state that `fact` leads to, None if it changes nothing; raises Contradiction."""
@@ -163,15 +163,12 @@ class Board:
 
     def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
         """Let a job wait after an execution error, a file after a broken download."""
-        match state, fact:
-            case Waiting(), Lost(why=Why.ERROR):
-                self._rests.rest(job, "", now + self.rules.grace)
-            case Fetching(deadline=deadline), Broke(file=key):
-                broken = next(item.broken for item in state.items if item.file.key == key)
-                cap = _RETRY_CAP if deadline is None else _RETRY_CAP_IN_RACE
-                self._rests.rest(job, key, now + backoff(f"{job}/{key}", broken, _RETRY, cap))
-            case _:
-                pass
+        if isinstance(state, Waiting) and isinstance(fact, Lost) and fact.why is Why.ERROR:
+            self._rests.rest(job, "", now + self.rules.grace)
+        if isinstance(state, Fetching) and isinstance(fact, Broke):
+            broken = next(item.broken for item in state.items if item.file.key == fact.file)
+            cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
+            self._rests.rest(job, fact.file, now + backoff(f"{job}/{fact.file}", broken, _RETRY, cap))
 
     def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
         """Learn from a render that has just ended how fast its server is."""
@@ -198,25 +195,19 @@ class Board:
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
         self.flying[action] = now
-        match action:
-            case Fetch():
-                self._busy.add((action.job, action.file.key))
-            case Submit():
-                self.posting.add(action.job)
-                self.servers[action.server].settled(action.job)
-            case _:
-                pass
+        if isinstance(action, Fetch):
+            self._busy.add((action.job, action.file.key))
+        if isinstance(action, Submit):
+            self.posting.add(action.job)
+            self.servers[action.server].settled(action.job)
 
     def end(self, action: Action, now: float) -> float:
         """Note that an action has ended, after its facts were applied; return when it began."""
-        match action:
-            case Fetch():
-                self._busy.discard((action.job, action.file.key))
-                self._offer(action.job, now)
-            case Submit():
-                self.posting.discard(action.job)
-            case _:
-                pass
+        if isinstance(action, Fetch):
+            self._busy.discard((action.job, action.file.key))
+            self._offer(action.job, now)
+        if isinstance(action, Submit):
+            self.posting.discard(action.job)
         return self.flying.pop(action)
 
     def tick(self, now: float) -> None:
