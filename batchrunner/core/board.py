@@ -58,7 +58,6 @@ class Board:
         """Those of them that nobody has."""
         self.flying: dict[Action, float] = {}
         """What is under way, with its start."""
-        self.posting: set[str] = set()
         self.homes: dict[str, tuple[int, Home]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, file) per job."""
         self.settled_in = False
@@ -81,6 +80,7 @@ class Board:
 
     def _index(self) -> None:
         """Make the indexes: per server what it holds, and what comes next."""
+        self.posting: set[str] = set()
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
         self._ready: Agenda[str] = Agenda()
