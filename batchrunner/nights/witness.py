@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _OPENS_WITHIN = 5.0
 _ARRIVES_WITHIN = 60.0
-"""A POST that is accepted later than this after it was first sent may meet its own repetition."""
+"""A POST that is accepted later than this after it was sent may meet its own repetition."""
 _PROOFS = {Why.ERROR: What.FAILED, Why.INTERRUPTED: What.INTERRUPTED, Why.WITHDRAWN: What.DELETED}
 _SHAM = frozenset({"replace-film", "login-page"})
 
@@ -50,7 +50,9 @@ class Witness:
     _claimed: set[str] = field(default_factory=set)
     _attempts: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _lost: set[tuple[str, int]] = field(default_factory=set)
-    _sent: dict[str, float] = field(default_factory=dict)
+    _sent: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _taken: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _late: set[str] = field(default_factory=set)
     _opening: dict[str, tuple[Process, float]] = field(default_factory=dict)
     _whole: dict[tuple[str, int, int], bool] = field(default_factory=dict)
 
@@ -90,7 +92,7 @@ class Witness:
 
     def posting(self, prompt: str) -> None:
         """P3: the claim is in the ledger before the first byte leaves."""
-        self._sent.setdefault(prompt, self.loop.now)
+        self._sent[prompt].append(self.loop.now)
         if prompt not in self._claimed:
             self.tell(f"P3 {prompt} is posted without a claim")
 
@@ -113,12 +115,13 @@ class Witness:
     def served(self, event: Event) -> None:
         """P2: no prompt is accepted while the server has it, unless it was on its way for very long."""
         self.loop.trace.note("server", event.what, event.prompt_id, event.note)
-        known = {prompt.id for prompt in self._prompts()} | self.sim.prompts.history.keys()
-        if event.what is not What.POSTED or event.prompt_id not in known:
+        if event.what is not What.POSTED or event.prompt_id not in self._sent:
             return
-        if self.loop.now - self._sent.get(event.prompt_id, self.loop.now) > _ARRIVES_WITHIN:
+        self._note_arrival(event.prompt_id)
+        known = {prompt.id for prompt in self._prompts()} | self.sim.prompts.history.keys()
+        if event.prompt_id in known and event.prompt_id in self._late:
             self.twins += 1
-        else:
+        elif event.prompt_id in known:
             self.tell(f"P2 {event.prompt_id} was accepted twice")
 
     def asked(self, path: str, said: object) -> None:
@@ -159,11 +162,19 @@ class Witness:
 
     # Judging.
 
+    def _note_arrival(self, prompt: str) -> None:
+        """Note a POST that must have been under way for long: more arrive of late than were sent of late."""
+        self._taken[prompt].append(self.loop.now)
+        since = self.loop.now - _ARRIVES_WITHIN
+        arrived, sent = (sum(at > since for at in times[prompt]) for times in (self._taken, self._sent))
+        if arrived > sent:
+            self._late.add(prompt)
+
     def _judge_claim(self, fact: Claimed) -> None:
         """P1, P4: an attempt begins only when every earlier one is known to be lost, or is nowhere."""
         self._claimed.add(fact.prompt)
+        alive = {(fact.job, attempt) for attempt in self._attempts[fact.job]} - self._lost
         self._attempts[fact.job].add(fact.attempt)
-        alive = {(fact.job, attempt) for attempt in self._attempts[fact.job] - {fact.attempt}} - self._lost
         there = {ours for prefix in self._on_server() if (ours := parse_prefix(self.batch, prefix))}
         for job, attempt in sorted(alive & (there | set(self.jobs_at_home()))):
             self.tell(f"P1 {job} is claimed again though attempt {attempt} is not lost")
