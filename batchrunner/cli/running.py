@@ -25,6 +25,7 @@ from batchrunner.cli.until import local_now, seconds_until
 from batchrunner.cli.watching import Watching, watching
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
+from batchrunner.core.conclude import INTERRUPTED
 from batchrunner.core.identity import client_id
 from batchrunner.core.outlook import too_late
 from batchrunner.core.server import SIM
@@ -160,7 +161,7 @@ class Night:
         ending = await self._until_over(engine)
         with suppress(OSError):
             downloads.sweep()
-        code = 128 + self._signal if board.leaving_at is not None else ending.exit
+        code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
         await last.say(board, onlooker, ending, code)
         return code
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.server import Server
 
-DONE, FAILED, STOPPED, LOCAL = 0, 1, 3, 5
+DONE, FAILED, STOPPED, LOCAL, INTERRUPTED = 0, 1, 3, 5, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _left(board: Board, now: float, since: float) -> Ending | None:
         for url, server in board.servers.items()
     )
     over = gone and not coming and not _busy(board)
-    return Ending(130, "stopped") if over or now >= since + leaving_time(board) else None
+    return Ending(INTERRUPTED, "stopped") if over or now >= since + leaving_time(board) else None
 
 
 def _stopped(board: Board, now: float) -> Ending | None:
@@ -100,6 +100,8 @@ def _reason(board: Board, server: Server) -> str:
         return f"{server.url} refuses the token ({server.says}){holds}: set BATCHRUNNER_TOKEN and run it again"
     if server.stalled_at is not None:
         return f"{server.url} has prompts waiting and runs none{holds}: restart ComfyUI and run it again"
+    if server.is_up():
+        return f"{server.url} answers, but no prompt and no file gets through{holds}: see run.log, then run it again"
     return f"{server.url} does not answer ({server.says or 'no answer'}){holds}: run it again when it does"
 
 

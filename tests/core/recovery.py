@@ -7,6 +7,7 @@ evidence says, answers the download if one is asked for, and says what was noted
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards import (
@@ -121,6 +122,22 @@ def decision(persisted: str, look: str, file: str = "") -> Decision | None:
     return Decision(tuple(map(_name, told)), type(board.states[JOB]).__name__, tuple(sorted(steps)))
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"
+_HEAD = """# After an interruption
+
+What is decided for every state that the ledger may hold of a job and everything a server may then show: the facts that
+are noted; the state that follows; and what is started next. Computed from the code by `python tests/core/recovery.py`,
+and a test keeps it current. Each look reads the queue first, then the history; `absent for 80 s` stands for three good
+looks over more than `grace` (60 s) and `settle` (70 s).
+
+"""
+
+
+def document() -> str:
+    """Return the page as it stands under `docs/`."""
+    return _HEAD + page()
+
+
 def page() -> str:
     """Return the whole table as Markdown, computed from the code."""
     lines = ["| the ledger holds | the looks show | what follows |", "|---|---|---|"]
@@ -157,3 +174,7 @@ def _step(action: Fetch | Submit | Withdraw) -> str:
             return f"POST attempt {action.attempt}"
         case Withdraw():
             return "delete one entry by id"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(document(), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from recovery import FILES, GETS, LOOKS, PERSISTED, decision, page
+from recovery import FILES, GETS, LOOKS, PAGE, PERSISTED, decision, document, page
 
 WAIT_IN = {state: f"-; {state}; wait" for state in ("Sending", "Queued", "Waiting")}
 FETCH = "-; Fetching; GET its file"
@@ -119,3 +119,8 @@ def test_the_table_can_be_read() -> None:
     lines = page().splitlines()
     assert len(lines) == 2 + len(PERSISTED) * len(LOOKS) + 3 + len(GETS) * len(FILES)
     assert "| Queued | away | -; Queued; wait |" in lines
+
+
+def test_the_page_is_current() -> None:
+    """`docs/recovery.md` says what the rules decide now; `python tests/core/recovery.py` writes it anew."""
+    assert PAGE.read_text(encoding="utf-8") == document()
