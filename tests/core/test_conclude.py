@@ -116,7 +116,7 @@ def test_a_refused_prompt_is_taken_off_first() -> None:
 def test_answering_and_getting_nothing_through() -> None:
     """A server whose looks are good while every POST and download fails is not called silent."""
     board = ready_board(queued())
-    glance(board, queue=[row()], now=PATIENCE)
+    glance(board, queue=[row(running=True)], now=PATIENCE)
     board.servers[A].fruitless_at = 0.0
     assert ended(board, PATIENCE) == 3
     assert says(board, PATIENCE).startswith(f"{A} answers, but no prompt and no file gets through; it holds 1")
