@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from contextlib import contextmanager
@@ -23,11 +24,11 @@ from batchrunner.cli import (
     writing,
 )
 from batchrunner.cli.asked import Asked
+from batchrunner.cli.speaking import open_ends, say
 from batchrunner.cli.token import VARIABLE
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
 from batchrunner.show.redact import clean
-from batchrunner.show.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,13 +189,15 @@ def promote(
     sets: Sets = [],
     server: Servers = [],
     out: Out = Path("outputs"),
-    manifest: Annotated[Path, typer.Option(help="The batch's manifest, if the picks don't know it.")] = Path(),
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="MANIFEST", help="The batch's own manifest, if the picks don't know it.")
+    ] = None,
     allow_outside: Outside = False,
 ) -> None:
     """Write a manifest that renders the gallery's picks again, larger or better, with the same prompts and seeds."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), allow_outside=allow_outside)
-        promoting.promote_picks(picks, Asked(manifest, options, out))
+        promoting.promote_picks(picks, Asked(manifest or Path(), options, out))
 
 
 @app.command()
@@ -209,7 +212,8 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the manifest's JSON Schema, for editors."""
-    writing.schema()
+    with _told():
+        writing.schema()
 
 
 @app.command()
@@ -229,10 +233,9 @@ def sim(
 
 def main() -> None:
     """Run the command."""
+    open_ends()
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug where no log is open, told without the token
         told = clean("".join(traceback.format_exception(error)), os.environ.get(VARIABLE, ""))
         sys.stderr.write(f"{told}a bug in batchrunner: please report it with the lines above\n")
@@ -246,8 +249,12 @@ def _told() -> Iterator[None]:
         yield
     except BatchrunnerError as error:
         for line in str(error).splitlines():
-            sys.stderr.write(safe(line, limit=2000) + "\n")
+            say(line)
         raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:
+        raise typer.Exit(128 + signal.SIGPIPE) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
 
 
 def _pairs(option: str, texts: list[str]) -> tuple[tuple[str, str], ...]:

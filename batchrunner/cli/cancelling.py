@@ -3,113 +3,145 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
+from batchrunner.cli.books import held
+from batchrunner.cli.speaking import say
 from batchrunner.cli.token import token
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import LookAt
 from batchrunner.core.facts import Dropped, Lost, Why
-from batchrunner.core.folding import folded
-from batchrunner.core.looks import Trouble
+from batchrunner.core.looks import Ended, Trouble
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Queued, Sending, Waiting, advance
-from batchrunner.ledger import Ledger, hold
-from batchrunner.manifest import load
-from batchrunner.show.text import safe
+from batchrunner.core.states import Fetching, Queued, Sending, Waiting, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from batchrunner.cli.asked import Asked
+    from batchrunner.cli.books import Books
     from batchrunner.comfy.client import Client
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Look
-    from batchrunner.core.states import State
+    from batchrunner.core.looks import Look, Row
+    from batchrunner.core.states import Prompt
 
-_LOOKS = 30
-_BETWEEN = 1.0
+_LOOKS = 60
+_BETWEEN = 0.5
+"""Seconds. A server acts on an interrupt when it begins its next step, which can take many of them."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the prompts that were out there."""
+
+    gone: list[str] = field(default_factory=list)
+    """Jobs whose prompts are on no server any more."""
+    rendered: list[str] = field(default_factory=list)
+    """Jobs that were rendered before we came."""
+    left: list[str] = field(default_factory=list)
+    """Jobs whose prompts stay where they are."""
+
+    def sort(self, look: Look, prompts: Mapping[str, Prompt]) -> None:
+        """Count `prompts` (by job) by what the last look at their server saw."""
+        there = _queued(look, prompts)
+        for job, prompt in prompts.items():
+            entry = look.history.get(prompt.id)
+            is_rendered = entry is not None and entry.ended is Ended.SUCCESS
+            (self.left if job in there else self.rendered if is_rendered else self.gone).append(job)
 
 
 def cancel(asked: Asked) -> int:
-    """Take a batch off its servers; return 0, or 3 if a server could not be asked. Raises BusyError while it runs.
+    """Take a batch off its servers; return 0, or 3 if prompts of ours stay on one.
 
-    What is rendered already stays to be brought home by the next `run`; what waits is left out until then.
+    What is rendered already stays to be brought home by the next `run`; what waits is left out until then. Raises
+    BusyError while the batch runs, YoursError if it never did.
     """
-    batch = load(asked.manifest, asked.options)
     secret = token(asked.token_file, os.environ)
-    folder = asked.out / batch.name
     with ExitStack() as stack:
-        stack.enter_context(hold(folder))
-        ledger = stack.enter_context(Ledger.open(folder, batch.name))
-        states = folded(ledger.jobs(), ledger.facts())
-        left = anyio.run(_take_back, states, ledger, secret)
-        waiting = [job for job, state in states.items() if isinstance(state, Waiting)]
+        books = held(asked, stack)
+        tally = anyio.run(_take_back, books, secret)
+        waiting = [job for job, state in books.states.items() if isinstance(state, Waiting)]
         for job in waiting:
-            ledger.append(Dropped(job, states[job].past.highest, time.time(), "cancelled"))
-        _say(f"{len(waiting)} jobs cancelled; batchrunner run {asked.manifest} takes them up again")
-    return 3 if left else 0
+            books.ledger.append(Dropped(job, books.states[job].past.highest, time.time(), "cancelled"))
+        rendered = len(tally.rendered) + sum(isinstance(state, Fetching) for state in books.states.values())
+    _tell(asked, len(waiting), rendered, len(tally.left))
+    return 3 if tally.left else 0
 
 
-async def _take_back(states: dict[str, State], ledger: Ledger, secret: Secret | None) -> int:
-    """Empty every server of our prompts; return how many could not be taken back."""
-    servers: dict[str, dict[str, str]] = {}
-    for job, state in states.items():
+def _tell(asked: Asked, waiting: int, rendered: int, left: int) -> None:
+    if rendered:
+        say(f"{rendered} rendered already: their files are still to come home")
+    if left:
+        say(f"{left} of our prompts stay on a server: cancel again, or run brings them home")
+    then = f": batchrunner run {asked.manifest} takes up what is not done" if waiting or rendered or left else ""
+    say(f"{waiting or 'nothing'}{' cancelled' if waiting else ' to cancel'}{then}")
+
+
+async def _take_back(books: Books, secret: Secret | None) -> _Tally:
+    """Empty every server of our prompts, and note those that are gone."""
+    servers: dict[str, dict[str, Prompt]] = {}
+    for job, state in books.states.items():
         if isinstance(state, Sending | Queued):
-            servers.setdefault(state.prompt.server, {})[job] = state.prompt.id
-    left = 0
+            servers.setdefault(state.prompt.server, {})[job] = state.prompt
+    tally = _Tally()
     async with comfy.session() as http:
         for url, prompts in servers.items():
-            gone = set(prompts) if url == SIM else await _empty(comfy.Client(url, http, secret), prompts)
-            left += len(prompts) - len(gone)
-            for job in gone:
-                _lose(states, ledger, job)
-    return left
+            if url == SIM:
+                tally.gone += prompts
+                continue
+            look = await _emptied(comfy.Client(url, http, secret), prompts)
+            if isinstance(look, Trouble):
+                say(look.says)
+                tally.left += prompts
+            else:
+                tally.sort(look, prompts)
+    for job in tally.gone:
+        _lose(books, job)
+    return tally
 
 
-def _lose(states: dict[str, State], ledger: Ledger, job: str) -> None:
-    state = states[job]
+def _lose(books: Books, job: str) -> None:
+    state = books.states[job]
     if isinstance(state, Sending | Queued):
-        fact: Fact = Lost(job, state.prompt.attempt, time.time(), Why.WITHDRAWN, "cancelled", burns=False)
-        ledger.append(fact)
-        states[job] = advance(state, fact)
+        fact = Lost(job, state.prompt.attempt, time.time(), Why.WITHDRAWN, "cancelled", burns=False)
+        books.ledger.append(fact)
+        books.states[job] = advance(state, fact)
 
 
-async def _empty(client: Client, prompts: Mapping[str, str]) -> set[str]:
-    """Delete and interrupt until a look finds none of `prompts` (job -> id) any more; return the jobs that are gone.
-
-    A prompt that ended with success meanwhile is not gone: its video is to be brought home.
-    """
-    ids = tuple(prompts.values())
-    for _ in range(_LOOKS):
+async def _emptied(client: Client, prompts: Mapping[str, Prompt]) -> Look | Trouble:
+    """Delete and interrupt until a look finds none of `prompts` (by job) queued; return the last look."""
+    ids = tuple(prompt.id for prompt in prompts.values())
+    looks = 0
+    while True:
         look = await client.look(LookAt("", ids))
-        if isinstance(look, Trouble):
-            _say(f"{look.says}: its prompts stay there")
-            return set()
-        running = [row.prompt for row in look.queue if row.running and row.prompt in ids]
-        pending = [row.prompt for row in look.queue if not row.running and row.prompt in ids]
-        if not running and not pending:
-            return _ended(look, prompts)
-        await client.withdraw(pending)
-        for prompt in running:
-            await client.interrupt(prompt)
+        looks += 1
+        if isinstance(look, Trouble) or looks == _LOOKS or not (there := _queued(look, prompts)):
+            return look
+        if trouble := await _withdraw(client, there.values()):
+            return trouble
         await anyio.sleep(_BETWEEN)
-    _say("the server goes on rendering one of our prompts: it acts on an interrupt at its next step only")
-    return set()
 
 
-def _ended(look: Look, prompts: Mapping[str, str]) -> set[str]:
-    def is_rendered(prompt: str) -> bool:
-        entry = look.history.get(prompt)
-        return entry is not None and entry.ended.value == "execution_success"
+async def _withdraw(client: Client, rows: Iterable[Row]) -> Trouble | None:
+    """Delete what is pending and interrupt what runs, by id; what is nobody's of ours is never named."""
+    rows = list(rows)
+    trouble = await client.withdraw([row.prompt for row in rows if not row.running])
+    for row in rows:
+        if row.running and trouble is None:
+            trouble = await client.interrupt(row.prompt)
+    return trouble
 
-    return {job for job, prompt in prompts.items() if not is_rendered(prompt)}
 
-
-def _say(text: str) -> None:
-    sys.stderr.write(safe(text, limit=1000) + "\n")
+def _queued(look: Look, prompts: Mapping[str, Prompt]) -> dict[str, Row]:
+    """Return the queue's rows of `prompts`, by job: by id, or by prefix where the server chose another id."""
+    found: dict[str, Row] = {}
+    for job, prompt in prompts.items():
+        for row in look.queue:
+            if row.prompt == prompt.id or prompt.prefix in row.prefixes:
+                found[job] = row
+    return found

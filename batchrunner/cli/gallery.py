@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
+from batchrunner.cli.books import ran
+from batchrunner.cli.speaking import say
 from batchrunner.core.facts import Saved
 from batchrunner.core.folding import folded
 from batchrunner.core.outlook import outlook
 from batchrunner.core.states import Queued, Sending, Waiting
-from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import Ledger
+from batchrunner.errors import LocalError
 from batchrunner.manifest import load
 from batchrunner.show.gallery import (
     Outlook,
@@ -148,9 +148,7 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
     """
     batch = load(asked.manifest, asked.options)
     folder = asked.out / batch.name
-    snapshot = Ledger.read(folder)
-    if snapshot is None:
-        raise YoursError(f"{folder} holds no batch: run it first")
+    snapshot = ran(folder, batch.name)
     states = folded(snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
     for path in paths:
@@ -168,12 +166,12 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
     if serve:
         anyio.run(_serve, folder, port)
     else:
-        sys.stderr.write(f"wrote {page}\n")
+        say(f"wrote {page}")
 
 
 async def _serve(folder: Path, port: int) -> None:
     async with serving(folder, port) as url:
-        sys.stderr.write(f"the gallery is at {url}; Ctrl-C ends it\n")
+        say(f"the gallery is at {url}; Ctrl-C ends it")
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 return

@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from batchrunner import media
 from batchrunner.cli import running
+from batchrunner.cli.books import held
+from batchrunner.cli.speaking import say
 from batchrunner.core.facts import Reopened
-from batchrunner.core.folding import folded
 from batchrunner.core.states import Done, Failed, advance
-from batchrunner.disk import Folder, digest
-from batchrunner.ledger import Ledger, hold
-from batchrunner.manifest import load
-from batchrunner.show.text import safe
+from batchrunner.disk import Folder, digest, says
+from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from batchrunner.cli.asked import Asked
+    from batchrunner.cli.books import Books
     from batchrunner.core.facts import Saved
-    from batchrunner.core.job import Job
-    from batchrunner.core.states import State
 
 _SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Books:
-    """One batch's ledger, held, with what the manifest wants of it."""
-
-    folder: Path
-    ledger: Ledger
-    jobs: list[Job]
-    states: dict[str, State]
-
-    def reopen(self, job: Job) -> None:
-        """Let a settled job wait again."""
-        fact = Reopened(job.id, self.states[job.id].past.highest, time.time())
-        self.ledger.append(fact)
-        self.states[job.id] = advance(self.states[job.id], fact)
 
 
 def retry(asked: Asked) -> int:
     """Let failed jobs wait again, all or those that `--only` picks; the next run takes them."""
     with ExitStack() as stack:
-        books = _open(asked, stack)
+        books = held(asked, stack)
         failed = [job for job in books.jobs if isinstance(books.states.get(job.id), Failed)]
         for job in failed:
-            books.reopen(job)
-        then = f"; now batchrunner run {asked.manifest}" if failed else ""
-        _say(f"{len(failed)} failed {'job waits' if len(failed) == 1 else 'jobs wait'} again{then}")
+            _reopen(books, job.id)
+    if failed:
+        say(f"{_jobs(len(failed))} that failed {_wait(len(failed))} again; now batchrunner run {asked.manifest}")
+    else:
+        say("no job has failed: nothing to try again")
     return 0
 
 
@@ -64,45 +47,55 @@ def verify(asked: Asked, *, redo: bool) -> int:
     A damaged file is set aside under another name, never deleted.
     """
     with ExitStack() as stack:
-        books = _open(asked, stack)
-        wrong = [(job, says) for job in books.jobs for says in _faults(books, job)]
-        for _, says in wrong[:_SHOWN]:
-            _say(says)
-        checked = sum(isinstance(books.states.get(job.id), Done) for job in books.jobs)
-        _say(f"{checked} jobs checked, {len({job.id for job, _ in wrong})} not as they were saved")
-        if wrong and redo:
-            for job in {job.id: job for job, _ in wrong}.values():
-                _set_aside(books, job)
-                books.reopen(job)
+        books = held(asked, stack)
+        saved = {job.id: state.files for job in books.jobs if isinstance(state := books.states.get(job.id), Done)}
+        wrong = {job: found for job, files in saved.items() if (found := _faults(books.folder, files))}
+        _tell(len(saved), wrong)
+        if redo:
+            for job, found in wrong.items():
+                for path in found:
+                    _set_aside(books.folder / path)
+                _reopen(books, job)
     if wrong and redo:
         return running.run(asked)
     if wrong:
-        _say(f"batchrunner verify --redo {asked.manifest} renders them again")
+        say(f"batchrunner verify --redo {asked.manifest} renders them again")
     return 1 if wrong else 0
 
 
-def _open(asked: Asked, stack: ExitStack) -> _Books:
-    """Hold a batch and fold its ledger. Raises BusyError while it runs."""
-    batch = load(asked.manifest, asked.options)
-    folder = asked.out / batch.name
-    stack.enter_context(hold(folder))
-    ledger = stack.enter_context(Ledger.open(folder, batch.name))
-    jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
-    return _Books(folder, ledger, jobs, folded(ledger.jobs(), ledger.facts()))
+def _tell(checked: int, wrong: dict[str, dict[str, str]]) -> None:
+    lines = [f"{path}: {fault}" for found in wrong.values() for path, fault in found.items()]
+    for line in lines[:_SHOWN]:
+        say(line)
+    if len(lines) > _SHOWN:
+        say(f"… and {len(lines) - _SHOWN} more")
+    how = f"{len(wrong)} not as they were saved" if wrong else "all as they were saved"
+    say(f"{_jobs(checked)} checked, {how}" if checked else "no job is done yet: nothing to check")
 
 
-def _faults(books: _Books, job: Job) -> Iterator[str]:
-    state = books.states.get(job.id)
-    for saved in state.files if isinstance(state, Done) else ():
-        if fault := _fault(books.folder, saved):
-            yield f"{saved.path}: {fault}"
+def _reopen(books: Books, job: str) -> None:
+    """Let a settled job wait again."""
+    fact = Reopened(job, books.states[job].past.highest, time.time())
+    books.ledger.append(fact)
+    books.states[job] = advance(books.states[job], fact)
+
+
+def _faults(folder: Path, files: tuple[Saved, ...]) -> dict[str, str]:
+    """Return what is wrong with a job's files, by their paths; nothing if all are as they were."""
+    return {file.path: fault for file in files if (fault := _fault(folder, file))}
 
 
 def _fault(folder: Path, saved: Saved) -> str:
-    """Return what is wrong with a saved file, nothing if it is as it was."""
+    try:
+        return _difference(folder, saved)
+    except OSError as error:
+        return f"it can't be read: {says(error)}"
+
+
+def _difference(folder: Path, saved: Saved) -> str:
     file = Folder(folder).read(saved.path)
     if file is None:
-        return "missing"
+        return "no file that we may read" if os.path.lexists(folder / saved.path) else "missing"
     with file:
         size, sha256 = digest(file)
         if size != saved.size:
@@ -113,13 +106,20 @@ def _fault(folder: Path, saved: Saved) -> str:
     return "" if seen.whole else seen.says
 
 
-def _set_aside(books: _Books, job: Job) -> None:
-    state = books.states[job.id]
-    for saved in state.files if isinstance(state, Done) else ():
-        path = books.folder / saved.path
-        if _fault(books.folder, saved) and path.is_file() and not path.is_symlink():
-            path.rename(path.with_name(f"{path.name}.damaged-{int(time.time())}"))
+def _set_aside(path: Path) -> None:
+    """Give a damaged file another name, so that its own is free; a folder or a link stays, and the new file evades."""
+    if not path.is_file() or path.is_symlink():
+        return
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    try:
+        path.rename(next(name for name in names if not name.exists()))
+    except OSError as error:
+        raise LocalError(f"{path}: can't be set aside: {says(error)}") from None
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(safe(text, limit=1000) + "\n")
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"
+
+
+def _wait(number: int) -> str:
+    return "waits" if number == 1 else "wait"

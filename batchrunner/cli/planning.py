@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 from rich.console import Console
 
+from batchrunner.cli.books import read
 from batchrunner.cli.preflight import ask_nodes
+from batchrunner.cli.speaking import say, show, tell
 from batchrunner.cli.token import token
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
 from batchrunner.core.folding import folded
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.states import Done, Failed, Queued, Sending, State, Waiting
+from batchrunner.core.states import Done, Failed, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.errors import YoursError
 from batchrunner.ledger import Ledger
+from batchrunner.ledger.place import STATE
 from batchrunner.manifest import load
-from batchrunner.show.layout import put
 from batchrunner.show.status import Plan, plan_json, status_json
 from batchrunner.show.tables import plan_view, status_view
 from batchrunner.show.text import clock, json_text
@@ -27,11 +30,8 @@ from batchrunner.show.text import clock, json_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.text import Text
-
     from batchrunner.cli.asked import Asked
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
@@ -41,9 +41,26 @@ _WORK = (Waiting, Sending, Queued)
 
 
 def plan(asked: Asked) -> None:
-    """Print what `run` would do. Raises ManifestError for a wrong manifest."""
+    """Print what `run` would do.
+
+    Raises ManifestError for a wrong manifest, and after all is printed YoursError if a server that was asked says that
+    it can't run it: `run` would end there too.
+    """
     batch = load(asked.manifest, asked.options)
-    snapshot = Ledger.read(asked.out / batch.name)
+    snapshot = read(asked.out / batch.name, batch.name)
+    secret = token(asked.token_file, os.environ)
+    missing, unknown = anyio.run(_ask, batch, secret) if asked.ask else ([], [])
+    planned = _planned(batch, snapshot, [*batch.warnings, *unknown])
+    if asked.as_json:
+        tell(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
+    else:
+        show(plan_view(planned))
+    if missing:
+        raise YoursError("\n".join(missing))
+
+
+def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str]) -> Plan:
+    """Return what `run` would do, and how long that takes by what this batch's renders taught, else by the guess."""
     states = _states(snapshot)
     jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
     wanted = {job.id for job in batch.jobs}
@@ -52,49 +69,62 @@ def plan(asked: Asked) -> None:
     forecast = learnt(snapshot) if snapshot else Forecast()
     seconds = round(_seconds(batch, left, forecast), 1)
     shares = [(name, _seconds(batch, some, forecast)) for name, some in _by_preset(batch, left).items()]
-    warnings = [*batch.warnings, *(anyio.run(_ask, batch, token(asked.token_file, os.environ)) if asked.ask else ())]
     ends = clock(time.time() + seconds) if seconds else ""
-    planned = Plan(batch.name, jobs, states, gone, warnings, seconds, ends, shares)
-    if asked.as_json:
-        _print(plan_json(planned))
-    else:
-        _show(plan_view(planned))
+    return Plan(batch.name, jobs, states, gone, warnings, seconds, ends, shares)
 
 
 def status(asked: Asked) -> None:
-    """Print where a batch stands. Raises ManifestError where there is no such batch and no such manifest."""
-    name, jobs, states = _standing(asked.manifest, asked)
+    """Print where a batch stands. Raises ManifestError for a wrong manifest, YoursError for a folder of no batch."""
+    name, jobs, states = _standing(asked)
     if asked.as_json:
-        _print(status_json(name, jobs, states))
+        tell(json_text(status_json(name, jobs, states)))
     else:
-        _show(status_view(name, jobs, states))
+        _show(name, jobs, states)
 
 
 def watch(asked: Asked) -> None:
     """Print where a batch stands, again and again until it is settled or somebody has seen enough."""
+    if asked.as_json:
+        raise YoursError("--watch is for people: leave it out, or leave out --json")
     console = Console(stderr=True, highlight=False)
-    shown: list[Text] = []
+    shown = None
     while True:
-        name, jobs, states = _standing(asked.manifest, asked)
-        view = status_view(name, jobs, states)
-        if view != shown:
+        standing = _standing(asked)
+        if standing != shown:
             if console.is_terminal:
                 console.clear()
-            put(console, view)
-            shown = view
-        if all(isinstance(states.get(job.id), Done | Failed) for job in jobs):
+            _show(*standing)
+            shown = standing
+        _, jobs, states = standing
+        if all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
             return
         time.sleep(_EVERY)
 
 
-def _standing(path: Path, asked: Asked) -> tuple[str, list[Job], dict[str, State]]:
+def _show(name: str, jobs: list[Job], states: dict[str, State]) -> None:
+    """Show where a batch stands; what is out of it is only counted."""
+    wanted = [job for job in jobs if not isinstance(states.get(job.id), Unwanted)]
+    show(status_view(name, wanted, states))
+    if left_out := len(jobs) - len(wanted):
+        say(f"{left_out} more {'is' if left_out == 1 else 'are'} left out: cancelled, or no longer in the manifest")
+
+
+def _standing(asked: Asked) -> tuple[str, list[Job], dict[str, State]]:
     """Return a batch's name, jobs and states: a folder's by its ledger alone, a manifest's by both."""
-    if path.is_dir():
-        snapshot = Ledger.read(path)
-        jobs = list(snapshot.jobs.values()) if snapshot else []
-        return (snapshot.batch if snapshot else path.name), jobs, _states(snapshot)
-    batch = load(path, asked.options)
-    return batch.name, list(batch.jobs), _states(Ledger.read(asked.out / batch.name))
+    if asked.manifest.is_dir():
+        snapshot = _kept(asked.manifest)
+        return snapshot.batch, list(snapshot.jobs.values()), _states(snapshot)
+    batch = load(asked.manifest, asked.options)
+    return batch.name, list(batch.jobs), _states(read(asked.out / batch.name, batch.name))
+
+
+def _kept(folder: Path) -> Snapshot:
+    """Return the state in a folder. Raises YoursError if there is none."""
+    snapshot = Ledger.read(folder)
+    if snapshot is None:
+        within = sorted(path.parent for path in folder.glob(f"*/{STATE}"))
+        raise YoursError(f"{folder} holds no batch itself{f'; try {within[0]}' if within else ''}")
+    return snapshot
 
 
 def _states(snapshot: Snapshot | None) -> dict[str, State]:
@@ -116,10 +146,10 @@ def _by_preset(batch: Batch, left: list[Job]) -> dict[str, list[Job]]:
     return {name: some for options in found.values() if len(options) > 1 for name, some in options.items()}
 
 
-async def _ask(batch: Batch, secret: Secret | None) -> list[str]:
-    """Ask the servers what they can't run; those that are not there yet are passed over."""
+async def _ask(batch: Batch, secret: Secret | None) -> tuple[list[str], list[str]]:
+    """Ask the servers; return what they can't run, and which of them can't tell."""
     async with comfy.session() as http:
-        return [line for lines in await ask_nodes(batch, lambda url: comfy.Client(url, http, secret)) for line in lines]
+        return await ask_nodes(batch, lambda url: comfy.Client(url, http, secret))
 
 
 def learnt(snapshot: Snapshot) -> Forecast:
@@ -132,11 +162,3 @@ def learnt(snapshot: Snapshot) -> Forecast:
         if isinstance(fact, Rendered) and fact.seconds is not None and fact.job in snapshot.jobs:
             forecast.learn(servers.get((fact.job, fact.attempt), ""), snapshot.jobs[fact.job].cost, fact.seconds)
     return forecast
-
-
-def _print(document: dict[str, Json]) -> None:
-    sys.stdout.write(json_text(document) + "\n")
-
-
-def _show(view: list[Text]) -> None:
-    put(Console(stderr=True, highlight=False), view)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from batchrunner.core.looks import Blame, Trouble
+from batchrunner.core.looks import Trouble
 from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
 async def ask_nodes(batch: Batch, client: Callable[[str], Client]) -> tuple[list[str], list[str]]:
     """Ask every server's `/object_info` whether it can run the batch; return what is missing, and what can't be told.
 
-    A server that is away is passed over, whoever waits for it will say so; the built-in one can run what it must.
+    The built-in one is not asked: it can run what it must.
     """
     missing: list[str] = []
     unknown: list[str] = []
@@ -41,7 +41,7 @@ async def ask_nodes(batch: Batch, client: Callable[[str], Client]) -> tuple[list
         answer = await client(url).object_info()
         if not isinstance(answer, Trouble):
             missing += [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]]
-        elif answer.blame is Blame.DENIED or "(404)" in answer.says:
+        else:
             unknown.append(f"{url} does not tell what it can run ({answer.says}): not checked beforehand")
     return missing, unknown
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
+from batchrunner.cli.speaking import say
 from batchrunner.cli.token import VARIABLE
 from batchrunner.errors import LocalError
 from batchrunner.sim.boxes import BoxRenderer
@@ -56,7 +56,7 @@ async def _serve(wish: Wish) -> None:
         wish.folder.mkdir(parents=True, exist_ok=True)
         try:
             async with serve(simulator, wish.host, wish.port) as url:
-                sys.stderr.write(f"the built-in ComfyUI listens on {url}; Ctrl-C stops it\n")
+                say(f"the built-in ComfyUI listens on {url}; Ctrl-C stops it")
                 await _stopped()
         except OSError as error:
             raise LocalError(f"{wish.host}:{wish.port}: {error.strerror or error}") from None

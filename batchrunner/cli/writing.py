@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
+from batchrunner.cli.speaking import say, tell
 from batchrunner.errors import Complaint, LocalError, ManifestError, YoursError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.source import NAMED_BYTES, SourceError, read_text
@@ -33,9 +33,9 @@ def init(workflow: Path) -> None:
         raise YoursError(f"{path} is there already: move it away, or edit it") from None
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from None
-    sys.stderr.write(f"wrote {path}: set its server, then try batchrunner plan {path}\n")
+    say(f"wrote {path}: set its server, then try batchrunner plan {path}")
 
 
 def schema() -> None:
     """Print the manifest's JSON Schema."""
-    sys.stdout.write(json.dumps(manifest_schema(), ensure_ascii=False, indent=2) + "\n")
+    tell(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))

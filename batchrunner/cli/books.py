@@ -1,0 +1,67 @@
+"""A batch's state as the verbs need it: read beside a run, or held and open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchrunner.core.folding import folded
+from batchrunner.errors import YoursError
+from batchrunner.ledger import Ledger, StateError, hold
+from batchrunner.ledger.place import STATE
+from batchrunner.manifest import load
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from batchrunner.cli.asked import Asked
+    from batchrunner.core.job import Job
+    from batchrunner.core.states import State
+    from batchrunner.ledger import Snapshot
+
+
+_NEVER = "{} holds no batch: run it first"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """One batch's ledger, held by us, with what the manifest wants of it."""
+
+    folder: Path
+    ledger: Ledger
+    jobs: list[Job]
+    """What `--only` picks of the manifest's jobs, or all of them."""
+    states: dict[str, State]
+    """Of every job the ledger knows."""
+
+
+def read(folder: Path, batch: str) -> Snapshot | None:
+    """Return the state of `batch` in `folder`, None if it was never run. Raises StateError if it is another's."""
+    snapshot = Ledger.read(folder)
+    if snapshot is not None and snapshot.batch != batch:
+        raise StateError(f"{folder}: this is the state of the batch {snapshot.batch!r}, not of {batch!r}")
+    return snapshot
+
+
+def ran(folder: Path, batch: str) -> Snapshot:
+    """Return the state of `batch` in `folder`. Raises YoursError if it was never run."""
+    snapshot = read(folder, batch)
+    if snapshot is None:
+        raise YoursError(_NEVER.format(folder))
+    return snapshot
+
+
+def held(asked: Asked, stack: ExitStack) -> Books:
+    """Hold a batch until `stack` ends, and fold its ledger.
+
+    Raises YoursError, with nothing created, if it was never run, and BusyError while it runs.
+    """
+    batch = load(asked.manifest, asked.options)
+    folder = asked.out / batch.name
+    if not (folder / STATE).exists():
+        raise YoursError(_NEVER.format(folder))
+    stack.enter_context(hold(folder))
+    ledger = stack.enter_context(Ledger.open(folder, batch.name))
+    jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
+    return Books(folder, ledger, jobs, folded(ledger.jobs(), ledger.facts()))
