@@ -100,13 +100,17 @@ class Client:
         self.where = f"{self._base.host}:{self._base.port}"
 
     async def look(self, at: LookAt) -> LookEnd:
-        """Read the queue, then the history of each id, then its end: that order, else a finish slips between."""
+        """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
+
+        An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind.
+        """
         answer = await self._json("GET", "/queue", wire.queue, _QUEUE)
         if isinstance(answer, Trouble):
             return answer
         rows, date = answer
         history: dict[str, Entry | None] = {}
-        for prompt in at.ids:
+        alive = {row.prompt for row in rows}
+        for prompt in (prompt for prompt in at.ids if prompt not in alive):
             entry = await self._json("GET", f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Trouble):
                 return entry

@@ -88,7 +88,7 @@ class Look:
 
     queue: tuple[Row, ...]
     history: Mapping[str, Entry | None]
-    """For every id asked for: its entry, or None where the server answered `{}`."""
+    """For every id asked for that the queue does not show: its entry, or None where the server answered `{}`."""
     recent: tuple[Entry, ...] = ()
     """The last entries of the history, of anyone, where they were asked for."""
     date: float | None = None
