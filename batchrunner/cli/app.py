@@ -49,6 +49,9 @@ Servers = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where batches keep their folders.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of every job.")]
 Only = Annotated[list[str], typer.Option("--only", metavar="KEY=VALUE", help="Run the jobs with this value only.")]
+RetryOnly = Annotated[
+    list[str], typer.Option("--only", metavar="KEY=VALUE", help="The failed jobs with this value only.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Run the first N jobs only.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Let the manifest name files outside its folder.")]
 Until = Annotated[str | None, typer.Option(metavar="HH:MM", help="Submit nothing that cannot be home by then.")]
@@ -71,7 +74,7 @@ def run(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Start a batch, or go on with it, until every job is done or failed."""
+    """Start a batch, or go on with it, until all is done or failed."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
         raise typer.Exit(
@@ -92,7 +95,7 @@ def plan(
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what `run` would do, and how long it would take. No server is asked, unless by --ask."""
+    """Say what `run` would do. No server is asked, unless by --ask."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
         planning.plan(Asked(manifest, options, out, token_file, ask=ask, as_json=as_json))
@@ -119,7 +122,7 @@ def retry(
     manifest: Manifest,
     out: Out = Path("outputs"),
     sets: Sets = [],
-    only: Only = [],
+    only: RetryOnly = [],
     allow_outside: Outside = False,
 ) -> None:
     """Let failed jobs wait again; the next `run` takes them."""
@@ -162,7 +165,10 @@ def cancel(
     token_file: TokenFile = None,
     allow_outside: Outside = False,
 ) -> None:
-    """Take our prompts off the servers: pending ones deleted, the running one interrupted, each by its id."""
+    """Take our prompts off the servers.
+
+    Pending ones are deleted and the running one is interrupted, each by its id; nobody else's is touched.
+    """
     with _told():
         options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
         raise typer.Exit(cancelling.cancel(Asked(manifest, options, out, token_file)))
@@ -173,11 +179,11 @@ def gallery(
     manifest: Manifest,
     out: Out = Path("outputs"),
     sets: Sets = [],
-    serve: Annotated[bool, typer.Option("--serve", help="Show it on a loopback port.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Show it in a browser here, on a loopback port.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Which one; 0 takes a free one.")] = 0,
     allow_outside: Outside = False,
 ) -> None:
-    """Rebuild the page beside the videos, with posters; show it if asked to."""
+    """Rebuild the page beside the videos, with posters."""
     with _told():
         options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
         galleries.show(Asked(manifest, options, out), serve=serve, port=port)
@@ -194,7 +200,10 @@ def promote(
     ] = None,
     allow_outside: Outside = False,
 ) -> None:
-    """Write a manifest that renders the gallery's picks again, larger or better, with the same prompts and seeds."""
+    """Write a manifest that renders the gallery's picks again.
+
+    With the same prompts and seeds, and larger or better by `--set size=1080p --set quality=high`.
+    """
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), allow_outside=allow_outside)
         promoting.promote_picks(picks, Asked(manifest or Path(), options, out))

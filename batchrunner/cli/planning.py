@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
 
 _EVERY = 2.0
-_WORK = (Waiting, Sending, Queued)
+_WORK = (Waiting, Sending, Queued, Unwanted)
+"""What is to be rendered yet; a run takes up what was cancelled."""
 
 
 def plan(asked: Asked) -> None:
@@ -106,7 +107,7 @@ def _show(name: str, jobs: list[Job], states: dict[str, State]) -> None:
     wanted = [job for job in jobs if not isinstance(states.get(job.id), Unwanted)]
     show(status_view(name, wanted, states))
     if left_out := len(jobs) - len(wanted):
-        say(f"{left_out} more {'is' if left_out == 1 else 'are'} left out: cancelled, or no longer in the manifest")
+        say(f"{left_out} left out: cancelled, or no longer in the manifest")
 
 
 def _standing(asked: Asked) -> tuple[str, list[Job], dict[str, State]]:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
 
+_NAMED = 5
+"""Jobs that are named where many could be."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -204,7 +206,9 @@ class Night:
         board.until = now + self.left
         late = list(too_late(board, now))
         if late:
-            self._warn(f"{len(late)} jobs will not be home in time, {jobs[late[0]].file} the first of them")
+            named = ", ".join(jobs[job].file for job in late[:_NAMED])
+            more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
+            self._warn(f"{len(late)} of {len(board.waiting)} jobs will not be home in time: {named}{more}")
 
     async def _until_over(self, engine: Engine) -> Ending:
         def leave(number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import (
@@ -17,7 +18,7 @@ from batchrunner.core.facts import (
     Why,
 )
 from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
-from batchrunner.show.text import clock, duration, safe, size
+from batchrunner.show.text import UNKNOWN, clock, duration, safe, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,11 +41,20 @@ _LOSSES = {
 def story(job: Job, facts: Sequence[Fact], state: State) -> list[str]:
     """Return the story line by line: who it is, what happened when, with the evidence, and how it stands."""
     lines = [f"{safe(job.file)} (job {job.id})"]
-    claims = 0
-    for before, fact in zip((None, *facts), facts, strict=False):
-        claims += isinstance(fact, Claimed)
+    days = [_day(fact.at) for fact in facts]
+    for before, fact, today in zip((None, *facts), facts, days, strict=False):
+        if len(set(days)) > 1 and (before is None or _day(before.at) != today):
+            lines.append(f"{today}:")
         lines += [f"{clock(fact.at)}  {text}" for text in _told(fact, before)]
     return [*lines, f"Now: {_now(state)}"]
+
+
+def _day(at: float) -> str:
+    """Return the date of `at` (seconds since the epoch) here, `2026-01-31`."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d}"
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
 
 
 def _told(fact: Fact, before: Fact | None) -> Iterator[str]:  # noqa: C901 - a table: a case a kind of fact
@@ -56,8 +66,7 @@ def _told(fact: Fact, before: Fact | None) -> Iterator[str]:  # noqa: C901 - a t
         case Accepted():
             yield f"Attempt {fact.attempt} is found on {safe(fact.server)} and taken over."
         case Rendered():
-            took = "" if fact.seconds is None else f" The server rendered for {duration(fact.seconds)}."
-            yield f"It is rendered: {', '.join(safe(file.key) for file in fact.files)}.{took}"
+            yield f"A look finds it rendered: {', '.join(safe(file.key) for file in fact.files)}.{_took(fact)}"
         case Opened():
             yield f"The download of {safe(fact.file)} begins, {size(fact.size)}."
         case Broke():
@@ -79,10 +88,16 @@ def _after(before: Fact, fact: Fact) -> str:
     return f" ({duration(waited)} later: a look found it there)" if waited >= 1.0 else ""
 
 
+def _took(fact: Rendered) -> str:
+    if fact.seconds is None:
+        return ""
+    return f" The server took {duration(fact.seconds) if fact.seconds >= 0.5 else 'less than a second'}."
+
+
 def _consequence(fact: Lost) -> str:
     if fact.final:
         return "That is final: no further attempt can help, or none is left."
-    return "It is rendered again." if fact.burns else "It is rendered again; that attempt does not count."
+    return "It waits for another attempt." if fact.burns else "It waits for another; this one does not count."
 
 
 def _now(state: State) -> str:  # noqa: PLR0911 - a table: a return a state
