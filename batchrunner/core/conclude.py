@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Fetch, Submit
 from batchrunner.core.judge import template_refusal
-from batchrunner.core.outlook import fits
+from batchrunner.core.outlook import is_hopeless
 from batchrunner.core.plan import is_barred, is_gone, is_idle, leaving_time
 from batchrunner.core.states import Failed
 
@@ -52,8 +52,7 @@ def _in_time(board: Board, now: float) -> Ending | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
     if board.until is None or _busy(board) or any(board.owes(url) for url in board.servers):
         return None
-    named = [url for url, server in board.servers.items() if server.named]
-    if now < board.until and any(fits(board, url, job, now) for job in board.waiting for url in named):
+    if not is_hopeless(board, now):
         return None
     ending = _settled(board)
     left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"

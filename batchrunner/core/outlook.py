@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.core.forecast import Estimate
-from batchrunner.core.states import Queued, Sending, Waiting
+from batchrunner.core.forecast import Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchrunner.core.board import Board
+    from batchrunner.core.forecast import Estimate
 
 _STUCK_TIMES, _STUCK_AT_LEAST = 3.0, 600.0
 HOMEWARD = 20.0
@@ -25,10 +25,16 @@ def outlook(board: Board, now: float) -> Estimate | None:
     servers = [url for url, server in board.servers.items() if server.named and not server.is_out(now, board.rules)]
     if not servers:
         return None
-    unrendered = [job for job in board.unsettled if isinstance(board.states[job], Waiting | Sending | Queued)]
-    whole = board.forecast.total([board.costs.get(job, 0.0) for job in unrendered], servers)
-    ran = sum(min(progress(board, url, now), whole.seconds) for url in servers) / len(servers)
-    return Estimate(*(max(0.0, seconds - ran) for seconds in (whole.seconds, whole.low, whole.high)))
+    waiting = sorted(board.waiting, key=board.positions.__getitem__)
+    held = {url: _held(board, url, now) for url in servers}
+    return board.forecast.total([board.costs.get(job, 0.0) for job in waiting], servers, held)
+
+
+def _held(board: Board, url: str, now: float) -> Held:
+    """Return what a server is busy with; one that is given a rest is busy with that."""
+    rest = max(0.0, board.servers[url].breaker.paused_until - now)
+    costs = tuple(board.costs.get(job, 0.0) for job, _ in board.open_on(url))
+    return Held(rest + backlog(board, url, now), costs)
 
 
 def progress(board: Board, url: str, now: float) -> float:
@@ -55,9 +61,11 @@ def overdue(board: Board, url: str, now: float) -> str | None:
 
 
 def backlog(board: Board, url: str, now: float) -> float:
-    """Return how long a server is busy with what it holds of ours."""
+    """Return how long a server is busy with what it holds, of ours and of others as far as the last look saw it."""
     held = sum(board.forecast.seconds(url, board.costs.get(job, 0.0)) for job, _ in board.open_on(url))
-    return max(0.0, held - progress(board, url, now))
+    server = board.servers[url]
+    others = server.others.left(server.foreign, board.forecast.typical(url), now)
+    return max(0.0, held - progress(board, url, now)) + others
 
 
 def fits(board: Board, url: str, job: str, now: float) -> bool:
@@ -66,6 +74,15 @@ def fits(board: Board, url: str, job: str, now: float) -> bool:
         return True
     cost = board.costs.get(job, 0.0)
     return now + backlog(board, url, now) + board.forecast.at_most(url, cost) + HOMEWARD <= board.until
+
+
+def is_hopeless(board: Board, now: float) -> bool:
+    """Whether nothing that waits could be home before the run is to end, even if nobody else used the servers."""
+    if board.until is None:
+        return False
+    left = board.until - now - HOMEWARD
+    named = [url for url, server in board.servers.items() if server.named]
+    return all(board.forecast.at_most(url, board.costs.get(job, 0.0)) > left for job in board.waiting for url in named)
 
 
 def too_late(board: Board, now: float) -> Iterator[str]:
@@ -79,4 +96,4 @@ def too_late(board: Board, now: float) -> Iterator[str]:
         if free[url] + board.forecast.at_most(url, cost) + HOMEWARD > board.until:
             yield job
         else:
-            free[url] += board.forecast.seconds(url, cost)
+            free[url] += board.forecast.seconds(url, cost) * board.forecast.stretch(url)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from batchrunner.core.others import Others
 from batchrunner.core.rules import backoff
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Server:
     pending: tuple[str, ...] = ()
     foreign: int = 0
     """Queue entries that are not ours."""
+    others: Others = field(default_factory=Others)
     absences: dict[str, Absence] = field(default_factory=dict)
     posted_at: dict[str, float] = field(default_factory=dict)
     """Per job: the end of its last POST attempt."""
@@ -188,6 +190,7 @@ class Server:
         self.running = {row.prompt: self.running.get(row.prompt, began) for row in look.queue if row.running}
         self.pending = tuple(row.prompt for row in look.queue if not row.running)
         self.foreign = sum(row.prompt not in ours for row in look.queue)
+        self.others.looked({row.prompt for row in look.queue if row.running} - ours, began)
         stalled = self.pending and not self.running
         self.stalled_at = None if not stalled else began if self.stalled_at is None else self.stalled_at
         if look.date is not None:
@@ -247,12 +250,13 @@ class Server:
         if not self.failures:
             self.look_at = min(self.look_at, now + (rules.poll or _FASTEST_LOOK))
 
-    def rendered(self, now: float, *, more: bool) -> float:
-        """Take in that a prompt of ours was rendered; return how long after the one before it, 0 if it was idle since.
+    def rendered(self, now: float, *, more: bool) -> float | None:
+        """Take in that a prompt of ours was rendered; return how long after the one before it.
 
-        `more`: another one of ours is there, so that the time until its end is the time of one render.
+        `more`: another one of ours is there, so that the time until its end is the time of one render and of what
+        others have rendered before it. None if nothing of ours was there.
         """
-        passed = 0.0 if self.rendered_at is None else now - self.rendered_at
+        passed = None if self.rendered_at is None else now - self.rendered_at
         self.rendered_at = now if more else None
         return passed
 

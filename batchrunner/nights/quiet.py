@@ -1,0 +1,179 @@
+"""A quiet night: nothing goes wrong, but no two renders take as long, and others use the servers too.
+
+Here is measured what a forecast is worth: it is asked once, after some jobs, and held against the morning.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from batchrunner.cli.ending import LastWords
+from batchrunner.cli.running import Night
+from batchrunner.cli.watching import Watching
+from batchrunner.comfy import client as comfy
+from batchrunner.ledger import Ledger, hold
+from batchrunner.manifest import Options, load
+from batchrunner.nights.crowd import Crowd
+from batchrunner.nights.morning import Heard, Morning
+from batchrunner.show.log import file_log
+from batchrunner.show.sink import StreamSink
+from batchrunner.show.watch import Audience
+from batchrunner.sim.clock import run
+from batchrunner.sim.pace import Pace
+from batchrunner.sim.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.job import Job
+    from batchrunner.manifest import Batch
+    from batchrunner.notify import Notifier
+    from batchrunner.sim.clock import VirtualLoop
+
+_MANIFEST = """
+name: quiet
+server: [{servers}]
+workflow: ltx2
+defaults: {{length: 121, negative: blurry}}
+sweep:
+  - prompt: [A cat playing piano, A dog on the moon]
+    seed: {{count: {seeds}, base: {seed}}}
+    size: [{sizes}]
+    quality: [{qualities}]
+"""
+_SIZES = ("sd", "720p", "1080p")
+_QUALITIES = ("fast", "high")
+_SLOWEST = 0.6
+"""The speed of the slowest further server; the first has 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """What is to happen in one quiet night."""
+
+    seed: int
+    jobs: int = 30
+    servers: int = 1
+    after: int = 10
+    """After how many jobs at home the forecast is asked."""
+    until: float | None = None
+    """`--until`, in seconds from the start."""
+    crowd: float = 1.0
+    """How many prompts of others come with each of ours, at most; every night draws its own share of it."""
+    people: int = 1
+    """How many others there are: the more, the less evenly they come."""
+    machine: Callable[[Simulator], None] | None = None
+    """Given every server before it starts."""
+    notifier: Callable[[Callable[[str], None]], Notifier] | None = None
+    """Makes who is told elsewhere, given whom to tell that it could not."""
+
+
+def morning(plan: Quiet) -> Morning:
+    """Let a quiet night pass in virtual time, and look back on it."""
+    with TemporaryDirectory(prefix="quiet-") as folder:
+        return run(lambda loop: _pass(loop, plan, Path(folder)), seed=plan.seed)
+
+
+async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
+    dice = Random(f"{plan.seed}/quiet")  # noqa: S311 - a night that repeats
+    batch = _batch(folder, plan, dice)
+    crowd = Crowd(dice.uniform(0, plan.crowd), plan.people, dice)
+    async with AsyncExitStack() as stack:
+        servers: list[Simulator] = []
+        for url in batch.servers:
+            speed = dice.uniform(_SLOWEST, 1) if servers else 1.0
+            server = _server(loop, plan, folder / f"gpu-{len(servers)}", Pace.night(speed), crowd)
+            await stack.enter_async_context(_serving(server, URL(url).host or ""))
+            servers.append(server)
+        heard, began, console = Heard(loop, plan.after), loop.now, io.StringIO()
+        code = await _run(plan, batch, folder / "home", heard, console)
+        return heard.morning(plan.seed, code, began, servers, console.getvalue())
+
+
+def _batch(folder: Path, plan: Quiet, dice: Random) -> Batch:
+    """Return a batch of one to six kinds of jobs, as the dice will."""
+    sizes = dice.sample(_SIZES, dice.randint(1, len(_SIZES)))
+    qualities = dice.sample(_QUALITIES, dice.randint(1, len(_QUALITIES)))
+    path = folder / "quiet.yaml"
+    text = _MANIFEST.format(
+        servers=", ".join(f"http://gpu-{number}:8188" for number in range(plan.servers)),
+        seeds=ceil(plan.jobs / (2 * len(sizes) * len(qualities))),
+        seed=plan.seed * 1000,
+        sizes=", ".join(sizes),
+        qualities=", ".join(qualities),
+    )
+    path.write_text(text, encoding="utf-8")
+    return load(path, Options(limit=plan.jobs))
+
+
+def _server(loop: VirtualLoop, plan: Quiet, folder: Path, pace: Pace, crowd: Crowd) -> Simulator:
+    server = Simulator(
+        folder, pace=pace, wall=loop.wall, seed=plan.seed, listener=lambda event: crowd.hear(event, server)
+    )
+    if plan.machine:
+        plan.machine(server)
+    return server
+
+
+@asynccontextmanager
+async def _serving(server: Simulator, name: str) -> AsyncIterator[None]:
+    """Let a server listen at `name` in memory, and render."""
+    runner = web.AppRunner(server.application(), access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, name).start()
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
+        await runner.cleanup()
+
+
+class _Run(Night):
+    """One run of the real runner; the server `http://NAME:PORT` is the one that listens at NAME in memory."""
+
+    heard: Heard
+
+    async def run(self) -> int:
+        """Build, run, tell; return the exit code."""
+        clients: dict[str, comfy.Client] = {}
+        async with AsyncExitStack() as stack:
+            if self.last and self.last.notifier:
+                await stack.enter_async_context(self.last.notifier.running())
+            for url in self.batch.servers:
+                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
+                http = await stack.enter_async_context(comfy.session(connector))
+                clients[url] = comfy.Client(url, http, self.secret, nodes=self.batch.outputs)
+            return await self._drive(clients.__getitem__)
+
+    def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
+        self.heard.board = board
+        super()._limit(board, jobs)
+
+
+async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
+    """Do what `batchrunner run` does, from the lock to the exit code."""
+    lines = StreamSink(console)
+    audience = Audience([heard])
+    watching = Watching(audience, file_log(lines), lines, 60.0)
+    notifier = plan.notifier(lambda says: audience.note(0.0, says)) if plan.notifier else None
+    if notifier:
+        audience.join(notifier)
+    with ExitStack() as stack:
+        stack.enter_context(hold(home))
+        ledger = stack.enter_context(Ledger.open(home, batch.name))
+        night = _Run(batch, home, None, ledger, watching, plan.until, LastWords(watching, notifier))
+        night.heard = heard
+        return await night.run()
