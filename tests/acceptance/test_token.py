@@ -22,7 +22,7 @@ _TOKEN = "t0p-s3cret-t0ken"
 _INJURED = str(Path(__file__).with_name("injured.py"))
 _LAYERS = {
     "batchrunner.cli.running:load": 70,
-    "batchrunner.cli.running:tell": 70,
+    "batchrunner.cli.ending:LastWords.say": 70,
     "batchrunner.comfy.client:Client.look": 3,
     "batchrunner.comfy.client:Client.submit": 3,
     "batchrunner.core.judge:Judge.look": 70,
