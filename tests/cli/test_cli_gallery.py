@@ -1,0 +1,99 @@
+"""The page is kept up while a batch runs, and costs it nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchrunner.cli.asked import Asked
+from batchrunner.cli.gallery import Gallery, options_of
+from batchrunner.core.board import Board
+from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
+from batchrunner.core.job import Job
+from batchrunner.core.rules import Rules
+from batchrunner.manifest import Options
+
+GPU = "http://gpu:8188"
+JOBS = {name: Job(name, "", {"prompt": name}, name, 1e9) for name in ("0" * 12, "1" * 12)}
+ONE = "0" * 12
+STORY: tuple[Fact, ...] = (
+    Claimed(ONE, 1, 1.0, "id", "p", GPU, ""),
+    Accepted(ONE, 1, 1.0, "id", "p", GPU),
+    Rendered(ONE, 1, 9.0, (File("x.mp4"),), None, 8.0),
+    Saved(ONE, 1, 9.0, "x.mp4", f"{ONE}.mp4", 5, "f" * 64),
+)
+
+
+def _board() -> Board:
+    board = Board("night", Rules(), (GPU,), 0.0)
+    board.load(JOBS, (), 0.0)
+    board.want(JOBS, None, 0.0)
+    return board
+
+
+def _gallery(folder: Path, warned: list[str]) -> Gallery:
+    return Gallery(folder, "night", "night.yaml", (), lambda: 100.0, warned.append)
+
+
+def _happened(gallery: Gallery, board: Board, fact: Fact, now: float) -> None:
+    state = board.follow(fact)
+    assert state is not None
+    board.put(fact.job, state, now, fact)
+    gallery.fact(fact)
+
+
+def test_the_page_is_there_from_the_first_moment(tmp_path: Path) -> None:
+    """Before anything happened the page stands, with every job that is to come."""
+    _gallery(tmp_path, []).pulse(_board(), JOBS, 0.0)
+    assert (tmp_path / "index.html").exists()
+    assert all(job in (tmp_path / "gallery-data.js").read_text(encoding="ascii") for job in JOBS)
+
+
+def test_it_follows_at_its_own_pace(tmp_path: Path) -> None:
+    """What happens shows within two seconds; nothing new is no reason to write, nor are two facts at once."""
+    board, gallery, data = _board(), _gallery(tmp_path, []), tmp_path / "gallery-data.js"
+    gallery.pulse(board, JOBS, 0.0)
+    data.unlink()
+    gallery.pulse(board, JOBS, 100.0)
+    assert not data.exists()
+    for fact in STORY[:3]:
+        _happened(gallery, board, fact, 100.0)
+    gallery.pulse(board, JOBS, 100.0)
+    assert data.exists()
+    data.unlink()
+    _happened(gallery, board, STORY[3], 100.5)
+    gallery.pulse(board, JOBS, 100.5)
+    assert not data.exists()
+    gallery.pulse(board, JOBS, 102.0)
+    assert f"{ONE}.mp4" in data.read_text(encoding="ascii")
+
+
+def test_the_end_is_always_told(tmp_path: Path) -> None:
+    """Whatever was written a moment ago, the end is written, with a report beside it."""
+    board, gallery = _board(), _gallery(tmp_path, [])
+    gallery.pulse(board, JOBS, 0.0)
+    for fact in STORY:
+        _happened(gallery, board, fact, 0.1)
+    told = gallery.end(board, JOBS, 0.1)
+    assert (told.done, told.left) == (1, 1)
+    assert "1 of 2 done" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "1 of 2 done" in (tmp_path / "gallery-data.js").read_text(encoding="ascii")
+
+
+def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder that takes no page is told of once, and the run goes on."""
+    warned: list[str] = []
+    board, gallery = _board(), _gallery(tmp_path / "missing", warned)
+    gallery.pulse(board, JOBS, 0.0)
+    for place, fact in enumerate(STORY):
+        _happened(gallery, board, fact, 10.0 * place)
+        gallery.pulse(board, JOBS, 10.0 * place)
+    assert len(warned) == 1
+    assert gallery.end(board, JOBS, 99.0).done == 1
+    assert [line for line in warned if "gallery" in line] == warned[:1]
+    assert len(warned) == 2
+
+
+def test_commands_say_where_the_batch_is() -> None:
+    """Commands to copy name the folder of batches unless it is the usual one."""
+    assert options_of(Asked(Path("m.yaml"), Options())) == ()
+    assert options_of(Asked(Path("m.yaml"), Options(), Path("else where"))) == ("--out", "else where")

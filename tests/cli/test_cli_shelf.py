@@ -1,0 +1,79 @@
+"""A video comes home, and its sidecar with it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from batchrunner.cli.shelf import Shelf
+from batchrunner.core.actions import Fetch
+from batchrunner.core.facts import Claimed, File
+from batchrunner.core.job import Job
+from batchrunner.core.looks import FetchEnd, Gone, Got
+from batchrunner.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+JOB = Job("a" * 12, "a" * 64, {"prompt": "A cat", "seed": 7}, "cats/one", 1.0)
+ACTION = Fetch(JOB.id, 1, "night-a1", "http://gpu:8188", File("night-a1_00001_.mp4"))
+GOT = Got("cats/one.mp4", 123, "f" * 64)
+
+
+class _Downloads:
+    """Brings home what it is told to."""
+
+    def __init__(self, end: FetchEnd) -> None:
+        self._end = end
+
+    async def fetch(
+        self, action: Fetch, _source: object, stem: str, opened: Callable[[str, int, str], None]
+    ) -> FetchEnd:
+        assert (action, stem) == (ACTION, JOB.file)
+        opened("etag", 123, "part")
+        return self._end
+
+
+def _shelf(folder: Path, ledger: Ledger, end: FetchEnd, warned: list[str]) -> Shelf:
+    return Shelf(
+        "night",
+        folder,
+        _Downloads(end),  # type: ignore[arg-type]
+        lambda url: url,  # type: ignore[arg-type, return-value]
+        {JOB.id: JOB},
+        ledger,
+        lambda _job, prefix: {"15": {"inputs": {"filename_prefix": prefix}}},
+        lambda: 50.0,
+        warned.append,
+    )
+
+
+async def test_the_sidecar_is_there_before_the_file_counts(tmp_path: Path) -> None:
+    """When a download ends with the file, its sidecar lies beside it, with the workflow as it was sent."""
+    (tmp_path / "cats").mkdir()
+    warned: list[str] = []
+    with Ledger.open(tmp_path, "night") as ledger:
+        ledger.append(Claimed(JOB.id, 1, 1.0, "id", "night-a1", "http://gpu:8188", ""))
+        assert await _shelf(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
+    told = json.loads((tmp_path / "cats" / "one.json").read_text(encoding="utf-8"))
+    assert (told["seed"], told["file"]["sha256"]) == (7, "f" * 64)
+    assert told["workflow"]["15"]["inputs"]["filename_prefix"] == "night-a1"
+    assert warned == []
+
+
+async def test_a_sidecar_that_cannot_be_written(tmp_path: Path) -> None:
+    """Where no sidecar can be written the video still counts, and somebody is told."""
+    (tmp_path / "cats" / "one.json").mkdir(parents=True)
+    warned: list[str] = []
+    with Ledger.open(tmp_path, "night") as ledger:
+        assert await _shelf(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
+    assert len(warned) == 1
+    assert "one.json" in warned[0]
+
+
+async def test_no_file_no_sidecar(tmp_path: Path) -> None:
+    """A download that brings nothing leaves nothing."""
+    with Ledger.open(tmp_path, "night") as ledger:
+        assert await _shelf(tmp_path, ledger, Gone(), []).fetch(ACTION, lambda *_: None) == Gone()
+    assert not (tmp_path / "cats").exists()
