@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.server import Simulator
 
+_ENOUGH = 100
 _OPENS_WITHIN = 5.0
 _ARRIVES_WITHIN = 60.0
 """A POST that is accepted later than this after it was sent may meet its own repetition."""
@@ -57,8 +58,14 @@ class Witness:
     _whole: dict[tuple[str, int, int], bool] = field(default_factory=dict)
 
     def tell(self, says: str) -> None:
-        """Note a broken promise."""
+        """Note a broken promise. After a hundred the night is over: what never works would be tried for days."""
         self.broken.append(f"{self.loop.now:.3f} {says}")
+        if self.is_hopeless() and self.loop.process is not self.loop.world:
+            self.loop.process.kill()
+
+    def is_hopeless(self) -> bool:
+        """Tell whether there is nothing more to learn from this night."""
+        return len(self.broken) >= _ENOUGH
 
     @property
     def happened(self) -> set[str]:

@@ -101,7 +101,7 @@ class World:
             code = await self._life()
             self.exits.append(code)
             self.witness.look_at_files()
-            if code in (0, 1):
+            if code in (0, 1) or self.witness.is_hopeless():
                 break
             if code in (2, 4):
                 self.witness.tell(f"P5 a runner ended with {code}")
