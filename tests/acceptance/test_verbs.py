@@ -1,0 +1,167 @@
+"""The operator's verbs on a batch that has a past: cancel, retry, verify, why."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import TYPE_CHECKING
+
+from batches import Batch
+from comfyui import Server
+from evidence import assert_home, assert_right, twice
+from processes import Ended, ended, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _verb(batch: Batch, verb: str, *options: str) -> Ended:
+    told = ended(batch.folder, verb, "night.yaml", *options)
+    assert "Traceback" not in told.err
+    return told
+
+
+def _strangers_prompt(server: Server) -> str:
+    """Post what somebody else might: our own workflow under another prefix; return its id."""
+    with urllib.request.urlopen(f"{server.url}/queue") as answer:  # noqa: S310 - the simulator's address
+        queue = json.load(answer)
+    graph = (queue["queue_running"] + queue["queue_pending"])[0][2]
+    graph["15"]["inputs"]["filename_prefix"] = "stranger"
+    graph["10"]["inputs"]["seed"] = 99
+    body = json.dumps({"prompt": graph}).encode()
+    asked = urllib.request.Request(f"{server.url}/prompt", body, {"Content-Type": "application/json"})  # noqa: S310 - the same
+    with urllib.request.urlopen(asked) as answer:  # noqa: S310 - the same
+        return str(json.load(answer)["prompt_id"])
+
+
+def test_cancel(tmp_path: Path) -> None:
+    """Cancel leaves a running batch alone; then ours leave the server by id, a stranger's stays, and run goes on."""
+    with Server(tmp_path / "server", seconds=1.0) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1",), (7, 8, 9))
+        with batch.start() as running:
+            server.until("posted", 2)
+            server.until("started")
+            busy = _verb(batch, "cancel")
+            assert (busy.code, len(busy.err.splitlines())) == (4, 1)
+            running.kill()
+        assert server.events("interrupted", "deleted") == []
+        mine = {event["prompt_id"] for event in server.events("posted")}
+        stranger = _strangers_prompt(server)
+        done = len(server.events("succeeded"))
+        cancelled = _verb(batch, "cancel")
+        assert cancelled.code == 0, cancelled.err
+        assert "cancelled: batchrunner run night.yaml takes up what is not done" in cancelled.err
+        gone = server.events("interrupted", "deleted")
+        assert {event["prompt_id"] for event in gone} <= mine
+        assert [event["what"] for event in gone if event["what"] == "interrupted"] == ["interrupted"]
+        assert len(gone) + len(server.events("succeeded")) - done >= 2
+        until(lambda: [e for e in server.events("succeeded") if e["prompt_id"] == stranger], "the stranger's went")
+        assert batch.status()["counts"]["waiting"] == 0
+        last = batch.run()
+        assert last.code == 0, last.err
+        assert_home(batch.home, batch.wanted)
+        assert twice(server.events()) == {}
+
+
+def test_cancel_what_is_rendered(tmp_path: Path) -> None:
+    """What was rendered before cancel came is kept to be brought home, and is rendered once only."""
+    with Server(tmp_path / "server", seconds=0.2) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
+        with batch.start() as running:
+            server.until("posted", 2)
+            running.kill()
+        server.until("succeeded", len(server.events("posted")))
+        cancelled = _verb(batch, "cancel")
+        assert cancelled.code == 0, cancelled.err
+        assert "rendered already: their files are still to come home" in cancelled.err
+        assert server.events("interrupted", "deleted") == []
+        assert batch.run().code == 0
+        assert_home(batch.home, batch.wanted)
+        assert twice(server.events()) == {}
+
+
+def test_cancel_without_the_server(tmp_path: Path) -> None:
+    """Where the server is away, cancel says so and exits with 3; once it answers again, cancel ends well."""
+    with Server(tmp_path / "server", seconds=0.5) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1",))
+        with batch.start() as running:
+            server.until("started")
+            running.kill()
+        server.kill()
+        away = _verb(batch, "cancel")
+        assert (away.code, "stay on a server" in away.err) == (3, True)
+        server.start()
+        assert _verb(batch, "cancel").code == 0
+        assert batch.run().code == 0
+        assert_home(batch.home, batch.wanted)
+
+
+def test_retry(tmp_path: Path) -> None:
+    """A job that failed waits again when somebody says so, that one only if picked, and the next run renders it."""
+    with Server(tmp_path / "server", seconds=0.4) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"), (7,), rules={"attempts": "1"})
+        with batch.start() as running:
+            server.until("started")
+            server.kill()
+            server.start()
+            assert running.end().code == 1
+        failed = [job for job in batch.status()["jobs"] if job["state"] == "failed"]
+        picked = _verb(batch, "retry", "--only", f"job={failed[0]['id']}")
+        assert (picked.code, "1 job that failed waits again" in picked.err) == (0, True)
+        assert {job["id"] for job in batch.status()["jobs"] if job["state"] == "waiting"} == {failed[0]["id"]}
+        assert _verb(batch, "retry").code == 0
+        assert batch.run().code == 0
+        assert_home(batch.home, batch.wanted)
+        assert twice(server.events()) == {}
+
+
+def test_verify(tmp_path: Path) -> None:
+    """Missing, cut and changed files are found; with --redo they are rendered again, and what was there is kept."""
+    with Server(tmp_path / "server", seconds=0.1) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
+        assert batch.run().code == 0
+        fine = _verb(batch, "verify")
+        assert (fine.code, fine.err) == (0, "4 jobs checked, all as they were saved\n")
+        missing, cut, changed = (batch.home / name for name in ("cat-1-s7.mp4", "cat-1-s8.mp4", "cat-2-s7.mp4"))
+        missing.unlink()
+        cut.write_bytes(cut.read_bytes()[:-100])
+        changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+        damaged = {cut.read_bytes(), changed.read_bytes()}
+        found = _verb(batch, "verify")
+        assert found.code == 1
+        assert "cat-1-s7.mp4: missing" in found.err
+        assert "cat-1-s8.mp4: " in found.err
+        assert "cat-2-s7.mp4: its content has changed" in found.err
+        assert "4 jobs checked, 3 not as they were saved" in found.err
+        assert len(server.events("posted")) == 4
+        redone = _verb(batch, "verify", "--redo")
+        assert redone.code == 0, redone.err
+        assert len(server.events("posted")) == 7
+        assert {path.read_bytes() for path in batch.home.glob("*.damaged-*")} == damaged
+        assert_home(batch.home, batch.wanted)
+        assert _verb(batch, "verify").code == 0
+
+
+def test_why(tmp_path: Path) -> None:
+    """A job that a restart lost, that expired, and that was rendered again is told in order, by any of its names."""
+    with Server(tmp_path / "server", seconds=0.5, ttl=1.0) as server:
+        batch = Batch(tmp_path, (server.url,), ("cat-1",), (7,), ttl="1s", rules={"grace": "300ms"})
+        with batch.start() as running:
+            server.until("started")
+            server.kill()
+            server.start()
+            server.until("started", 2)
+            running.kill()
+        server.until("swept")
+        assert batch.run().code == 0
+        (job,) = batch.status()["jobs"]
+    film = batch.home / "cat-1-s7.mp4"
+    story = ended(tmp_path, "why", str(film)).out
+    assert story == ended(tmp_path, "why", job["id"][:5]).out
+    plot = ("Attempt 1 goes to", "Attempt 1 is lost: the server knew nothing of it any more. Evidence: ")
+    plot += ("Attempt 2 goes to", "A look finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
+    plot += ("Attempt 3 goes to", "A look finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
+    place = 0
+    for turn in plot:
+        place = story.index(turn, place) + 1
+    assert_right(film.read_bytes(), "cat-1", 7)
