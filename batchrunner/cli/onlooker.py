@@ -68,7 +68,9 @@ class Onlooker:
 
     def _around(self, board: Board, now: float) -> Around:
         transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
-        return Around(self.wall(), now - (now if self._began is None else self._began), transfers, self._time_left(board, now))
+        return Around(
+            self.wall(), now - (now if self._began is None else self._began), transfers, self._time_left(board, now)
+        )
 
     def _time_left(self, board: Board, now: float) -> float | None:
         """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""

@@ -29,7 +29,7 @@ def promote_picks(picks_file: Path, asked: Asked) -> None:
     source = asked.manifest if asked.manifest.name else Path(picks.manifest)
     if not source.name:
         raise YoursError("the picks don't say which manifest they are of: add --manifest FILE")
-    if picks.batch != Path(picks.batch).name:
+    if not picks.batch or picks.batch != Path(picks.batch).name:
         raise YoursError(f"{picks_file}: {picks.batch!r} is no batch's name")
     jobs = ran(asked.out / picks.batch, picks.batch).jobs
     text = promote(picks, jobs, source, asked.options)

@@ -74,7 +74,8 @@ def _told(fact: Fact, before: Fact | None) -> Iterator[str]:  # noqa: C901 - a t
         case Saved():
             yield f"It is home: {safe(fact.path)}, {size(fact.size)}, sha256 {fact.sha256[:16]}…"
         case Lost():
-            yield f"Attempt {fact.attempt} is lost: {_LOSSES[fact.why]}. Evidence: {safe(fact.says, 400)}."
+            evidence = f" Evidence: {safe(fact.says, 400)}." if fact.says else ""
+            yield f"Attempt {fact.attempt} is lost: {_LOSSES[fact.why]}.{evidence}"
             yield _consequence(fact)
         case Reopened():
             yield "Somebody wants it again: it waits, with all its attempts."
