@@ -174,7 +174,7 @@ class Board:
         """Learn from a render that has just ended how fast its server is."""
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             server = self.servers.get(state.prompt.server)
-            passed = server.rendered(now, more=self.load_on(server.url) > 0) if server else None
+            passed = server.rendered(job, now) if server else None
             self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
 
     def _offer(self, job: str, now: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
-from batchrunner.core.learnt import Learnt, Line
+from batchrunner.core.learnt import NO_KIND, Learnt, Line, Misses
 from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
@@ -36,13 +36,26 @@ class Held:
     """Until it is through with it, others' prompts included."""
     costs: tuple[float, ...] = ()
     """Of our own prompts among them."""
+    ran: float = 0.0
+    """How long the one of ours that is rendered has run."""
+    others: float = 0.0
+    """What others had it do since the last render of ours and will, as far as is known."""
 
 
+_NOTHING = Held()
+_LINE = 0.25
+"""The weight of the line beside a kind's own renders, in renders."""
+_ELSEWHERE = 0.5
+"""The weight of a render on another server."""
 GPU = Line(230.0, 7.3e-8)
 BUILT_IN = Line(1.0, 1.5 / (768 * 512 * 25 * 20))
+_ALONE = 0.5
+"""The weight, in renders, of the guess that a server works for nobody else."""
+_POOLED = 5.0
+"""The weight, in renders, of what is known of others on all servers."""
 _NINE_IN_TEN = 1.645
-_EVEN = 12**-0.5
-"""Spread of what may lie anywhere between 0 and 1."""
+_LAST = 0.5
+"""Spread of the end, in renders, because nobody knows which of many servers gets the last job."""
 
 
 @dataclass(slots=True)
@@ -50,6 +63,9 @@ class Forecast:
     """What is known of the servers' speed."""
 
     _servers: dict[str, Learnt] = field(default_factory=dict)
+    _first: Misses = field(default_factory=lambda: Misses(0.2))
+    """Forecasts of kinds that were new then."""
+    _again: Misses = field(default_factory=lambda: Misses(0.1))
 
     def learn(self, server: str, cost: float, seconds: float, passed: float | None = None) -> None:
         """Take in a finished render: `seconds` on the server's own clock, `passed` on the wall since the last one.
@@ -58,28 +74,56 @@ class Forecast:
         server's cache and teaches nothing.
         """
         if seconds > 0:
-            self._of(server).take(cost, seconds, passed)
+            learnt = self._of(server)
+            if learnt.renders:
+                (self._again if self._known(cost) else self._first).take(seconds / self.seconds(server, cost) - 1)
+            learnt.take(cost, seconds, passed)
 
     def renders(self) -> int:
         """Return how many renders all this is learnt from."""
         return sum(learnt.renders for learnt in self._servers.values())
 
     def seconds(self, server: str, cost: float) -> float:
-        """Return how long one job of `cost` renders on `server`."""
-        return self._of(server).seconds(cost)
+        """Return how long one job of `cost` renders on `server`.
+
+        By the renders of its kind there; where those are few, by those elsewhere and the line too.
+        """
+        learnt = self._of(server)
+        own = learnt.kinds.get(cost, NO_KIND)
+        took, weight = own.seconds + _LINE * learnt.by_line(cost), own.renders + _LINE
+        for other in self._servers.values():
+            if other is not learnt and (kind := other.kinds.get(cost)):
+                hold = _ELSEWHERE * kind.renders
+                took += hold * learnt.against(other) * kind.seconds / kind.renders
+                weight += hold
+        return took / weight
 
     def at_most(self, server: str, cost: float) -> float:
         """Return the upper end of that forecast's band."""
-        learnt = self._of(server)
-        return learnt.seconds(cost) * (1 + _NINE_IN_TEN * learnt.spread(cost))
+        known = self._known(cost)
+        spread = self._again.spread() * float((1 + 1 / known) ** 0.5) if known else self._first.spread()
+        return self.seconds(server, cost) * (1 + _NINE_IN_TEN * spread)
+
+    def _known(self, cost: float) -> int:
+        """Return how many renders of a kind there were, anywhere."""
+        return sum(learnt.kinds.get(cost, NO_KIND).renders for learnt in self._servers.values())
 
     def typical(self, server: str) -> float:
         """Return how long a job renders on `server` on average."""
         return self._of(server).typical()
 
-    def stretch(self, server: str) -> float:
-        """Return how much longer than its renders a series of them takes there, for what others do meanwhile."""
-        return self._of(server).stretch()
+    def share(self, server: str, held: Held = _NOTHING) -> float:
+        """Return how long ours will wait for others there, for each second rendered.
+
+        All that others are known to have had it do, over all that it rendered for us meanwhile; where that is little,
+        other servers' share counts too.
+        """
+        pooled = sum(max(0.0, learnt.waits.w) for learnt in self._servers.values())
+        over = sum(learnt.waits.s + learnt.typical() * _ALONE for learnt in self._servers.values())
+        learnt = self._of(server)
+        hold = learnt.typical() * _POOLED
+        known = max(0.0, learnt.waits.w + held.others) + hold * (pooled / over if over else 0.0)
+        return known / (learnt.waits.s + held.ran + hold)
 
     def total(
         self, costs: Iterable[float], servers: Collection[str], held: Mapping[str, Held] | None = None
@@ -88,13 +132,13 @@ class Forecast:
 
         Each takes its next job when it begins with the one before, so that one is always ready (`Rules.depth`).
         """
-        holds = {url: (held or {}).get(url, Held()) for url in servers}
+        holds = {url: (held or {}).get(url, _NOTHING) for url in servers}
         if not holds:
             return Estimate(0.0, 0.0, 0.0)
         ends, given = self._given(costs, holds)
         whole = max(ends.values())
-        variance = sum(self._variance(url, given[url], hold) for url, hold in holds.items()) / len(holds) ** 2
-        last = max(self.typical(url) for url in servers) * _EVEN * (1 - 1 / len(holds))
+        variance = sum(self._variance(url, given[url], holds) for url in holds) / len(holds) ** 2
+        last = max(self.typical(url) for url in holds) * _LAST * (1 - 1 / len(holds))
         off = _NINE_IN_TEN * float((variance + last**2) ** 0.5) if whole else 0.0
         return Estimate(whole, max(0.0, whole - off), whole + off)
 
@@ -109,7 +153,7 @@ class Forecast:
         for cost in costs:
             _, free, url = turns[0]
             if cost not in each[url]:
-                each[url][cost] = self.seconds(url, cost) * self.stretch(url)
+                each[url][cost] = self.seconds(url, cost) * (1 + self.share(url, holds[url]))
             given[url][cost] += 1
             heapreplace(turns, (free, free + each[url][cost], url))
         return {url: free for _, free, url in turns}, given
@@ -118,8 +162,27 @@ class Forecast:
         """Return when a server begins with the last prompt of ours that it holds."""
         return hold.seconds - self.seconds(url, hold.costs[-1]) if hold.costs else 0.0
 
-    def _variance(self, url: str, given: Counter[float], hold: Held) -> float:
-        return self._of(url).variance(given + Counter(hold.costs), given.total())
+    def _variance(self, url: str, given: Counter[float], holds: Mapping[str, Held]) -> float:
+        learnt, hold = self._of(url), holds[url]
+        waits = learnt.wait_variance(given.total(), self.share(url, hold))
+        return self._strays(url, given + Counter(hold.costs), len(holds)) + waits
+
+    def _strays(self, url: str, kinds: Mapping[float, int], servers: int) -> float:
+        """Return the variance of the time that one of so many servers renders so many jobs of each cost.
+
+        Every render strays by itself, those of a kind stray together from what is known of it, and those of kinds
+        never rendered all together from the line; together also with those on the other servers.
+        """
+        again, first = self._again.spread() ** 2, self._first.spread() ** 2
+        strays = new = 0.0
+        for cost, number in kinds.items():
+            each, known = self.seconds(url, cost), self._known(cost)
+            if known:
+                strays += again * number * each**2 * (1 + number * servers / known)
+            else:
+                strays += first * servers * (number * each) ** 2
+                new += number * each
+        return strays + first * servers * new**2 / (self.renders() + 1)
 
     def _of(self, server: str) -> Learnt:
         return self._servers.setdefault(server, Learnt(BUILT_IN if server == SIM else GPU))

@@ -8,10 +8,7 @@ has few kinds of jobs and many of each: a kind that was rendered before is known
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from itertools import islice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,8 @@ _TYPICAL = (0.95e9, 7.6e9)
 """Costs of the document's smallest and largest job: where the guess holds a fit."""
 _HOLD = 0.25
 """The weight of the guess at each of them, in renders."""
-_KIND_HOLD = 0.25
-"""The weight of the line beside a kind's own renders."""
+_MOST_KINDS = 64
+"""How many kinds are enough to compare two servers by."""
 _MISS_HOLD = 2.0
 """The weight, in renders, of what a spread is expected to be."""
 _WAIT_HOLD = 1.0
@@ -45,7 +42,7 @@ _WAIT_SPREAD = 0.1
 
 
 @dataclass(slots=True)
-class _Misses:
+class Misses:
     """How far forecasts were off, relative to themselves."""
 
     expected: float
@@ -53,20 +50,19 @@ class _Misses:
     count: int = 0
 
     def take(self, off: float) -> None:
+        """Take in one forecast that was `off` by so much."""
         self.squares += off * off
         self.count += 1
 
     def spread(self) -> float:
+        """Return the relative spread of one render around its forecast."""
         held = _MISS_HOLD * self.expected**2
         return float(((self.squares + held) / (self.count + _MISS_HOLD)) ** 0.5)
 
 
 @dataclass(slots=True)
-class _Waits:
-    """How long our prompts waited for others', one after the other, while one of ours was always ready.
-
-    Sums over `seconds` rendered and `wait` before it, for a share and what strays from it.
-    """
+class Waits:
+    """How long our prompts waited for others': sums over `s` seconds rendered and `w` waited before them."""
 
     count: int = 0
     s: float = 0.0
@@ -76,19 +72,27 @@ class _Waits:
     ww: float = 0.0
 
     def take(self, seconds: float, wait: float) -> None:
+        """Take in one render and the wait before it."""
         self.count += 1
         self.s, self.w = self.s + seconds, self.w + wait
         self.ss, self.sw, self.ww = self.ss + seconds**2, self.sw + seconds * wait, self.ww + wait**2
 
-    def share(self) -> float:
-        """Return the wait for each second rendered."""
-        return max(0.0, self.w) / (self.s * (1 + _WAIT_HOLD / self.count)) if self.count else 0.0
-
-    def variance(self, each: float) -> float:
-        """Return the variance of one wait around the share; `each` is how long a render of those to come takes."""
-        share = self.share()
+    def variance(self, share: float, each: float) -> float:
+        """Return the variance of one wait around `share` of a render; `each` is how long those to come take."""
         squares = self.ww - 2 * share * self.sw + share**2 * self.ss
         return (max(0.0, squares) + _WAIT_HOLD * (_WAIT_SPREAD * each) ** 2) / (self.count + _WAIT_HOLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The renders of one cost, on one server."""
+
+    renders: int
+    seconds: float
+    """Of all of them."""
+
+
+NO_KIND = Kind(0, 0.0)
 
 
 @dataclass(slots=True)
@@ -105,21 +109,16 @@ class Learnt:
     _u: float = 0.0
     _v: float = 0.0
     _line: Line | None = None
-    _kinds: dict[float, tuple[int, float]] = field(default_factory=dict)
-    """Per cost: renders and their seconds."""
-    _first: _Misses = field(default_factory=lambda: _Misses(0.2))
-    """Forecasts of kinds that were new then."""
-    _again: _Misses = field(default_factory=lambda: _Misses(0.1))
-    _waits: _Waits = field(default_factory=_Waits)
+    kinds: dict[float, Kind] = field(default_factory=dict)
+    """Per cost."""
+    waits: Waits = field(default_factory=Waits)
 
     def take(self, cost: float, seconds: float, passed: float | None) -> None:
-        """Take in one render that took `seconds`, and `passed` by the wall since the one before it, if that tells."""
-        known, took = self._kinds.get(cost, (0, 0.0))
-        if self.renders:
-            (self._again if known else self._first).take(seconds / self.seconds(cost) - 1)
+        """Take in one render that took `seconds`, and `passed` by the wall since it was next, if that is known."""
         if passed is not None:
-            self._waits.take(seconds, passed - seconds)
-        self._kinds[cost] = known + 1, took + seconds
+            self.waits.take(seconds, passed - seconds)
+        kind = self.kinds.get(cost, NO_KIND)
+        self.kinds[cost] = Kind(kind.renders + 1, kind.seconds + seconds)
         self.renders += 1
         self.rendered += seconds
         self._ratio += seconds / self.guess.at(cost)
@@ -139,42 +138,25 @@ class Learnt:
         fit = Line((u * vv - v * uv) / determinant, (v * uu - u * uv) / determinant)
         return fit if fit.constant >= 0 and fit.slope >= 0 else held
 
-    def seconds(self, cost: float) -> float:
-        """Return how long one job of `cost` renders."""
-        by_line = (self._line or self.guess).at(cost)
-        known, took = self._kinds.get(cost, (0, 0.0))
-        return (took + _KIND_HOLD * by_line) / (known + _KIND_HOLD) if known else by_line
+    def by_line(self, cost: float) -> float:
+        """Return how long one job of `cost` renders, by the line."""
+        return (self._line or self.guess).at(cost)
 
-    def spread(self, cost: float) -> float:
-        """Return the relative spread of one render of `cost` around its forecast."""
-        known, _ = self._kinds.get(cost, (0, 0.0))
-        return self._again.spread() * float((1 + 1 / known) ** 0.5) if known else self._first.spread()
+    def against(self, other: Learnt) -> float:
+        """Return how many times as long as on another server a render takes here, by the kinds that both know."""
+        ours = theirs = 0.0
+        for cost, kind in islice(self.kinds.items(), _MOST_KINDS):
+            if known := other.kinds.get(cost):
+                ours += kind.seconds
+                theirs += kind.renders * known.seconds / known.renders
+        hold, at = self.typical(), _TYPICAL[0]
+        return (ours + hold) / (theirs + hold * other.by_line(at) / self.by_line(at))
 
     def typical(self) -> float:
         """Return how long a render of ours takes on average."""
         return self.rendered / self.renders if self.renders else self.guess.at(_TYPICAL[0])
 
-    def stretch(self) -> float:
-        """Return how much longer than its renders a series of them takes, for what others do there meanwhile."""
-        return 1 + self._waits.share()
-
-    def variance(self, kinds: Mapping[float, int], waiting: int) -> float:
-        """Return the variance of the time for so many jobs of each cost, `waiting` of which others may come before.
-
-        Every render strays by itself, those of a kind stray together from what is known of it, and those of kinds
-        never rendered all together from the line.
-        """
-        again, first = self._again.spread() ** 2, self._first.spread() ** 2
-        strays = new = whole = 0.0
-        for cost, number in kinds.items():
-            each = self.seconds(cost)
-            known, _ = self._kinds.get(cost, (0, 0.0))
-            whole += number * each
-            if known:
-                strays += again * number * each**2 * (1 + number / known)
-            else:
-                strays += first * (number * each) ** 2
-                new += number * each
-        strays += first * new**2 / (self.renders + 1)
-        one = self._waits.variance(whole / max(1, sum(kinds.values())))
-        return strays + one * waiting * (1 + waiting / (self._waits.count + _WAIT_HOLD))
+    def wait_variance(self, number: int, share: float) -> float:
+        """Return the variance of the waits before `number` jobs of ours, that are expected to be such a share."""
+        one = self.waits.variance(share, self.typical())
+        return one * number * (1 + number / (self.waits.count + _WAIT_HOLD))

@@ -32,9 +32,26 @@ def outlook(board: Board, now: float) -> Estimate | None:
 
 def _held(board: Board, url: str, now: float) -> Held:
     """Return what a server is busy with; one that is given a rest is busy with that."""
-    rest = max(0.0, board.servers[url].breaker.paused_until - now)
+    server = board.servers[url]
+    rest = max(0.0, server.breaker.paused_until - now)
     costs = tuple(board.costs.get(job, 0.0) for job, _ in board.open_on(url))
-    return Held(rest + backlog(board, url, now), costs)
+    return Held(rest + backlog(board, url, now), costs, progress(board, url, now), _waited(board, url, now))
+
+
+def _waited(board: Board, url: str, now: float) -> float:
+    """Return how long the next prompt of ours has waited for others', and will."""
+    server, left = board.servers[url], _others(board, url, now)
+    for job, state in board.open_on(url):
+        since = server.ready_since(job)
+        began = server.running.get(state.prompt.id, now)
+        return left if since is None else left + max(0.0, began - since)
+    return left
+
+
+def _others(board: Board, url: str, now: float) -> float:
+    """Return how long a server is busy with what others have there, as far as the last look saw it."""
+    server = board.servers[url]
+    return server.others.left(server.foreign, board.forecast.typical(url), now)
 
 
 def progress(board: Board, url: str, now: float) -> float:
@@ -63,9 +80,7 @@ def overdue(board: Board, url: str, now: float) -> str | None:
 def backlog(board: Board, url: str, now: float) -> float:
     """Return how long a server is busy with what it holds, of ours and of others as far as the last look saw it."""
     held = sum(board.forecast.seconds(url, board.costs.get(job, 0.0)) for job, _ in board.open_on(url))
-    server = board.servers[url]
-    others = server.others.left(server.foreign, board.forecast.typical(url), now)
-    return max(0.0, held - progress(board, url, now)) + others
+    return max(0.0, held - progress(board, url, now)) + _others(board, url, now)
 
 
 def fits(board: Board, url: str, job: str, now: float) -> bool:
@@ -96,4 +111,4 @@ def too_late(board: Board, now: float) -> Iterator[str]:
         if free[url] + board.forecast.at_most(url, cost) + HOMEWARD > board.until:
             yield job
         else:
-            free[url] += board.forecast.seconds(url, cost) * board.forecast.stretch(url)
+            free[url] += board.forecast.seconds(url, cost) * (1 + board.forecast.share(url))

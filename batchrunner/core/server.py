@@ -72,6 +72,12 @@ class Breaker:
         self.paused_until = now + backoff(url, self.trips, rest, _BREAKER_CAP)
         return True
 
+    def most(self, depth: int) -> int:
+        """Return how many prompts the server may hold: one after a trip, before it no more than it still takes to."""
+        if not self.jobs:
+            return depth
+        return 1 if self.trips else min(depth, _BREAKER_JOBS - len(self.jobs))
+
     def worked(self) -> None:
         """Forget everything: a job went through."""
         self.kind, self.jobs, self.trips, self.paused_until = "", frozenset(), 0, 0.0
@@ -108,7 +114,7 @@ class Server:
     numbered_at: float = 0.0
     restarted_at: float | None = None
     rendered_at: float | None = None
-    """When a look saw the last render of ours, if it has had one to render ever since."""
+    """When a look saw the last render of ours."""
     anchor: str | None = None
     """A finished prompt of ours: gone from the history means the server forgot everything."""
     skew: float | None = None
@@ -177,8 +183,8 @@ class Server:
         return self.named and healthy and not doubted and now >= self.breaker.paused_until
 
     def room(self, load: int, rules: Rules) -> int:
-        """Return how many more prompts it may get while it holds `load` of ours; one at a time after a trip."""
-        return max(0, (1 if self.breaker.trips else rules.depth) - load)
+        """Return how many more prompts it may get while it holds `load` of ours."""
+        return max(0, self.breaker.most(rules.depth) - load)
 
     # -- looks
 
@@ -250,15 +256,15 @@ class Server:
         if not self.failures:
             self.look_at = min(self.look_at, now + (rules.poll or _FASTEST_LOOK))
 
-    def rendered(self, now: float, *, more: bool) -> float | None:
-        """Take in that a prompt of ours was rendered; return how long after the one before it.
+    def ready_since(self, job: str) -> float | None:
+        """Return since when a prompt of ours has had only others' before it; None if nobody knows."""
+        known = [at for at in (self.rendered_at, self.posted_at.get(job)) if at is not None]
+        return max(known, default=None)
 
-        `more`: another one of ours is there, so that the time until its end is the time of one render and of what
-        others have rendered before it. None if nothing of ours was there.
-        """
-        passed = None if self.rendered_at is None else now - self.rendered_at
-        self.rendered_at = now if more else None
-        return passed
+    def rendered(self, job: str, now: float) -> float | None:
+        """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""
+        since, self.rendered_at = self.ready_since(job), now
+        return None if since is None else now - since
 
     def fruitless(self, now: float) -> None:
         """Take in that a POST or a download failed."""

@@ -27,7 +27,7 @@ _SHOWN = 10
 def main(words: Sequence[str]) -> int:
     """Run what the command line asks for; 0 if every promise was kept, else 1."""
     asked = _parser().parse_args(words)
-    seeds = _seeds(asked.seeds)
+    seeds = seeds_in(asked.seeds)
     if asked.story:
         told = [night(seed, asked.jobs, tell=lambda world: _say(story(world))) for seed in seeds]
         return int(any(outcome.broken for outcome in told))
@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seeds(text: str) -> range:
+def seeds_in(text: str) -> range:
+    """Return the seeds of `7` or `0:100`."""
     first, colon, end = text.partition(":")
     return range(int(first), int(end) if colon else int(first) + 1)
 

@@ -103,9 +103,9 @@ async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
 
 
 def _batch(folder: Path, plan: Quiet, dice: Random) -> Batch:
-    """Return a batch of one to six kinds of jobs, as the dice will."""
-    sizes = dice.sample(_SIZES, dice.randint(1, len(_SIZES)))
+    """Return a batch of one to four kinds of jobs, as the dice will: after ten jobs each was met."""
     qualities = dice.sample(_QUALITIES, dice.randint(1, len(_QUALITIES)))
+    sizes = dice.sample(_SIZES, dice.randint(1, len(_SIZES) if len(qualities) == 1 else 2))
     path = folder / "quiet.yaml"
     text = _MANIFEST.format(
         servers=", ".join(f"http://gpu-{number}:8188" for number in range(plan.servers)),

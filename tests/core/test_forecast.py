@@ -34,7 +34,7 @@ def test_a_server_is_known_by_its_own_renders() -> None:
         forecast.learn(A, cost, 60 + 4e-8 * cost, 0.0)
     assert forecast.seconds(A, SD) == pytest.approx(60 + 4e-8 * SD, rel=0.05)
     assert forecast.seconds(A, 10e9) == pytest.approx(60 + 4e-8 * 10e9, rel=0.05)
-    assert forecast.seconds(B, SD) == GPU.at(SD)
+    assert forecast.seconds(B, SD) == pytest.approx(GPU.at(SD), rel=0.01)
 
 
 def test_a_line_that_makes_no_sense_is_not_believed() -> None:

@@ -1,0 +1,69 @@
+"""`python -m batchrunner.nights.foresight --seeds 0:200`: what a forecast is worth, measured on quiet nights."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from batchrunner.nights.command import seeds_in
+from batchrunner.nights.quiet import Quiet, morning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from batchrunner.nights.morning import Morning
+
+_NEAR = 0.05
+_PER_PROCESS = 20
+_SHOWN = 5
+
+
+def main(words: Sequence[str]) -> int:
+    """Let the nights pass that the command line asks for, and say what their forecasts were worth; return 0."""
+    asked = _parser().parse_args(words)
+    seeds = seeds_in(asked.seeds)
+    one = partial(once, servers=asked.servers, jobs=asked.jobs, after=asked.after, people=asked.people)
+    with get_context("spawn").Pool(asked.workers, maxtasksperchild=_PER_PROCESS) as pool:
+        mornings = list(pool.imap_unordered(one, seeds))
+    sys.stdout.write("".join(f"{line}\n" for line in summary(mornings)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m batchrunner.nights.foresight", description="Forecasts of simulated nights, each from a seed."
+    )
+    parser.add_argument("--seeds", default="0:200", help="one seed, or FROM:TO without TO (default 0:200)")
+    parser.add_argument("--servers", type=int, default=1, help="servers (default 1)")
+    parser.add_argument("--jobs", type=int, default=30, help="jobs for each server (default 30)")
+    parser.add_argument("--after", type=int, default=10, help="jobs at home when asked, for each server (default 10)")
+    parser.add_argument("--people", type=int, default=1, help="others who use the servers (default 1)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    return parser
+
+
+def once(seed: int, servers: int, jobs: int, after: int, people: int) -> Morning:
+    """Let one night pass."""
+    return morning(Quiet(seed, jobs * servers, servers, after * servers, people=people))
+
+
+def summary(mornings: Sequence[Morning]) -> Iterable[str]:
+    """Yield how far the forecasts were off and how wide their bands were, as shares of the night."""
+    off = sorted(abs(morning.off) for morning in mornings)
+    near = sum(share <= _NEAR for share in off) / len(off)
+    held = sum(morning.held for morning in mornings) / len(off)
+    width = sum(morning.width for morning in mornings) / len(off)
+    lean = sum(morning.off for morning in mornings) / len(off)
+    yield f"{len(off)} nights of {sum(morning.ended for morning in mornings) / len(off) / 3600:.1f} hours"
+    yield f"end forecast within 5 % of the night: {near:.1%}; median {off[len(off) // 2]:.1%}, mean {lean:+.1%} late"
+    yield f"band held the truth: {held:.1%}; mean width +/- {width:.1%} of the night"
+    worst = sorted(mornings, key=lambda morning: -abs(morning.off))[:_SHOWN]
+    yield "worst: " + ", ".join(f"seed {morning.seed} {morning.off:+.1%}" for morning in worst)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
