@@ -60,11 +60,17 @@ class Gallery:
     facts: list[Fact] = field(default_factory=list)
     """All of the batch, oldest first."""
     expected: float | None = None
-    """How long it was to take, as far as anybody could tell at the beginning; in seconds."""
+    """How long it was to take, as far as anybody could tell at its very beginning; in seconds."""
+    _resumed: bool = field(init=False)
+    """Whether it is about the rest of a batch: what is expected of that is not to be held against the whole."""
     _next: float = -math.inf
     _fresh: bool = True
     _stands: bool = False
     _broken: bool = False
+
+    def __post_init__(self) -> None:
+        """Look whether anything happened before."""
+        self._resumed = bool(self.facts)
 
     def fact(self, fact: Fact) -> None:
         """Take in what happened."""
@@ -74,7 +80,7 @@ class Gallery:
     def pulse(self, board: Board, jobs: Mapping[str, Job], now: float) -> None:
         """Write the page's data if something happened and the last time is long enough ago."""
         if self._fresh and now >= self._next:
-            if self.expected is None:
+            if self.expected is None and not self._resumed:
                 left = outlook(board, now)
                 self.expected = left.seconds if left else None
             self._next = now + _EVERY + _PER_JOB * len(board.positions)

@@ -16,12 +16,15 @@ from batches import Batch
 from comfyui import Server
 from processes import Ended, Running, ended
 
+from batchrunner.manifest import load
 from batchrunner.sim.nodes import Models
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from batchrunner.core.job import Job
 
 _JOBS = Path(__file__).parents[2] / "jobs"
 _NAME = "own-image"
@@ -41,8 +44,8 @@ def _status(folder: Path, name: str) -> list[dict[str, Any]]:
     return jobs
 
 
-def _picks(folder: Path, batch: str, jobs: list[dict[str, Any]], manifest: str) -> None:
-    picks = [{"job": job["id"], "note": "this one"} for job in jobs]
+def _picks(folder: Path, batch: str, jobs: Sequence[Job], manifest: str) -> None:
+    picks = [{"job": job.id, "note": "this one"} for job in jobs]
     text = json.dumps({"batch": batch, "manifest": manifest, "picks": picks})
     (folder / "picks.json").write_text(text, encoding="utf-8")
 
@@ -51,12 +54,10 @@ def test_promote(tmp_path: Path, server: Server) -> None:
     """Picks of ltx2 become a manifest that plan accepts as it is, and run renders their prompts and seeds, better."""
     batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
     assert batch.run().code == 0
-    picked = [job for job in batch.status()["jobs"] if job["params"]["seed"] == 8]
+    picked = [job for job in load(tmp_path / "night.yaml").jobs if job.params["seed"] == 8]
     _picks(tmp_path, "night", picked, "night.yaml")
     made = ended(tmp_path, "promote", "picks.json", "--set", "quality=high")
     assert (made.code, "wrote night-picks.yaml: 2 picks" in made.err) == (0, True), made.err
-    again = ended(tmp_path, "promote", "picks.json", "--set", "quality=high")
-    assert (again.code, "is there already" in again.err) == (2, True)
     planned = ended(tmp_path, "plan", "night-picks.yaml", "--json")
     assert (planned.code, json.loads(planned.out)["total"]) == (0, 2)
     ran = ended(tmp_path, "run", "night-picks.yaml")
@@ -70,8 +71,8 @@ def test_promote_of_an_own_workflow(tmp_path: Path, server: Server) -> None:
     """Picks of a workflow of one's own are rendered again with their prompts and seeds, and what is set."""
     for name in (f"{_NAME}.yaml", "sdxl_api.json"):
         shutil.copy(_JOBS / name, tmp_path)
-    assert ended(tmp_path, "run", f"{_NAME}.yaml", "--server", server.url, "--limit", "3").code == 0
-    picked = [job for job in _status(tmp_path, _NAME) if job["state"] == "done"][:2]
+    assert ended(tmp_path, "run", f"{_NAME}.yaml", "--server", server.url, "--limit", "2").code == 0
+    picked = load(tmp_path / f"{_NAME}.yaml").jobs[:2]
     _picks(tmp_path, _NAME, picked, f"{_NAME}.yaml")
     made = ended(tmp_path, "promote", "picks.json", "--set", "width=1024", "--server", server.url)
     assert made.code == 0, made.err
@@ -79,7 +80,7 @@ def test_promote_of_an_own_workflow(tmp_path: Path, server: Server) -> None:
     assert ran.code == 0, ran.err
     same = ("prompt", "seed", "steps", "height", "_animal")
     better = _status(tmp_path, f"{_NAME}-picks")
-    wanted = [tuple(job["params"][name] for name in same) for job in picked]
+    wanted = [tuple(job.params[name] for name in same) for job in picked]
     assert [tuple(job["params"][name] for name in same) for job in better] == wanted
     assert {job["params"]["width"] for job in better} == {1024}
     assert all(job["files"] for job in better)

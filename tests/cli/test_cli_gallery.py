@@ -97,3 +97,14 @@ def test_commands_say_where_the_batch_is() -> None:
     """Commands to copy name the folder of batches unless it is the usual one."""
     assert options_of(Asked(Path("m.yaml"), Options())) == ()
     assert options_of(Asked(Path("m.yaml"), Options(), Path("else where"))) == ("--out", "else where")
+
+
+def test_a_forecast_is_held_against_what_it_was_of(tmp_path: Path) -> None:
+    """What was expected at a batch's beginning is in its report; what was expected of a rest is not."""
+    board = _board()
+    whole = _gallery(tmp_path, [])
+    whole.pulse(board, JOBS, 0.0)
+    assert whole.end(board, JOBS, 9.0).around.expected is not None
+    rest = Gallery(tmp_path, "night", "night.yaml", (), lambda: 100.0, [].append, list(STORY))
+    rest.pulse(board, JOBS, 0.0)
+    assert rest.end(board, JOBS, 9.0).around.expected is None

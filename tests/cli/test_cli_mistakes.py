@@ -253,6 +253,17 @@ def test_a_set_that_does_not_fit(folder: Path) -> None:
     assert [path.name for path in folder.glob("*.yaml")] == ["night.yaml"]
 
 
+def test_promote_overwrites_nothing(folder: Path) -> None:
+    """A manifest of picks that is there already is kept as it is."""
+    jobs = _ran(folder)
+    picks = {"batch": "night", "manifest": "night.yaml", "picks": [{"job": jobs[0].id}]}
+    (folder / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
+    assert "wrote night-picks.yaml: 1 pick;" in _call("promote", "picks.json").err
+    text = (folder / "night-picks.yaml").read_bytes()
+    assert "is there already" in _refused(2, "promote", "picks.json", "--set", "steps=9")
+    assert (folder / "night-picks.yaml").read_bytes() == text
+
+
 @pytest.mark.parametrize("name", ["sdxl_api", "wan_api"])
 def test_init(folder: Path, name: str) -> None:
     """A first manifest for an exported workflow is accepted by plan as it is, and no other is overwritten for it."""
