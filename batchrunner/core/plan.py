@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchrunner.core.states import Queued
 
 _AHEAD = 200
-"""How many waiting jobs are looked through for one that is short enough, when the run is to end at a given time."""
+"""How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
 FIRST_FILE = "_00001_"
 """What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
 
@@ -144,15 +144,26 @@ def _submissions(board: Board, now: float) -> Iterator[Submit]:
 def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
     """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
     room = sum(rooms.values())
-    ahead = room if board.until is None else min(room, 1) * _AHEAD
+    picky = board.until is not None or any(board.servers[url].breaker.trips for url in rooms)
+    ahead = min(room, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
     for job in board.next_jobs(ahead, now):
-        free = [url for url, room in rooms.items() if room and fits(board, url, job, now + taken[url])]
+        able = [url for url, room in rooms.items() if room and _probes_with(board, url, job)]
+        free = [url for url in able if fits(board, url, job, now + taken[url])]
         if free:
             url = max(free, key=rooms.__getitem__)
             rooms[url] -= 1
             taken[url] += board.forecast.seconds(url, board.costs.get(job, 0.0))
             yield job, url
+
+
+def _probes_with(board: Board, url: str, job: str) -> bool:
+    """Whether a job may go to a server after a trip: one that has not failed there, as long as there is one.
+
+    It may be the job that is too large; and if it is the server, no job must spend all its attempts on finding out.
+    """
+    breaker = board.servers[url].breaker
+    return not breaker.trips or job not in breaker.jobs or breaker.jobs >= board.waiting
 
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:

@@ -110,13 +110,19 @@ def _ended(board: Board, server: Server, seen: Seen, case: Case, entry: Entry) -
     facts: list[Fact] = []
     if isinstance(case.state, Sending):
         facts.append(accept(case.job, case.state.prompt, entry.prompt, seen.at))
-    facts.append(classify(case, entry, seen.look.date))
+    facts.append(classify(case, entry, seen.look.date, excused=_is_sick(board, server, seen.now)))
     if entry.ended is Ended.SUCCESS:
         server.breaker.worked()
         server.anchor = entry.prompt
     if entry.ended is Ended.ERROR:
         server.breaker.failed(server.url, kind_of(entry), case.job, seen.now, board.rules.grace)
     return facts
+
+
+def _is_sick(board: Board, server: Server, now: float) -> bool:
+    """Whether a server only raises, and another does not: what it says of a job is then nothing of the job."""
+    others = (other for other in board.servers.values() if other is not server and not other.breaker.jobs)
+    return bool(server.breaker.trips) and any(other.takes_prompts(now, board.rules) for other in others)
 
 
 def _by_prefix(entries: tuple[Entry, ...], prefix: str) -> Entry | None:

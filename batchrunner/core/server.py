@@ -59,12 +59,14 @@ class Breaker:
 
     kind: str = ""
     jobs: frozenset[str] = frozenset()
+    """Those that ended so; after a trip, since one of them did a second time."""
     trips: int = 0
     paused_until: float = 0.0
 
     def failed(self, url: str, kind: str, job: str, now: float, rest: float) -> bool:
         """Count one execution error; return whether the server's submissions pause now."""
-        self.jobs = self.jobs | {job} if kind == self.kind else frozenset({job})
+        round_over = self.trips and job in self.jobs
+        self.jobs = self.jobs | {job} if kind == self.kind and not round_over else frozenset({job})
         self.kind = kind
         if len(self.jobs) < _BREAKER_JOBS and not self.trips:
             return False

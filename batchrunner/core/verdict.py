@@ -51,18 +51,19 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
     return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
 
 
-def classify(case: Case, entry: Entry, date: float | None) -> Rendered | Lost:
+def classify(case: Case, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
     """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
 
-    `date` is the server's clock at the look, for entries that carry no time of their own.
+    `date` is the server's clock at the look, for entries that carry no time of their own. `excused`: an error is the
+    server's and costs the job nothing.
     """
     if entry.ended is Ended.SUCCESS:
         return _success(case, entry, date)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
     says = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.says}"
-    error = "" if is_memory(entry) else f"{entry.node}: {entry.exception}"
-    return lose(case, Why.ERROR, says, error=error)
+    error = "" if is_memory(entry) or excused else f"{entry.node}: {entry.exception}"
+    return lose(case, Why.ERROR, says, error=error, burns=not excused)
 
 
 def is_memory(entry: Entry) -> bool:

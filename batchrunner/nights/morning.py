@@ -39,7 +39,7 @@ class Morning:
     starts: tuple[float, ...]
     """When a server began with a prompt of ours."""
     idle_since: tuple[float, ...]
-    """When each server was through with what it was ever given, by whomever."""
+    """When each server was through with what it was ever given, by whomever; at the end if it was not."""
     left: int
     """Jobs that nobody has."""
     shortest: float
@@ -106,12 +106,15 @@ class Heard:
             told=self.told,
             news=tuple((at - began, event) for at, event in self.news),
             starts=tuple(at - began for server in servers for at in _times(server, [What.STARTED], ours=True)),
-            idle_since=tuple(max(_times(server, _ENDS), default=began) - began for server in servers),
+            idle_since=tuple(self._idle_since(server, began) - began for server in servers),
             left=len(waiting),
             shortest=min((self._at_most(cost) + HOMEWARD for cost in waiting), default=0.0),
             band=max(self._at_most(cost) - self._expected(cost) for cost in self.board.costs.values()),
             says=says,
         )
+
+    def _idle_since(self, server: Simulator, began: float) -> float:
+        return self._loop.now if server.prompts.remaining else max(_times(server, _ENDS), default=began)
 
     def _at_most(self, cost: float) -> float:
         return max(self.board.forecast.at_most(url, cost) for url in self.board.servers)

@@ -1,0 +1,64 @@
+"""A server that runs out of memory on whatever it is given: how much of the night that costs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from batchrunner.nights.quiet import Quiet, morning
+from batchrunner.sim.failures import NodeFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.server import Simulator
+
+HOUR = 3600.0
+PROBES = 6
+"""After 1, 3, 7 and 15 minutes, then every quarter of an hour, an eighth more or less."""
+
+
+def sick(until: float, name: str = "gpu-0") -> Callable[[Simulator], None]:
+    """Return what makes one server run out of memory in every sampler, until a second of the loop's clock."""
+
+    def strike(server: Simulator) -> None:
+        def fault(prompt: Prompt, node: str) -> NodeFailure | None:
+            inputs = prompt.workflow[node]
+            kind = server.catalogue[str(inputs["class_type"])].kind if isinstance(inputs, dict) else ""
+            ill = kind == "sample" and asyncio.get_running_loop().time() < until
+            return NodeFailure.out_of_memory() if ill else None
+
+        if server.folder.name == name:
+            server.machine.fault = fault
+
+    return strike
+
+
+def test_a_server_without_memory_gets_three_jobs_and_a_few_probes() -> None:
+    """In an hour in which every job runs out of memory three jobs and six probes start, not the batch three times."""
+    night = morning(Quiet(1, jobs=30, crowd=0, machine=sick(HOUR), until=HOUR))
+    assert 3 < len([at for at in night.starts if at < HOUR]) <= 3 + PROBES
+    assert night.starts[2] < 60 <= 52 + night.starts[2] < night.starts[3]
+    pauses = [event.says for _, event in night.news if event.name == "server" and "is pausing" in event.says]
+    assert len(pauses) == len(night.starts) - 2
+    assert all("torch.OutOfMemoryError on job after job" in says for says in pauses)
+
+
+def test_memory_that_comes_back_closes_the_breaker() -> None:
+    """Once a probe is rendered the server is up for good and gets as many prompts as ever."""
+    night = morning(Quiet(1, jobs=8, crowd=0, machine=sick(600.0)))
+    first = night.homes[0]
+    assert [event for at, event in night.news if at >= first and event.name == "server"] == []
+    sent = [at for at, event in night.news if event.name == "claimed"]
+    assert len([at for at in sent if first - 10 <= at <= first]) == 2
+    assert len(night.homes) == 8
+    assert night.exit == 0
+
+
+def test_a_sick_server_costs_no_job_where_another_is_well() -> None:
+    """What one server had no memory for, the other renders; the sick one goes on being probed, no more."""
+    night = morning(Quiet(1, jobs=10, servers=2, crowd=0, machine=sick(1e9)))
+    assert len(night.homes) == 10
+    assert night.exit == 0
+    assert len(night.starts) - 10 <= 3 + PROBES + 4 * night.ended / HOUR
