@@ -120,7 +120,7 @@ class Board:
     def put(self, job: str, state: State, now: float, fact: Fact | None = None) -> None:
         """Set a job's state and bring every index up to date."""
         if job in self.states:
-            self._unlist(job, self.states[job])
+            self._unlist(job, self.states[job], state)
         self.states[job] = state
         if job in self.positions:
             self.counts[type(state)] += 1
@@ -143,13 +143,14 @@ class Board:
                 self.unsettled.add(job)
                 self._offer(job, now)
 
-    def _unlist(self, job: str, before: State) -> None:
+    def _unlist(self, job: str, before: State, after: State) -> None:
         if job in self.positions:
             self.counts[type(before)] -= 1
         self.waiting.discard(job)
         self.unsettled.discard(job)
         match before:
-            case Sending() | Queued():
+            case Sending() | Queued() if not isinstance(after, Sending | Queued):
+                # A prompt that is heard of keeps its place: the oldest of a server is the one that runs.
                 self._open[before.prompt.server].pop(job)
             case Fetching():
                 self._fetching[before.prompt.server].pop(job)

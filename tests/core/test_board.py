@@ -278,3 +278,10 @@ def test_an_unwanted_job_is_nobodys_business() -> None:
     assert isinstance(board.states[JOB], Unwanted)
     assert board.is_settled()
     assert board.next_jobs(9, 0.0) == []
+
+
+def test_a_prompt_that_is_heard_of_keeps_its_place() -> None:
+    """The prompts of a server stand in the order they were claimed, whichever is accepted first."""
+    board = new_board(jobs=3)
+    note(board, [claimed(JOBS[0]), claimed(JOBS[2]), accepted(JOBS[2]), accepted(JOBS[0])])
+    assert [job for job, _ in board.open_on(A)] == [JOBS[0], JOBS[2]]
