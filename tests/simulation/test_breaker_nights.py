@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from sick import sick
 
 from batchrunner.nights.quiet import Quiet, morning
-from batchrunner.sim.failures import NodeFailure
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.server import Simulator
 
 HOUR = 3600.0
 PROBES = 6
 """After 1, 3, 7 and 15 minutes, then every quarter of an hour, an eighth more or less."""
-
-
-def sick(until: float, name: str = "gpu-0") -> Callable[[Simulator], None]:
-    """Return what makes one server run out of memory in every sampler, until a second of the loop's clock."""
-
-    def strike(server: Simulator) -> None:
-        def fault(prompt: Prompt, node: str) -> NodeFailure | None:
-            inputs = prompt.workflow[node]
-            kind = server.catalogue[str(inputs["class_type"])].kind if isinstance(inputs, dict) else ""
-            ill = kind == "sample" and asyncio.get_running_loop().time() < until
-            return NodeFailure.out_of_memory() if ill else None
-
-        if server.folder.name == name:
-            server.machine.fault = fault
-
-    return strike
 
 
 def test_a_server_without_memory_gets_three_jobs_and_a_few_probes() -> None:
@@ -43,6 +19,7 @@ def test_a_server_without_memory_gets_three_jobs_and_a_few_probes() -> None:
     pauses = [event.says for _, event in night.news if event.name == "server" and "is pausing" in event.says]
     assert len(pauses) == len(night.starts) - 2
     assert all("torch.OutOfMemoryError on job after job" in says for says in pauses)
+    assert (night.exit, night.left) == (0, 30)
 
 
 def test_memory_that_comes_back_closes_the_breaker() -> None:
