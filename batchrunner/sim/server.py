@@ -273,9 +273,13 @@ class Simulator:
 
 
 @asynccontextmanager
-async def serve(simulator: Simulator, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Run a simulator on a TCP port, any free one by default; yield its base URL."""
-    runner = web.AppRunner(simulator.application(), access_log=None, shutdown_timeout=1.0)
+async def serve(
+    simulator: Simulator, host: str = "127.0.0.1", port: int = 0, application: web.Application | None = None
+) -> AsyncIterator[str]:
+    """Run a simulator on a TCP port, any free one by default, through `application` if given; yield its base URL."""
+    runner = web.AppRunner(
+        simulator.application() if application is None else application, access_log=None, shutdown_timeout=1.0
+    )
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     await simulator.start()

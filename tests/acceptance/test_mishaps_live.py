@@ -1,0 +1,64 @@
+"""Mishaps in real time: what a script lets go wrong on `batchrunner sim` costs no video, and nonsense is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from batches import Batch
+from comfyui import free_port
+from evidence import assert_home
+from processes import Running, ended
+
+from batchrunner.sim.mishaps import KINDS, Where
+
+_EXAMPLE = Path(__file__).parents[2] / "docs" / "mishaps.yaml"
+_RULES = {"settle": "2s", "grace": "1s", "patience": "30s"}
+
+
+def serving(folder: Path, port: int, script: Path) -> Running:
+    """Start a server on which a script happens."""
+    where = ("--port", str(port), "--dir", str(folder / "server"), "--record", "record.jsonl")
+    return Running(folder, "sim", *where, "--seconds", "0.3", "--plain", "--mishaps", str(script))
+
+
+def test_a_batch_on_a_bad_evening(tmp_path: Path) -> None:
+    """The example's lost answers, 502s, broken film, login page and restart: four jobs, four videos, each right."""
+    port = free_port()
+    batch = Batch(tmp_path / "ours", (f"http://127.0.0.1:{port}",), ("cat-1", "cat-2"), rules=_RULES)
+    with serving(tmp_path, port, _EXAMPLE) as server:
+        server.hear("listens on")
+        end = batch.run()
+    assert end.code == 0, end.err
+    assert_home(batch.home, batch.wanted)
+    assert '"restarted"' in (tmp_path / "record.jsonl").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if kind.where is Where.RUNNER][::3])
+def test_what_happens_to_a_runner_is_refused(tmp_path: Path, do: str) -> None:
+    """A mishap that needs the runner's own machine is refused in one line that names it, with exit 2."""
+    script = tmp_path / "script.yaml"
+    script.write_text(f"- {{do: restart}}\n- {{at: 1, do: {do}}}\n", encoding="utf-8")
+    refused = ended(tmp_path, "sim", "--port", "0", "--mishaps", "script.yaml")
+    assert refused.code == 2
+    assert refused.err == f"script.yaml: mishap 2: {do} happens to a runner, in simulated nights only\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"- {do: rain}", "script.yaml: mishap 1: `do` is one of "),
+        (b"- [", "script.yaml:1: this is neither YAML nor JSON"),
+        (b"\xff\xfe", "script.yaml: this is not UTF-8"),
+        (None, "script.yaml: No such file or directory"),
+    ],
+)
+def test_a_script_that_cannot_be_read(tmp_path: Path, content: bytes | None, says: str) -> None:
+    """A script that is none is refused in one line that says where, with exit 2."""
+    if content is not None:
+        (tmp_path / "script.yaml").write_bytes(content)
+    refused = ended(tmp_path, "sim", "--port", "0", "--mishaps", "script.yaml")
+    assert refused.code == 2
+    assert says in refused.err
+    assert refused.err.count("\n") == 1
