@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner import media
-from batchrunner.core.facts import Saved
+from batchrunner.core.facts import Lost, Saved
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.states import Done, Failed, State, Waiting, advance
 from batchrunner.ledger import Ledger
@@ -47,7 +47,7 @@ class Outcome:
 def outcome(world: World) -> Outcome:
     """Judge a night that is over."""
     witness, states = world.witness, _states(world.home)
-    at_end = (*_settled(world, states), *_files(world, states), *_renders(world))
+    at_end = (*_settled(world, states), *_files(world, states), *_renders(world), *_attempts(world))
     broken = (*witness.broken, *(f"{world.loop.now:.3f} {says}" for says in at_end))
     return Outcome(
         seed=world.plan.seed,
@@ -105,6 +105,14 @@ def _renders(world: World) -> Iterator[str]:
     for prefix, times in rendered.items():
         if times > 1 + world.witness.twins and parse_prefix(world.batch.name, prefix):
             yield f"P1 {prefix} was rendered {times} times"
+
+
+def _attempts(world: World) -> Iterator[str]:
+    """P1: no job burns more attempts than the rules give it; a ledger that was lost took its count along."""
+    burnt = {(fact.job, fact.attempt) for _, fact in world.witness.facts if isinstance(fact, Lost) and fact.burns}
+    for job, times in Counter(job for job, _ in sorted(burnt)).items():
+        if times > world.batch.rules.attempts and "lose-state" not in world.witness.happened:
+            yield f"P1 {job} was tried {times} times"
 
 
 def _digest(world: World) -> str:

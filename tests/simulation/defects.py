@@ -1,0 +1,309 @@
+"""Defects, put in on purpose: what is wrong, in which mishaps it shows, and as which broken promise.
+
+`python tests/simulation/defects.py` writes `docs/defects.md` anew, with how many nights from seeds each defect lives.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import starmap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from stages import Stage, other_take, power_cut, quiet
+
+from batchrunner import fetch, media
+from batchrunner.comfy.client import Client
+from batchrunner.core import plan, reconcile, states
+from batchrunner.core.facts import Claimed, Fact
+from batchrunner.core.looks import Gone, Trouble
+from batchrunner.disk import Folder
+from batchrunner.fetch import Downloads
+from batchrunner.nights import night
+from batchrunner.nights.runner import WatchedClient, WatchedLedger
+from batchrunner.nights.world import Plan
+from batchrunner.sim.mishaps import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from stages import Change
+
+    from batchrunner.core.actions import Fetch
+    from batchrunner.manifest import Batch
+
+TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
+"""Dead until both of its prompts are rendered, the runner finds two films at its first look."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is wrong, in which mishaps it shows, and as which broken promise; `stage` is there without it too."""
+
+    changes: Callable[[], tuple[Change, ...]]
+    script: str
+    promise: str
+    jobs: int = 4
+    stage: Callable[[Path], Stage] = field(default=quiet)
+
+
+@contextmanager
+def put_in(changes: tuple[Change, ...]) -> Iterator[None]:
+    """Replace attributes until the block ends."""
+    with ExitStack() as stack:
+        for owner, name, wrong in changes:
+            stack.callback(setattr, owner, name, vars(owner)[name])
+            setattr(owner, name, wrong)
+        yield
+
+
+# What is posted.
+
+
+def shared_prefix() -> tuple[Change, ...]:
+    """Give every attempt of every job the same file prefix."""
+    return ((plan, "file_prefix", lambda batch, _job, _attempt: f"{batch}-{'0' * 12}-a1"),)
+
+
+def blind_repost() -> tuple[Change, ...]:
+    """POST again at once when the answer is lost."""
+    once = WatchedClient.submit
+
+    async def twice(self: WatchedClient, body: bytes) -> Any:
+        end = await once(self, body)
+        return await once(self, body) if isinstance(end, Trouble) else end
+
+    return ((WatchedClient, "submit", twice),)
+
+
+def no_write_ahead() -> tuple[Change, ...]:
+    """Write a claim down only with the fact that follows it."""
+    append, late = WatchedLedger.append, list[Fact]()
+
+    def behind(self: WatchedLedger, fact: Fact) -> None:
+        late.append(fact)
+        if not isinstance(fact, Claimed):
+            for one in late:
+                append(self, one)
+            late.clear()
+
+    return ((WatchedLedger, "append", behind),)
+
+
+def same_body() -> tuple[Change, ...]:
+    """Send the very same body again after a loss."""
+    prompt, prefix = vars(plan)["prompt_id"], vars(plan)["file_prefix"]
+    return (
+        (plan, "prompt_id", lambda batch, job, _attempt: prompt(batch, job, 1)),
+        (plan, "file_prefix", lambda batch, job, _attempt: prefix(batch, job, 1)),
+    )
+
+
+def count_at_the_end() -> tuple[Change, ...]:
+    """Count an attempt when it ends, not when it is claimed."""
+    lost = vars(states)["_lost"]
+
+    def late(state: Any, fact: Any) -> Any:
+        after = lost(state, replace(fact, burns=True))
+        return replace(after, past=replace(after.past, spent=state.past.spent + fact.burns))
+
+    return (
+        (states, "_claimed", lambda past, fact: replace(past, highest=fact.attempt)),
+        (states, "_lost", late),
+    )
+
+
+# Other people's prompts.
+
+
+def clear_the_queue() -> tuple[Change, ...]:
+    """Clear the queue where prompts of ours are to be deleted."""
+
+    async def clear(self: WatchedClient, _prompts: object) -> Trouble | None:
+        return await self._order("/queue", {"clear": True})
+
+    return ((WatchedClient, "withdraw", clear),)
+
+
+def bare_interrupt() -> tuple[Change, ...]:
+    """Interrupt whatever runs when our pending prompts are taken back."""
+    withdraw = WatchedClient.withdraw
+
+    async def stop(self: WatchedClient, prompts: Any) -> Trouble | None:
+        return await withdraw(self, prompts) or await self._order("/interrupt", {})
+
+    return ((WatchedClient, "withdraw", stop),)
+
+
+def jump_the_queue() -> tuple[Change, ...]:
+    """Post every prompt in front of everybody else's."""
+    submit = Client.submit
+
+    async def first(self: Client, body: bytes) -> Any:
+        return await submit(self, json.dumps({**json.loads(body), "front": True}).encode())
+
+    return ((Client, "submit", first),)
+
+
+# What is believed lost.
+
+
+def no_survey() -> tuple[Change, ...]:
+    """Start anew where the state is lost, without asking the server what it has."""
+    return ((plan, "is_surveyed", lambda *_: True), (reconcile, "adopt", lambda *_: ()))
+
+
+def history_first() -> tuple[Change, ...]:
+    """Ask the history before the queue, and call lost, without a probe, what one such look does not see."""
+    look = Client.look
+
+    async def backwards(self: Client, at: Any) -> Any:
+        first = await look(self, at)
+        second = await look(self, at)
+        if isinstance(first, Trouble) or isinstance(second, Trouble):
+            return first
+        return replace(first, queue=second.queue)
+
+    fetch_one = Downloads.fetch
+
+    async def unless_probed(self: Downloads, action: Fetch, *rest: Any) -> Any:
+        return Gone() if action.probe else await fetch_one(self, action, *rest)
+
+    hasty = ((reconcile, "_ABSENCES", 1), _rules(grace=0.0))
+    return ((Client, "look", backwards), (Downloads, "fetch", unless_probed), *hasty)
+
+
+def one_absent_look() -> tuple[Change, ...]:
+    """Take a POST without an answer for lost at the first look that does not show it."""
+    return (_rules(settle=0.0),)
+
+
+# Files.
+
+
+def no_verify() -> tuple[Change, ...]:
+    """Take every file for whole and ours."""
+    blind = SimpleNamespace(**vars(media))
+    blind.inspect_open = lambda _file: media.Inspection("mp4", whole=True, prefixes=None)
+    return ((fetch, "media", blind),)
+
+
+def name_before_sync() -> tuple[Change, ...]:
+    """Give a file its final name before its bytes are on the disk."""
+    lazy = SimpleNamespace(**vars(fetch)["os"].__dict__)
+    lazy.fsync = lambda _file: None
+    return ((fetch, "os", lazy), (Folder, "_sync", staticmethod(lambda _name, _folder: None)))
+
+
+def if_range() -> tuple[Change, ...]:
+    """Continue a film with `If-Range`, and trust that the rest is of the same one."""
+    send = Client._send
+
+    async def trusting(self: Client, method: str, path: str, body: Any, *rest: Any) -> Any:
+        headers, total = rest
+        renamed = {"If-Range" if name == "If-Match" else name: said for name, said in headers.items()}
+        return await send(self, method, path, body, renamed, total)
+
+    return ((Client, "_send", trusting), (fetch._One, "_continues", lambda *_: True))
+
+
+def one_at_a_time() -> tuple[Change, ...]:
+    """Download one file after the other."""
+    return (_rules(downloads=1),)
+
+
+def downloads_last() -> tuple[Change, ...]:
+    """Begin to download when everything is rendered."""
+    fetches = vars(plan)["_fetches"]
+
+    def later(board: Any, room: int, now: float) -> Any:
+        return () if board.waiting else fetches(board, room, now)
+
+    return ((plan, "_fetches", later),)
+
+
+def _rules(**changes: Any) -> Change:
+    batch_of = night.batch_of
+
+    def changed(folder: Path, plan: Plan) -> Batch:
+        batch = batch_of(folder, plan)
+        return replace(batch, rules=replace(batch.rules, **changes))
+
+    return (night, "batch_of", changed)
+
+
+DEFECTS = {
+    "a prefix that attempts share": Defect(shared_prefix, "[]", "P"),
+    "a POST that is repeated blindly": Defect(blind_repost, "[{do: drop-reply}]", "P2"),
+    "no write-ahead": Defect(no_write_ahead, "[]", "P3"),
+    "the same body after a loss": Defect(same_body, "[{at: 100, do: out-of-memory}]", "P"),
+    "an attempt counted at its end": Defect(count_at_the_end, "[{do: out-of-memory, times: 99}]", "P1", 1),
+    "a queue that is cleared": Defect(clear_the_queue, "[{at: 100, do: stop}]", "P9"),
+    "an interrupt without an id": Defect(bare_interrupt, "[{at: 100, do: stop}]", "P9"),
+    "a prompt that jumps the queue": Defect(jump_the_queue, "[]", "P9"),
+    "a new start without a look": Defect(no_survey, "[{at: 100, do: lose-state}]", "P1"),
+    "history before queue": Defect(history_first, "[{do: slow, for: 9999, by: 8}]", "P1", 8),
+    "lost after one absent look": Defect(one_absent_look, "[{do: late-post, by: 40}, {at: 3, do: kill, for: 5}]", "P2"),
+    "no verifying": Defect(no_verify, "[{do: replace-film}]", "P7"),
+    "a final name before the fsync": Defect(name_before_sync, "[]", "P6", 1, power_cut),
+    "If-Range instead of If-Match": Defect(if_range, "[{do: stall-film, by: 100}]", "P7", 1, other_take),
+    "one download at a time": Defect(one_at_a_time, f"[{TWO_AT_ONCE}, {{do: stall-film, by: 900}}]", "P8"),
+    "downloads when all is rendered": Defect(downloads_last, "[]", "P8"),
+}
+
+
+def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
+    """Return the promises broken in the night made for a defect, each once; whether it is put in, the caller says."""
+    script = parse(defect.script, name)
+    stage = defect.stage(folder)
+    with put_in(stage.changes):
+        outcome = night.pass_night(folder, Plan(1, defect.jobs, script, crash=stage.crash, again=60.0))
+    return tuple(sorted({line.split()[1] for line in (*outcome.broken, *stage.judge())}))
+
+
+# The page.
+
+PAGE = Path(__file__).parents[2] / "docs" / "defects.md"
+SEEDS = 12
+_JOBS = 6
+_HEAD = f"""# Proof that the nights can see
+
+Each line is a defect that tests put into batchrunner on purpose (`tests/simulation/defects.py`), and the promise that
+is then seen broken. Each has a night made for it, in which the sound code keeps every promise and the defect is caught
+the first time: in 1 night. The last column says how many nights of {_JOBS} jobs drawn from seeds, from 0 on, it took
+without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no power cuts and no second
+take of a film. `python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
+
+| defect | what it does | in a night with | breaks | nights from seeds |
+|---|---|---|---|---|
+"""
+
+
+def row(name: str, defect: Defect) -> str:
+    """Return a defect's line of the page, but for its last column."""
+    does = (defect.changes.__doc__ or "").rstrip(".")
+    script = "nothing else" if defect.script == "[]" else f"`{defect.script[1:-1]}`"
+    scene = "" if defect.stage is quiet else f", {defect.stage(Path()).says}"
+    promise = "several" if defect.promise == "P" else defect.promise
+    return f"| {name} | {does} | {script}{scene} | {promise} |"
+
+
+def nights_until_caught(defect: Defect) -> str:
+    """Return how many nights from seeds it takes until a promise is broken."""
+    with put_in(defect.changes()):
+        caught = (seed for seed in range(SEEDS) if night.night(seed, _JOBS).broken)
+        seed = next(caught, None)
+    return "-" if seed is None else str(seed + 1)
+
+
+def rows() -> list[str]:
+    """Return every defect's line, but for its last column."""
+    return list(starmap(row, DEFECTS.items()))
+
+
+if __name__ == "__main__":
+    lines = [f"{row(name, one)} {nights_until_caught(one)} |\n" for name, one in DEFECTS.items()]
+    PAGE.write_text(_HEAD + "".join(lines), encoding="utf-8")

@@ -1,0 +1,99 @@
+"""What a defect may need beside mishaps to show: a power cut at the worst moment, a film that is rendered once more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from batchrunner.sim.broken import Way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiohttp import web
+
+    from batchrunner.sim.mishaps import Mishap
+
+Change = tuple[object, str, Any]
+"""Whose attribute is replaced, its name, and by what."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is there in a night with the defect and in one without it."""
+
+    says: str = ""
+    changes: tuple[Change, ...] = ()
+    crash: Callable[[str], bool] | None = None
+    judge: Callable[[], list[str]] = field(default=list)
+
+
+def quiet(_folder: Path) -> Stage:
+    """Return a stage with nothing on it."""
+    return Stage()
+
+
+class PowerCut:
+    """Kills when a film has just got its final name, and with the runner dies every byte that was not synced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sync = os.fsync
+        self._synced: dict[tuple[int, int], int] = {}
+        self._named = False
+        self._over = False
+
+    def fsync(self, file: Any) -> None:
+        """Sync, and remember how much of the file is safe now."""
+        self._sync(file)
+        state = os.fstat(file)
+        self._synced[state.st_dev, state.st_ino] = state.st_size
+
+    def __call__(self, point: str) -> bool:
+        """Tell whether the power goes here."""
+        if self._over or not (self._named and point == "disk unlink"):
+            self._named = self._named or point == "disk link"
+            return False
+        self._over = True
+        for path in [*self._folder.rglob("*.mp4"), *self._folder.rglob("*.part")]:
+            self._forget(path)
+        return True
+
+    def _forget(self, path: Path) -> None:
+        state = path.stat()
+        safe = self._synced.get((state.st_dev, state.st_ino), 0)
+        with path.open("r+b") as file:
+            file.seek(safe)
+            file.write(bytes(max(0, state.st_size - safe)))
+
+
+def power_cut(folder: Path) -> Stage:
+    """Return the stage on which the power goes in the middle of publishing a film."""
+    cut = PowerCut(folder / "outputs")
+    return Stage("a power cut", ((os, "fsync", cut.fsync),), cut)
+
+
+def other_take(folder: Path) -> Stage:
+    """Return the stage on which a film on its way is replaced by one of the same attempt, with other bytes all over."""
+    takes: list[bytes] = []
+    film = Way._film
+
+    def retake(path: Path, now: float) -> None:
+        first = path.read_bytes()
+        takes.extend((first, first.replace(b"blurry", b"grainy").replace(b"isom", b"iso2")))
+        path.write_bytes(takes[-1])
+        os.utime(path, (now, now))
+
+    async def replaced(self: Way, request: web.Request, mishap: Mishap) -> web.StreamResponse:
+        path = self._sim.folder / "output" / request.rel_url.query["filename"]
+        asyncio.get_running_loop().call_later(1.0, retake, path, self._sim.wall())
+        return await film(self, request, mishap)
+
+    def judge() -> list[str]:
+        films = [path.read_bytes() for path in (folder / "outputs").rglob("*.mp4")]
+        return [f"0 P7 a film of {len(film)} bytes is none that was rendered" for film in films if film not in takes]
+
+    return Stage("another take of it", ((Way, "_film", replaced),), judge=judge)
