@@ -52,7 +52,7 @@ def _in_time(board: Board, now: float) -> Ending | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
     if board.until is None or _busy(board) or any(board.owes(url) for url in board.servers):
         return None
-    if not is_hopeless(board, now):
+    if not is_hopeless(board, board.until, now):
         return None
     ending = _settled(board)
     left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"

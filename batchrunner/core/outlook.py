@@ -91,11 +91,9 @@ def fits(board: Board, url: str, job: str, now: float) -> bool:
     return now + backlog(board, url, now) + board.forecast.at_most(url, cost) + HOMEWARD <= board.until
 
 
-def is_hopeless(board: Board, now: float) -> bool:
-    """Whether nothing that waits could be home before the run is to end, even if nobody else used the servers."""
-    if board.until is None:
-        return False
-    left = board.until - now - HOMEWARD
+def is_hopeless(board: Board, until: float, now: float) -> bool:
+    """Whether nothing that waits could be home by `until`, even if nobody else used the servers."""
+    left = until - now - HOMEWARD
     named = [url for url, server in board.servers.items() if server.named]
     return all(board.forecast.at_most(url, board.costs.get(job, 0.0)) > left for job in board.waiting for url in named)
 

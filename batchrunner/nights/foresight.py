@@ -58,7 +58,8 @@ def summary(mornings: Sequence[Morning]) -> Iterable[str]:
     held = sum(morning.held for morning in mornings) / len(off)
     width = sum(morning.width for morning in mornings) / len(off)
     lean = sum(morning.off for morning in mornings) / len(off)
-    yield f"{len(off)} nights of {sum(morning.ended for morning in mornings) / len(off) / 3600:.1f} hours"
+    nights = "1 night" if len(off) == 1 else f"{len(off)} nights"
+    yield f"{nights} of {sum(morning.ended for morning in mornings) / len(off) / 3600:.1f} hours"
     yield f"end forecast within 5 % of the night: {near:.1%}; median {off[len(off) // 2]:.1%}, mean {lean:+.1%} late"
     yield f"band held the truth: {held:.1%}; mean width +/- {width:.1%} of the night"
     worst = sorted(mornings, key=lambda morning: -abs(morning.off))[:_SHOWN]

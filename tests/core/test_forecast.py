@@ -5,12 +5,28 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from boards import JOBS, A, B, glance, new_board, note, queued, ready_board, rendered, row
+from boards import (
+    JOBS,
+    A,
+    B,
+    glance,
+    ident,
+    new_board,
+    note,
+    post,
+    queued,
+    ready_board,
+    rendered,
+    row,
+    stranger,
+    submit,
+)
 
 from batchrunner.core.actions import Submit
 from batchrunner.core.conclude import conclude
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
+from batchrunner.core.looks import Taken
 from batchrunner.core.outlook import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
 from batchrunner.core.plan import plan
 from batchrunner.core.server import SIM
@@ -35,6 +51,32 @@ def test_a_server_is_known_by_its_own_renders() -> None:
     assert forecast.seconds(A, SD) == pytest.approx(60 + 4e-8 * SD, rel=0.05)
     assert forecast.seconds(A, 10e9) == pytest.approx(60 + 4e-8 * 10e9, rel=0.05)
     assert forecast.seconds(B, SD) == pytest.approx(GPU.at(SD), rel=0.01)
+
+
+def test_a_kind_is_known_by_its_own_renders() -> None:
+    """Where no line fits, what a kind of job took before is believed, and its band is narrow."""
+    forecast = Forecast()
+    took = {SD: 300.0, 1.9e9: 550.0, 2.2e9: 410.0}
+    for _ in range(3):
+        for cost, seconds in took.items():
+            forecast.learn(A, cost, seconds)
+    for cost, seconds in took.items():
+        assert forecast.seconds(A, cost) == pytest.approx(seconds, rel=0.03)
+        assert forecast.at_most(A, cost) < 1.2 * seconds
+    assert forecast.at_most(A, HD) > 1.2 * forecast.seconds(A, HD)
+
+
+def test_servers_teach_each_other_what_a_kind_takes() -> None:
+    """A kind that only one server rendered is forecast for another, by how they compare where both did."""
+    forecast = Forecast()
+    for _ in range(5):
+        forecast.learn(A, SD, 300.0)
+        forecast.learn(B, SD, 600.0)
+        forecast.learn(A, 1.9e9, 550.0)
+    alone = Forecast()
+    alone.learn(B, SD, 600.0)
+    assert abs(forecast.seconds(B, 1.9e9) - 1100) < abs(alone.seconds(B, 1.9e9) - 1100) / 2
+    assert forecast.typical(B) == 600
 
 
 def test_a_line_that_makes_no_sense_is_not_believed() -> None:
@@ -121,6 +163,48 @@ def test_the_outlook_counts_what_is_left_and_what_has_run() -> None:
     assert backlog(board, A, 110.0) == pytest.approx(GPU.at(SD) - 100)
 
 
+def test_the_outlook_counts_what_others_have_queued() -> None:
+    """A stranger's prompts before ours take their time: as long as ours until one was seen to run, then as that one."""
+    board = ready_board(jobs=2)
+    board.costs = dict.fromkeys(JOBS, SD)
+    glance(board, queue=[stranger("x", running=True), stranger("y")], now=10.0)
+    assert backlog(board, A, 10.0) == pytest.approx(2 * GPU.at(SD))
+    glance(board, queue=[stranger("y", running=True), stranger("z")], now=110.0)
+    assert backlog(board, A, 110.0) == pytest.approx(200)
+    assert backlog(board, A, 150.0) == pytest.approx(160)
+    more = outlook(board, 110.0)
+    glance(board, now=210.0)
+    less = outlook(board, 210.0)
+    assert more is not None
+    assert less is not None
+    assert more.seconds > less.seconds + 200
+
+
+def test_what_waits_for_others_tells_how_much_there_is_of_them() -> None:
+    """A prompt of ours that has waited for strangers since it was posted makes those to come expected to wait too."""
+    calm, busy = (ready_board(jobs=9) for _ in range(2))
+    for board, began in ((calm, 0.0), (busy, 600.0)):
+        board.costs = dict.fromkeys(JOBS, SD)
+        post(board, Taken(ident(), 1), submit(), now=0.0)
+        glance(board, queue=[row(running=True)], now=began)
+    early, late = outlook(calm, 0.0), outlook(busy, 600.0)
+    assert early is not None
+    assert late is not None
+    assert late.seconds > early.seconds + 100
+
+
+def test_a_server_that_rests_is_busy_with_that() -> None:
+    """What a paused server is to render comes so much later."""
+    board = ready_board(jobs=1)
+    board.costs = dict.fromkeys(JOBS, SD)
+    before = outlook(board, 0.0)
+    board.servers[A].breaker.paused_until = 500.0
+    after = outlook(board, 0.0)
+    assert before is not None
+    assert after is not None
+    assert after.seconds - before.seconds == pytest.approx(500)
+
+
 def test_without_a_server_nobody_can_tell() -> None:
     """If no server is waited for any more, there is no forecast."""
     board = ready_board()
@@ -155,6 +239,19 @@ def test_a_run_that_is_out_of_time_ends_well() -> None:
     assert ending is not None
     assert ending.exit == 0
     assert "2 jobs are left" in ending.says
+
+
+def test_a_stranger_does_not_end_the_run() -> None:
+    """If a job would fit but for strangers, the run waits to see whether they are quick."""
+    board = ready_board(jobs=1)
+    board.costs = dict.fromkeys(JOBS, SD)
+    board.until = board.forecast.at_most(A, SD) + HOMEWARD + 100
+    glance(board, queue=[stranger(running=True)], now=10.0)
+    assert not fits(board, A, JOBS[0], 10.0)
+    assert conclude(board, 10.0) is None
+    glance(board, now=50.0)
+    assert fits(board, A, JOBS[0], 50.0)
+    assert conclude(board, 101.0) is not None
 
 
 def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:

@@ -1,0 +1,47 @@
+"""Nights in which nothing goes wrong but the time: the forecast holds, and so does `--until`.
+
+BATCHRUNNER_NIGHTS in the environment says how many nights each; `python -m batchrunner.nights.foresight` measures more.
+"""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+
+from batchrunner.nights.foresight import main
+from batchrunner.nights.quiet import Quiet, morning
+
+NIGHTS = int(os.environ.get("BATCHRUNNER_NIGHTS", "2"))
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_the_end_is_known_after_a_few_jobs(servers: int) -> None:
+    """With 10 % noise and strangers in the queue the end is forecast within 5 %, and its band holds it."""
+    nights = [morning(Quiet(seed, 16 * servers, servers, after=8 * servers)) for seed in range(NIGHTS)]
+    assert sum(abs(night.off) <= 0.05 for night in nights) >= 0.95 * NIGHTS
+    assert sum(night.held for night in nights) >= 0.9 * NIGHTS
+    assert sum(night.width for night in nights) <= 0.05 * NIGHTS
+
+
+@pytest.mark.parametrize("seed", range(100, 100 + 2 * NIGHTS))
+def test_until_is_kept_and_used(seed: int) -> None:
+    """Nothing comes home later than a band after the limit, no GPU idles where a job would fit, the rest is told."""
+    dice = Random(seed)  # noqa: S311 - a night that repeats
+    until = dice.uniform(2000, 4000)
+    night = morning(Quiet(seed, servers=dice.choice((1, 2)), until=until))
+    assert max(night.homes) <= until + night.band
+    assert all(until - since <= night.shortest for since in night.idle_since)
+    assert night.exit == 0
+    assert night.left > 0
+    assert f"{night.left} jobs are left for the next run" in night.says
+
+
+def test_the_command_says_what_forecasts_are_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    """`foresight` tells how many forecasts were near, how many bands held, and how wide they were."""
+    assert main(["--seeds", "3", "--jobs", "4", "--after", "2", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("1 night of ")
+    assert "within 5 % of the night" in told
+    assert "band held the truth" in told
