@@ -54,6 +54,14 @@ def test_every_mishap_alone_is_survived(tmp_path: Path, do: str) -> None:
     assert outcome.done == 2
 
 
+@pytest.mark.parametrize("at", [0.0, 100.0])
+def test_a_token_that_is_refused_for_a_while(tmp_path: Path, at: float) -> None:
+    """A run whose token is refused ends with 3, at the start as in mid-batch; once it is right, the next one finishes."""
+    outcome = pass_night(tmp_path, Plan(1, 2, (Mishap("unauthorised", at=at, lasts=900.0),)))
+    assert outcome.broken == ()
+    assert (outcome.done, outcome.exits[0], outcome.exits[-1], set(outcome.exits)) == (2, 3, 0, {0, 3})
+
+
 def test_the_command_tells_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     """`--seeds 3 --story` replays one night and tells its mishaps, its facts and its end."""
     assert main(["--seeds", "3", "--jobs", "2", "--story"]) == 0
