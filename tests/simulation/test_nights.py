@@ -56,7 +56,7 @@ def test_every_mishap_alone_is_survived(tmp_path: Path, do: str) -> None:
 
 @pytest.mark.parametrize("at", [0.0, 100.0])
 def test_a_token_that_is_refused_for_a_while(tmp_path: Path, at: float) -> None:
-    """A run whose token is refused ends with 3, at the start as in mid-batch; once it is right, the next one finishes."""
+    """A run whose token is refused ends with 3, at the start or in mid-batch; once it is right, the next finishes."""
     outcome = pass_night(tmp_path, Plan(1, 2, (Mishap("unauthorised", at=at, lasts=900.0),)))
     assert outcome.broken == ()
     assert (outcome.done, outcome.exits[0], outcome.exits[-1], set(outcome.exits)) == (2, 3, 0, {0, 3})
