@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.core.others import Others
@@ -117,6 +118,8 @@ class Server:
     restarted_at: float | None = None
     rendered_at: float | None = None
     """When a look saw the last render of ours."""
+    ailed_at: float = -inf
+    """When it last met trouble: how long anything took across that, nobody knows."""
     anchor: str | None = None
     """A finished prompt of ours: gone from the history means the server forgot everything."""
     skew: float | None = None
@@ -209,7 +212,7 @@ class Server:
     def ailed(self, trouble: Trouble, now: float, rules: Rules, *, racing: bool) -> None:
         """Take in trouble that was the server's: one shared back-off, whoever met it."""
         self.failures += 1
-        self.says = trouble.says
+        self.ailed_at, self.says = now, trouble.says
         cap = _AWAY_CAP_IN_RACE if racing else _AWAY_CAP
         pause = backoff(self.url, self.failures, min(rules.poll or _FASTEST_LOOK, cap), cap)
         self.look_at = max(now + pause, now + (trouble.retry_after or 0.0))
@@ -261,7 +264,7 @@ class Server:
     def ready_since(self, job: str) -> float | None:
         """Return since when a prompt of ours has had only others' before it; None if nobody knows."""
         known = [at for at in (self.rendered_at, self.posted_at.get(job)) if at is not None]
-        return max(known, default=None)
+        return max((at for at in known if at > self.ailed_at), default=None)
 
     def rendered(self, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from boards import (
+    AWAY,
     JOBS,
     A,
     B,
@@ -191,6 +192,17 @@ def test_what_waits_for_others_tells_how_much_there_is_of_them() -> None:
     assert early is not None
     assert late is not None
     assert late.seconds > early.seconds + 100
+
+
+def test_a_server_that_was_away_had_no_strangers() -> None:
+    """How long a prompt waited is not known if the server was out of sight meanwhile: nothing is learnt of others."""
+    board = ready_board(queued(JOBS[0]), jobs=2)
+    board.costs = dict.fromkeys(JOBS, SD)
+    board.servers[A].rendered_at = 0.0
+    glance(board, trouble=AWAY, now=100.0)
+    glance(board, now=7000.0)
+    note(board, [Rendered(JOBS[0], 1, 0.0, rendered(JOBS[0]).files, None, 300.0)], now=7200.0)
+    assert board.forecast.share(A) == 0
 
 
 def test_a_server_that_rests_is_busy_with_that() -> None:
