@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from batches import Batch
 from comfyui import Server
-from processes import Running, ended, until
+from processes import Ended, Running, ended, until
 
 from batchrunner.manifest import load
 from batchrunner.sim.nodes import Models
