@@ -77,10 +77,16 @@ def night(*phones: Phone) -> Morning:
     return morning(Quiet(2, jobs=4, machine=sick(300.0), notifier=lambda tell: Notifier("quiet", targets, tell)))
 
 
+@pytest.fixture(scope="module")
+def alone() -> Morning:
+    """Return the same night with nobody to tell."""
+    return night()
+
+
 @pytest.mark.parametrize("trouble", ["hangs", "refuses", "answers 500"])
-def test_who_does_not_listen_for_ten_minutes_delays_nothing(trouble: str) -> None:
+def test_who_does_not_listen_for_ten_minutes_delays_nothing(alone: Morning, trouble: str) -> None:
     """A target that hangs, refuses or answers 500 for ten minutes costs the batch no time; then it hears the end."""
-    alone, phone = night(), Phone(trouble, OUTAGE)
+    phone = Phone(trouble, OUTAGE)
     told = night(phone)
     assert len(told.homes) == 4
     assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
@@ -89,10 +95,9 @@ def test_who_does_not_listen_for_ten_minutes_delays_nothing(trouble: str) -> Non
     assert phone.heard == ["finished"]
 
 
-@pytest.mark.parametrize("trouble", ["hangs", "refuses", "answers 500"])
-def test_who_never_listens_costs_the_drain(trouble: str) -> None:
+def test_who_never_listens_costs_the_drain(alone: Morning) -> None:
     """A target that never listens costs the batch no time, and the last word the ten seconds of the drain."""
-    alone, told = night(), night(Phone(trouble, 1e9))
+    told = night(Phone("hangs", 1e9))
     assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
     assert told.ended <= alone.ended + Waits().drain + JITTER
     assert "2 of 2 messages did not reach phone" in " ".join(event.says for _, event in told.news)
