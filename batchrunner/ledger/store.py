@@ -3,6 +3,9 @@
 Plain `sqlite3` in the loop's own thread: a commit takes under half a millisecond, a job needs eight, and a cancelled
 await would be an unknown outcome inside our own program (RELIABILITY.md c). Synchronous FULL: what `append` returned
 from survives a power cut.
+
+The lock keeps a second runner away, where files can be locked: on some network file systems `flock` does nothing, and
+a person can delete the lock file. So the file itself says who may write, and that is asked with every fact.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Self
 
+from batchrunner.errors import BusyError
 from batchrunner.ledger import tables
 from batchrunner.ledger.error import StateError, spoken
 from batchrunner.ledger.place import STATE, is_there, prepare, touch
@@ -28,9 +32,10 @@ if TYPE_CHECKING:
 class Ledger:
     """The open state of one batch; build it with `Ledger.open`, under `hold`. One writer, one thread."""
 
-    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, db: sqlite3.Connection, turn: str) -> None:
         self._path = path
         self._db = db
+        self._turn = turn
 
     @classmethod
     def open(cls, folder: Path, batch: str) -> Self:
@@ -46,7 +51,7 @@ class Ledger:
             found = owner(path)
             if found not in {None, batch}:
                 raise StateError(f"this is the state of the batch {found!r}, not of {batch!r}; nothing was changed")
-            return cls(path, _opened(path, None if found else batch))
+            return cls(path, *_opened(path, None if found else batch))
 
     @staticmethod
     def read(folder: Path) -> Snapshot | None:
@@ -62,9 +67,14 @@ class Ledger:
             return snapshot(path)
 
     def append(self, fact: Fact) -> None:
-        """Write one fact durably, in one transaction. StateError if that failed: stop, the fact is not there."""
+        """Write one fact durably, in one transaction; if that failed, stop: the fact is not there.
+
+        StateError if it can't be written, BusyError if another runner opened the state since we did.
+        """
         with spoken(self._path):
-            tables.put_fact(self._db, fact)
+            written = tables.put_fact(self._db, fact, self._turn)
+        if not written:
+            raise BusyError(f"{self._path}: another runner took this batch over, though we held its lock")
 
     def facts(self) -> Iterator[Fact]:
         """Yield every fact, oldest first. Read it to its end before the next `append`."""
@@ -108,7 +118,8 @@ class Ledger:
         self.close()
 
 
-def _opened(path: Path, begin: str | None) -> sqlite3.Connection:
+def _opened(path: Path, begin: str | None) -> tuple[sqlite3.Connection, str]:
+    """Return the open database, with what its tables show us to be its writer by."""
     db = connect(path, "mode=rw")
     try:
         db.execute("PRAGMA journal_mode=WAL")
@@ -116,7 +127,7 @@ def _opened(path: Path, begin: str | None) -> sqlite3.Connection:
         db.execute("PRAGMA temp_store=MEMORY")
         if begin is not None:
             tables.begin(db, begin)
+        return db, tables.take_over(db)
     except sqlite3.Error:
         db.close()
         raise
-    return db

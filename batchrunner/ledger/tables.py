@@ -24,13 +24,17 @@ _BATCH = "batch"
 _SCHEMA = (
     "CREATE TABLE facts (seq INTEGER PRIMARY KEY, job TEXT, attempt INTEGER, kind TEXT, at REAL, body TEXT)",
     "CREATE INDEX facts_of_a_job ON facts (job)",
-    "CREATE INDEX facts_of_job ON facts (job)",
     "CREATE TABLE jobs (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"PRAGMA application_id={APPLICATION}",
     f"PRAGMA user_version={VERSION}",
 )
-_APPEND = "INSERT INTO facts (job, attempt, kind, at, body) VALUES (?, ?, ?, ?, ?)"
+_OPENED = "opened"
+"""The mark that counts how often the file was opened to be written; whoever opened it last may write."""
+_APPEND = (
+    "INSERT INTO facts (job, attempt, kind, at, body) SELECT ?, ?, ?, ?, ?"
+    " WHERE (SELECT value FROM meta WHERE key = ?) = ?"
+)
 _KEEP = (
     "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
     " WHERE seq <> excluded.seq OR body <> excluded.body"
@@ -64,9 +68,19 @@ def belongs_to(db: sqlite3.Connection) -> str | None:
     return batch
 
 
-def put_fact(db: sqlite3.Connection, fact: Fact) -> None:
-    """Append one fact; a transaction of its own."""
-    db.execute(_APPEND, (fact.job, fact.attempt, kind(fact), fact.at, fact_text(fact)))
+def take_over(db: sqlite3.Connection) -> str:
+    """Become the one who may append; return what to show for it. Who was it before finds out at its next fact."""
+    with transaction(db):
+        before = db.execute("SELECT value FROM meta WHERE key = ?", (_OPENED,)).fetchone()
+        turn = int(before[0]) + 1 if before and str(before[0]).isdecimal() else 1
+        put_mark(db, _OPENED, turn)
+    return str(turn)
+
+
+def put_fact(db: sqlite3.Connection, fact: Fact, turn: str) -> bool:
+    """Append one fact, a transaction of its own; False, and nothing done, if somebody took over since `turn`."""
+    row = (fact.job, fact.attempt, kind(fact), fact.at, fact_text(fact), _OPENED, turn)
+    return db.execute(_APPEND, row).rowcount == 1
 
 
 def put_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
@@ -99,7 +113,8 @@ def jobs(db: sqlite3.Connection) -> dict[str, Job]:
 def marks(db: sqlite3.Connection) -> dict[str, Json]:
     """Return every mark. StateError if one is damaged."""
     try:
-        return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta ORDER BY key")}
+        rows = db.execute("SELECT key, value FROM meta WHERE key <> ? ORDER BY key", (_OPENED,))
+        return {key: json.loads(value) for key, value in rows}
     except ValueError as error:
         raise StateError(f"it holds a damaged mark; {REBUILD}") from error
 

@@ -118,6 +118,24 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_where_the_lock_does_not_hold_the_first_runner_stops(tmp_path: Path) -> None:
+    """With its lock file deleted, or where locks do nothing, whoever came second writes and the first one ends."""
+    fact = Reopened("a" * 12, 1, 0.0)
+    with hold(tmp_path), Ledger.open(tmp_path, "cats") as first:
+        first.append(fact)
+        (tmp_path / "state.lock").unlink()
+        with hold(tmp_path), Ledger.open(tmp_path, "cats") as second:
+            with pytest.raises(BusyError, match="another runner took this batch over"):
+                first.append(fact)
+            second.append(fact)
+            assert list(first.facts()) == [fact, fact]
+        with pytest.raises(BusyError):
+            first.append(fact)
+    with Ledger.open(tmp_path, "cats") as third:
+        third.append(fact)
+        assert (list(third.facts()), third.marks()) == ([fact] * 3, {"batch": "cats"})
+
+
 @pytest.mark.parametrize("after", [0, 1, 7, 40, 200])
 def test_kill_9_never_loses_an_acknowledged_fact(tmp_path: Path, after: int) -> None:
     """Killed in the middle of its commits, twice, a writer leaves every fact it had acknowledged, in order."""
