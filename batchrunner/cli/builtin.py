@@ -6,6 +6,7 @@ import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from batchrunner.errors import LocalError
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
@@ -25,14 +26,18 @@ _PACE = Pace(fixed=0.8)
 async def built_in(folder: Path, rules: Rules) -> AsyncIterator[str]:
     """Run a simulator with its files under the batch's own `folder`; yield its URL.
 
-    Raises NoVideoError if PyAV, with which it makes real videos, is not installed.
+    Raises LocalError if that can't be, NoVideoError if PyAV, with which it makes real videos, is not installed.
     """
     own = folder / _FOLDER
     renderer = PyavRenderer()
     shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(parents=True)
     try:
-        async with serve(Simulator(own, pace=_PACE, renderer=renderer, ttl=rules.ttl)) as url:
+        own.mkdir(parents=True)
+        simulator = Simulator(own, pace=_PACE, renderer=renderer, ttl=rules.ttl)
+    except OSError as error:
+        raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
+    try:
+        async with serve(simulator) as url:
             yield url
     finally:
         shutil.rmtree(own, ignore_errors=True)

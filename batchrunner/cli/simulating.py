@@ -45,7 +45,8 @@ class Wish:
 def sim(wish: Wish) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Raises LocalError if the port is taken or PyAV is missing, YoursError if the mishaps can't be had.
+    Raises LocalError if the port is taken, a folder can't be used or PyAV is missing, YoursError if the mishaps can't
+    be had.
     """
     anyio.run(_serve, wish, _script(wish.mishaps))
 
@@ -68,15 +69,7 @@ def _script(path: Path | None) -> Script:
 
 async def _serve(wish: Wish, script: Script) -> None:
     with ExitStack() as stack:
-        simulator = Simulator(
-            wish.folder,
-            pace=Pace(step=wish.seconds / REFERENCE_STEPS),
-            token=os.environ.get(VARIABLE) or None,
-            ttl=wish.ttl,
-            renderer=BoxRenderer() if wish.plain else PyavRenderer(),
-            listener=_recorder(stack, wish.record),
-        )
-        wish.folder.mkdir(parents=True, exist_ok=True)
+        simulator = _machine(stack, wish)
         misfortune = Misfortune(simulator, script)
         try:
             async with (
@@ -89,6 +82,20 @@ async def _serve(wish: Wish, script: Script) -> None:
                 group.cancel_scope.cancel()
         except OSError as error:
             raise LocalError(f"{wish.host}:{wish.port}: {error.strerror or error}") from None
+
+
+def _machine(stack: ExitStack, wish: Wish) -> Simulator:
+    try:
+        return Simulator(
+            wish.folder,
+            pace=Pace(step=wish.seconds / REFERENCE_STEPS),
+            token=os.environ.get(VARIABLE) or None,
+            ttl=wish.ttl,
+            renderer=BoxRenderer() if wish.plain else PyavRenderer(),
+            listener=_recorder(stack, wish.record),
+        )
+    except OSError as error:
+        raise LocalError(f"{error.filename or wish.folder}: {error.strerror or error}") from None
 
 
 async def _stopped() -> None:

@@ -315,6 +315,26 @@ def test_options_that_are_none(folder: Path) -> None:
     assert not (folder / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    "options", [["--dir", "night.yaml"], ["--record", "nowhere/record.jsonl"], ["--dir", "night.yaml/within"]]
+)
+def test_a_simulator_without_a_place(folder: Path, options: list[str]) -> None:
+    """Where the simulator can't keep its files or its record, one line names the place, and the exit is 5."""
+    told = _refused(5, "sim", "--port", "0", "--plain", *options)
+    assert told.startswith((str(folder / options[1]), options[1]))
+
+
+def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
+    """What a planted link points at is neither emptied nor used: exit 5, and no traceback."""
+    (folder / "precious").mkdir()
+    (folder / "precious" / "file").touch()
+    (folder / "outputs" / "night").mkdir(parents=True)
+    (folder / "outputs" / "night" / ".sim").symlink_to(folder / "precious")
+    told = _refused(5, "run", "night.yaml", "--server", "sim")
+    assert told.startswith("outputs/night/.sim: can't create this folder")
+    assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("verb", ["", *_VERBS, "why", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
