@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -58,7 +59,7 @@ class LoopClock:
 
     def now(self) -> float:
         """Seconds on the loop's clock."""
-        return anyio.current_time()
+        return asyncio.get_running_loop().time()
 
     def wall(self) -> float:
         """Seconds since the epoch."""

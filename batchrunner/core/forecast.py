@@ -104,6 +104,10 @@ class Forecast:
         spread = self._again.spread() * float((1 + 1 / known) ** 0.5) if known else self._first.spread()
         return self.seconds(server, cost) * (1 + _NINE_IN_TEN * spread)
 
+    def knows(self, cost: float) -> bool:
+        """Whether a job of this cost was rendered before, anywhere."""
+        return any(cost in learnt.kinds for learnt in self._servers.values())
+
     def _known(self, cost: float) -> int:
         """Return how many renders of a kind there were, anywhere."""
         return sum(learnt.kinds.get(cost, NO_KIND).renders for learnt in self._servers.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid5
@@ -41,6 +42,7 @@ def job_id(digest: str) -> str:
     return digest[:_ID_DIGITS]
 
 
+@lru_cache(maxsize=1024)  # asked for everything that is open, at every look
 def prompt_id(batch: str, job: str, attempt: int) -> str:
     """Return the id of one attempt on a server: a canonical lowercase UUID, the same on every machine."""
     return str(uuid5(_NAMESPACE, f"{batch}/{job}/{attempt}"))

@@ -54,13 +54,32 @@ def _others(board: Board, url: str, now: float) -> float:
     return server.others.left(server.foreign, board.forecast.typical(url), now)
 
 
+def _rendered(board: Board, url: str, now: float) -> tuple[str, float, float] | None:
+    """Return the job of ours that a server renders right now, its cost, and for how long it was seen running."""
+    running = board.servers[url].running
+    found = ((job, running.get(state.prompt.id)) for job, state in board.open_on(url))
+    return next(((job, board.costs.get(job, 0.0), now - since) for job, since in found if since is not None), None)
+
+
 def progress(board: Board, url: str, now: float) -> float:
     """Return how long the prompt of ours that a server renders right now has run, no longer than it should take."""
-    running = board.servers[url].running
-    for job, state in board.open_on(url):
-        if state.prompt.id in running:
-            return min(now - running[state.prompt.id], board.forecast.seconds(url, board.costs.get(job, 0.0)))
-    return 0.0
+    rendered = _rendered(board, url, now)
+    if rendered is None:
+        return 0.0
+    _, cost, ran = rendered
+    return min(ran, board.forecast.seconds(url, cost))
+
+
+def remaining(board: Board, url: str, now: float) -> float | None:
+    """Return how long the prompt of ours that a server renders should still take, negative if it takes longer.
+
+    None if there is none, or its kind was never rendered before: a guess is no reason to look away.
+    """
+    rendered = _rendered(board, url, now)
+    if rendered is None or not board.forecast.knows(rendered[1]):
+        return None
+    _, cost, ran = rendered
+    return board.forecast.seconds(url, cost) - ran
 
 
 def overdue(board: Board, url: str, now: float) -> str | None:
@@ -69,12 +88,11 @@ def overdue(board: Board, url: str, now: float) -> str | None:
     Never one in its first ten minutes: models are loaded, drives wake up. It is told, and nothing is done about it: a
     server that answers and runs may be slow for a reason that we don't see.
     """
-    running = board.servers[url].running
-    for job, state in board.open_on(url):
-        ran = now - running.get(state.prompt.id, now)
-        if ran > max(_STUCK_AT_LEAST, _STUCK_TIMES * board.forecast.at_most(url, board.costs.get(job, 0.0))):
-            return job
-    return None
+    rendered = _rendered(board, url, now)
+    if rendered is None or rendered[2] <= _STUCK_AT_LEAST:
+        return None
+    job, cost, ran = rendered
+    return job if ran > _STUCK_TIMES * board.forecast.at_most(url, cost) else None
 
 
 def backlog(board: Board, url: str, now: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchrunner.core.adopt import adopt
+from batchrunner.core.cadence import next_look
 from batchrunner.core.facts import Why
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.looks import Ended
@@ -173,8 +174,6 @@ def _leave(board: Board, server: Server, seen: Seen) -> None:
 
 def _schedule(board: Board, server: Server, seen: Seen) -> None:
     """Say when to look again: at once if this look began before we were asked to leave."""
-    open_jobs = board.open_on(server.url)
-    unsure = bool(server.absences) or any(isinstance(state, Sending) for _, state in open_jobs)
-    server.look_at = server.next_look(seen.now, board.rules, ours=bool(open_jobs), unsure=unsure)
+    server.look_at = next_look(board, server, seen.now)
     if board.leaving_at is not None and seen.began < board.leaving_at:
         server.look_at = seen.now

@@ -24,9 +24,8 @@ OUR_DISK = "this disk"
 """Stands for a server in the facts of a file that was found at home; nobody ever asks it anything."""
 _BREAKER_JOBS = 3
 _BREAKER_CAP = 900.0
-_SLOWEST_LOOK = 10.0
-_FASTEST_LOOK = 1.0
-_LOOKS_PER_TTL = 6
+FASTEST_LOOK = 1.0
+"""Seconds between two looks where every moment counts."""
 _AWAY_CAP = 60.0
 _AWAY_CAP_IN_RACE = 5.0
 _TWICE = 2
@@ -214,36 +213,20 @@ class Server:
         self.failures += 1
         self.ailed_at, self.says = now, trouble.says
         cap = _AWAY_CAP_IN_RACE if racing else _AWAY_CAP
-        pause = backoff(self.url, self.failures, min(rules.poll or _FASTEST_LOOK, cap), cap)
+        pause = backoff(self.url, self.failures, min(rules.poll or FASTEST_LOOK, cap), cap)
         self.look_at = max(now + pause, now + (trouble.retry_after or 0.0))
 
     def denied(self, trouble: Trouble, now: float, rules: Rules) -> None:
         """Take in a 401 or 403 on a look: one more look confirms it; after that, looks get rare."""
         self.denied_looks += 1
         self.says = trouble.says
-        self.look_at = now + backoff(
-            self.url, self.denied_looks, min(rules.poll or _FASTEST_LOOK, _AWAY_CAP), _AWAY_CAP
-        )
+        self.look_at = now + backoff(self.url, self.denied_looks, min(rules.poll or FASTEST_LOOK, _AWAY_CAP), _AWAY_CAP)
 
     def denied_post(self, trouble: Trouble, began: float, now: float) -> None:
         """Take in a 401 or 403 on a POST that began at `began`; a look comes next, and a second one confirms it."""
         if self.denied_at is None or began >= self.denied_at:
             self.denied_posts += 1
         self.denied_at, self.look_at, self.says = now, now, trouble.says
-
-    def next_look(self, now: float, rules: Rules, *, ours: bool, unsure: bool) -> float:
-        """Return when to look again after a good look.
-
-        `ours`: it holds prompts of ours; `unsure`: one of them was missing, or its POST got no answer. A render is
-        noticed within a tenth of the time it has run, between 1 and 10 s, and at least six times per `ttl`.
-        """
-        if rules.poll is not None:
-            return now + rules.poll
-        slowest = min(_SLOWEST_LOOK, (rules.ttl or 60.0) / _LOOKS_PER_TTL)
-        if unsure:
-            return now + min(_FASTEST_LOOK, slowest)
-        since = min(self.running.values(), default=now) if ours else now - 10 * _SLOWEST_LOOK
-        return now + min(slowest, max(_FASTEST_LOOK, (now - since) / 10))
 
     # -- prompts
 
@@ -259,7 +242,7 @@ class Server:
         self.number, self.numbered_at = max(number, self.number) if overtaken else number, now
         self.denied_posts, self.denied_at, self.fruitless_at = 0, None, None
         if not self.failures:
-            self.look_at = min(self.look_at, now + (rules.poll or _FASTEST_LOOK))
+            self.look_at = min(self.look_at, now + (rules.poll or FASTEST_LOOK))
 
     def ready_since(self, job: str) -> float | None:
         """Return since when a prompt of ours has had only others' before it; None if nobody knows."""

@@ -117,11 +117,13 @@ class Folders:
     def sweep(self, age: float) -> Iterator[str]:
         """Delete every output file that was written at least `age` seconds ago; yield what went."""
         limit = self._wall() - age
-        for path in sorted((self.root / "output").rglob("*")):
-            with suppress(FileNotFoundError):
-                if path.is_file() and path.stat().st_mtime <= limit:
-                    path.unlink()
-                    yield self.relative(path)
+        for folder, _, names in sorted(os.walk(self.root / "output")):
+            for name in sorted(names):
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime <= limit:
+                        path.unlink()
+                        yield self.relative(path)
 
 
 def _within(folder: Path, base: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,6 +55,9 @@ class Prompts:
     running: Prompt | None = None
     history: dict[str, dict[str, Json]] = field(default_factory=dict)
     number: int = 0
+    _shown: tuple[Prompt | None, ...] = ()
+    """The queue of which `_text` is the JSON."""
+    _text: str = ""
 
     def next_number(self, *, front: bool) -> int:
         """Return the counter, negative for `front`, and count on."""
@@ -106,11 +110,15 @@ class Prompts:
         """Return how many prompts run or wait."""
         return len(self.pending) + (self.running is not None)
 
-    def queue(self) -> dict[str, Json]:
-        """Return what `GET /queue` answers."""
-        running: list[Json] = [self.running.row()] if self.running else []
-        pending: list[Json] = [prompt.row() for prompt in self.pending]
-        return {"queue_running": running, "queue_pending": pending}
+    def queue(self) -> str:
+        """Return what `GET /queue` answers, as JSON: the same text until the queue changes, for it is asked a lot."""
+        shown = (self.running, *self.pending)
+        if shown != self._shown:
+            self._shown = shown
+            running: list[Json] = [self.running.row()] if self.running else []
+            pending: list[Json] = [prompt.row() for prompt in self.pending]
+            self._text = json.dumps({"queue_running": running, "queue_pending": pending})
+        return self._text
 
     def page(self, most: int | None, offset: int) -> dict[str, Json]:
         """Return `most` history entries from `offset` on; a negative offset means the last ones."""

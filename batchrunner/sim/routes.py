@@ -58,7 +58,7 @@ class Routes:
 
     async def queue(self, _request: web.Request) -> web.Response:
         """GET /queue."""
-        return web.json_response(self._sim.prompts.queue())
+        return web.json_response(text=self._sim.prompts.queue())
 
     async def change_queue(self, request: web.Request) -> web.Response:
         """POST /queue: clear, or delete pending prompts by id."""

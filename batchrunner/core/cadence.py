@@ -1,0 +1,57 @@
+"""When to look at a server again: soon while something is about to be known, seldom while nothing is."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from batchrunner.core.outlook import remaining
+from batchrunner.core.server import FASTEST_LOOK
+from batchrunner.core.states import Sending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.server import Server
+
+_SLOWEST_LOOK = 10.0
+_LOOKS_PER_TTL = 6
+
+
+def next_look(board: Board, server: Server, now: float) -> float:
+    """Return when to look again after a good look: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
+    rules = board.rules
+    if rules.poll is not None:
+        return now + rules.poll
+    slowest = min(_SLOWEST_LOOK, (rules.ttl or inf) / _LOOKS_PER_TTL)
+    return now + min(slowest, max(FASTEST_LOOK, _pause(board, server, now)))
+
+
+def _pause(board: Board, server: Server, now: float) -> float:
+    """Return how long nothing is expected to be missed."""
+    if not board.load_on(server.url):
+        return _SLOWEST_LOOK
+    doubts = [_patience(since, until, now) for since, until in _doubts(board, server)]
+    if doubts:
+        return min(doubts)
+    ends_in = remaining(board, server.url, now)
+    if ends_in is not None:
+        return abs(ends_in) / 3
+    return (now - min(server.running.values(), default=now)) / 10
+
+
+def _patience(since: float, until: float, now: float) -> float:
+    """Return how long a doubt can wait: the longer it lasts the longer, but not beyond the moment that decides it."""
+    return min((now - since) / 5, max(0.0, until - now))
+
+
+def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
+    """Yield since when, and until when, a prompt of ours may be there or not: missing, or its POST without answer."""
+    for job, state in board.open_on(server.url):
+        since = server.posted_at.get(job, server.answered_at)
+        if isinstance(state, Sending) and job not in board.posting and since is not None:
+            yield since, since + board.rules.settle
+        elif job in server.absences:
+            since = server.absences[job].since
+            yield since, since + board.rules.grace
