@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.server import SIM
+from batchrunner.core.states import Done
 from batchrunner.engine import settled_in, surveyed
 from batchrunner.workflow.suffix import expected_suffix
 
@@ -24,7 +25,7 @@ _BUILT_IN_POLL = 0.2
 async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: float) -> Board:
     """Return the board of `batch`; its jobs are in the ledger from now on. Raises StateError if they can't be kept."""
     board = Board(batch.name, _rules(batch), batch.servers, now)
-    board.suffix = expected_suffix(batch.template.graph, batch.outputs)
+    board.suffix = expected_suffix(batch.template.graph)
     board.outputs = batch.outputs
     board.costs = {job.id: job.cost for job in batch.jobs}
     board.load(ledger.jobs(), ledger.facts(), now)
@@ -34,16 +35,26 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: floa
     for url, server in board.servers.items():
         server.surveyed = surveyed(marks, url)
     board.settled_in = settled_in(marks)
-    if not board.settled_in:
-        await _find_at_home(board, downloads)
+    await _find_at_home(board, downloads, batch)
     return board
 
 
-async def _find_at_home(board: Board, downloads: Downloads) -> None:
-    """Find the videos of an earlier ledger on our own disk, by the prefix they carry."""
-    for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch):
-        if match := parse_prefix(board.batch, home.prefix):
+async def _find_at_home(board: Board, downloads: Downloads, batch: Batch) -> None:
+    """Find the videos on our own disk that the ledger does not know, by the prefix they carry.
+
+    A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
+    it looks under the names of what it believes is not home, for attempts that it has not heard of.
+    """
+    missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
+    paths = [f"{job.file}{board.suffix}" for job in missing] if board.settled_in else None
+    for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, paths):
+        match = parse_prefix(board.batch, home.prefix)
+        if match and not (board.settled_in and _has_heard(board, *match)):
             board.homes[match[0]] = (match[1], home)
+
+
+def _has_heard(board: Board, job: str, attempt: int) -> bool:
+    return job not in board.states or attempt <= board.states[job].past.highest
 
 
 def _rules(batch: Batch) -> Rules:

@@ -1,29 +1,29 @@
-"""What a workflow's files will end in, for the one time that a name has to be guessed."""
+"""What the only file of a prompt ends in, for the one time that its name has to be guessed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from batchrunner.workflow.graph import saves
 
+if TYPE_CHECKING:
     from batchrunner.workflow.graph import Graph
 
 _SUFFIXES = {
     "SaveVideo": ".mp4",
     "VHS_VideoCombine": ".mp4",
     "SaveWEBM": ".webm",
-    "SaveImage": ".png",
     "SaveAnimatedPNG": ".png",
     "SaveAnimatedWEBP": ".webp",
-    "SaveAudio": ".flac",
-    "SaveAudioMP3": ".mp3",
-    "SaveAudioOpus": ".opus",
 }
-_USUAL = ".mp4"
+"""Classes that write one file, whatever they are given; SaveImage writes one for each picture of a clip."""
 
 
-def expected_suffix(graph: Graph, outputs: Collection[str] | None) -> str:
-    """Return the extension of the file that the first wanted save node writes, `.mp4` if the class is unknown."""
-    wanted = (node.class_type for key, node in graph.items() if outputs is None or key in outputs)
-    return next((_SUFFIXES[name] for name in wanted if name in _SUFFIXES), _USUAL)
+def expected_suffix(graph: Graph) -> str:
+    """Return the extension of the one file that a prompt writes; empty if it may write several, or nobody knows.
+
+    A file found by its guessed name then tells that the prompt is home. Of several it would be one, perhaps not even
+    one that is wanted, and the others would be missed for ever.
+    """
+    classes = [graph[node].class_type for node in saves(graph)]
+    return _SUFFIXES.get(classes[0], "") if len(classes) == 1 else ""

@@ -1,0 +1,85 @@
+"""Short evenings in virtual time: the real runner, real servers of the simulator, as many of each as a test wants."""
+
+from __future__ import annotations
+
+import io
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from batchrunner.cli.running import Night
+from batchrunner.cli.watching import Watching
+from batchrunner.comfy import client as comfy
+from batchrunner.ledger import Ledger
+from batchrunner.show.log import file_log
+from batchrunner.show.sink import StreamSink
+from batchrunner.show.watch import Audience
+from batchrunner.sim.pace import Pace
+from batchrunner.sim.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from batchrunner.core.facts import Fact
+    from batchrunner.manifest import Batch
+    from batchrunner.sim.clock import VirtualLoop
+
+SERVER = "gpu"
+URL_OF_SERVER = f"http://{SERVER}:8188"
+
+
+class PointedLedger(Ledger):
+    """A ledger whose commits are named points of the loop; the dead commit nothing."""
+
+    loop: VirtualLoop
+
+    def append(self, fact: Fact) -> None:
+        """Write one fact."""
+        if self.loop.passes("commit"):
+            super().append(fact)
+            self.loop.passes("committed")
+
+
+class MemoryNight(Night):
+    """One run of the real runner, whose every server `http://NAME:PORT` listens at NAME in memory."""
+
+    async def run(self) -> int:
+        """Build, run, tell; return the exit code."""
+        clients: dict[str, comfy.Client] = {}
+        async with AsyncExitStack() as stack:
+            for url in self.batch.servers:
+                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
+                http = await stack.enter_async_context(comfy.session(connector))
+                clients[url] = comfy.Client(url, http, nodes=self.batch.outputs)
+            return await self._drive(clients.__getitem__)
+
+
+@asynccontextmanager
+async def serving(loop: VirtualLoop, folder: Path, ttl: float | None = 600.0) -> AsyncIterator[Simulator]:
+    """Let a server listen in memory, and render as fast as a real one."""
+    server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl)
+    runner = web.AppRunner(server.application(), access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, SERVER).start()
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+        await runner.cleanup()
+
+
+async def spent(loop: VirtualLoop, batch: Batch, home: Path) -> int:
+    """Let one runner work on a batch in a folder; return its exit code."""
+    console = StreamSink(io.StringIO())
+    watching = Watching(Audience([]), file_log(console), console, 60.0)
+    ledger = PointedLedger.open(home, batch.name)
+    ledger.loop = loop
+    try:
+        return await MemoryNight(batch, home, None, ledger, watching).run()
+    finally:
+        ledger.close()
