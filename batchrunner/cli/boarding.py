@@ -14,6 +14,7 @@ from batchrunner.engine import settled_in, surveyed
 from batchrunner.workflow.suffix import expected_suffix
 
 if TYPE_CHECKING:
+    from batchrunner.core.looks import Home
     from batchrunner.core.rules import Rules
     from batchrunner.fetch import Downloads
     from batchrunner.ledger import Ledger
@@ -43,14 +44,19 @@ async def _find_at_home(board: Board, downloads: Downloads, batch: Batch) -> Non
     """Find the videos on our own disk that the ledger does not know, by the prefix they carry.
 
     A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
-    it looks under the names of what it believes is not home, for attempts that it has not heard of.
+    it looks under the names of what it believes is not home, for attempts that it has not heard of. An attempt of which
+    not every save node has a file here is left for its server to tell, else for another attempt.
     """
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
     paths = [f"{job.file}{board.suffix}" for job in missing] if board.settled_in else None
+    least = len(batch.template.saves if batch.outputs is None else batch.outputs)
+    found: dict[str, dict[str, Home]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, paths):
-        match = parse_prefix(board.batch, home.prefix)
-        if match and not (board.settled_in and _has_heard(board, *match)):
-            board.homes[match[0]] = (match[1], home)
+        found.setdefault(home.prefix, {})[home.sha256] = home
+    for prefix, homes in found.items():
+        match = parse_prefix(board.batch, prefix)
+        if match and len(homes) >= least and not (board.settled_in and _has_heard(board, *match)):
+            board.homes[match[0]] = (match[1], next(iter(homes.values())))
 
 
 def _has_heard(board: Board, job: str, attempt: int) -> bool:

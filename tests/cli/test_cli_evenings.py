@@ -52,7 +52,7 @@ def _two_films(folder: Path) -> Batch:
     return load(folder / "two.yaml", Options())
 
 
-def _killed(folder: Path, commit: int, aftermath: Callable[[Simulator], None], pause: float) -> tuple[int, int]:
+def _killed(folder: Path, commit: int, aftermath: Callable[[Simulator], object], pause: float) -> tuple[int, int]:
     """Kill a runner before its commit number `commit`, and let another go on; return its exit code and the renders."""
     batch = _two_films(folder)
 
@@ -89,7 +89,7 @@ def _killed(folder: Path, commit: int, aftermath: Callable[[Simulator], None], p
     ],
 )
 def test_a_job_of_two_files_is_done_when_both_are_home(
-    tmp_path: Path, aftermath: Callable[[Simulator], None], pause: float
+    tmp_path: Path, aftermath: Callable[[Simulator], object], pause: float
 ) -> None:
     """Killed at any commit, whatever the server forgets: both films and their sidecars are there, of one attempt."""
     for commit in range(1, 8):
@@ -100,6 +100,23 @@ def test_a_job_of_two_files_is_done_when_both_are_home(
         carried = Counter(prefix for film in films for prefix in media.inspect(film).prefixes or ())
         assert max(carried.values()) == 2, (commit, carried)
         assert len(list((folder / "home").glob("*.json"))) == len(films), commit
+
+
+@pytest.mark.parametrize("kept", ["cat.mp4", "cat-2.mp4", "both"])
+def test_half_of_what_a_job_makes_is_not_the_job(tmp_path: Path, kept: str) -> None:
+    """With the state lost and the server restarted, a job with one of its two films at home is rendered again."""
+    folder = tmp_path / "evening"
+
+    def forget(server: Simulator) -> None:
+        for path in [*(folder / "home").glob("state*"), *(folder / "home").glob("*.mp4")]:
+            if path.name != kept and not (kept == "both" and path.suffix == ".mp4"):
+                path.unlink()
+        server.restart(5.0)
+
+    code, renders = _killed(folder, 7, forget, 20.0)
+    assert (code, renders) == (0, 1 if kept == "both" else 2)
+    films = [media.inspect(film).prefixes for film in (folder / "home").glob("*.mp4")]
+    assert max(Counter(films).values()) == 2
 
 
 @pytest.mark.parametrize("later", [0.0, 700.0])
