@@ -100,7 +100,7 @@ class Clock(Protocol):
         ...
 
 
-_SETTLED_IN = "settled in"
+SETTLED_IN = "settled in"
 T = TypeVar("T")
 Hearing: TypeAlias = "Callable[[Judge], list[Fact]]"
 """How an action ended, waiting to be judged."""
@@ -256,15 +256,18 @@ class Engine:
 
     def _move_in(self, now: float) -> None:
         """Take in what was found at home, and remember that it was done: a kill may come at any point before."""
-        if not self._board.settled_in and is_surveyed(self._board, now):
-            self._note_all(moved_in(self._board, self._clock.wall()))
-            self._board.homes, self._board.settled_in = {}, True
-            self._journal.mark(_SETTLED_IN, value=True)
+        board = self._board
+        if (board.homes or not board.settled_in) and is_surveyed(board, now):
+            self._note_all(moved_in(board, self._clock.wall()))
+            board.homes = {}
+            if not board.settled_in:
+                board.settled_in = True
+                self._journal.mark(SETTLED_IN, value=True)
 
 
 def settled_in(marks: Mapping[str, Json]) -> bool:
     """Return whether the files at home are known to this ledger; if not, they are to be searched for."""
-    return marks.get(_SETTLED_IN) is True
+    return marks.get(SETTLED_IN) is True
 
 
 def survey_mark(url: str) -> str:

@@ -24,7 +24,7 @@ from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
 from batchrunner.disk import Folder, aside, digest, says
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -102,9 +102,10 @@ class Downloads:
         finally:
             self.transfers.pop(stem, None)
 
-    def scan(self, batch: str) -> tuple[Home, ...]:
-        """Return every whole file of `batch` in the folder, found by the workflow in it. Blocks."""
-        return tuple(home for path in self._folder.files() for home in self._homes(batch, path))
+    def scan(self, batch: str, paths: Iterable[str] | None = None) -> tuple[Home, ...]:
+        """Return every whole file of `batch` in the folder, or under `paths`, found by the workflow in it. Blocks."""
+        among = self._folder.files() if paths is None else paths
+        return tuple(home for path in among for home in self._homes(batch, path))
 
     def sweep(self) -> None:
         """Remove the unfinished files of attempts, ours by their names. Blocks; may raise OSError."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Dropped, File, Rendered, Reopened, Saved, Why
 from batchrunner.core.server import OUR_DISK, SIM
-from batchrunner.core.states import Fetching, Unwanted, Waiting
+from batchrunner.core.states import Fetching, Queued, Sending, Unwanted, Waiting
 from batchrunner.core.verdict import Case, lose
 
 if TYPE_CHECKING:
@@ -45,12 +45,18 @@ def _cut_short(board: Board) -> list[tuple[str, Open]]:
 def moved_in(board: Board, at: float) -> Iterator[Fact]:
     """Yield the adoption of every file found at home whose job no server can tell us about.
 
-    Only a ledger that has not settled in looks for such files, and takes them in only after every server was surveyed:
-    a server's history knows all the files of a prompt, our disk only those that made it.
+    They are taken in only after every server was surveyed: a server's history knows all the files of a prompt, our
+    disk only those that made it. What is open is over if a later attempt is at home: it was given up for that one.
     """
     for job, (attempt, home) in sorted(board.homes.items()):
-        if not isinstance(board.states.get(job), Waiting) or job not in board.positions:
+        state = board.states.get(job)
+        if job not in board.positions or not isinstance(state, Waiting | Sending | Queued | Fetching):
             continue
+        if not isinstance(state, Waiting):
+            if state.prompt.attempt >= attempt:
+                continue
+            says = f"attempt {attempt} of it is at home, so this one had been given up"
+            yield lose(Case(job, state, at, board.rules), Why.FORGOTTEN, says, burns=False)
         highest = max(attempt, board.seen.get(job, 0))
         file = File(home.path)
         yield Accepted(job, attempt, at, home.prefix, home.prefix, OUR_DISK, highest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from boards import (
@@ -14,6 +15,7 @@ from boards import (
     B,
     done,
     failure,
+    fetching,
     glance,
     ident,
     interrupted,
@@ -35,6 +37,9 @@ from batchrunner.core.opening import OUR_DISK, moved_in, opening
 from batchrunner.core.plan import is_surveyed
 from batchrunner.core.server import SIM
 from batchrunner.core.states import Done, Failed, Fetching, Queued, Unwanted, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def home(attempt: int = 1) -> tuple[int, Home]:
@@ -205,10 +210,20 @@ def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) 
     assert not board.servers[A].twins
 
 
-def test_only_waiting_jobs_move_in() -> None:
-    """A file at home of a job that is over, or that nobody wants, is left as it lies."""
-    board = ready_board([*queued(OTHER)], jobs=2)
-    board.homes = {OTHER: home(), "f" * 12: home()}
+@pytest.mark.parametrize("stage", [sending, queued, fetching])
+def test_a_later_attempt_at_home_is_the_one(stage: Callable[[], list[Fact]]) -> None:
+    """What is under way in an older copy of the ledger was given up for the attempt that lies at home."""
+    board = ready_board(stage(), jobs=1)
+    board.homes = {JOB: home(2)}
+    facts = note(board, moved_in(board, AT))
+    assert names(facts) == [("Lost", 1), ("Accepted", 2), ("Rendered", 2), ("Saved", 2)]
+    assert isinstance(board.states[JOB], Done)
+
+
+def test_what_is_left_as_it_lies() -> None:
+    """A file at home of the attempt that is under way, of a job that is over, or of one that nobody wants."""
+    board = ready_board([*queued(OTHER), *done(JOB)], jobs=2)
+    board.homes = {JOB: home(2), OTHER: home(), "f" * 12: home()}
     assert list(moved_in(board, AT)) == []
 
 
