@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -38,6 +39,9 @@ def open_ends() -> None:
     for name, number in (("stdout", _STDOUT), ("stderr", _STDERR)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Not every terminal can show every prompt; stderr shows an escape for what it can't by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
