@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner import mp4
-from batchrunner.core.identity import PREFIX_INPUT, Json
+from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -165,7 +165,7 @@ def _png_text(kind: bytes, chunk: bytes) -> bytes:
 def _of_texts(texts: Iterable[bytes]) -> tuple[str, ...] | None:
     """Return the prefixes of all workflows in `texts`, None if there is none."""
     graphs = [graph for text in texts for graph in _graphs(_parsed(text))]
-    return tuple(dict.fromkeys(prefix for graph in graphs for prefix in _prefixes(graph))) if graphs else None
+    return tuple(dict.fromkeys(prefix for graph in graphs for prefix in prefixes(graph))) if graphs else None
 
 
 def _of_window(file: BinaryIO, size: int) -> tuple[str, ...] | None:
@@ -198,11 +198,3 @@ def _graphs(value: Json) -> Iterator[dict[str, Json]]:
     inner = _parsed(inner.encode("utf-8", "replace")) if isinstance(inner, str) else inner
     if isinstance(inner, dict) and any(isinstance(node, dict) and "class_type" in node for node in inner.values()):
         yield inner
-
-
-def _prefixes(graph: dict[str, Json]) -> Iterator[str]:
-    for node in graph.values():
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        prefix = inputs.get(PREFIX_INPUT) if isinstance(inputs, dict) else None
-        if isinstance(prefix, str):
-            yield prefix

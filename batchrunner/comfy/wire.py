@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
-from batchrunner.core.identity import PREFIX_INPUT, Json
+from batchrunner.core.identity import Json, prefixes
 from batchrunner.core.looks import Ended, Entry, Row
 
 if TYPE_CHECKING:
@@ -64,14 +64,6 @@ def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> E
 def recent(value: Json, nodes: Collection[str] | None = None) -> tuple[Entry, ...]:
     """Return the entries of GET /history?max_items=n, oldest first; `nodes` as for `history`."""
     return tuple(_entry(prompt, entry, nodes) for prompt, entry in fields(value, "history").items())
-
-
-def prefixes(workflow: Json) -> tuple[str, ...]:
-    """Return every `filename_prefix` in an API-format workflow; nothing where it is none."""
-    nodes = workflow.values() if isinstance(workflow, dict) else ()
-    inputs = [node.get("inputs") for node in nodes if isinstance(node, dict)]
-    found = [each.get(PREFIX_INPUT) for each in inputs if isinstance(each, dict)]
-    return tuple(text for text in found if isinstance(text, str))
 
 
 def fields(value: Json, where: str) -> dict[str, Json]:

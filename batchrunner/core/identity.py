@@ -64,6 +64,14 @@ def parse_prefix(batch: str, prefix: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
+def prefixes(workflow: Json) -> tuple[str, ...]:
+    """Return every `filename_prefix` in an API-format workflow; nothing where it is none."""
+    nodes = workflow.values() if isinstance(workflow, dict) else ()
+    inputs = [node.get("inputs") for node in nodes if isinstance(node, dict)]
+    found = [each.get(PREFIX_INPUT) for each in inputs if isinstance(each, dict)]
+    return tuple(text for text in found if isinstance(text, str))
+
+
 def _is_prefix(key: str, value: Json) -> bool:
     return key == PREFIX_INPUT and isinstance(value, str)
 
