@@ -119,6 +119,21 @@ def test_half_of_what_a_job_makes_is_not_the_job(tmp_path: Path, kept: str) -> N
     assert max(Counter(films).values()) == 2
 
 
+def test_what_a_person_threw_away_stays_away(tmp_path: Path) -> None:
+    """A job that is done stays done: its deleted film is neither fetched nor rendered again, by `run` at least."""
+    batch = _two_films(tmp_path / "batch")
+
+    async def main(loop: VirtualLoop) -> tuple[list[int], int, int]:
+        async with serving(loop, tmp_path / "gpu") as server:
+            codes = [await spent(loop, batch, tmp_path / "home")]
+            (tmp_path / "home" / "cat.mp4").unlink()
+            codes.append(await spent(loop, batch, tmp_path / "home"))
+            return codes, len(server.record.of(What.POSTED)), len(server.record.of(What.VIEWED))
+
+    assert run(main, seed=1) == ([0, 0], 1, 2)
+    assert [path.name for path in (tmp_path / "home").glob("*.mp4")] == ["cat-2.mp4"]
+
+
 @pytest.mark.parametrize("later", [0.0, 700.0])
 def test_two_runners_of_one_batch_share_what_is_rendered(tmp_path: Path, later: float) -> None:
     """Started twice, with a folder each, a batch is rendered once: each finds the other's prompts for its own."""
