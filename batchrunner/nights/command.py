@@ -89,9 +89,19 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
         f"{sum(outcome.done for outcome in outcomes)} jobs done, {sum(outcome.failed for outcome in outcomes)} failed",
         f"{sum(outcome.renders for outcome in outcomes)} renders, {sum(outcome.twins for outcome in outcomes)} twins",
         f"{lives} lives of the runner, {kills} of them ended by kill -9",
+        _shapes(outcomes),
         "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
         "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
     ]
+
+
+def _shapes(outcomes: Sequence[Outcome]) -> str:
+    """Return how many nights had how many servers, old ones, and jobs that differ."""
+    servers = Counter(outcome.servers for outcome in outcomes)
+    counted = ", ".join(f"{servers[number]} with {number}" for number in sorted(servers))
+    old = sum(bool(outcome.old) for outcome in outcomes)
+    kinds = sum(outcome.kinds > 1 for outcome in outcomes)
+    return f"nights by servers: {counted}; {old} with own prompt ids, {kinds} with several kinds of jobs"
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest import load
+from batchrunner.nights.shape import drawn, manifest
 from batchrunner.nights.verdict import Outcome, outcome
-from batchrunner.nights.world import SERVER, Plan, World
-from batchrunner.sim import mishaps
+from batchrunner.nights.world import World
 from batchrunner.sim.clock import VirtualLoop, run
 from batchrunner.sim.disk import watched
 
@@ -18,25 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batchrunner.manifest import Batch
-
-_MANIFEST = """
-name: night
-server: http://{server}:8188
-workflow: ltx2
-defaults: {{size: sd, length: 121, quality: fast, negative: blurry}}
-sweep:
-  - prompt: A cat playing piano
-    seed: {{count: {jobs}, base: {seed}}}
-"""
-_HOURS_PER_JOB = 0.12
-_HOURS = 0.5
+    from batchrunner.nights.plan import Plan
 
 
 def night(seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None) -> Outcome:
     """Run the night of a seed; `tell` gets the world before it is gone."""
-    script = mishaps.night(seed, _HOURS + jobs * _HOURS_PER_JOB)
     with TemporaryDirectory(prefix="night-") as folder:
-        return pass_night(Path(folder), Plan(seed, jobs, script), tell)
+        return pass_night(Path(folder), drawn(seed, jobs), tell)
 
 
 def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = None) -> Outcome:
@@ -65,5 +53,5 @@ def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = 
 def batch_of(folder: Path, plan: Plan) -> Batch:
     """Return the batch of a plan, from a manifest written into `folder`."""
     path = folder / "night.yaml"
-    path.write_text(_MANIFEST.format(server=SERVER, jobs=plan.jobs, seed=plan.seed), encoding="utf-8")
+    path.write_text(manifest(plan), encoding="utf-8")
     return load(path)

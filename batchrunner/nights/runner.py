@@ -41,13 +41,13 @@ class Watch(Protocol):
     def committed(self, fact: Fact) -> None:
         """See a fact that is in the ledger now."""
 
-    def posting(self, prompt: str) -> None:
+    def posting(self, server: str, prompt: str) -> None:
         """See that a prompt is about to be posted."""
 
-    def withdrawing(self, prompts: Collection[str]) -> None:
+    def withdrawing(self, server: str, prompts: Collection[str]) -> None:
         """See which prompts are about to be deleted."""
 
-    def viewing(self, name: str) -> None:
+    def viewing(self, server: str, name: str) -> None:
         """See that a file is about to be asked for."""
 
     def bug(self, says: str) -> None:
@@ -77,21 +77,23 @@ class WatchedClient(comfy.Client):
     """A client that tells what it is about to do."""
 
     watch: Watch
+    server: str
+    """The URL it goes by in the ledger."""
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt."""
-        self.watch.posting(str(json.loads(body)["prompt_id"]))
+        self.watch.posting(self.server, str(json.loads(body)["prompt_id"]))
         return await super().submit(body)
 
     async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
         """Delete pending prompts."""
-        self.watch.withdrawing(prompts)
+        self.watch.withdrawing(self.server, prompts)
         return await super().withdraw(prompts)
 
     @asynccontextmanager
     async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Trouble]:
         """Open a file."""
-        self.watch.viewing(file.key)
+        self.watch.viewing(self.server, file.key)
         async with super().view(file, start, etag) as opened:
             yield opened
 
@@ -127,7 +129,7 @@ class SimulatedNight(Night):
                 connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
                 http = await stack.enter_async_context(comfy.session(connector))
                 client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
-                client.watch = self.watch
+                client.watch, client.server = self.watch, url
                 clients[url] = client
             return await self._drive(clients.__getitem__)
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 def story(world: World) -> Iterator[str]:
     """Yield the mishaps, then every fact and event with its time, then the verdict."""
     yield "The mishaps:"
-    yield from (f"  {mishap.line()}" for mishap in world.plan.script)
-    yield "The night (seconds, who, what):"
+    for place in world.places:
+        old = ", which chooses prompt ids itself" if place.host.own_ids else ""
+        yield f"  {place.name}{old}:"
+        yield from (f"  {mishap.line()}" for mishap in place.host.script)
+    yield "The night (seconds, who, what; facts also where):"
     yield from (f"  {line}" for line in world.loop.trace.lines if not _is_noise(line))
     judged = outcome(world)
     yield f"The end: {judged.done} done, {judged.failed} failed, exits {', '.join(map(str, judged.exits))}"

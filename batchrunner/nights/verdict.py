@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner import media
-from batchrunner.core.facts import Lost, Saved
+from batchrunner.core.facts import Claimed, Lost, Saved
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.states import Done, Failed, State, Waiting, advance
 from batchrunner.ledger import Ledger
@@ -34,6 +34,11 @@ class Outcome:
     renders: int
     twins: int
     hours: float
+    servers: int
+    old: int
+    """Servers that choose prompt ids themselves."""
+    kinds: int
+    """Kinds of jobs, seeds apart."""
     digest: str
     """Over everything that happened, every fact and every file."""
     broken: tuple[str, ...]
@@ -54,10 +59,13 @@ def outcome(world: World) -> Outcome:
         done=sum(isinstance(state, Done) for state in states.values()),
         failed=sum(isinstance(state, Failed) for state in states.values()),
         exits=tuple(world.exits),
-        mishaps=Counter(mishap.do for _, mishap in witness.misfortune.happened),
-        renders=len(witness.sim.record.of(What.RENDERED)),
+        mishaps=Counter(mishap.do for place in world.places for _, mishap in place.misfortune.happened),
+        renders=sum(len(place.sim.record.of(What.RENDERED)) for place in world.places),
         twins=witness.twins,
         hours=world.loop.now / 3600,
+        servers=len(world.places),
+        old=sum(place.host.own_ids for place in world.places),
+        kinds=world.plan.axes.kinds,
         digest=_digest(world),
         broken=broken,
     )
@@ -100,10 +108,12 @@ def _files(world: World, states: dict[str, State]) -> Iterator[str]:
 
 
 def _renders(world: World) -> Iterator[str]:
-    """P1: no attempt is rendered twice, but for a twin."""
-    rendered = Counter(event.prefix for event in world.witness.sim.record.of(What.RENDERED))
+    """P1: no attempt is rendered twice, wherever, but for a twin; what nobody had may be claimed as the same again."""
+    records = (place.sim.record.of(What.RENDERED) for place in world.places)
+    rendered = Counter(event.prefix for record in records for event in record)
+    claimed = Counter(fact.prefix for _, fact in world.witness.facts if isinstance(fact, Claimed))
     for prefix, times in rendered.items():
-        if times > 1 + world.witness.twins and parse_prefix(world.batch.name, prefix):
+        if times > max(1, claimed[prefix]) + world.witness.twins and parse_prefix(world.batch.name, prefix):
             yield f"P1 {prefix} was rendered {times} times"
 
 

@@ -19,16 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from batchrunner.nights.place import Place
     from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.misfortune import Misfortune
     from batchrunner.sim.process import Process
-    from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.server import Simulator
 
 _ENOUGH = 100
 _OPENS_WITHIN = 5.0
-_ARRIVES_WITHIN = 60.0
-"""A POST that is accepted later than this after it was sent may meet its own repetition."""
 _PROOFS = {Why.ERROR: What.FAILED, Why.INTERRUPTED: What.INTERRUPTED, Why.WITHDRAWN: What.DELETED}
 _SHAM = frozenset({"replace-film", "login-page"})
 
@@ -41,21 +38,26 @@ class Witness:
     batch: str
     folder: Path
     """Where the videos come home to."""
-    sim: Simulator = field(init=False)
+    places: dict[str, Place] = field(default_factory=dict)
+    """Every server, by its URL."""
     broken: list[str] = field(default_factory=list)
     facts: list[tuple[float, Fact]] = field(default_factory=list)
     """Every fact ever committed, also to a ledger that was lost since."""
-    misfortune: Misfortune = field(init=False)
     twins: int = 0
     """Prompts that were accepted twice because the first POST was on its way for longer than anybody waits."""
-    _claimed: set[str] = field(default_factory=set)
+    _claimed: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The prefix of every claim, by server and prompt."""
     _attempts: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    _where: dict[tuple[str, int], str] = field(default_factory=dict)
+    """The server of every attempt."""
     _lost: set[tuple[str, int]] = field(default_factory=set)
-    _sent: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _taken: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _late: set[str] = field(default_factory=set)
-    _opening: dict[str, tuple[Process, float]] = field(default_factory=dict)
+    _opening: dict[tuple[str, str], tuple[Process, float]] = field(default_factory=dict)
     _whole: dict[tuple[str, int, int], bool] = field(default_factory=dict)
+
+    @property
+    def sim(self) -> Simulator:
+        """The first server, which is the only one of most nights."""
+        return next(iter(self.places.values())).sim
 
     def tell(self, says: str) -> None:
         """Note a broken promise. After a hundred the night is over: what never works would be tried for days."""
@@ -69,8 +71,8 @@ class Witness:
 
     @property
     def happened(self) -> set[str]:
-        """Return the kinds of mishaps so far."""
-        return {mishap.do for _, mishap in self.misfortune.happened}
+        """Return the kinds of mishaps so far, anywhere."""
+        return {do for place in self.places.values() for do in place.happened}
 
     # What the runner does.
 
@@ -81,7 +83,11 @@ class Witness:
     def committed(self, fact: Fact) -> None:
         """Judge a fact at the moment it counts."""
         self.facts.append((self.loop.now, fact))
-        self.loop.trace.note(self.loop.process.name, fact)
+        if isinstance(fact, Claimed | Accepted):
+            self._where[fact.job, fact.attempt] = fact.server
+        server = self._where.get((fact.job, fact.attempt), "")
+        place = self.places.get(server)
+        self.loop.trace.note(self.loop.process.name, f"{place.name if place else '-'}:", fact)
         match fact:
             case Claimed():
                 self._judge_claim(fact)
@@ -89,27 +95,28 @@ class Witness:
                 self._attempts[fact.job].add(fact.attempt)
             case Rendered():
                 for file in fact.files:
-                    self._opening[file.key] = (self.loop.process, self.loop.time() + _OPENS_WITHIN)
+                    self._opening[server, file.key] = (self.loop.process, self.loop.time() + _OPENS_WITHIN)
             case Saved():
-                self._opening.pop(fact.file, None)
+                self._opening.pop((server, fact.file), None)
                 self.look_at_files()
-            case Lost():
+            case Lost() if place:
+                self._judge_loss(fact, place)
                 self._lost.add((fact.job, fact.attempt))
-                self._judge_loss(fact)
 
-    def posting(self, prompt: str) -> None:
-        """P3: the claim is in the ledger before the first byte leaves."""
-        self._sent[prompt].append(self.loop.now)
-        if prompt not in self._claimed:
-            self.tell(f"P3 {prompt} is posted without a claim")
+    def posting(self, server: str, prompt: str) -> None:
+        """P3: the claim is in the ledger, with its server, before the first byte leaves."""
+        prefix = self._claimed.get((server, prompt))
+        if prefix is None:
+            self.tell(f"P3 {prompt} is posted to {server} without a claim")
+        self.places[server].arrivals.send(prefix or prompt)
 
-    def withdrawing(self, prompts: Collection[str]) -> None:
+    def withdrawing(self, server: str, prompts: Collection[str]) -> None:
         """P9: only our own prompts are ever deleted."""
-        self._judge_ids(prompts)
+        self._judge_ids(self.places[server], prompts)
 
-    def viewing(self, name: str) -> None:
+    def viewing(self, server: str, name: str) -> None:
         """P8: a file is asked for within five seconds of the look that saw it."""
-        process, until = self._opening.pop(name, (None, 0.0))
+        process, until = self._opening.pop((server, name), (None, 0.0))
         if process is self.loop.process and self.loop.time() > until and not self.happened & {"disk-full", "suspend"}:
             self.tell(f"P8 {name} was asked for {self.loop.time() - until:.3f} s too late")
 
@@ -117,29 +124,36 @@ class Witness:
         """No error is expected that is nobody's."""
         self.tell(f"bug {says}")
 
-    # What the server does.
+    def forgot(self) -> None:
+        """Take into account that the ledger was lost: nobody can know any more of a POST that is on its way."""
+        for place in self.places.values():
+            place.arrivals.forget()
 
-    def served(self, event: Event) -> None:
-        """P2: no prompt is accepted while the server has it, unless it was on its way for very long."""
-        self.loop.trace.note("server", event.what, event.prompt_id, event.note)
-        if event.what is not What.POSTED or event.prompt_id not in self._sent:
+    # What the servers do.
+
+    def served(self, place: Place, event: Event) -> None:
+        """P1, P2: no prompt is accepted while this server or another has it, unless it was on its way for very long."""
+        self.loop.trace.note(place.name, event.what, event.prompt_id, event.note)
+        if event.what is not What.POSTED or not parse_prefix(self.batch, event.prefix):
             return
-        self._note_arrival(event.prompt_id)
-        known = {prompt.id for prompt in self._prompts()} | self.sim.prompts.history.keys()
-        if event.prompt_id in known and event.prompt_id in self._late:
+        place.arrivals.take(event.prefix)
+        known, elsewhere = place.knows(event), list(self._elsewhere(place, event.prefix))
+        if (known or elsewhere) and place.arrivals.is_late(event.prefix):
             self.twins += 1
-        elif event.prompt_id in known:
-            self.tell(f"P2 {event.prompt_id} was accepted twice")
+        elif known:
+            self.tell(f"P2 {event.prompt_id} ({event.prefix}) was accepted twice by {place.name}")
+        elif elsewhere:
+            self.tell(f"P1 {event.prefix} was accepted by {place.name} though {elsewhere} is not lost")
 
-    def asked(self, path: str, said: object) -> None:
+    def asked(self, place: Place, path: str, said: object) -> None:
         """P9: nobody else's prompts are touched, and nothing is sent that could harm the server."""
         body = said if isinstance(said, dict) else {}
         if path.endswith("/queue"):
-            self._judge_ids(body.get("delete", []))
+            self._judge_ids(place, body.get("delete", []))
         if body.get("clear") or path.endswith("/history") or {"number", "front"} & body.keys():
-            self.tell(f"P9 {path} was sent {sorted(body)}")
+            self.tell(f"P9 {path} of {place.name} was sent {sorted(body)}")
         if path.endswith("/interrupt"):
-            self._judge_ids([body.get("prompt_id", "")])
+            self._judge_ids(place, [body.get("prompt_id", "")])
 
     # What lies on the disk.
 
@@ -169,63 +183,53 @@ class Witness:
 
     # Judging.
 
-    def _note_arrival(self, prompt: str) -> None:
-        """Note a POST that must have been under way for long: more arrive of late than were sent of late."""
-        self._taken[prompt].append(self.loop.now)
-        since = self.loop.now - _ARRIVES_WITHIN
-        arrived, sent = (sum(at > since for at in times[prompt]) for times in (self._taken, self._sent))
-        if arrived > sent:
-            self._late.add(prompt)
-
     def _judge_claim(self, fact: Claimed) -> None:
         """P1, P4: an attempt begins only when every earlier one is known to be lost, or is nowhere."""
-        self._claimed.add(fact.prompt)
+        self._claimed[fact.server, fact.prompt] = fact.prefix
         alive = {(fact.job, attempt) for attempt in self._attempts[fact.job]} - self._lost
         self._attempts[fact.job].add(fact.attempt)
-        there = {ours for prefix in self._on_server() if (ours := parse_prefix(self.batch, prefix))}
-        for job, attempt in sorted(alive & (there | set(self.jobs_at_home()))):
+        there = {ours for place in self.places.values() for ours in self._held(place)} | set(self.jobs_at_home())
+        for job, attempt in sorted(alive & there):
             self.tell(f"P1 {job} is claimed again though attempt {attempt} is not lost")
 
-    def _judge_loss(self, fact: Lost) -> None:
+    def _judge_loss(self, fact: Lost, place: Place) -> None:
         """P1: a loss is true at the moment it is written down."""
+        if not self._is_true(fact, place):
+            prefix = file_prefix(self.batch, fact.job, fact.attempt)
+            self.tell(f"P1 {prefix} is called lost ({fact.why}) on {place.name} and is not: {fact.says}")
+
+    def _is_true(self, fact: Lost, place: Place) -> bool:
+        """Tell whether what is said of an attempt can be seen on its server."""
         prefix = file_prefix(self.batch, fact.job, fact.attempt)
-        if not self._is_true(fact.why, prefix):
-            self.tell(f"P1 {prefix} is called lost ({fact.why}) and is not: {fact.says}")
-
-    def _is_true(self, why: Why, prefix: str) -> bool:
-        """Tell whether what is said of an attempt can be seen on the server."""
-        ended = {event.what for event in self.sim.record if event.prefix == prefix}
-        match why:
+        match fact.why:
             case Why.FORGOTTEN:
-                return prefix not in self._remembered()
+                later = {(fact.job, one) for one in self._attempts[fact.job] if one > fact.attempt}
+                return prefix not in place.remembered() or not later <= self._lost
             case Why.EXPIRED:
-                return not (self.sim.folder / "output" / f"{prefix}_00001_.mp4").exists()
+                return not place.has_file(prefix)
             case Why.FOREIGN | Why.UNUSABLE:
-                return bool(self.happened & _SHAM)
+                return bool(place.happened & _SHAM)
             case _:
-                return _PROOFS.get(why) in ended
+                return _PROOFS.get(fact.why) in place.endings(prefix)
 
-    def _judge_ids(self, prompts: object) -> None:
-        strange = set(map(str, prompts if isinstance(prompts, list | tuple | set) else [prompts])) - self._claimed
+    def _judge_ids(self, place: Place, prompts: object) -> None:
+        """P9: an id is ours if it was claimed, or if an old server gave it to what we posted there."""
+        ours = {prompt for _, prompt in self._claimed}
+        ours |= {prompt for prompt, prefix in place.prefixes.items() if parse_prefix(self.batch, prefix)}
+        strange = set(map(str, prompts if isinstance(prompts, list | tuple | set) else [prompts])) - ours
         if strange:
-            self.tell(f"P9 prompts of nobody here: {sorted(strange)}")
+            self.tell(f"P9 prompts of nobody here: {sorted(strange)} on {place.name}")
 
-    def _prompts(self) -> Iterator[Prompt]:
-        """Yield what is pending and what runs."""
-        yield from self.sim.prompts.pending
-        if self.sim.prompts.running is not None:
-            yield self.sim.prompts.running
+    def _elsewhere(self, place: Place, prefix: str) -> Iterator[str]:
+        """Yield where else a job is that is posted now, by an attempt that is not lost."""
+        job = (parse_prefix(self.batch, prefix) or ("", 0))[0]
+        for other in self.places.values():
+            for ours in self._held(other) if other is not place else ():
+                if ours[0] == job and ours not in self._lost:
+                    yield f"{other.name}'s attempt {ours[1]}"
 
-    def _remembered(self) -> set[str]:
-        """Return the prefixes that the server's queue or history holds."""
-        history = {prefix for event in self.sim.record if (prefix := event.prefix) and self._in_history(event)}
-        return {prompt.prefix for prompt in self._prompts()} | history
-
-    def _in_history(self, event: Event) -> bool:
-        return event.prompt_id in self.sim.prompts.history
-
-    def _on_server(self) -> set[str]:
-        """Return the prefixes of prompts that wait, run, or have a file there that is in the history."""
-        output = self.sim.folder / "output"
-        kept = {prefix for prefix in self._remembered() if (output / f"{prefix}_00001_.mp4").exists()}
-        return {prompt.prefix for prompt in self._prompts()} | kept
+    def _held(self, place: Place) -> Iterator[tuple[str, int]]:
+        """Yield (job, attempt) of everything of ours that a server holds."""
+        for prefix in place.held():
+            if ours := parse_prefix(self.batch, prefix):
+                yield ours

@@ -1,4 +1,4 @@
-"""One simulated night: a server with its mishaps, a runner that is killed and started again, and a witness."""
+"""One simulated night: servers with their mishaps, a runner that is killed and started again, and a witness."""
 
 from __future__ import annotations
 
@@ -16,49 +16,32 @@ from aiohttp import web
 
 from batchrunner.ledger.error import StateError
 from batchrunner.ledger.place import LOCK, STATE
+from batchrunner.nights.place import Place
+from batchrunner.nights.plan import SERVER, Plan
 from batchrunner.nights.runner import program
 from batchrunner.nights.witness import Witness
-from batchrunner.sim.misfortune import Misfortune
-from batchrunner.sim.pace import Pace
 from batchrunner.sim.process import KilledError
-from batchrunner.sim.server import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp.typedefs import Handler, Middleware
 
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
     from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.mishaps import Mishap, Script
+    from batchrunner.sim.mishaps import Mishap
     from batchrunner.sim.process import Process
 
-SERVER = "gpu"
+__all__ = ["SERVER", "Plan", "World"]
+
 _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100
 _WRITES = ("disk ", "call write", "call flush", "call fsync", "call open")
 _ERRORS = {"disk-full": errno.ENOSPC, "disk-error": errno.EIO, "no-handles": errno.EMFILE}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to happen in one night."""
-
-    seed: int
-    jobs: int = 12
-    script: Script = ()
-    crash: Callable[[str], bool] | None = None
-    """Asked at every named point of the runner: shall it die here?"""
-    aftermath: Script = ()
-    """What happens to the server right after such a death."""
-    again: float = 600.0
-    """After how many seconds somebody starts a runner again that died so, or gave up."""
-
-
 @dataclass(slots=True)
 class World:
-    """The runner's side and the server's side of one night; `folder` holds both, each in a folder of its own."""
+    """The runner's side and the servers' side of one night; `folder` holds all, each in a folder of its own."""
 
     loop: VirtualLoop
     plan: Plan
@@ -67,8 +50,6 @@ class World:
     home: Path = field(init=False)
     witness: Witness = field(init=False)
     runner: Process = field(init=False)
-    _server: Process = field(init=False)
-    _mishaps: asyncio.Task[None] = field(init=False)
     ledgers: list[Ledger] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
     """How each life of the runner ended; -9 for a kill."""
@@ -80,22 +61,26 @@ class World:
     _faults: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the folders, the server and the witness."""
-        self._server = self.loop.spawn("server")
+        """Make the folders, the servers and the witness."""
         self.home = self.folder / "outputs" / self.batch.name
         self.witness = Witness(self.loop, self.batch.name, self.home)
-        self.witness.sim = Simulator(
-            self.folder / SERVER,
-            pace=Pace.night(),
-            ttl=self.batch.rules.ttl,
-            wall=self.loop.wall,
-            listener=self.witness.served,
-            seed=self.plan.seed,
-        )
+        for number, (name, host) in enumerate(self.plan.servers().items()):
+            place = Place(
+                self.loop,
+                name,
+                host,
+                self.folder / name,
+                self.witness.served,
+                None if number else self._happen,
+                ttl=self.batch.rules.ttl,
+                seed=self.plan.seed + number,
+            )
+            self.witness.places[place.url] = place
 
     async def live(self) -> int:
         """Let the night pass; return the last exit code."""
-        await self._server.start(self._serve())
+        for place in self.places:
+            await place.open(_watched(self.witness, place))
         self.loop.on_point = self._passed
         while self.loop.now < _LONGEST and len(self.exits) < _MOST_LIVES:
             code = await self._life()
@@ -108,8 +93,14 @@ class World:
             await self.loop.elapse(self._pause or self.plan.again)
             self._pause = 0.0
         self.loop.on_point = None
-        self._server.kill()
+        for place in self.places:
+            place.close()
         return self.exits[-1]
+
+    @property
+    def places(self) -> list[Place]:
+        """Return the servers."""
+        return list(self.witness.places.values())
 
     def close(self) -> None:
         """Let go of every file that the dead still hold."""
@@ -117,18 +108,6 @@ class World:
             ledger.close()
         for number in self._held(self.home / LOCK):
             os.close(number)
-
-    async def _serve(self) -> None:
-        simulator, link = self.witness.sim, self.loop.network.link(SERVER)
-        misfortune = Misfortune(simulator, self.plan.script, link=link, runner=self._happen)
-        self.witness.misfortune = misfortune
-        application = misfortune.application()
-        application.middlewares.insert(0, _watched(self.witness))
-        runner = web.AppRunner(application, access_log=None)
-        await runner.setup()
-        await web.UnixSite(runner, SERVER).start()
-        await simulator.start()
-        self._mishaps = self.loop.create_task(misfortune.run())
 
     async def _life(self) -> int:
         """Let one runner live; return how it ended."""
@@ -157,6 +136,7 @@ class World:
             self.ledgers.clear()
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self.home / STATE}{suffix}").unlink(missing_ok=True)
+            self.witness.forgot()
 
     def _held(self, path: Path) -> list[int]:
         """Return this program's own descriptors of a file."""
@@ -209,7 +189,7 @@ class World:
         if self.plan.crash is not None and self.plan.crash(point):
             process.kill()
             for mishap in self.plan.aftermath:
-                self.loop.call_soon(self.witness.misfortune.happen, mishap, context=self._server.context())
+                self.places[0].happen(mishap)
             return
         full = self.loop.now < self._full_until
         if point == "commit" and full:
@@ -219,11 +199,11 @@ class World:
             raise OSError(number, os.strerror(number))
 
 
-def _watched(witness: Witness) -> Middleware:
+def _watched(witness: Witness, place: Place) -> Middleware:
     @web.middleware
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST":
-            witness.asked(request.path, json.loads(await request.read()))
+            witness.asked(place, request.path, json.loads(await request.read()))
         return await handler(request)
 
     return watch

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.nights.night import pass_night
-from batchrunner.nights.world import Plan
+from batchrunner.nights.plan import Host, Plan
 from batchrunner.sim.mishaps import Mishap, Script
 
 if TYPE_CHECKING:
@@ -73,3 +73,18 @@ def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> Non
         where = f"killed at {number}, {reaper.points[number - 1]}"
         assert outcome.broken == (), where
         assert (outcome.done, outcome.failed, outcome.exits) == (1, 0, (-9, 0)), where
+
+
+@pytest.mark.parametrize("hosts", [(Host(own_ids=True),), (Host(), Host(own_ids=True))])
+def test_death_at_any_point_with_old_servers(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
+    """Where a server chooses the ids, or two share two jobs, no point is worse than any other."""
+    counting = Reaper()
+    (tmp_path / "quiet").mkdir()
+    assert pass_night(tmp_path / "quiet", Plan(1, len(hosts), crash=counting, hosts=hosts)).broken == ()
+    step = 1 if "BATCHRUNNER_NIGHTS" in os.environ else 5 * len(hosts)
+    for number in range(step, len(counting.points) + 1, step):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        plan = Plan(1, len(hosts), crash=Reaper(number), again=20.0, hosts=hosts)
+        outcome = pass_night(folder, plan)
+        assert (outcome.broken, outcome.done) == ((), len(hosts)), f"killed at {number}, {counting.points[number - 1]}"

@@ -6,17 +6,22 @@ BATCHRUNNER_NIGHTS in the environment says how many seeds; a plain pytest takes 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from batchrunner.nights.command import main, once
-from batchrunner.nights.night import night, pass_night
-from batchrunner.nights.world import Plan
-from batchrunner.sim.mishaps import KINDS, Mishap
+from batchrunner.nights.night import batch_of, night, pass_night
+from batchrunner.nights.plan import Axes, Host, Plan
+from batchrunner.nights.shape import drawn
+from batchrunner.sim.mishaps import KINDS, Mishap, Where
+from batchrunner.sim.record import What
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchrunner.nights.world import World
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("BATCHRUNNER_NIGHTS", "6"))))
@@ -34,7 +39,7 @@ def test_a_quiet_night_renders_every_job_once(tmp_path: Path) -> None:
     assert outcome.broken == ()
 
 
-@pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do not in ("unauthorised", "own-ids")])
+@pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do != "unauthorised"])
 def test_every_mishap_alone_is_survived(tmp_path: Path, do: str) -> None:
     """Each kind of mishap, twice in a night of two jobs, costs no video."""
     values = KINDS[do].says
@@ -54,6 +59,55 @@ def test_every_mishap_alone_is_survived(tmp_path: Path, do: str) -> None:
     assert outcome.done == 2
 
 
+def test_every_shape_is_drawn() -> None:
+    """Of a thousand seeds about six in ten have one server, three have two, one has three; a tenth has an old one."""
+    plans = [drawn(seed, 12) for seed in range(1000)]
+    servers = Counter(len(plan.hosts) for plan in plans)
+    assert [round(servers[number] / 100) for number in (1, 2, 3)] == [6, 3, 1]
+    assert 80 <= sum(any(host.own_ids for host in plan.hosts) for plan in plans) <= 160
+    assert all(plan.axes.kinds <= 32 for plan in plans)
+    assert {plan.axes.prompts for plan in plans} == {1, 2, 3, 4}
+    assert {(1,), (2,), (1, 2)} == {plan.axes.clips for plan in plans}
+    assert drawn(7, 12) == drawn(7, 12)
+
+
+def test_the_runner_has_mishaps_once() -> None:
+    """Each server has mishaps of its own; those of the runner come from the first one's script alone."""
+    plan = next(plan for seed in range(100) if len((plan := drawn(seed, 12)).hosts) == 3)
+    assert len({host.script for host in plan.servers().values()}) == 3
+    assert any(mishap.kind.where is Where.RUNNER for mishap in plan.script)
+    assert not any(mishap.kind.where is Where.RUNNER for host in plan.hosts for mishap in host.script)
+
+
+def test_a_batch_has_as_many_jobs_as_asked(tmp_path: Path) -> None:
+    """However many prompts, sizes, qualities and clips multiply, the batch has exactly so many jobs, all different."""
+    for axes in (Axes(), Axes(4, ("sd", "720p"), ("fast", "high"), (1, 2), "shuffle"), Axes(3, ("512x320",))):
+        batch = batch_of(tmp_path, Plan(1, 7, axes=axes))
+        assert len({job.id for job in batch.jobs}) == 7
+
+
+def test_several_servers_share_a_batch(tmp_path: Path) -> None:
+    """Three servers, one old, one an hour ahead: each renders something, each job once, and none twice."""
+    hosts = (Host(), Host(own_ids=True), Host(skew=3600.0, speed=2.0))
+    worlds: list[World] = []
+    outcome = pass_night(tmp_path, Plan(1, 7, hosts=hosts), worlds.append)
+    assert (outcome.broken, outcome.done, outcome.renders) == ((), 7, 7)
+    assert (outcome.servers, outcome.old) == (3, 1)
+    rendered = [len(place.sim.record.of(What.RENDERED)) for place in worlds[0].places]
+    assert all(rendered)
+    told = "\n".join(worlds[0].loop.trace.lines)
+    assert all(f"runner-1 {name}: Rendered(" in told for name in ("gpu", "gpu-2", "gpu-3"))
+
+
+@pytest.mark.parametrize("do", ["drop-reply", "late-post", "clear-history", "restart", "kill", "lose-state", "stop"])
+def test_an_old_server_costs_no_video(tmp_path: Path, do: str) -> None:
+    """Where the server chooses the ids, prompts are found again by their prefix, and none is posted twice."""
+    says = KINDS[do].says
+    script = tuple(Mishap(do, at=at, lasts=says.get("for", 0.0), by=says.get("by", 0.0)) for at in (1.0, 305.0))
+    outcome = pass_night(tmp_path, Plan(1, 2, script, hosts=(Host(own_ids=True),)))
+    assert (outcome.broken, outcome.done) == ((), 2)
+
+
 @pytest.mark.parametrize("at", [0.0, 100.0])
 def test_a_token_that_is_refused_for_a_while(tmp_path: Path, at: float) -> None:
     """A run whose token is refused ends with 3, at the start or in mid-batch; once it is right, the next finishes."""
@@ -68,6 +122,14 @@ def test_the_command_tells_what_came_of_it(capsys: pytest.CaptureFixture[str]) -
     told = capsys.readouterr().out
     assert "Claimed(job=" in told
     assert "The end: 2 done, 0 failed" in told
+
+
+def test_the_command_sums_up_the_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary says how many nights had how many servers, how many an old one, how many a mixed batch."""
+    assert main(["--seeds", "3:5", "--jobs", "1", "--workers", "1"]) == 0
+    hosts = Counter(len(drawn(seed, 1).hosts) for seed in (3, 4))
+    counted = ", ".join(f"{hosts[number]} with {number}" for number in sorted(hosts))
+    assert f"nights by servers: {counted}; " in capsys.readouterr().out
 
 
 def test_a_broken_promise_is_seen() -> None:

@@ -1,0 +1,130 @@
+"""One server of a simulated night with all that is its own: its folder, its way, its clock, its mishaps, its memory."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from batchrunner.nights.arrivals import Arrivals
+from batchrunner.nights.plan import url_of
+from batchrunner.sim.misfortune import Misfortune
+from batchrunner.sim.pace import Pace
+from batchrunner.sim.record import What
+from batchrunner.sim.server import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from aiohttp.typedefs import Middleware
+
+    from batchrunner.nights.plan import Host
+    from batchrunner.sim.clock import VirtualLoop
+    from batchrunner.sim.mishaps import Mishap
+    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.record import Event
+
+_LAST = 64
+"""How many of the last history entries are searched for a prompt whose id an old server chose."""
+
+
+@dataclass(eq=False)
+class Place:
+    """A server in `folder`, as `host` has it, which listens at `name` in memory."""
+
+    loop: VirtualLoop
+    name: str
+    host: Host
+    folder: Path
+    listener: Callable[[Place, Event], None]
+    """Called with everything that happens there."""
+    runner: Callable[[Mishap], None] | None = None
+    """Takes the mishaps that happen to the runner; YoursError if there are any and it is None."""
+    _: KW_ONLY
+    ttl: float | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Put it together; nobody can reach it yet."""
+        self.url = url_of(self.name)
+        self.arrivals = Arrivals(self.loop)
+        self.prefixes: dict[str, str] = {}
+        """The prefix of every prompt it ever accepted, by the id it goes by there."""
+        self._process = self.loop.spawn(self.name)
+        self._process.turn_clock(self.host.skew)
+        self.sim = Simulator(
+            self.folder,
+            pace=Pace.night(self.host.speed),
+            ttl=self.ttl,
+            wall=self.loop.wall,
+            listener=self._hear,
+            seed=self.seed,
+            own_ids=self.host.own_ids,
+        )
+        link = self.loop.network.link(self.name)
+        self.misfortune = Misfortune(self.sim, self.host.script, link=link, runner=self.runner)
+
+    async def open(self, watch: Middleware) -> None:
+        """Serve, and let the mishaps begin."""
+        await self._process.start(self._serve(watch))
+
+    def happen(self, mishap: Mishap) -> None:
+        """Let one mishap happen now."""
+        self.loop.call_soon(self.misfortune.happen, mishap, context=self._process.context())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+
+    # What it knows.
+
+    @property
+    def happened(self) -> set[str]:
+        """Return the kinds of mishaps so far."""
+        return {mishap.do for _, mishap in self.misfortune.happened}
+
+    def queued(self) -> Iterator[Prompt]:
+        """Yield what is pending and what runs."""
+        yield from self.sim.prompts.pending
+        if self.sim.prompts.running is not None:
+            yield self.sim.prompts.running
+
+    def knows(self, event: Event) -> bool:
+        """Tell whether its queue or history has a prompt with this id, or one with this prefix where it is found."""
+        last = list(self.sim.prompts.history)[-_LAST:]
+        found = {self.prefixes.get(prompt, "") for prompt in last} | {prompt.prefix for prompt in self.queued()}
+        ids = {prompt.id for prompt in self.queued()} | self.sim.prompts.history.keys()
+        return event.prompt_id in ids or event.prefix in found
+
+    def remembered(self) -> set[str]:
+        """Return the prefixes that its queue or history holds."""
+        history = {self.prefixes[prompt] for prompt in self.sim.prompts.history if prompt in self.prefixes}
+        return {prompt.prefix for prompt in self.queued()} | history
+
+    def held(self) -> set[str]:
+        """Return the prefixes of prompts that wait, run, or have a file there that is in the history."""
+        return {prompt.prefix for prompt in self.queued()} | set(filter(self.has_file, self.remembered()))
+
+    def has_file(self, prefix: str) -> bool:
+        """Tell whether the file that a prompt with this prefix writes lies there."""
+        return (self.sim.folder / "output" / f"{prefix}_00001_.mp4").exists()
+
+    def endings(self, prefix: str) -> set[What]:
+        """Return everything that ever happened to prompts with this prefix."""
+        return {event.what for event in self.sim.record if event.prefix == prefix}
+
+    def _hear(self, event: Event) -> None:
+        self.listener(self, event)
+        if event.what is What.POSTED:
+            self.prefixes[event.prompt_id] = event.prefix
+
+    async def _serve(self, watch: Middleware) -> None:
+        application = self.misfortune.application()
+        application.middlewares.insert(0, watch)
+        site = web.AppRunner(application, access_log=None)
+        await site.setup()
+        await web.UnixSite(site, self.name).start()
+        await self.sim.start()
+        self._mishaps = self.loop.create_task(self.misfortune.run())

@@ -1,0 +1,73 @@
+"""What is to happen in one night: to whom, with which batch, and what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchrunner.sim.mishaps import Script
+
+SERVER = "gpu"
+"""What the first server is called; the next are `gpu-2`, `gpu-3`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What one server is like."""
+
+    script: Script = ()
+    """What happens to it, beside the plan's own script if it is the first."""
+    own_ids: bool = False
+    """It is old, and chooses prompt ids itself."""
+    skew: float = 0.0
+    """Seconds by which its clock is wrong."""
+    speed: float = 1.0
+    """A GPU twice as fast has 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What the jobs of a batch differ in: prompts, sizes, qualities and clips multiply, the rest is seeds."""
+
+    prompts: int = 1
+    sizes: tuple[str, ...] = ("sd",)
+    qualities: tuple[str, ...] = ("fast",)
+    clips: tuple[int, ...] = (1,)
+    order: str = "breadth"
+
+    @property
+    def kinds(self) -> int:
+        """How many jobs share a seed."""
+        return self.prompts * len(self.sizes) * len(self.qualities) * len(self.clips)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen in one night."""
+
+    seed: int
+    jobs: int = 12
+    script: Script = ()
+    """What happens to the runner, and to the first server."""
+    crash: Callable[[str], bool] | None = None
+    """Asked at every named point of the runner: shall it die here?"""
+    aftermath: Script = ()
+    """What happens to the first server right after such a death."""
+    again: float = 600.0
+    """After how many seconds somebody starts a runner again that died so, or gave up."""
+    hosts: tuple[Host, ...] = (Host(),)
+    axes: Axes = Axes()
+
+    def servers(self) -> dict[str, Host]:
+        """Return every server by its name, each with all that happens to it."""
+        first, *others = self.hosts
+        named = {f"{SERVER}-{number}": host for number, host in enumerate(others, 2)}
+        return {SERVER: replace(first, script=(*self.script, *first.script)), **named}
+
+
+def url_of(name: str) -> str:
+    """Return the address of a server, as the ledger has it."""
+    return f"http://{name}:8188"
