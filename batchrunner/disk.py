@@ -91,12 +91,16 @@ class Folder:
                 raise
 
     def files(self) -> Iterator[str]:
-        """Yield the path of every regular file, in order; linked folders are not entered."""
-        for above, folders, names in os.walk(self.root, followlinks=False):
-            folders.sort()
-            for name in sorted(names):
+        """Yield the path of every regular file, in order; linked and hidden folders are not entered.
+
+        Nothing of ours is hidden but the built-in server's own folder. Raises OSError where the disk fails, else a
+        search would find less than there is; what we may not read is passed over.
+        """
+        for above, folders, names in os.walk(self.root, onerror=_unreadable, followlinks=False):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(name for name in names if not name.startswith(".")):
                 path = Path(above, name)
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, PermissionError):
                     if stat.S_ISREG(path.lstat().st_mode):
                         yield path.relative_to(self.root).as_posix()
 
@@ -158,6 +162,12 @@ def _parts(path: str) -> list[str]:
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise OSError(errno.EINVAL, "not a path inside the folder")
     return parts
+
+
+def _unreadable(error: OSError) -> None:
+    """Pass over a folder that we may not read, or that has just gone; raise everything else."""
+    if error.errno not in _UNREADABLE:
+        raise error
 
 
 def _make(name: str, folder: int) -> None:

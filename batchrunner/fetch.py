@@ -22,6 +22,7 @@ from batchrunner import media
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
 from batchrunner.disk import Folder, aside, digest, says
+from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,9 +104,15 @@ class Downloads:
             self.transfers.pop(stem, None)
 
     def scan(self, batch: str, paths: Iterable[str] | None = None) -> tuple[Home, ...]:
-        """Return every whole file of `batch` in the folder, or under `paths`, found by the workflow in it. Blocks."""
-        among = self._folder.files() if paths is None else paths
-        return tuple(home for path in among for home in self._homes(batch, path))
+        """Return every whole file of `batch` in the folder, or under `paths`, found by the workflow in it. Blocks.
+
+        Raises LocalError where the disk fails: what is not seen then must not be taken for missing.
+        """
+        try:
+            among = self._folder.files() if paths is None else paths
+            return tuple(home for path in among for home in self._homes(batch, path))
+        except OSError as error:
+            raise LocalError(f"{self._folder.root}: can't be searched: {says(error)}") from None
 
     def sweep(self) -> None:
         """Remove the unfinished files of attempts, ours by their names. Blocks; may raise OSError."""

@@ -474,6 +474,8 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
     shelf.put("y.png", second)
     for path, body in {"b.mp4": FILM[:-1], "c.mp4": film("dogs-0123456789ab-a1"), "d.txt": FILM, "e.mp4": b""}.items():
         shelf.put(path, body)
+    for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4"):
+        shelf.put(hidden, FILM)
     (shelf.root / "link.mp4").symlink_to("a/x.mp4")
     (shelf.root / "loop").symlink_to(".")
     assert set(Downloads(shelf.root, BOOT).scan("cats")) == {

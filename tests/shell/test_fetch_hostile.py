@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,13 +21,14 @@ from batchrunner.core.actions import Fetch
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.looks import Blame, Got, Trouble, Unfit
 from batchrunner.disk import Folder
+from batchrunner.errors import LocalError
 from batchrunner.fetch import Downloads
 from batchrunner.sim.clock import VirtualLoop, run
 from batchrunner.sim.disk import watched
 from batchrunner.sim.process import KilledError, Process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 JOB, BOOT, ETAG = "0123456789ab", "boot-1", '"e"'
 FILM = film(pixels=bytes(range(256)) * 20)
@@ -357,6 +359,28 @@ def _refuse_links(folder: Folder, code: int) -> None:
             assert not folder.publish("night/new.part", "night/cat.mp4")
 
     run(main, seed=1)
+
+
+@contextmanager
+def handles(spare: int) -> Iterator[None]:
+    """Leave this program so many files to open, as far as that can be said."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        last = os.dup(0)
+        held.callback(os.close, last)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + spare, hard))
+        yield
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_search_that_the_system_refuses_finds_nothing_missing(tmp_path: Path, spare: int) -> None:
+    """Out of file handles, the films at home are not found, and that is told instead of rendering them again."""
+    put(tmp_path / "night" / "cat.mp4", FILM)
+    downloads = Downloads(tmp_path, BOOT)
+    with handles(spare), pytest.raises(LocalError, match="can't be searched: "):
+        downloads.scan("cats")
+    assert [home.path for home in downloads.scan("cats")] == ["night/cat.mp4"]
 
 
 @pytest.mark.parametrize("body", [b"", b"x", FILM[:8], FILM[8:], b"\x89PNG\r\n\x1a\n" * 9])
