@@ -104,8 +104,13 @@ def test_a_film_has_a_poster(tmp_path: Path) -> None:
     content = (tmp_path / made).read_bytes()
     assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
     assert posters(tmp_path, ["a #?.mp4", "b.mp4"]) == {"a #?.mp4": made}
+    (tmp_path / "b.mp4").write_bytes(film)
     (tmp_path / "a #?.mp4").unlink()
     assert write_poster(tmp_path, "a #?.mp4") == made
+    (tmp_path / made).parent.rename(tmp_path / "elsewhere")
+    (tmp_path / made).parent.symlink_to(tmp_path / "elsewhere")
+    assert write_poster(tmp_path, "b.mp4") is None, "a planted link would have it written anywhere"
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 def test_what_has_no_poster_has_none(tmp_path: Path) -> None:

@@ -48,9 +48,12 @@ def script(content: Mapping[str, Json]) -> str:
 def write_poster(folder: Path, path: str) -> str | None:
     """Make the poster of the saved file at `path`, unless it is there; return its path, both below the batch folder.
 
-    None where there can be none: no PyAV, no film, no room. Blocks; a poster is never worth an error.
+    None where there can be none: no PyAV, no film, no room, a link in its folder's place. Blocks; a poster is never
+    worth an error.
     """
     made = poster_path(path)
+    if (folder / made).parent.is_symlink():
+        return None
     if (folder / made).is_file():
         return made
     picture = poster(folder / path)
