@@ -114,6 +114,8 @@ class Night:
     clock: LoopClock = field(default_factory=LoopClock)
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
+    _leave: Callable[[], None] = field(init=False)
+    """What the first signal does at this moment."""
 
     async def run(self) -> int:
         """Build, run, tell; return the exit code."""
@@ -136,6 +138,17 @@ class Night:
             return await self._drive(client)
 
     async def _drive(self, client: Callable[[str], comfy.Client]) -> int:
+        """Go through the night with an ear for signals, from the first question to the last word."""
+        code: int | None = None
+        with unwrapped():
+            async with anyio.create_task_group() as crew:
+                self._leave = crew.cancel_scope.cancel
+                await crew.start(listen, self._signalled, self.watchers.audience.close)
+                code = await self._night(client)
+                crew.cancel_scope.cancel()
+        return 128 + self._signal if code is None else code
+
+    async def _night(self, client: Callable[[str], comfy.Client]) -> int:
         downloads = Downloads(self.folder, boot_id())
         board = await board_of(self.batch, self.ledger, downloads, self.clock.now())
         jobs = self.ledger.jobs()
@@ -212,17 +225,21 @@ class Night:
             self._warn(f"{len(late)} of {len(board.waiting)} jobs will not be home in time: {named}{more}")
 
     async def _until_over(self, engine: Engine) -> Ending:
-        def leave(number: signal.Signals) -> None:
-            self._signal = number
+        def leave() -> None:
             self._warn("stopping: what is rendered comes home first; once more to stop at once")
             engine.leave()
 
-        with unwrapped():
-            async with anyio.create_task_group() as crew:
-                await crew.start(listen, leave, self.watchers.audience.close)
-                ending = await engine.run()
-                crew.cancel_scope.cancel()
+        def over() -> None:
+            self._warn("the run is over, and this is told first; once more to stop at once")
+
+        self._leave = leave
+        ending = await engine.run()
+        self._leave = over
         return ending
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self._signal = number
+        self._leave()
 
     def _warn(self, says: str) -> None:
         self.watchers.audience.note(self.clock.wall(), says)
