@@ -188,6 +188,8 @@ class Witness:
         self._claimed[fact.server, fact.prompt] = fact.prefix
         alive = {(fact.job, attempt) for attempt in self._attempts[fact.job]} - self._lost
         self._attempts[fact.job].add(fact.attempt)
+        if not alive:
+            return
         there = {ours for place in self.places.values() for ours in self._held(place)} | set(self.jobs_at_home())
         for job, attempt in sorted(alive & there):
             self.tell(f"P1 {job} is claimed again though attempt {attempt} is not lost")
