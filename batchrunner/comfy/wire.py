@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
@@ -21,6 +22,11 @@ TEXT = 2_000
 """Characters kept of any one text a server says."""
 NAME = 4_096
 """Characters above which a file's name is no name."""
+SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".jpg", ".jpeg"}
+    | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}
+)
+"""What a film, a picture or a sound ends in; `media.SUFFIXES` knows what must be in it."""
 
 
 class WrongShapeError(ValueError):
@@ -183,12 +189,17 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 
 
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
-    """Return what the nodes saved: `images`, `gifs`, `videos`, `audio` or any other key (PROTOCOL.md §1, 3)."""
+    """Return what the nodes saved: `images`, `gifs`, `videos`, `audio` or any other key (PROTOCOL.md §1, 3).
+
+    A latent or a text beside the films is left where it is: it can't be checked, and must not cost the films. Where
+    nothing else was saved it is returned, so that somebody says so.
+    """
     outputs = fields(value, "outputs") if value is not None else {}
     wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
     lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
     found = [_file(each) for several in lists if isinstance(several, list) for each in several]
-    return tuple(dict.fromkeys(file for file in found if file is not None))
+    saved = tuple(dict.fromkeys(file for file in found if file is not None))
+    return tuple(file for file in saved if PurePosixPath(file.name).suffix.lower() in SUFFIXES) or saved
 
 
 def _file(value: Json) -> File | None:

@@ -10,6 +10,7 @@ import pytest
 from films import graph
 from hypothesis import given, settings, strategies as st
 
+from batchrunner import media
 from batchrunner.comfy import submission, wire
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.facts import File
@@ -177,6 +178,17 @@ def test_files_are_found_under_any_key() -> None:
     restricted = wire.history(_entry(outputs=outputs), ID, {"8"})
     assert restricted is not None
     assert restricted.files == (File("c.mp4"),)
+
+
+def test_what_is_no_film_does_not_cost_the_films() -> None:
+    """A latent or a text that a node lists beside its films is left alone; alone, it is what was saved."""
+    outputs = {
+        "9": {"latents": [{"filename": "a.latent", "type": "output"}], "text": [{"filename": "a.txt"}]},
+        "8": {"videos": [{"filename": "b.MP4"}, {"filename": "c.mp4.json"}]},
+    }
+    assert _read(outputs=outputs).files == (File("b.MP4"),)
+    assert _read(outputs={"9": outputs["9"]}).files == (File("a.latent"), File("a.txt"))
+    assert set(media.SUFFIXES) == wire.SUFFIXES
 
 
 def test_an_error_says_node_kind_and_message_and_no_more() -> None:
