@@ -156,9 +156,7 @@ class Reader:
 
     def _spread(self, tree: Table, path: str) -> tuple[Fraction, Fraction, int] | None:
         """Return (first, step, how many), in exact fractions."""
-        given = {
-            key: _exact(entry.tree) for key, entry in tree.entries.items() if key in {"from", "to", "step", "count"}
-        }
+        given = {key: _exact(entry.tree) for key, entry in tree.entries.items() if not _is_empty(entry.tree)}
         first, last = given["from"], given["to"]
         if ("step" in given) == ("count" in given):
             self._complaints.add(tree.spot, path, "takes from, to and one of step and count")
@@ -183,6 +181,11 @@ class Reader:
 
 def _seed_points(name: str, base: int, count: int) -> list[Point]:
     return [{name: derive(base, index)} for index in range(count)]
+
+
+def _is_empty(tree: Tree) -> bool:
+    """Whether nothing was written after a key: that is as good as no key."""
+    return isinstance(tree, Leaf) and tree.value is None
 
 
 def _exact(tree: Tree) -> Fraction:
