@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hostile import document
+import yaml
+from hostile import SOUND, document
 
 from batchrunner.errors import Complaint, ManifestError
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CASES = int(os.environ.get("BATCHRUNNER_FUZZ", "2000"))
@@ -66,3 +69,24 @@ def test_what_is_no_file(tmp_path: Path, made: str) -> None:
         load(path)
     assert len(caught.value.complaints) == 1
     assert str(caught.value).isprintable()
+
+
+def places(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to everything in a document."""
+    for key in list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ():
+        yield (*above, key)
+        yield from places(tree[key], (*above, key))
+
+
+@pytest.mark.parametrize("left", [None, "", [], {}, 0, [None]], ids=repr)
+def test_whatever_a_person_left_out(folder: Path, left: object) -> None:
+    """Every value of a sound manifest may be empty, nothing or zero: that is a batch or a complaint."""
+    path = folder / "blank.yaml"
+    for place in places(SOUND):
+        tree = json.loads(json.dumps(SOUND))
+        at = tree
+        for key in place[:-1]:
+            at = at[key]
+        at[place[-1]] = left
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
+        assert all(str(complaint).isprintable() for complaint in complaints_about(path)), place
