@@ -96,12 +96,14 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
 
 
 def _shapes(outcomes: Sequence[Outcome]) -> str:
-    """Return how many nights had how many servers, old ones, and jobs that differ."""
+    """Return in how many nights there were how many servers, old ones, and jobs that differ."""
     servers = Counter(outcome.servers for outcome in outcomes)
-    counted = ", ".join(f"{servers[number]} with {number}" for number in sorted(servers))
+    counted = ", ".join(f"{number} in {servers[number]} nights" for number in sorted(servers))
     old = sum(bool(outcome.old) for outcome in outcomes)
     kinds = sum(outcome.kinds > 1 for outcome in outcomes)
-    return f"nights by servers: {counted}; {old} with own prompt ids, {kinds} with several kinds of jobs"
+    files = sum(outcome.files > 1 for outcome in outcomes)
+    jobs = f"jobs of several kinds in {kinds}, of two files each in {files}"
+    return f"servers: {counted}; prompt ids of their own in {old}; {jobs}"
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from batchrunner.manifest import load
-from batchrunner.nights.shape import drawn, manifest
+from batchrunner.nights.batch import batch_of
+from batchrunner.nights.shape import drawn
 from batchrunner.nights.verdict import Outcome, outcome
 from batchrunner.nights.world import World
 from batchrunner.sim.clock import VirtualLoop, run
@@ -17,7 +17,6 @@ from batchrunner.sim.disk import watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.manifest import Batch
     from batchrunner.nights.plan import Plan
 
 
@@ -48,10 +47,3 @@ def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = 
         return run(main, seed=plan.seed)
     finally:
         gc.enable()
-
-
-def batch_of(folder: Path, plan: Plan) -> Batch:
-    """Return the batch of a plan, from a manifest written into `folder`."""
-    path = folder / "night.yaml"
-    path.write_text(manifest(plan), encoding="utf-8")
-    return load(path)

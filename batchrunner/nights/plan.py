@@ -37,6 +37,8 @@ class Axes:
     qualities: tuple[str, ...] = ("fast",)
     clips: tuple[int, ...] = (1,)
     order: str = "breadth"
+    saves: int = 1
+    """Save nodes in the workflow: with 2 it is no longer the built-in one, and every job has two files."""
 
     @property
     def kinds(self) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from math import ceil
 from random import Random
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.plan import Axes, Host, Plan, url_of
+from batchrunner.nights.batch import PROMPTS
+from batchrunner.nights.plan import Axes, Host, Plan
 from batchrunner.sim import mishaps
 from batchrunner.sim.mishaps import Where
 
@@ -26,23 +25,9 @@ _SIZES = ("384x256", "512x320", "sd", "720p")
 _QUALITIES = ("fast", "high")
 _CLIPS = ((1,), (1,), (1,), (2,), (1, 2))
 _ORDERS = ("breadth", "listed", "grouped", "shuffle", "cheap")
-_PROMPTS = ("A cat playing piano", "A dog on the moon", "Rain on a roof: slow, steady", 'A "quoted" wish & 50 % more')
 _ONE_KIND = 0.3
 """The share of batches whose jobs differ in nothing but their seeds."""
-_MANIFEST = """
-name: night
-server: [{servers}]
-workflow: ltx2
-defaults: {{length: 121, negative: blurry}}
-order: {order}
-sample: {{count: {jobs}, seed: {seed}}}
-sweep:
-  - prompt: {prompts}
-    size: [{sizes}]
-    quality: [{qualities}]
-    batch_size: [{clips}]
-    seed: {{count: {seeds}, base: {seed}}}
-"""
+_SAVES = (1,) * 9 + (2,)
 
 
 def drawn(seed: int, jobs: int) -> Plan:
@@ -75,29 +60,14 @@ def _of_server(script: Script) -> Script:
 
 
 def _axes(dice: Random) -> Axes:
-    """Return one to eight kinds of jobs."""
+    """Return what the jobs differ in: nothing but seeds, or some of everything."""
     if dice.random() < _ONE_KIND:
         return Axes()
     return Axes(
-        prompts=dice.randint(1, len(_PROMPTS)),
+        prompts=dice.randint(1, len(PROMPTS)),
         sizes=tuple(dice.sample(_SIZES, dice.randint(1, 2))),
         qualities=tuple(dice.sample(_QUALITIES, dice.choice((1, 1, 2)))),
         clips=dice.choice(_CLIPS),
         order=dice.choice(_ORDERS),
-    )
-
-
-def manifest(plan: Plan) -> str:
-    """Return the manifest of a plan: exactly so many jobs, of every kind that it asks for if there are enough."""
-    axes = plan.axes
-    return _MANIFEST.format(
-        servers=", ".join(map(url_of, plan.servers())),
-        jobs=plan.jobs,
-        order=axes.order,
-        prompts=json.dumps(_PROMPTS[: axes.prompts]),
-        sizes=", ".join(axes.sizes),
-        qualities=", ".join(axes.qualities),
-        clips=", ".join(map(str, axes.clips)),
-        seeds=ceil(plan.jobs / axes.kinds),
-        seed=plan.seed,
+        saves=dice.choice(_SAVES),
     )

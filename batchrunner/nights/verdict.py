@@ -39,6 +39,8 @@ class Outcome:
     """Servers that choose prompt ids themselves."""
     kinds: int
     """Kinds of jobs, seeds apart."""
+    files: int
+    """Files of a job."""
     digest: str
     """Over everything that happened, every fact and every file."""
     broken: tuple[str, ...]
@@ -66,6 +68,7 @@ def outcome(world: World) -> Outcome:
         servers=len(world.places),
         old=sum(place.host.own_ids for place in world.places),
         kinds=world.plan.axes.kinds,
+        files=world.plan.axes.saves,
         digest=_digest(world),
         broken=broken,
     )
@@ -80,11 +83,13 @@ def _states(home: Path) -> dict[str, State]:
 
 
 def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
-    """P5: every job is done with its file or failed with evidence, and the exit code agrees."""
-    failed = 0
+    """P5: every job is done with its files or failed with evidence, and the exit code agrees."""
+    failed, home = 0, Counter(world.witness.jobs_at_home())
+    complete = {job for (job, _), count in home.items() if count >= world.plan.axes.saves}
     for job in world.batch.jobs:
         state = states.get(job.id)
-        if not isinstance(state, Done | Failed) or (isinstance(state, Failed) and not state.says):
+        whole = isinstance(state, Done) and job.id in complete
+        if not whole and not (isinstance(state, Failed) and state.says):
             yield f"P5 {job.id} ends as {state}"
         failed += isinstance(state, Failed)
     if world.exits[-1] != (1 if failed else 0):

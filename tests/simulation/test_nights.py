@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from batchrunner.nights.batch import batch_of
 from batchrunner.nights.command import main, once
-from batchrunner.nights.night import batch_of, night, pass_night
+from batchrunner.nights.night import night, pass_night
 from batchrunner.nights.plan import Axes, Host, Plan
 from batchrunner.nights.shape import drawn
 from batchrunner.sim.mishaps import KINDS, Mishap, Where
@@ -67,6 +69,7 @@ def test_every_shape_is_drawn() -> None:
     assert 80 <= sum(any(host.own_ids for host in plan.hosts) for plan in plans) <= 160
     assert all(plan.axes.kinds <= 32 for plan in plans)
     assert {plan.axes.prompts for plan in plans} == {1, 2, 3, 4}
+    assert 0.04 < sum(plan.axes.saves == 2 for plan in plans) / len(plans) < 0.12
     assert {(1,), (2,), (1, 2)} == {plan.axes.clips for plan in plans}
     assert drawn(7, 12) == drawn(7, 12)
 
@@ -84,6 +87,15 @@ def test_a_batch_has_as_many_jobs_as_asked(tmp_path: Path) -> None:
     for axes in (Axes(), Axes(4, ("sd", "720p"), ("fast", "high"), (1, 2), "shuffle"), Axes(3, ("512x320",))):
         batch = batch_of(tmp_path, Plan(1, 7, axes=axes))
         assert len({job.id for job in batch.jobs}) == 7
+
+
+def test_a_job_may_have_two_files(tmp_path: Path) -> None:
+    """With a second save node in the workflow every job brings two files home, each once, from a bad night too."""
+    plan = replace(drawn(7, 3), axes=Axes(saves=2))
+    outcome = pass_night(tmp_path, plan)
+    assert outcome.broken == ()
+    assert outcome.failed == 0
+    assert len(list((tmp_path / "outputs").rglob("*.mp4"))) == 6
 
 
 def test_several_servers_share_a_batch(tmp_path: Path) -> None:
@@ -128,8 +140,8 @@ def test_the_command_sums_up_the_shapes(capsys: pytest.CaptureFixture[str]) -> N
     """The summary says how many nights had how many servers, how many an old one, how many a mixed batch."""
     assert main(["--seeds", "3:5", "--jobs", "1", "--workers", "1"]) == 0
     hosts = Counter(len(drawn(seed, 1).hosts) for seed in (3, 4))
-    counted = ", ".join(f"{hosts[number]} with {number}" for number in sorted(hosts))
-    assert f"nights by servers: {counted}; " in capsys.readouterr().out
+    counted = ", ".join(f"{number} in {hosts[number]} nights" for number in sorted(hosts))
+    assert f"servers: {counted}; " in capsys.readouterr().out
 
 
 def test_a_broken_promise_is_seen() -> None:
