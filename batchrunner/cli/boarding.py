@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.server import SIM
@@ -24,12 +25,16 @@ _BUILT_IN_POLL = 0.2
 
 
 async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: float) -> Board:
-    """Return the board of `batch`; its jobs are in the ledger from now on. Raises StateError if they can't be kept."""
+    """Return the board of `batch`; its jobs are in the ledger from now on.
+
+    Raises StateError if they can't be kept, or if what the ledger holds can't be true.
+    """
     board = Board(batch.name, _rules(batch), batch.servers, now)
     board.suffix = expected_suffix(batch.template.graph)
     board.outputs = batch.outputs
     board.costs = {job.id: job.cost for job in batch.jobs}
-    board.load(ledger.jobs(), ledger.facts(), now)
+    with sound(batch.name):
+        board.load(ledger.jobs(), ledger.facts(), now)
     ledger.keep(batch.jobs)
     board.want([job.id for job in batch.jobs], batch.chosen, now)
     marks = ledger.marks()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.folding import folded
+from batchrunner.core.states import Contradiction
 from batchrunner.errors import YoursError
 from batchrunner.ledger import Ledger, StateError, hold
+from batchrunner.ledger.error import REBUILD
 from batchrunner.ledger.place import STATE
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
     from batchrunner.cli.asked import Asked
+    from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
     from batchrunner.core.states import State
     from batchrunner.ledger import Snapshot
@@ -52,6 +57,21 @@ def ran(folder: Path, batch: str) -> Snapshot:
     return snapshot
 
 
+@contextmanager
+def sound(batch: str) -> Iterator[None]:
+    """Turn facts of `batch` that can't all be true, though each by itself can, into a StateError."""
+    try:
+        yield
+    except Contradiction:
+        raise StateError(f"the state of {batch} contradicts itself: it is damaged; {REBUILD}") from None
+
+
+def standing(batch: str, jobs: Iterable[str], facts: Iterable[Fact]) -> dict[str, State]:
+    """Return the state of every job of `batch` after `facts`. Raises StateError if they can't all be true."""
+    with sound(batch):
+        return folded(jobs, facts)
+
+
 def held(asked: Asked, stack: ExitStack) -> Books:
     """Hold a batch until `stack` ends, and fold its ledger.
 
@@ -64,4 +84,4 @@ def held(asked: Asked, stack: ExitStack) -> Books:
     stack.enter_context(hold(folder))
     ledger = stack.enter_context(Ledger.open(folder, batch.name))
     jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
-    return Books(folder, ledger, jobs, folded(ledger.jobs(), ledger.facts()))
+    return Books(folder, ledger, jobs, standing(batch.name, ledger.jobs(), ledger.facts()))

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batchrunner.cli.books import ran
+from batchrunner.cli.books import ran, standing
 from batchrunner.cli.speaking import say
 from batchrunner.core.facts import Saved
-from batchrunner.core.folding import folded
 from batchrunner.core.outlook import outlook
 from batchrunner.core.states import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
@@ -155,7 +154,7 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
     batch = load(asked.manifest, asked.options)
     folder = asked.out / batch.name
     snapshot = ran(folder, batch.name)
-    states = folded(snapshot.jobs, snapshot.facts)
+    states = standing(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
     for path in paths:
         write_poster(folder, path)

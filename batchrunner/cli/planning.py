@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import anyio
 from rich.console import Console
 
-from batchrunner.cli.books import read
+from batchrunner.cli.books import read, standing
 from batchrunner.cli.preflight import ask_nodes
 from batchrunner.cli.speaking import say, show, tell
 from batchrunner.cli.token import token
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
-from batchrunner.core.folding import folded
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.states import Done, Failed, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.errors import YoursError
@@ -129,7 +128,7 @@ def _kept(folder: Path) -> Snapshot:
 
 
 def _states(snapshot: Snapshot | None) -> dict[str, State]:
-    return folded(snapshot.jobs, snapshot.facts) if snapshot else {}
+    return standing(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
 
 
 def _seconds(batch: Batch, left: list[Job], forecast: Forecast) -> float:

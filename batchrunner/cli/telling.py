@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from batchrunner.cli.books import standing
 from batchrunner.cli.speaking import say, tell
 from batchrunner.core.facts import Saved
-from batchrunner.core.folding import folded
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import Ledger
 from batchrunner.ledger.place import STATE
@@ -74,4 +74,4 @@ def _names(path: str) -> Iterator[str]:
 
 def _story(snapshot: Snapshot, job: Job) -> list[str]:
     facts = [fact for fact in snapshot.facts if fact.job == job.id]
-    return story(job, facts, folded([job.id], facts)[job.id])
+    return story(job, facts, standing(snapshot.batch, [job.id], facts)[job.id])

@@ -39,6 +39,9 @@ def read_fact(name: str, job: str, attempt: int, at: float, text: str) -> Fact:
     if form is None:
         raise StateError(f"the state holds a fact of an unknown kind, {name!r}; {REBUILD}")
     try:
+        _of(str)(job)
+        _of(int)(attempt)
+        _number(at)
         values = _read(form, _object(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise StateError(f"the state holds a damaged fact of job {job!r} ({name}: {error}); {REBUILD}") from error
@@ -53,6 +56,7 @@ def job_text(job: Job) -> str:
 def read_job(name: str, text: str) -> Job:
     """Build a job from its id and its JSON. StateError if it is damaged."""
     try:
+        _of(str)(name)
         return _job(name, _object(text))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StateError(f"the state holds a damaged job, {name!r} ({error}); {REBUILD}") from error

@@ -138,6 +138,16 @@ def test_a_state_that_cannot_be_used(folder: Path, verb: str) -> None:
     assert "not a plain file" in _refused(5, verb, "night.yaml")
 
 
+@pytest.mark.parametrize("verb", [*_VERBS, "why"])
+def test_a_state_that_cannot_be_true(folder: Path, verb: str) -> None:
+    """Facts that can't all have happened are a damaged state, not a bug: exit 5 and the way out, in one line."""
+    (job, *_) = _ran(folder)
+    _ran(folder, Saved(job.id, 1, 1.0, "x.mp4", "x.mp4", 5, "f" * 64))
+    told = _refused(5, verb, job.id if verb == "why" else "night.yaml")
+    assert "contradicts itself" in told
+    assert "move it away and run the same command again" in told
+
+
 @pytest.mark.parametrize("verb", ["run", "retry", "verify", "cancel"])
 def test_somebody_else_runs_it(folder: Path, verb: str) -> None:
     """While a batch runs, whoever would change it exits with 4 and says who holds it."""

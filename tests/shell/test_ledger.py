@@ -122,6 +122,26 @@ def test_a_fact_this_version_cannot_have_written_is_refused(
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE facts SET attempt = 'x'",
+        "UPDATE facts SET attempt = NULL",
+        "UPDATE facts SET attempt = 1.5",
+        "UPDATE facts SET at = 'soon'",
+        "UPDATE facts SET at = NULL",
+        "UPDATE facts SET job = NULL",
+        "UPDATE facts SET job = x'ff'",
+    ],
+)
+def test_a_column_that_no_fact_has_is_refused(ledger: Ledger, damage: str) -> None:
+    """What stands beside a fact's JSON is not believed either: SQLite keeps anything in any column."""
+    ledger.append(FACTS[0])
+    ledger._db.execute(damage)
+    with pytest.raises(StateError, match=r"damaged fact .*move it"):
+        list(ledger.facts())
+
+
+@pytest.mark.parametrize(
     "body",
     [
         "{}",
