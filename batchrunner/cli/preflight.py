@@ -36,14 +36,19 @@ async def ask_nodes(batch: Batch, client: Callable[[str], Client]) -> tuple[list
     missing: list[str] = []
     unknown: list[str] = []
     for url in batch.servers:
-        if url == SIM:
-            continue
-        answer = await client(url).object_info()
-        if not isinstance(answer, Trouble):
-            missing += [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]]
-        else:
-            unknown.append(f"{url} does not tell what it can run ({answer.says}): not checked beforehand")
+        if url != SIM:
+            lacks, why = await _asked(batch, url, client(url))
+            missing += lacks
+            unknown += why
     return missing, unknown
+
+
+async def _asked(batch: Batch, url: str, client: Client) -> tuple[list[str], list[str]]:
+    """Return the same of one server. Apart, so that no answer is kept while the next comes."""
+    answer = await client.object_info()
+    if isinstance(answer, Trouble):
+        return [], [f"{url} does not tell what it can run ({answer.says}): not checked beforehand"]
+    return [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]], []
 
 
 def _is_loopback(host: str) -> bool:

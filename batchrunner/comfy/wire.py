@@ -22,6 +22,12 @@ TEXT = 2_000
 """Characters kept of any one text a server says."""
 NAME = 4_096
 """Characters above which a file's name is no name."""
+HEAVIEST = 144 * 2**20
+"""Bytes that an answer may take once it is parsed; of nothing but `[`, 16 MiB on the wire would become 700."""
+_TAKES = ((b"[", 90), (b"{", 64), (b",", 88), (b":", 136))
+"""Bytes that an array, an object, one more value and one more key take at most, measured on CPython 3.11."""
+_WIDEST = 4
+"""Bytes that a character takes in a text that holds an emoji somewhere."""
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".jpg", ".jpeg"}
     | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}
@@ -34,7 +40,12 @@ class WrongShapeError(ValueError):
 
 
 def parse(body: bytes) -> Json:
-    """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError."""
+    """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError.
+
+    So is one that might take more than `HEAVIEST` bytes of memory: true ones of 8 MB do not.
+    """
+    if weight(body) > HEAVIEST:
+        raise WrongShapeError("more values than would fit into memory")
     try:
         value: Json = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except WrongShapeError:
@@ -42,6 +53,11 @@ def parse(body: bytes) -> Json:
     except (ValueError, RecursionError):
         raise WrongShapeError("no JSON") from None
     return value
+
+
+def weight(body: bytes) -> int:
+    """Return how many bytes the JSON in `body` takes at most once it is parsed, from what can be counted in it."""
+    return _WIDEST * len(body) + sum(body.count(sign) * takes for sign, takes in _TAKES)
 
 
 def dump(value: Json) -> bytes:
