@@ -17,7 +17,6 @@ from aiohttp import web
 from batchrunner.ledger.error import StateError
 from batchrunner.ledger.place import LOCK, STATE
 from batchrunner.nights.place import Place
-from batchrunner.nights.plan import SERVER, Plan
 from batchrunner.nights.runner import program
 from batchrunner.nights.witness import Witness
 from batchrunner.sim.process import KilledError
@@ -27,11 +26,10 @@ if TYPE_CHECKING:
 
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
+    from batchrunner.nights.plan import Plan
     from batchrunner.sim.clock import VirtualLoop
     from batchrunner.sim.mishaps import Mishap
     from batchrunner.sim.process import Process
-
-__all__ = ["SERVER", "Plan", "World"]
 
 _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100

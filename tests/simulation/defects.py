@@ -18,13 +18,15 @@ from stages import Stage, other_take, power_cut, quiet
 from batchrunner import fetch, media
 from batchrunner.comfy.client import Client
 from batchrunner.core import plan, reconcile, states
-from batchrunner.core.facts import Claimed, Fact
+from batchrunner.core.facts import Claimed, Fact, Why
+from batchrunner.core.judge import Judge
 from batchrunner.core.looks import Gone, Trouble
+from batchrunner.core.verdict import Case, lose
 from batchrunner.disk import Folder
 from batchrunner.fetch import Downloads
 from batchrunner.nights import night
+from batchrunner.nights.plan import Host, Plan
 from batchrunner.nights.runner import WatchedClient, WatchedLedger
-from batchrunner.nights.world import Plan
 from batchrunner.sim.mishaps import parse
 
 if TYPE_CHECKING:
@@ -34,9 +36,15 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Fetch
     from batchrunner.manifest import Batch
+    from batchrunner.sim.mishaps import Script
 
 TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
 """Dead until both of its prompts are rendered, the runner finds two films at its first look."""
+
+
+TWO = (Host(), Host())
+SECOND_BUSY = (Host(), Host(parse("[{at: 90, do: silence, for: 500}]", "the second server")))
+OLD = (Host(own_ids=True),)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Defect:
     promise: str
     jobs: int = 4
     stage: Callable[[Path], Stage] = field(default=quiet)
+    hosts: tuple[Host, ...] = (Host(),)
 
 
 @contextmanager
@@ -146,6 +155,60 @@ def jump_the_queue() -> tuple[Change, ...]:
         return await submit(self, json.dumps({**json.loads(body), "front": True}).encode())
 
     return ((Client, "submit", first),)
+
+
+# Several servers, old servers.
+
+
+def post_elsewhere() -> tuple[Change, ...]:
+    """POST to another server when the answer of the first is lost."""
+    look, submit = Client.look, WatchedClient.submit
+    clients: dict[str, WatchedClient] = {}
+
+    async def seen(self: Any, at: Any) -> Any:
+        clients[self.server] = self
+        return await look(self, at)
+
+    async def elsewhere(self: WatchedClient, body: bytes) -> Any:
+        end = await submit(self, body)
+        others = [client for client in clients.values() if client is not self]
+        return await submit(others[0], body) if isinstance(end, Trouble) and others else end
+
+    return ((Client, "look", seen), (WatchedClient, "submit", elsewhere))
+
+
+def silent_is_lost() -> tuple[Change, ...]:
+    """Take the prompts of a server that is merely silent for lost."""
+    look = Judge.look
+
+    def impatient(self: Judge, action: Any, end: Any) -> Any:
+        facts = look(self, action, end)
+        if not isinstance(end, Trouble):
+            return facts
+        held = [Case(job, state, self.at, self.board.rules) for job, state in self.board.open_on(action.server)]
+        return [*facts, *(lose(case, Why.FORGOTTEN, "its server is silent", burns=False) for case in held)]
+
+    return ((Judge, "look", impatient),)
+
+
+def one_survey() -> tuple[Change, ...]:
+    """Start anew where the state is lost as soon as one of the servers was asked."""
+
+    def hasty(board: Any, _now: float) -> bool:
+        return any(server.surveyed and server.is_heard() for server in board.servers.values())
+
+    return ((plan, "is_surveyed", hasty),)
+
+
+def known_by_id() -> tuple[Change, ...]:
+    """Know a prompt by the id we gave it, and by nothing else."""
+    find = vars(reconcile)["_find"]
+
+    def blind(board: Any, server: Any, seen: Any, case: Any) -> Any:
+        queue = tuple(replace(row, prefixes=()) for row in seen.look.queue)
+        return find(board, server, replace(seen, look=replace(seen.look, queue=queue, recent=())), case)
+
+    return ((reconcile, "_find", blind),)
 
 
 # What is believed lost.
@@ -252,6 +315,12 @@ DEFECTS = {
     "If-Range instead of If-Match": Defect(if_range, "[{do: stall-film, by: 100}]", "P7", 1, other_take),
     "one download at a time": Defect(one_at_a_time, f"[{TWO_AT_ONCE}, {{do: stall-film, by: 900}}]", "P8"),
     "downloads when all is rendered": Defect(downloads_last, "[]", "P8"),
+    "a lost POST that is repeated elsewhere": Defect(post_elsewhere, "[{do: drop-reply}]", "P1", hosts=TWO),
+    "a silent server taken for an empty one": Defect(
+        silent_is_lost, "[{at: 100, do: silence, for: 200}]", "P1", hosts=TWO
+    ),
+    "a new start with half a look": Defect(one_survey, "[{at: 100, do: lose-state}]", "P1", hosts=SECOND_BUSY),
+    "a prompt known by our id alone": Defect(known_by_id, "[{do: drop-reply}]", "P2", hosts=OLD),
 }
 
 
@@ -260,7 +329,9 @@ def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
     script = parse(defect.script, name)
     stage = defect.stage(folder)
     with put_in(stage.changes):
-        outcome = night.pass_night(folder, Plan(1, defect.jobs, script, crash=stage.crash, again=60.0))
+        outcome = night.pass_night(
+            folder, Plan(1, defect.jobs, script, crash=stage.crash, again=60.0, hosts=defect.hosts)
+        )
     return tuple(sorted({line.split()[1] for line in (*outcome.broken, *stage.judge())}))
 
 
@@ -275,7 +346,8 @@ Each line is a defect that tests put into batchrunner on purpose (`tests/simulat
 is then seen broken. Each has a night made for it, in which the sound code keeps every promise and the defect is caught
 the first time: in 1 night. The last column says how many nights of {_JOBS} jobs drawn from seeds, from 0 on, it took
 without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no power cuts and no second
-take of a film. `python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
+take of a film, and few have an old server, or a lost state while one of several servers is silent.
+`python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
 
 | defect | what it does | in a night with | breaks | nights from seeds |
 |---|---|---|---|---|
@@ -287,8 +359,20 @@ def row(name: str, defect: Defect) -> str:
     does = (defect.changes.__doc__ or "").rstrip(".")
     script = "nothing else" if defect.script == "[]" else f"`{defect.script[1:-1]}`"
     scene = "" if defect.stage is quiet else f", {defect.stage(Path()).says}"
+    scene += _servers(defect.hosts)
     promise = "several" if defect.promise == "P" else defect.promise
     return f"| {name} | {does} | {script}{scene} | {promise} |"
+
+
+def _servers(hosts: tuple[Host, ...]) -> str:
+    """Return what there is to say of a night's servers."""
+    old = ", a server that chooses prompt ids itself" if any(host.own_ids for host in hosts) else ""
+    others = "".join(f", a second server with {_told(host.script)}" for host in hosts[1:])
+    return old + others
+
+
+def _told(script: Script) -> str:
+    return ", ".join(f"`{mishap.line()[2:]}`" for mishap in script) or "nothing else"
 
 
 def nights_until_caught(defect: Defect) -> str:
