@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
     from batchrunner.nights.plan import Plan
 
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+
+
 def night(seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None) -> Outcome:
-    """Run the night of a seed; `tell` gets the world before it is gone."""
-    with TemporaryDirectory(prefix="night-") as folder:
+    """Run the night of a seed; `tell` gets the world before it is gone.
+
+    Nothing of it is to outlast the process, so its disk is memory where the system has such a disk.
+    """
+    with TemporaryDirectory(prefix="night-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
         return pass_night(Path(folder), drawn(seed, jobs), tell)
 
 
