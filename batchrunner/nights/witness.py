@@ -231,7 +231,8 @@ class Witness:
                     yield f"{other.name}'s attempt {ours[1]}"
 
     def _held(self, place: Place) -> Iterator[tuple[str, int]]:
-        """Yield (job, attempt) of everything of ours that a server holds."""
+        """Yield (job, attempt) of everything of ours that a server holds, and that a runner can know of."""
         for prefix in place.held():
-            if ours := parse_prefix(self.batch, prefix):
+            ours = parse_prefix(self.batch, prefix)
+            if ours and not place.arrivals.is_stray(prefix):
                 yield ours

@@ -120,6 +120,14 @@ def test_an_old_server_costs_no_video(tmp_path: Path, do: str) -> None:
     assert (outcome.broken, outcome.done) == ((), 2)
 
 
+@pytest.mark.parametrize("hosts", [(Host(),), (Host(), Host(own_ids=True))])
+def test_a_post_may_outlive_its_ledger(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
+    """A POST under way when the state is lost meets its repetition: nobody can know, and it counts as a twin."""
+    script = (Mishap("late-post", by=30.0), Mishap("lose-state", at=2.0, lasts=1.0))
+    outcome = pass_night(tmp_path, Plan(1, 2 * len(hosts), script, hosts=hosts))
+    assert (outcome.broken, outcome.done, outcome.twins) == ((), 2 * len(hosts), 1)
+
+
 @pytest.mark.parametrize("at", [0.0, 100.0])
 def test_a_token_that_is_refused_for_a_while(tmp_path: Path, at: float) -> None:
     """A run whose token is refused ends with 3, at the start or in mid-batch; once it is right, the next finishes."""
