@@ -75,7 +75,7 @@ def run(asked: Asked) -> int:
     batch = load(asked.manifest, asked.options)
     secret = token(asked.token_file, os.environ)
     until = asked.until or batch.until
-    left = seconds_until(until, local_now()) if until else None
+    ends = time.time() + seconds_until(until, local_now()) if until else None
     addressees = targets(batch.notify, os.environ, secret.reveal() if secret else "")
     folder = asked.out / batch.name
     with ExitStack() as stack:
@@ -95,7 +95,7 @@ def run(asked: Asked) -> int:
             list(ledger.facts()),
         )
         last = LastWords(watchers, notifier, gallery)
-        return anyio.run(Night(batch, folder, secret, ledger, watchers, left, last).run)
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, ends, last).run)
 
 
 @dataclass(slots=True)
@@ -107,8 +107,8 @@ class Night:
     secret: Secret | None
     ledger: Ledger
     watchers: Watching
-    left: float | None = None
-    """Seconds until everything must be home; None for all the time in the world."""
+    until: float | None = None
+    """When everything must be home, in seconds since the epoch; None for all the time in the world."""
     last: LastWords | None = None
     """Who keeps the page and who is told elsewhere; by itself, a run is only watched."""
     clock: LoopClock = field(default_factory=LoopClock)
@@ -214,10 +214,10 @@ class Night:
 
     def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
         """Set the time by which all must be home, and say beforehand what will not fit."""
-        if self.left is None:
+        if self.until is None:
             return
         now = self.clock.now()
-        board.until = now + self.left
+        board.until = now + self.until - self.clock.wall()
         late = list(too_late(board, now))
         if late:
             named = ", ".join(jobs[job].file for job in late[:_NAMED])

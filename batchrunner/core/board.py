@@ -14,7 +14,7 @@ from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.agenda import Agenda
 from batchrunner.core.facts import Broke, Lost, Rendered, Why
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.ourdisk import OurDisk
+from batchrunner.core.ours import Ours
 from batchrunner.core.rests import Rests
 from batchrunner.core.rules import backoff
 from batchrunner.core.server import OUR_DISK, SIM, Leaving, Server
@@ -68,7 +68,8 @@ class Board:
         """Prompts that were fetching from the built-in ComfyUI when this run began."""
         self.verdicts: list[str] = []
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
-        self.disk = OurDisk()
+        self.disk, self.sockets = Ours(), Ours()
+        """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
@@ -236,9 +237,8 @@ class Board:
 
     def is_racing(self, url: str) -> bool:
         """Whether a file there may be deleted before it is home."""
-        return any(
-            isinstance(s := self.states[job], Fetching) and s.deadline is not None for job in self.fetching_on(url)
-        )
+        fetching = (self.states[job] for job in self.fetching_on(url))
+        return any(isinstance(state, Fetching) and state.deadline is not None for state in fetching)
 
     def next_jobs(self, limit: int, now: float) -> list[str]:
         """Return the next jobs to submit, in run order."""
@@ -256,9 +256,8 @@ class Board:
             state = self.states[job]
             if not isinstance(state, Fetching) or state.prompt.attempt != attempt or (job, key) in self._busy:
                 return False
-            return self._rests.is_over(job, key, now) and any(
-                item.file.key == key and not item.saved for item in state.items
-            )
+            open_files = (item.file.key for item in state.items if not item.saved)
+            return self._rests.is_over(job, key, now) and key in open_files
 
         found = self._fetches[url].first(limit, wanted) if url in self._fetches else []
         return [(job, key) for job, _, key in found]

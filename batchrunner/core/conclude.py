@@ -34,6 +34,8 @@ def conclude(board: Board, now: float) -> Ending | None:
         return None if _withdrawing(board) else _settled(board)
     if board.disk.is_out(board.rules.grace):
         return Ending(LOCAL, f"{board.disk.says}: free some space, then run the same command again")
+    if board.sockets.is_out(board.rules.grace):
+        return Ending(LOCAL, f"{board.sockets.says}: close what holds so many, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if refusal:
@@ -72,12 +74,12 @@ def _left(board: Board, now: float, since: float) -> Ending | None:
 
 def _stopped(board: Board, now: float) -> Ending | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
-    if _busy(board):
-        return None
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
     live = [server for server in useful if not server.is_out(now, board.rules)]
     waits = board.waiting and not is_barred(board)
     if any((server.named and waits) or board.owes(server.url) for server in live):
+        return None
+    if _busy(board) or any(board.is_looking(server.url) for server in useful):
         return None
     return Ending(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _TEMPLATE_JOBS = 3
 _NO_ETAG = "no etag"
+_OUR_PAUSE = 5.0
+"""Seconds until a server is asked again after this machine had no room to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Judge:
         """Return the facts of a look that has ended."""
         server = self.board.servers[action.server]
         if isinstance(end, Look):
+            self.board.sockets.worked()
             return reconcile(self.board, Seen(action, end, self.board.flying[action], self.now, self.at))
         if end.blame is Blame.DENIED:
             server.denied(end, self.now, self.board.rules)
@@ -183,6 +186,10 @@ class Judge:
         return Case(action.job, state, self.at, self.board.rules)
 
     def _ailed(self, server: Server, trouble: Trouble) -> None:
+        if trouble.blame is Blame.LOCAL:
+            self.board.sockets.failed(trouble.says, self.now)
+            server.look_at = self.now + _OUR_PAUSE
+            return
         server.ailed(trouble, self.now, self.board.rules, racing=self.board.is_racing(server.url))
 
 

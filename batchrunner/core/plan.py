@@ -127,7 +127,8 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Fetch]]:
 
 
 def _submissions(board: Board, now: float) -> Iterator[Submit]:
-    if board.leaving_at is not None or board.disk.failed_at is not None or template_refusal(board):
+    ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
+    if board.leaving_at is not None or ailing or template_refusal(board):
         return
     rooms = {}
     for server in board.servers.values():

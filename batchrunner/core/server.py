@@ -214,7 +214,8 @@ class Server:
         self.ailed_at, self.says = now, trouble.says
         cap = _AWAY_CAP_IN_RACE if racing else _AWAY_CAP
         pause = backoff(self.url, self.failures, min(rules.poll or FASTEST_LOOK, cap), cap)
-        self.look_at = max(now + pause, now + (trouble.retry_after or 0.0))
+        asked = min(trouble.retry_after or 0.0, _AWAY_CAP if racing else inf)
+        self.look_at = now + max(pause, asked)
 
     def denied(self, trouble: Trouble, now: float, rules: Rules) -> None:
         """Take in a 401 or 403 on a look: one more look confirms it; after that, looks get rare."""

@@ -6,6 +6,7 @@ Here is measured what a forecast is worth: it is asked once, after some jobs, an
 from __future__ import annotations
 
 import io
+import time
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -174,6 +175,7 @@ async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.
     with ExitStack() as stack:
         stack.enter_context(hold(home))
         ledger = stack.enter_context(Ledger.open(home, batch.name))
-        night = _Run(batch, home, None, ledger, watching, plan.until, LastWords(watching, notifier))
+        until = None if plan.until is None else time.time() + plan.until
+        night = _Run(batch, home, None, ledger, watching, until, LastWords(watching, notifier))
         night.heard = heard
         return await night.run()

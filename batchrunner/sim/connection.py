@@ -232,10 +232,11 @@ class End(asyncio.Transport):
 
 def _request(data: bytes | bytearray | memoryview) -> str:
     """Return ` POST /prompt` for the first bytes of such a request, else nothing."""
-    words = bytes(data[:40]).split(b" ", 2)
-    if words[0] not in (b"GET", b"POST"):
+    method, _, rest = bytes(data[:40]).partition(b" ")
+    if method not in (b"GET", b"POST"):
         return ""
-    return f" {words[0].decode()} {words[1].partition(b'?')[0].decode('ascii', 'replace')}"
+    path = rest.partition(b" ")[0].partition(b"?")[0]
+    return f" {method.decode()} {path.decode('ascii', 'replace')}"
 
 
 def _reset() -> OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from batchrunner.core.agenda import Agenda
-from batchrunner.core.ourdisk import OurDisk
+from batchrunner.core.ours import Ours
 from batchrunner.core.rests import Rests
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.integers(0, 9), st.integers(0, 9)))
@@ -97,7 +97,7 @@ def test_rests_end_when_the_last_one_does() -> None:
 
 def test_a_disk_fails_for_good_only_when_tried_again() -> None:
     """One fault is no full disk, however long ago; a second one after `grace` is."""
-    disk = OurDisk()
+    disk = Ours()
     assert disk.calms_at() is None
     assert not disk.is_out(60.0)
     disk.failed("no space", 0.0)

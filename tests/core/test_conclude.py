@@ -359,3 +359,40 @@ def test_all_done_on_the_way_out() -> None:
     board.leave(1.0)
     note(board, [saved()])
     assert ended(board, 1.0) == 0
+
+
+def test_this_machine_has_no_connection_left() -> None:
+    """Out of handles, no server is called away and nothing is posted; the run ends with 5 if that lasts for `grace`."""
+    board = ready_board()
+    glance(board, trouble=LOCAL, now=10.0)
+    post(board, LOCAL, submit(), now=12.0)
+    assert board.servers[A].failures == 0
+    assert board.servers[A].look_at == 17.0
+    assert not [action for action in plan(board, 16.0) if isinstance(action, Submit)]
+    assert ended(board, 69.0) is None
+    glance(board, trouble=LOCAL, now=70.0)
+    assert ended(board, 70.0) == 5
+    assert "close" in says(board, 70.0)
+
+
+def test_a_connection_again() -> None:
+    """The first good look says that there is room again."""
+    board = ready_board()
+    glance(board, trouble=LOCAL, now=10.0)
+    glance(board, now=15.0)
+    glance(board, trouble=LOCAL, now=80.0)
+    assert ended(board, 80.0) is None
+    glance(board, now=85.0)
+    assert [action for action in plan(board, 85.0) if isinstance(action, Submit)]
+
+
+def test_no_last_word_on_a_server_that_is_being_asked() -> None:
+    """A look that is under way may tell why nothing got through, or that it does again: it is heard first."""
+    board = ready_board(fetching())
+    for second in (1.0, PATIENCE + 1.0):
+        fetch(board, AWAY, now=second)
+    board.start(LookAt(A), PATIENCE + 1.0)
+    assert ended(board, PATIENCE + 2.0) is None
+    note(board, judge(board, PATIENCE + 3.0).look(LookAt(A), AWAY))
+    board.end(LookAt(A), PATIENCE + 3.0)
+    assert "does not answer" in says(board, PATIENCE + 3.0)

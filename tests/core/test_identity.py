@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+import pytest
 from hypothesis import given, strategies as st
 
 from batchrunner.core.identity import (
@@ -14,8 +16,12 @@ from batchrunner.core.identity import (
     job_id,
     node_text,
     parse_prefix,
+    prefixes,
     prompt_id,
 )
+
+if TYPE_CHECKING:
+    from batchrunner.core.identity import Json
 
 BATCHES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True).filter(lambda name: ".." not in name)
 DIGESTS = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
@@ -110,3 +116,18 @@ def test_a_digest_ignores_the_order_of_nodes(nodes: dict[str, str]) -> None:
 def test_text_that_is_no_unicode_has_a_digest() -> None:
     """A lone surrogate in a prompt is rendered, so it is named."""
     assert job_digest({"6": node_text("CLIPTextEncode", {"text": "\ud800"})})
+
+
+@pytest.mark.parametrize(
+    ("workflow", "found"),
+    [
+        ({"9": {"inputs": {"filename_prefix": "cat"}}, "12": {"inputs": {"filename_prefix": "dog"}}}, ("cat", "dog")),
+        ({"1": {"inputs": {"seed": 1}}, "2": {"inputs": []}, "3": {}, "4": None}, ()),
+        ({"9": {"inputs": {"filename_prefix": ["4", 0]}}}, ()),
+        ([], ()),
+        (None, ()),
+    ],
+)
+def test_prefixes_of_a_workflow(workflow: Json, found: tuple[str, ...]) -> None:
+    """Every file prefix in a workflow is found; what is no workflow, or linked, has none."""
+    assert prefixes(workflow) == found

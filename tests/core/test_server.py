@@ -67,6 +67,13 @@ def test_a_server_that_says_when() -> None:
     assert one.look_at > 101.0
 
 
+def test_retry_after_does_not_lose_the_race() -> None:
+    """While a file may be deleted, who says «come back in ten minutes» is asked again after one."""
+    one = server()
+    one.ailed(Trouble(Blame.AWAY, "503", retry_after=600.0), 100.0, RULES, racing=True)
+    assert one.look_at == 160.0
+
+
 def test_denied_looks_get_rare() -> None:
     """A token that stays wrong is not tried every second all night."""
     one = server()
