@@ -98,6 +98,14 @@ def run(asked: Asked) -> int:
         return anyio.run(Night(batch, folder, secret, ledger, watchers, ends, last).run)
 
 
+def boot_id() -> str:
+    """Return what names this boot of the machine; one of its own for each process where the system has none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"process {os.getpid()} of {time.time()}"
+
+
 @dataclass(slots=True)
 class Night:
     """One run of one batch, from its parts to its exit code."""
@@ -112,6 +120,8 @@ class Night:
     last: LastWords | None = None
     """Who keeps the page and who is told elsewhere; by itself, a run is only watched."""
     clock: LoopClock = field(default_factory=LoopClock)
+    boot: str = field(default_factory=boot_id)
+    """Names the boot of this machine."""
     _clients: dict[str, comfy.Client] = field(default_factory=dict)
     _signal: signal.Signals = signal.SIGINT
     _leave: Callable[[], None] = field(init=False)
@@ -149,7 +159,7 @@ class Night:
         return 128 + self._signal if code is None else code
 
     async def _night(self, client: Callable[[str], comfy.Client]) -> int:
-        downloads = Downloads(self.folder, boot_id())
+        downloads = Downloads(self.folder, self.boot)
         board = await board_of(self.batch, self.ledger, downloads, self.clock.now())
         jobs = self.ledger.jobs()
         await self._preflight(board, client)
@@ -172,7 +182,7 @@ class Night:
             onlooker,
             comfy=client,
             body=self._body(jobs),
-            boot=boot_id(),
+            boot=self.boot,
         )
         ending = await self._until_over(engine)
         with suppress(OSError):
@@ -243,11 +253,3 @@ class Night:
 
     def _warn(self, says: str) -> None:
         self.watchers.audience.note(self.clock.wall(), says)
-
-
-def boot_id() -> str:
-    """Return what names this boot of the machine; one of its own for each process where the system has none."""
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return f"process {os.getpid()} of {time.time()}"

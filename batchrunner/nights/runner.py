@@ -134,8 +134,11 @@ class SimulatedNight(Night):
             return await self._drive(clients.__getitem__)
 
 
-async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[Ledger]) -> int:
-    """Do what `batchrunner run` does, from the lock to the exit code; every ledger it opens is listed."""
+async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[Ledger], boot: str) -> int:
+    """Do what `batchrunner run` does on a machine since `boot`, from the lock to the exit code.
+
+    Every ledger it opens is listed.
+    """
     console = StreamSink(io.StringIO())
     watching = Watching(Audience([Bugs(watch)]), file_log(console), console, 60.0)
     try:
@@ -144,7 +147,7 @@ async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[L
             ledger = stack.enter_context(WatchedLedger.open(folder, batch.name))
             ledger.watch = watch
             open_ledgers.append(ledger)
-            night = SimulatedNight(batch, folder, None, ledger, watching)
+            night = SimulatedNight(batch, folder, None, ledger, watching, boot=boot)
             night.watch = watch
             return await night.run()
     except BatchrunnerError as error:

@@ -19,6 +19,7 @@ from batchrunner.ledger.place import LOCK, STATE
 from batchrunner.nights.place import Place
 from batchrunner.nights.runner import program
 from batchrunner.nights.witness import Witness
+from batchrunner.sim.platter import Platter
 from batchrunner.sim.process import KilledError
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class World:
     _stopping: bool = False
     _full_until: float = 0.0
     _faults: list[int] = field(default_factory=list)
+    _platter: Platter = field(default_factory=Platter)
+    _boots: int = 1
+    """How often the runner's machine was started."""
 
     def __post_init__(self) -> None:
         """Make the folders, the servers and the witness."""
@@ -80,6 +84,15 @@ class World:
         for place in self.places:
             await place.open(_watched(self.witness, place))
         self.loop.on_point = self._passed
+        with self._platter.spinning():
+            await self._lives()
+        self.loop.on_point = None
+        for place in self.places:
+            place.close()
+        return self.exits[-1]
+
+    async def _lives(self) -> None:
+        """Let one runner live after the other, until one has ended for good."""
         while self.loop.now < _LONGEST and len(self.exits) < _MOST_LIVES:
             code = await self._life()
             self.exits.append(code)
@@ -90,10 +103,6 @@ class World:
                 self.witness.tell(f"P5 a runner ended with {code}")
             await self.loop.elapse(self._pause or self.plan.again)
             self._pause = 0.0
-        self.loop.on_point = None
-        for place in self.places:
-            place.close()
-        return self.exits[-1]
 
     @property
     def places(self) -> list[Place]:
@@ -112,7 +121,7 @@ class World:
         self.runner = self.loop.spawn(f"runner-{len(self.exits) + 1}")
         self.runner.turn_clock(self._jumped)
         self._stopping = False
-        life = self.runner.start(program(self.batch, self.home, self.witness, self.ledgers))
+        life = self.runner.start(program(self.batch, self.home, self.witness, self.ledgers, f"boot {self._boots}"))
         await asyncio.wait([life])
         trouble = life.exception()
         if trouble is None:
@@ -162,6 +171,10 @@ class World:
                 self.runner.kill()
             case "stop":
                 self._stop(mishap)
+            case "power-cut":
+                self._pause = mishap.lasts
+                self.runner.kill()
+                self._cut()
             case "clock":
                 turn = mishap.by if len(self.exits) % 2 else -mishap.by
                 self._jumped += turn
@@ -172,6 +185,12 @@ class World:
                 self._full_until = self.loop.now + mishap.lasts
             case _:
                 self._faults.extend([_ERRORS[mishap.do]] * mishap.times)
+
+    def _cut(self) -> None:
+        """Lose what was not synced, but for the state: SQLite's own tests show that it survives."""
+        self._boots += 1
+        files = (path for path in sorted(self.home.rglob("*")) if path.is_file())
+        self._platter.cut(path for path in files if not path.name.startswith((STATE, LOCK)))
 
     def _stop(self, mishap: Mishap) -> None:
         """Press Ctrl-C, once: the second would end the very program that simulates all this."""

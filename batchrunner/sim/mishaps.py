@@ -93,6 +93,7 @@ KINDS: Mapping[str, Kind] = {
     "clock": Kind(Where.RUNNER, 0.3, {"by": 86_400}),  # its wall clock jumps
     "suspend": Kind(Where.RUNNER, 0.1, {"for": 1800}),
     "lose-state": Kind(Where.RUNNER, 0.1, {"for": 20}),  # killed, and the state file is deleted
+    "power-cut": Kind(Where.RUNNER, 0.3, {"for": 60}),  # killed, and what was not synced of its files is zeros
 }
 
 

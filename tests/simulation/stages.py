@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchrunner.sim.broken import Way
+from batchrunner.sim.platter import Platter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,17 +41,10 @@ class PowerCut:
     """Kills when a film has just got its final name, and with the runner dies every byte that was not synced."""
 
     def __init__(self, folder: Path) -> None:
+        self.platter = Platter()
         self._folder = folder
-        self._sync = os.fsync
-        self._synced: dict[tuple[int, int], int] = {}
         self._named = False
         self._over = False
-
-    def fsync(self, file: Any) -> None:
-        """Sync, and remember how much of the file is safe now."""
-        self._sync(file)
-        state = os.fstat(file)
-        self._synced[state.st_dev, state.st_ino] = state.st_size
 
     def __call__(self, point: str) -> bool:
         """Tell whether the power goes here."""
@@ -58,22 +52,14 @@ class PowerCut:
             self._named = self._named or point == "disk link"
             return False
         self._over = True
-        for path in [*self._folder.rglob("*.mp4"), *self._folder.rglob("*.part")]:
-            self._forget(path)
+        self.platter.cut([*self._folder.rglob("*.mp4"), *self._folder.rglob("*.part")])
         return True
-
-    def _forget(self, path: Path) -> None:
-        state = path.stat()
-        safe = self._synced.get((state.st_dev, state.st_ino), 0)
-        with path.open("r+b") as file:
-            file.seek(safe)
-            file.write(bytes(max(0, state.st_size - safe)))
 
 
 def power_cut(folder: Path) -> Stage:
     """Return the stage on which the power goes in the middle of publishing a film."""
     cut = PowerCut(folder / "outputs")
-    return Stage("a power cut", ((os, "fsync", cut.fsync),), cut)
+    return Stage("a power cut", ((os, "fsync", cut.platter.fsync),), cut)
 
 
 def other_take(folder: Path) -> Stage:
