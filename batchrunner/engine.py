@@ -256,13 +256,10 @@ class Engine:
 
     def _move_in(self, now: float) -> None:
         """Take in what was found at home, and remember that it was done: a kill may come at any point before."""
-        board = self._board
-        if (board.homes or not board.settled_in) and is_surveyed(board, now):
-            self._note_all(moved_in(board, self._clock.wall()))
-            board.homes = {}
-            if not board.settled_in:
-                board.settled_in = True
-                self._journal.mark(SETTLED_IN, value=True)
+        if not self._board.settled_in and is_surveyed(self._board, now):
+            self._note_all(moved_in(self._board, self._clock.wall()))
+            self._board.homes, self._board.settled_in = {}, True
+            self._journal.mark(SETTLED_IN, value=True)
 
 
 def settled_in(marks: Mapping[str, Json]) -> bool:

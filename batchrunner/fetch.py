@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -19,13 +18,12 @@ import aiofiles
 from anyio import CancelScope
 
 from batchrunner import media
-from batchrunner.core.identity import parse_prefix
+from batchrunner.athome import files_of
 from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
 from batchrunner.disk import Folder, aside, digest, says
-from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -38,6 +36,11 @@ LARGEST = 64 * 2**30
 _NAMES = 1_000
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
+
+
+def final_stem(stem: str, index: int) -> str:
+    """Return the local path, without suffix, that file number `index` of a job is to get."""
+    return f"{stem}-{index + 1}" if index else stem
 
 
 class Stream(Protocol):
@@ -103,31 +106,14 @@ class Downloads:
         finally:
             self.transfers.pop(stem, None)
 
-    def scan(self, batch: str, paths: Iterable[str] | None = None) -> tuple[Home, ...]:
-        """Return every whole file of `batch` in the folder, or under `paths`, found by the workflow in it. Blocks.
-
-        Raises LocalError where the disk fails: what is not seen then must not be taken for missing.
-        """
-        try:
-            among = self._folder.files() if paths is None else paths
-            return tuple(home for path in among for home in self._homes(batch, path))
-        except OSError as error:
-            raise LocalError(f"{self._folder.root}: can't be searched: {says(error)}") from None
+    def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[Home, ...]:
+        """Return every whole file of `batch` in the folder, or with these `stems`; see `athome.files_of`. Blocks."""
+        return files_of(batch, self._folder, stems)
 
     def sweep(self) -> None:
         """Remove the unfinished files of attempts, ours by their names. Blocks; may raise OSError."""
         for path in [path for path in self._folder.files() if _PART.fullmatch(path)]:
             self._folder.remove(path)
-
-    def _homes(self, batch: str, path: str) -> Iterator[Home]:
-        file = self._folder.read(path) if media.suffix(path) else None
-        if file is None:
-            return
-        with file, suppress(OSError):
-            seen = media.inspect_open(file)
-            ours = [prefix for prefix in seen.prefixes or () if parse_prefix(batch, prefix)]
-            if seen.whole and ours:
-                yield Home(ours[0], path, *digest(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +287,7 @@ class _One:
 
     def _finals(self) -> Iterator[str]:
         """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
-        base = f"{self.stem}-{self.action.index + 1}" if self.action.index else self.stem
+        base = final_stem(self.stem, self.action.index)
         yield base + self.suffix
         yield f"{base}-{self.action.job}{self.suffix}"
         for number in range(2, _NAMES):

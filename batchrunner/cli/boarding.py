@@ -11,7 +11,8 @@ from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.server import SIM
 from batchrunner.core.states import Done
-from batchrunner.engine import settled_in, surveyed
+from batchrunner.engine import SETTLED_IN, settled_in, surveyed
+from batchrunner.fetch import final_stem
 from batchrunner.workflow.suffix import expected_suffix
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: floa
         server.surveyed = surveyed(marks, url)
     board.settled_in = settled_in(marks)
     await _find_at_home(board, downloads, batch)
+    if board.settled_in and board.homes:
+        board.settled_in = False
+        ledger.mark(SETTLED_IN, value=False)
     return board
 
 
@@ -53,15 +57,16 @@ async def _find_at_home(board: Board, downloads: Downloads, batch: Batch) -> Non
     not every save node has a file here is left for its server to tell, else for another attempt.
     """
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
-    paths = [f"{job.file}{board.suffix}" for job in missing] if board.settled_in else None
     least = len(batch.template.saves if batch.outputs is None else batch.outputs)
+    names = {final_stem(job.file, index) for job in missing for index in range(least)}
+    stems = names if board.settled_in else None
     found: dict[str, dict[str, Home]] = {}
-    for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, paths):
+    for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
         found.setdefault(home.prefix, {})[home.sha256] = home
     for prefix, homes in found.items():
         match = parse_prefix(board.batch, prefix)
         if match and len(homes) >= least and not (board.settled_in and _has_heard(board, *match)):
-            board.homes[match[0]] = (match[1], next(iter(homes.values())))
+            board.homes[match[0]] = (match[1], tuple(homes.values()))
 
 
 def _has_heard(board: Board, job: str, attempt: int) -> bool:

@@ -58,8 +58,8 @@ class Board:
         """Those of them that nobody has."""
         self.flying: dict[Action, float] = {}
         """What is under way, with its start."""
-        self.homes: dict[str, tuple[int, Home]] = {}
-        """Files found on our own disk by a ledger that has not settled in: (attempt, file) per job."""
+        self.homes: dict[str, tuple[int, tuple[Home, ...]]] = {}
+        """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
         self.settled_in = False
         """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
         self.seen: dict[str, int] = {}

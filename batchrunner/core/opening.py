@@ -48,7 +48,7 @@ def moved_in(board: Board, at: float) -> Iterator[Fact]:
     They are taken in only after every server was surveyed: a server's history knows all the files of a prompt, our
     disk only those that made it. What is open is over if a later attempt is at home: it was given up for that one.
     """
-    for job, (attempt, home) in sorted(board.homes.items()):
+    for job, (attempt, homes) in sorted(board.homes.items()):
         state = board.states.get(job)
         if job not in board.positions or not isinstance(state, Waiting | Sending | Queued | Fetching):
             continue
@@ -58,7 +58,8 @@ def moved_in(board: Board, at: float) -> Iterator[Fact]:
             says = f"attempt {attempt} of it is at home, so this one had been given up"
             yield lose(Case(job, state, at, board.rules), Why.FORGOTTEN, says, burns=False)
         highest = max(attempt, board.seen.get(job, 0))
-        file = File(home.path)
-        yield Accepted(job, attempt, at, home.prefix, home.prefix, OUR_DISK, highest)
-        yield Rendered(job, attempt, at, (file,), None)
-        yield Saved(job, attempt, at, file.key, home.path, home.size, home.sha256)
+        prefix = homes[0].prefix
+        yield Accepted(job, attempt, at, prefix, prefix, OUR_DISK, highest)
+        yield Rendered(job, attempt, at, tuple(File(home.path) for home in homes), None)
+        for home in homes:
+            yield Saved(job, attempt, at, File(home.path).key, home.path, home.size, home.sha256)

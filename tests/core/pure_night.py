@@ -204,7 +204,7 @@ class Night:
             for path, prefix in self.home.items():
                 match = parse_prefix(BATCH, prefix)
                 if match:
-                    board.homes[match[0]] = match[1], Home(prefix, path, 9, "0" * 64)
+                    board.homes[match[0]] = match[1], (Home(prefix, path, 9, "0" * 64),)
         return board
 
     def _loop(self, board: Board, killed_at: float, leaves_at: float) -> Ending | None:

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def home(attempt: int = 1) -> tuple[int, Home]:
-    """Return a file found at home."""
-    return attempt, Home(prefix(attempt=attempt), "cat.mp4", 9, "0" * 64)
+def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[Home, ...]]:
+    """Return the files of an attempt found at home."""
+    return attempt, tuple(Home(prefix(attempt=attempt), f"cat-{n}.mp4", 9, "0" * 64) for n in range(files))
 
 
 def names(facts: list[Fact]) -> list[tuple[str, int]]:
@@ -217,6 +217,15 @@ def test_a_later_attempt_at_home_is_the_one(stage: Callable[[], list[Fact]]) -> 
     board.homes = {JOB: home(2)}
     facts = note(board, moved_in(board, AT))
     assert names(facts) == [("Lost", 1), ("Accepted", 2), ("Rendered", 2), ("Saved", 2)]
+    assert isinstance(board.states[JOB], Done)
+
+
+def test_all_files_at_home_are_taken_in() -> None:
+    """A job of two files is done with both."""
+    board = ready_board(jobs=1)
+    board.homes = {JOB: home(2, files=2)}
+    facts = note(board, moved_in(board, AT))
+    assert names(facts) == [("Accepted", 2), ("Rendered", 2), ("Saved", 2), ("Saved", 2)]
     assert isinstance(board.states[JOB], Done)
 
 
