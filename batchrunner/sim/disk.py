@@ -8,8 +8,8 @@ gets: those become the points `disk open` (for writing), `disk link` and so on, 
 loop's own thread. A process that is dead gets no further there, and so nothing of it changes the disk any more.
 
 Not reached are writes and fsyncs inside such a function, and what SQLite does by itself: a state on a full disk needs
-a real full disk (tests/acceptance), a commit is interrupted before or after, never within (SQLite's own tests do
-that), and unsynced bytes are not lost here as in a power cut.
+a real full disk (tests/acceptance), and a commit is interrupted before or after, never within (SQLite's own tests do
+that). Unsynced bytes are lost in a power cut only (`platter`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -338,15 +339,14 @@ def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
 # The page.
 
 PAGE = Path(__file__).parents[2] / "docs" / "defects.md"
-SEEDS = 12
+SEEDS = 200
 _JOBS = 6
 _HEAD = f"""# Proof that the nights can see
 
 Each line is a defect that tests put into batchrunner on purpose (`tests/simulation/defects.py`), and the promise that
 is then seen broken. Each has a night made for it, in which the sound code keeps every promise and the defect is caught
 the first time: in 1 night. The last column says how many nights of {_JOBS} jobs drawn from seeds, from 0 on, it took
-without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no second
-take of a film, and few have an old server, or a lost state while one of several servers is silent.
+without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no second take of a film.
 `python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
 
 | defect | what it does | in a night with | breaks | nights from seeds |
@@ -375,9 +375,9 @@ def _told(script: Script) -> str:
     return ", ".join(f"`{mishap.line()[2:]}`" for mishap in script) or "nothing else"
 
 
-def nights_until_caught(defect: Defect) -> str:
-    """Return how many nights from seeds it takes until a promise is broken."""
-    with put_in(defect.changes()):
+def nights_until_caught(name: str) -> str:
+    """Return how many nights from seeds it takes until a promise is broken by a defect."""
+    with put_in(DEFECTS[name].changes()):
         caught = (seed for seed in range(SEEDS) if night.night(seed, _JOBS).broken)
         seed = next(caught, None)
     return "-" if seed is None else str(seed + 1)
@@ -389,5 +389,7 @@ def rows() -> list[str]:
 
 
 if __name__ == "__main__":
-    lines = [f"{row(name, one)} {nights_until_caught(one)} |\n" for name, one in DEFECTS.items()]
+    with get_context("spawn").Pool(maxtasksperchild=1) as pool:
+        nights = pool.map(nights_until_caught, DEFECTS, chunksize=1)
+    lines = [f"{row(name, one)} {number} |\n" for (name, one), number in zip(DEFECTS.items(), nights, strict=True)]
     PAGE.write_text(_HEAD + "".join(lines), encoding="utf-8")
