@@ -15,17 +15,15 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from batchrunner.cli.ending import LastWords
-from batchrunner.cli.running import Night
 from batchrunner.cli.watching import Watching
-from batchrunner.comfy import client as comfy
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import Options, load
 from batchrunner.nights.crowd import Crowd
+from batchrunner.nights.memory import MemoryNight
 from batchrunner.nights.morning import Heard, Morning
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
@@ -142,22 +140,10 @@ async def _serving(server: Simulator, name: str) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-class _Run(Night):
-    """One run of the real runner; the server `http://NAME:PORT` is the one that listens at NAME in memory."""
+class _Run(MemoryNight):
+    """One run that lends its board to whoever hears it."""
 
     heard: Heard
-
-    async def run(self) -> int:
-        """Build, run, tell; return the exit code."""
-        clients: dict[str, comfy.Client] = {}
-        async with AsyncExitStack() as stack:
-            if self.last and self.last.notifier:
-                await stack.enter_async_context(self.last.notifier.running())
-            for url in self.batch.servers:
-                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
-                http = await stack.enter_async_context(comfy.session(connector))
-                clients[url] = comfy.Client(url, http, self.secret, nodes=self.batch.outputs)
-            return await self._drive(clients.__getitem__)
 
     def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
         self.heard.board = board

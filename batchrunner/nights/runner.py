@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
-from yarl import URL
-
-from batchrunner.cli.running import Night
 from batchrunner.cli.watching import Watching
 from batchrunner.comfy import client as comfy
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import Ledger, hold
+from batchrunner.nights.memory import MemoryNight
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
@@ -22,6 +19,8 @@ from batchrunner.show.watch import Audience
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
+
+    import aiohttp
 
     from batchrunner.comfy.view import View
     from batchrunner.core.facts import Fact, File
@@ -116,22 +115,15 @@ class Bugs:
         """Nothing."""
 
 
-class SimulatedNight(Night):
-    """One run of the real runner, whose every server `http://NAME:PORT` is the one that listens at NAME in memory."""
+class SimulatedNight(MemoryNight):
+    """One run whose every seam is watched."""
 
     watch: Watch
 
-    async def run(self) -> int:
-        """Build, run, tell; return the exit code."""
-        clients: dict[str, comfy.Client] = {}
-        async with AsyncExitStack() as stack:
-            for url in self.batch.servers:
-                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
-                http = await stack.enter_async_context(comfy.session(connector))
-                client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
-                client.watch, client.server = self.watch, url
-                clients[url] = client
-            return await self._drive(clients.__getitem__)
+    def _client(self, url: str, http: aiohttp.ClientSession) -> WatchedClient:
+        client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
+        client.watch, client.server = self.watch, url
+        return client
 
 
 async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[Ledger], boot: str) -> int:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import io
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import aiohttp
 from aiohttp import web
-from yarl import URL
 
-from batchrunner.cli.running import Night
 from batchrunner.cli.watching import Watching
-from batchrunner.comfy import client as comfy
 from batchrunner.ledger import Ledger
+from batchrunner.nights.memory import MemoryNight
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
@@ -42,20 +39,6 @@ class PointedLedger(Ledger):
         if self.loop.passes("commit"):
             super().append(fact)
             self.loop.passes("committed")
-
-
-class MemoryNight(Night):
-    """One run of the real runner, whose every server `http://NAME:PORT` listens at NAME in memory."""
-
-    async def run(self) -> int:
-        """Build, run, tell; return the exit code."""
-        clients: dict[str, comfy.Client] = {}
-        async with AsyncExitStack() as stack:
-            for url in self.batch.servers:
-                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
-                http = await stack.enter_async_context(comfy.session(connector))
-                clients[url] = comfy.Client(url, http, nodes=self.batch.outputs)
-            return await self._drive(clients.__getitem__)
 
 
 @asynccontextmanager
