@@ -346,7 +346,8 @@ _HEAD = f"""# Proof that the nights can see
 Each line is a defect that tests put into batchrunner on purpose (`tests/simulation/defects.py`), and the promise that
 is then seen broken. Each has a night made for it, in which the sound code keeps every promise and the defect is caught
 the first time: in 1 night. The last column says how many nights of {_JOBS} jobs drawn from seeds, from 0 on, it took
-without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no second take of a film, for one.
+without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no second take
+of a film, for one.
 `python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
 
 | defect | what it does | in a night with | breaks | nights from seeds |
