@@ -13,12 +13,12 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -129,7 +129,7 @@ class Folder:
             os.close(opened)
 
 
-async def aside(what: Callable[P, T], /, *args: P.args, **_none: P.kwargs) -> T:
+async def aside(what: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run what blocks in a thread of the loop."""
     return await asyncio.get_running_loop().run_in_executor(None, what, *args)
 

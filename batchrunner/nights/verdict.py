@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from batchrunner import media
 from batchrunner.core.facts import Claimed, Lost, Saved
+from batchrunner.core.folding import folded
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.states import Done, Failed, State, Waiting, advance
+from batchrunner.core.states import Done, Failed, State
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 
@@ -76,10 +77,7 @@ def outcome(world: World) -> Outcome:
 
 def _states(home: Path) -> dict[str, State]:
     snapshot = Ledger.read(home)
-    states: dict[str, State] = dict.fromkeys(snapshot.jobs, Waiting()) if snapshot else {}
-    for fact in snapshot.facts if snapshot else ():
-        states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
-    return states
+    return folded(snapshot.jobs, snapshot.facts) if snapshot else {}
 
 
 def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
