@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from batchrunner.core.actions import LookAt
 from batchrunner.core.looks import Trouble
 from batchrunner.core.server import SIM
 
@@ -49,6 +50,13 @@ async def _asked(batch: Batch, url: str, client: Client) -> tuple[list[str], lis
     if isinstance(answer, Trouble):
         return [], [f"{url} does not tell what it can run ({answer.says}): not checked beforehand"]
     return [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]], []
+
+
+async def nowhere(batch: Batch, client: Callable[[str], Client]) -> list[str]:
+    """Ask every server for its queue; return a complaint about each address that has none: it is mistyped."""
+    looks = [(url, await client(url).look(LookAt(url))) for url in batch.servers if url != SIM]
+    wrong = [url for url, look in looks if isinstance(look, Trouble) and look.nowhere]
+    return [f"{url}: no ComfyUI is there, {url}/queue is not found (404): is the address complete?" for url in wrong]
 
 
 def _is_loopback(host: str) -> bool:

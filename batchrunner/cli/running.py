@@ -18,7 +18,7 @@ from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.cli.onlooker import Onlooker
-from batchrunner.cli.preflight import ask_nodes, open_roads
+from batchrunner.cli.preflight import ask_nodes, nowhere, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
@@ -212,13 +212,16 @@ class Night:
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Have the servers' own lists of nodes checked, unless prompts of ours are out there: those come first.
 
-        Raises YoursError if a server can't run what is left; nothing was sent then.
+        Raises YoursError if a server can't run what is left, or if no batch ever ran at an address where nothing is: a
+        proxy may answer so while its server is down. Nothing was sent then.
         """
         if not board.waiting or len(board.waiting) < len(board.unsettled):
             return
         missing, unknown = await ask_nodes(self.batch, client)
         for says in unknown:
             self._warn(says)
+        if unknown and not any(state.past.highest for state in board.states.values()):
+            missing += await nowhere(self.batch, client)
         if missing:
             raise YoursError("\n".join(missing))
 

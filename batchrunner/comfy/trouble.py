@@ -54,7 +54,8 @@ def of_status(where: str, status: int, headers: Mapping[str, str], url: URL) -> 
         target = _target(headers.get("Location", ""), url)
         return Trouble(Blame.AWAY, f"{where} sends us elsewhere ({status}), to {target}; redirects are not followed")
     said = {404: "has no such address (404): is the URL right?", 429: "asks for fewer requests (429)"}
-    return Trouble(Blame.AWAY, f"{where} {said.get(status, f'answered {status}')}", retry_after=wait)
+    says = f"{where} {said.get(status, f'answered {status}')}"
+    return Trouble(Blame.AWAY, says, retry_after=wait, nowhere=status == 404)
 
 
 def of_answer(where: str, says: str) -> Trouble:

@@ -38,6 +38,8 @@ class Trouble:
     """False if not a byte of the request can have left."""
     retry_after: float | None = None
     """Seconds the server asked us to wait, 0 to 600; None if it did not."""
+    nowhere: bool = False
+    """404: there is nothing at this address."""
 
 
 class Ended(Enum):

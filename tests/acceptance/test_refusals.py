@@ -1,4 +1,4 @@
-"""A server that refuses the token: at the start, in mid-night, and what the right token then finds."""
+"""A server that refuses the token: at the start, in mid-night, and what the right token then finds; a wrong address."""
 
 from __future__ import annotations
 
@@ -52,3 +52,21 @@ def test_refused_in_mid_night(tmp_path: Path) -> None:
         assert len(server.events("posted")) == 4 + lost
         assert sum(job["attempts"] for job in batch.status()["jobs"]) == 4 + lost
         assert twice(event for event in before if event["what"] == "rendered") == {}
+
+
+def test_an_address_where_nothing_is(tmp_path: Path) -> None:
+    """A mistyped address ends the first run at once, exit 2; a later one waits: a proxy may say so too."""
+    with Server(tmp_path / "server", seconds=0.1) as server:
+        mistyped = f"{server.url}/wrong"
+        batch = Batch(tmp_path, (mistyped,), ("cat-1",), rules={"patience": "1s"})
+        told = batch.run()
+        assert told.code == 2
+        assert f"{mistyped}/queue is not found (404): is the address complete?" in told.err
+        assert server.events() == []
+        batch.servers = (server.url,)
+        batch.write()
+        assert batch.run().code == 0
+        assert_home(batch.home, batch.wanted)
+        batch.servers, batch.prompts = (mistyped,), ("cat-1", "cat-2")
+        batch.write()
+        assert batch.run().code == 3

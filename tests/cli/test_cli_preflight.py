@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-from batchrunner.cli.preflight import ask_nodes, open_roads
+from batchrunner.cli.preflight import ask_nodes, nowhere, open_roads
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
@@ -90,6 +91,15 @@ async def test_a_server_that_does_not_tell(tmp_path: Path, status: int) -> None:
     assert len(unknown) == 1
     assert url in unknown[0]
     assert "not checked beforehand" in unknown[0]
+
+
+async def test_an_address_where_nothing_is(tmp_path: Path) -> None:
+    """An address without a queue is mistyped; a server that is down, or wants a token, is no such case."""
+    for status, wrong in ((404, 1), (500, 0), (401, 0)):
+        async with _answering(status) as url, comfy.session() as http:
+            said = await nowhere(_batch(tmp_path, url), partial(comfy.Client, http=http))
+            assert len(said) == wrong
+            assert all(f"{url}/queue" in line for line in said)
 
 
 async def test_the_built_in_server_is_not_asked(tmp_path: Path) -> None:
