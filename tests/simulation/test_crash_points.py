@@ -1,11 +1,7 @@
-"""The runner dies at every named point of a night once, and whatever the server knows then, nothing is lost.
-
-A plain pytest visits each point with one state of the server; with BATCHRUNNER_NIGHTS in the environment, with all.
-"""
+"""The runner dies at every named point of a night, and whatever the server knows then, nothing is lost."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -64,8 +60,7 @@ def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> Non
     script, again = AFTERMATHS[aftermath]
     (tmp_path / "quiet").mkdir()
     count = len(points(tmp_path / "quiet"))
-    first = list(AFTERMATHS).index(aftermath)
-    for number in range(1, count + 1) if "BATCHRUNNER_NIGHTS" in os.environ else range(1 + first, count + 1, 5):
+    for number in range(1, count + 1):
         folder = tmp_path / str(number)
         folder.mkdir()
         reaper = Reaper(number)
@@ -81,8 +76,7 @@ def test_death_at_any_point_with_old_servers(tmp_path: Path, hosts: tuple[Host, 
     counting = Reaper()
     (tmp_path / "quiet").mkdir()
     assert pass_night(tmp_path / "quiet", Plan(1, len(hosts), crash=counting, hosts=hosts)).broken == ()
-    step = 1 if "BATCHRUNNER_NIGHTS" in os.environ else 5 * len(hosts)
-    for number in range(step, len(counting.points) + 1, step):
+    for number in range(1, len(counting.points) + 1):
         folder = tmp_path / str(number)
         folder.mkdir()
         plan = Plan(1, len(hosts), crash=Reaper(number), again=20.0, hosts=hosts)
