@@ -10,6 +10,7 @@ from batchrunner.core.identity import parse_prefix
 from batchrunner.core.looks import Home
 from batchrunner.disk import digest, says
 from batchrunner.errors import LocalError
+from batchrunner.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -30,7 +31,7 @@ def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -
 
 
 def _homes(batch: str, folder: Folder, path: str) -> Iterator[Home]:
-    file = folder.read(path) if media.suffix(path) else None
+    file = folder.read(path) if suffix(path) else None
     if file is None:
         return
     with file, suppress(OSError):

@@ -21,6 +21,7 @@ from batchrunner import media
 from batchrunner.athome import files_of
 from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
 from batchrunner.disk import Folder, aside, digest, says
+from batchrunner.suffixes import SUFFIXES, suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -95,10 +96,10 @@ class Downloads:
         `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
         fetch leaves a `.part` that the next one continues.
         """
-        suffix = media.suffix(action.file.name)
-        if not suffix:
+        ending = suffix(action.file.name)
+        if not ending:
             return Unfit("its name ends in no kind of film, picture or sound we know", never=True)
-        one = _One(self._folder, self._boot, self._largest, action, stem, suffix, self.transfers)
+        one = _One(self._folder, self._boot, self._largest, action, stem, ending, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -165,7 +166,7 @@ class _One:
     def _ours(self, file: BinaryIO) -> bool:
         """Tell by the prefix in a file; one without a workflow is ours if it has the length we saw on the server."""
         seen, was = media.inspect_open(file), self.action.opened
-        if not seen.whole or seen.kind != media.SUFFIXES[self.suffix]:
+        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
             return False
         if seen.prefixes is not None:
             return self.action.prefix in seen.prefixes
@@ -264,7 +265,7 @@ class _One:
         return self._publish(*whole)
 
     def _unfit(self, seen: media.Inspection, etag: str) -> Unfit | None:
-        if not seen.whole or seen.kind != media.SUFFIXES[self.suffix]:
+        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
             return Unfit(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
             return Unfit("it carries the workflow of another attempt", etag, foreign=True)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner import mp4
@@ -15,26 +14,6 @@ from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-SUFFIXES = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mp4",
-    ".m4a": "mp4",
-    ".webm": "matroska",
-    ".mkv": "matroska",
-    ".png": "png",
-    ".webp": "riff",
-    ".wav": "riff",
-    ".avi": "riff",
-    ".gif": "gif",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".flac": "flac",
-    ".mp3": "mp3",
-    ".opus": "ogg",
-    ".ogg": "ogg",
-}
-"""Every suffix a file may have at home, and the kind that must be in it."""
 _WINDOW = 2**18
 _CHUNKS = 100_000
 _QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
@@ -51,12 +30,6 @@ class Inspection:
     says: str = ""
     """What is wrong with it."""
     prefixes: tuple[str, ...] | None = None
-
-
-def suffix(name: str) -> str:
-    """Return the suffix a file that a server calls `name` gets at home, from our list; empty if it gets none."""
-    found = PurePosixPath(name.replace("\\", "/")).suffix.lower()
-    return next((known for known in SUFFIXES if known == found), "")
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:

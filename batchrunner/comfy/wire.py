@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
 from batchrunner.core.identity import Json, prefixes
 from batchrunner.core.looks import Ended, Entry, Row
+from batchrunner.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,11 +28,6 @@ _TAKES = ((b"[", 90), (b"{", 64), (b",", 88), (b":", 136))
 """Bytes that an array, an object, one more value and one more key take at most, measured on CPython 3.11."""
 _WIDEST = 4
 """Bytes that a character takes in a text that holds an emoji somewhere."""
-SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".jpg", ".jpeg"}
-    | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}
-)
-"""What a film, a picture or a sound ends in; `media.SUFFIXES` knows what must be in it."""
 
 
 class WrongShapeError(ValueError):
@@ -215,7 +210,7 @@ def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
     lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
     found = [_file(each) for several in lists if isinstance(several, list) for each in several]
     saved = tuple(dict.fromkeys(file for file in found if file is not None))
-    return tuple(file for file in saved if PurePosixPath(file.name).suffix.lower() in SUFFIXES) or saved
+    return tuple(file for file in saved if suffix(file.name)) or saved
 
 
 def _file(value: Json) -> File | None:

@@ -13,7 +13,7 @@ import pytest
 from films import PREFIX, box, film, graph, long_box, picture, tags
 from hypothesis import example, given, settings, strategies as st
 
-from batchrunner import media, mp4
+from batchrunner import mp4
 from batchrunner.media import Inspection, inspect, inspect_open
 
 if TYPE_CHECKING:
@@ -208,29 +208,6 @@ def test_other_kinds_name_their_attempt_too() -> None:
     assert _see(_webp(b"EXIF" + bytes(2**19) + TEXT)).prefixes == (PREFIX,)
     assert _see(b"fLaC" + bytes(80) + name + bytes(2**19)).prefixes == ('ä"b',)
     assert _see(_webp(b'"filename_prefix": "x"')).prefixes is None
-
-
-@pytest.mark.parametrize(
-    ("name", "suffix"),
-    [
-        ("a_00001_.mp4", ".mp4"),
-        ("A.MP4", ".mp4"),
-        ("x.tar.webm", ".webm"),
-        ("a.mp4.exe", ""),
-        ("a.mp4/../../x", ""),
-        ("a", ""),
-        (".mp4", ""),
-        ("", ""),
-        ("a.mp4\n", ""),
-        ("a.mp4\0", ""),
-        ("a.safetensors", ""),
-        ("x\\y.png", ".png"),
-        ("\ud800.gif", ".gif"),
-    ],
-)
-def test_a_suffix_comes_from_our_list(name: str, suffix: str) -> None:
-    """Of a server's name only a suffix that we know is used."""
-    assert media.suffix(name) == suffix
 
 
 def test_only_regular_files_are_inspected(tmp_path: Path) -> None:

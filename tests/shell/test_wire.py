@@ -10,11 +10,11 @@ import pytest
 from films import graph
 from hypothesis import given, settings, strategies as st
 
-from batchrunner import media
 from batchrunner.comfy import submission, wire
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.facts import File
 from batchrunner.core.looks import Complaint, Ended, Entry, Refused, Row, Taken
+from batchrunner.suffixes import SUFFIXES
 
 ID = "8923875e-b7e0-4b54-b594-f34924c9888b"
 START, SUCCESS = ["execution_start", {"timestamp": 1_000}], ["execution_success", {"timestamp": 61_500}]
@@ -188,7 +188,9 @@ def test_what_is_no_film_does_not_cost_the_films() -> None:
     }
     assert _read(outputs=outputs).files == (File("b.MP4"),)
     assert _read(outputs={"9": outputs["9"]}).files == (File("a.latent"), File("a.txt"))
-    assert set(media.SUFFIXES) == wire.SUFFIXES
+    for known in SUFFIXES:
+        videos = [{"filename": f"b{known}"}, {"filename": "b.txt"}]
+        assert _read(outputs={"8": {"videos": videos}}).files == (File(f"b{known}"),)
 
 
 def test_an_error_says_node_kind_and_message_and_no_more() -> None:
