@@ -106,7 +106,7 @@ class Forecast:
 
     def knows(self, cost: float) -> bool:
         """Whether a job of this cost was rendered before, anywhere."""
-        return any(cost in learnt.kinds for learnt in self._servers.values())
+        return self._known(cost) > 0
 
     def _known(self, cost: float) -> int:
         """Return how many renders of a kind there were, anywhere."""

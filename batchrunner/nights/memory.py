@@ -1,14 +1,21 @@
-"""One run of the real runner with nothing between it and its servers but memory."""
+"""The real runner and the servers of a simulation with nothing between them but memory."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp import web
 from yarl import URL
 
 from batchrunner.cli.running import Night
 from batchrunner.comfy import client as comfy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from batchrunner.sim.server import Simulator
 
 
 class MemoryNight(Night):
@@ -27,3 +34,17 @@ class MemoryNight(Night):
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> comfy.Client:
         return comfy.Client(url, http, self.secret, nodes=self.batch.outputs)
+
+
+@asynccontextmanager
+async def serving(server: Simulator, name: str) -> AsyncIterator[None]:
+    """Let a server listen at `name` in memory, and render."""
+    runner = web.AppRunner(server.application(), access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, name).start()
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
+        await runner.cleanup()

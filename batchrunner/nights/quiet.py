@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -15,7 +15,6 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from aiohttp import web
 from yarl import URL
 
 from batchrunner.cli.ending import LastWords
@@ -23,7 +22,7 @@ from batchrunner.cli.watching import Watching
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import Options, load
 from batchrunner.nights.crowd import Crowd
-from batchrunner.nights.memory import MemoryNight
+from batchrunner.nights.memory import MemoryNight, serving
 from batchrunner.nights.morning import Heard, Morning
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
@@ -33,7 +32,7 @@ from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job
@@ -94,7 +93,7 @@ async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
         for url in batch.servers:
             speed = dice.uniform(_SLOWEST, 1) if servers else 1.0
             server = _server(loop, plan, folder / f"gpu-{len(servers)}", Pace.night(speed), crowd)
-            await stack.enter_async_context(_serving(server, URL(url).host or ""))
+            await stack.enter_async_context(serving(server, URL(url).host or ""))
             servers.append(server)
         heard, began, console = Heard(loop, plan.after), loop.now, io.StringIO()
         code = await _run(plan, batch, folder / "home", heard, console)
@@ -124,20 +123,6 @@ def _server(loop: VirtualLoop, plan: Quiet, folder: Path, pace: Pace, crowd: Cro
     if plan.machine:
         plan.machine(server)
     return server
-
-
-@asynccontextmanager
-async def _serving(server: Simulator, name: str) -> AsyncIterator[None]:
-    """Let a server listen at `name` in memory, and render."""
-    runner = web.AppRunner(server.application(), access_log=None)
-    await runner.setup()
-    await web.UnixSite(runner, name).start()
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop()
-        await runner.cleanup()
 
 
 class _Run(MemoryNight):

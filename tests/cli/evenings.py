@@ -6,11 +6,9 @@ import io
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from batchrunner.cli.watching import Watching
 from batchrunner.ledger import Ledger
-from batchrunner.nights.memory import MemoryNight
+from batchrunner.nights import memory
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
@@ -45,15 +43,8 @@ class PointedLedger(Ledger):
 async def serving(loop: VirtualLoop, folder: Path, ttl: float | None = 600.0) -> AsyncIterator[Simulator]:
     """Let a server listen in memory, and render as fast as a real one."""
     server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl)
-    runner = web.AppRunner(server.application(), access_log=None)
-    await runner.setup()
-    await web.UnixSite(runner, SERVER).start()
-    await server.start()
-    try:
+    async with memory.serving(server, SERVER):
         yield server
-    finally:
-        await server.stop()
-        await runner.cleanup()
 
 
 async def spent(loop: VirtualLoop, batch: Batch, home: Path) -> int:
@@ -63,6 +54,6 @@ async def spent(loop: VirtualLoop, batch: Batch, home: Path) -> int:
     ledger = PointedLedger.open(home, batch.name)
     ledger.loop = loop
     try:
-        return await MemoryNight(batch, home, None, ledger, watching).run()
+        return await memory.MemoryNight(batch, home, None, ledger, watching).run()
     finally:
         ledger.close()

@@ -144,7 +144,7 @@ def test_two_runners_of_one_batch_share_what_is_rendered(tmp_path: Path, later: 
         async with serving(loop, tmp_path / "gpu") as server:
 
             async def runner(name: str, after: float) -> int:
-                await asyncio.sleep(after)
+                await loop.elapse(after)
                 return await spent(loop, batch, tmp_path / name)
 
             assert await asyncio.gather(runner("one", 0.0), runner("other", later)) == [0, 0]
