@@ -12,10 +12,8 @@ import anyio
 
 from batchrunner.cli.speaking import say
 from batchrunner.cli.token import VARIABLE
-from batchrunner.errors import LocalError, YoursError
+from batchrunner.errors import LocalError
 from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.misfortune import Misfortune
-from batchrunner.sim.mishaps import Where, parse
 from batchrunner.sim.pace import REFERENCE_STEPS, Pace
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batchrunner.sim.mishaps import Script
     from batchrunner.sim.record import Event
 
 
@@ -39,47 +36,23 @@ class Wish:
     ttl: float | None
     record: Path | None
     plain: bool
-    mishaps: Path | None = None
 
 
 def sim(wish: Wish) -> None:
     """Serve until SIGINT or SIGTERM.
 
-    Raises LocalError if the port is taken, a folder can't be used or PyAV is missing, YoursError if the mishaps can't
-    be had.
+    Raises LocalError if the port is taken, a folder can't be used or PyAV is missing.
     """
-    anyio.run(_serve, wish, _script(wish.mishaps))
+    anyio.run(_serve, wish)
 
 
-def _script(path: Path | None) -> Script:
-    """Read the mishaps of a file; those that happen to a runner can't happen here."""
-    if path is None:
-        return ()
-    try:
-        script = parse(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise YoursError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise YoursError(f"{path}: this is not UTF-8") from None
-    for number, mishap in enumerate(script, 1):
-        if mishap.kind.where is Where.RUNNER:
-            raise YoursError(f"{path}: mishap {number}: {mishap.do} happens to a runner, in simulated nights only")
-    return script
-
-
-async def _serve(wish: Wish, script: Script) -> None:
+async def _serve(wish: Wish) -> None:
     with ExitStack() as stack:
         simulator = _machine(stack, wish)
-        misfortune = Misfortune(simulator, script)
         try:
-            async with (
-                serve(simulator, wish.host, wish.port, misfortune.application()) as url,
-                anyio.create_task_group() as group,
-            ):
-                group.start_soon(misfortune.run)
+            async with serve(simulator, wish.host, wish.port) as url:
                 say(f"the built-in ComfyUI listens on {url}; Ctrl-C stops it")
                 await _stopped()
-                group.cancel_scope.cancel()
         except OSError as error:
             raise LocalError(f"{wish.host}:{wish.port}: {error.strerror or error}") from None
 

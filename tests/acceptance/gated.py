@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.sim import stranger
 from batchrunner.sim.boxes import BoxRenderer
 from batchrunner.sim.failures import NodeFailure
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
+from tests.lab import stranger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,7 +1,8 @@
-"""Mishaps in real time: what a script lets go wrong on `batchrunner sim` costs no video, and nonsense is refused."""
+"""Mishaps in real time: what a script lets go wrong on a real port costs no video, and nonsense is refused."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,22 @@ from comfyui import free_port
 from evidence import assert_home
 from processes import Running, ended
 
-from batchrunner.sim.mishaps import KINDS, Where
+from tests.lab.mishaps import KINDS, Where
 
-_EXAMPLE = Path(__file__).parents[2] / "docs" / "mishaps.yaml"
+_ROOT = Path(__file__).parents[2]
+_EXAMPLE = _ROOT / "tests" / "lab" / "example.yaml"
+_FAULTY = (
+    sys.executable,
+    "-c",
+    f"import sys; sys.path[0] = {str(_ROOT)!r}; from tests.lab import faulty; sys.exit(faulty.main(sys.argv[1:]))",
+)
 _RULES = {"settle": "2s", "grace": "1s", "patience": "30s"}
 
 
 def serving(folder: Path, port: int, script: Path) -> Running:
     """Start a server on which a script happens."""
     where = ("--port", str(port), "--dir", str(folder / "server"), "--record", "record.jsonl")
-    return Running(folder, "sim", *where, "--seconds", "0.3", "--plain", "--mishaps", str(script))
+    return Running(folder, str(script), *where, "--seconds", "0.3", command=_FAULTY)
 
 
 def test_a_batch_on_a_bad_evening(tmp_path: Path) -> None:
@@ -39,7 +46,7 @@ def test_what_happens_to_a_runner_is_refused(tmp_path: Path, do: str) -> None:
     """A mishap that needs the runner's own machine is refused in one line that names it, with exit 2."""
     script = tmp_path / "script.yaml"
     script.write_text(f"- {{do: restart}}\n- {{at: 1, do: {do}}}\n", encoding="utf-8")
-    refused = ended(tmp_path, "sim", "--port", "0", "--mishaps", "script.yaml")
+    refused = ended(tmp_path, "script.yaml", "--port", "0", command=_FAULTY)
     assert refused.code == 2
     assert refused.err == f"script.yaml: mishap 2: {do} happens to a runner, in simulated nights only\n"
     assert not (tmp_path / "outputs").exists()
@@ -58,7 +65,7 @@ def test_a_script_that_cannot_be_read(tmp_path: Path, content: bytes | None, say
     """A script that is none is refused in one line that says where, with exit 2."""
     if content is not None:
         (tmp_path / "script.yaml").write_bytes(content)
-    refused = ended(tmp_path, "sim", "--port", "0", "--mishaps", "script.yaml")
+    refused = ended(tmp_path, "script.yaml", "--port", "0", command=_FAULTY)
     assert refused.code == 2
     assert says in refused.err
     assert refused.err.count("\n") == 1

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
 
-from batchrunner.nights.night import pass_night
-from batchrunner.nights.plan import Axes, Plan
-from batchrunner.sim import mishaps
+from tests.lab import mishaps
+from tests.lab.nights.night import pass_night
+from tests.lab.nights.plan import Axes, Plan
 
 JOBS = 40
 HOURS = 8.0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from batchrunner.cli.watching import Watching
 from batchrunner.ledger import Ledger
-from batchrunner.nights import memory
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator
+from tests.lab.nights import memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Fact
     from batchrunner.manifest import Batch
-    from batchrunner.sim.clock import VirtualLoop
+    from tests.lab.clock import VirtualLoop
 
 SERVER = "gpu"
 URL_OF_SERVER = f"http://{SERVER}:8188"

@@ -13,17 +13,17 @@ from evenings import URL_OF_SERVER, serving, spent
 
 from batchrunner import media
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.sim.clock import run
-from batchrunner.sim.disk import watched
 from batchrunner.sim.record import What
+from tests.lab.clock import run
+from tests.lab.disk import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.process import Process
     from batchrunner.sim.server import Simulator
+    from tests.lab.clock import VirtualLoop
+    from tests.lab.process import Process
 
 _TWO = """
 name: two

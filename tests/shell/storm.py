@@ -34,7 +34,7 @@ from batchrunner.core.actions import Fetch, LookAt
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.looks import Blame, Got, Trouble
 from batchrunner.fetch import Downloads
-from batchrunner.sim.clock import VirtualLoop, run
+from tests.lab.clock import VirtualLoop, run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

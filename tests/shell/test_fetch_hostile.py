@@ -23,9 +23,9 @@ from batchrunner.core.looks import Blame, Got, Trouble, Unfit
 from batchrunner.disk import Folder
 from batchrunner.errors import LocalError
 from batchrunner.fetch import Downloads
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.disk import watched
-from batchrunner.sim.process import KilledError, Process
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.disk import watched
+from tests.lab.process import KilledError, Process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientSession, UnixConnector, web
 from bench import MODELS, file_of, shot
 
-from batchrunner.sim.clock import VirtualLoop, run
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.record import Event, What
 from batchrunner.sim.server import Simulator
+from tests.lab.clock import VirtualLoop, run
 
 if TYPE_CHECKING:
     from pathlib import Path

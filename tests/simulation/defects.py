@@ -25,10 +25,10 @@ from batchrunner.core.looks import Gone, Trouble
 from batchrunner.core.verdict import Case, lose
 from batchrunner.disk import Folder
 from batchrunner.fetch import Downloads
-from batchrunner.nights import night
-from batchrunner.nights.plan import Host, Plan
-from batchrunner.nights.runner import WatchedClient, WatchedLedger
-from batchrunner.sim.mishaps import parse
+from tests.lab.mishaps import parse
+from tests.lab.nights import night
+from tests.lab.nights.plan import Host, Plan
+from tests.lab.nights.runner import WatchedClient, WatchedLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Fetch
     from batchrunner.manifest import Batch
-    from batchrunner.sim.mishaps import Script
+    from tests.lab.mishaps import Script
 
 TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
 """Dead until both of its prompts are rendered, the runner finds two films at its first look."""

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batchrunner.sim.broken import Way
-from batchrunner.sim.platter import Platter
+from tests.lab.broken import Way
+from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from batchrunner.sim.mishaps import Mishap
+    from tests.lab.mishaps import Mishap
 
 Change = tuple[object, str, Any]
 """Whose attribute is replaced, its name, and by what."""

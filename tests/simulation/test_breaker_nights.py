@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sick import sick
 
-from batchrunner.nights.quiet import Quiet, morning
+from tests.lab.nights.quiet import Quiet, morning
 
 HOUR = 3600.0
 PROBES = 6

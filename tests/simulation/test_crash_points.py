@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.nights.night import pass_night
-from batchrunner.nights.plan import Host, Plan
-from batchrunner.sim.mishaps import Mishap, Script
+from tests.lab.mishaps import Mishap, Script
+from tests.lab.nights.night import pass_night
+from tests.lab.nights.plan import Host, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path

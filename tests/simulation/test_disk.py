@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import aiofiles
 import pytest
 
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.disk import watched
-from batchrunner.sim.process import KilledError, Process
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.disk import watched
+from tests.lab.process import KilledError, Process
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from batchrunner import Options, load
 from batchrunner.comfy.submission import post_body
 from batchrunner.comfy.wire import parse
-from batchrunner.sim.clock import VirtualLoop, run
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
+from tests.lab.clock import VirtualLoop, run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.misfortune import Misfortune
-from batchrunner.sim.mishaps import KINDS, Mishap, Where, night, parse
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
-from batchrunner.sim.stranger import prompt
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.misfortune import Misfortune
+from tests.lab.mishaps import KINDS, Mishap, Where, night, parse
+from tests.lab.stranger import prompt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

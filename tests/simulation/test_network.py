@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.link import Fault, How, Link
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.link import Fault, How, Link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

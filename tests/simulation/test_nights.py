@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.nights.batch import batch_of
-from batchrunner.nights.command import main, once
-from batchrunner.nights.night import night, pass_night
-from batchrunner.nights.plan import Axes, Host, Plan
-from batchrunner.nights.shape import drawn
-from batchrunner.sim.mishaps import KINDS, Mishap, Where
 from batchrunner.sim.record import What
+from tests.lab.mishaps import KINDS, Mishap, Where
+from tests.lab.nights.batch import batch_of
+from tests.lab.nights.command import main, once
+from tests.lab.nights.night import night, pass_night
+from tests.lab.nights.plan import Axes, Host, Plan
+from tests.lab.nights.shape import drawn
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchrunner.nights.world import World
+    from tests.lab.nights.world import World
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("BATCHRUNNER_NIGHTS", "6"))))

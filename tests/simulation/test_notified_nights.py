@@ -11,14 +11,14 @@ import pytest
 from aiohttp import web
 from sick import sick
 
-from batchrunner.nights.quiet import Quiet, morning
 from batchrunner.notify import Notifier, Target, Waits
 from batchrunner.notify.notice import Kind
 from batchrunner.notify.webhook import Miss
-from batchrunner.sim.clock import VirtualLoop
+from tests.lab.clock import VirtualLoop
+from tests.lab.nights.quiet import Quiet, morning
 
 if TYPE_CHECKING:
-    from batchrunner.nights.morning import Morning
+    from tests.lab.nights.morning import Morning
 
 OUTAGE = 600.0
 JITTER = 3.0

@@ -1,6 +1,6 @@
 """Nights in which nothing goes wrong but the time: the forecast holds, and so does `--until`.
 
-BATCHRUNNER_NIGHTS in the environment says how many nights each; `python -m batchrunner.nights.foresight` measures more.
+BATCHRUNNER_NIGHTS in the environment says how many nights each; `python -m tests.lab.nights.foresight` measures more.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from batchrunner.nights.foresight import main
-from batchrunner.nights.quiet import Quiet, morning
+from tests.lab.nights.foresight import main
+from tests.lab.nights.quiet import Quiet, morning
 
 NIGHTS = int(os.environ.get("BATCHRUNNER_NIGHTS", "2"))
 

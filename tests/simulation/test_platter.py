@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from defects import DEFECTS, put_in
 
-from batchrunner.nights.night import pass_night
-from batchrunner.nights.plan import Plan
-from batchrunner.sim.mishaps import parse
-from batchrunner.sim.platter import Platter
+from tests.lab.mishaps import parse
+from tests.lab.nights.night import pass_night
+from tests.lab.nights.plan import Plan
+from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from pathlib import Path

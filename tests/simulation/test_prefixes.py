@@ -19,20 +19,20 @@ from batchrunner.core.identity import parse_prefix
 from batchrunner.core.states import Done
 from batchrunner.engine import SETTLED_IN, survey_mark
 from batchrunner.ledger import Ledger
-from batchrunner.nights import night
-from batchrunner.nights.plan import SERVER, Plan
-from batchrunner.nights.world import World
-from batchrunner.sim.clock import run
-from batchrunner.sim.disk import watched
-from batchrunner.sim.mishaps import parse
 from batchrunner.sim.record import What
+from tests.lab.clock import run
+from tests.lab.disk import watched
+from tests.lab.mishaps import parse
+from tests.lab.nights import night
+from tests.lab.nights.plan import SERVER, Plan
+from tests.lab.nights.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
     from batchrunner.ledger.snapshot import Snapshot
-    from batchrunner.sim.clock import VirtualLoop
+    from tests.lab.clock import VirtualLoop
 
 JOBS = 3
 STEP = 6

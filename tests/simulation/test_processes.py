@@ -13,8 +13,8 @@ import anyio
 import pytest
 from aiohttp import web
 
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.process import KilledError, Process
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.process import KilledError, Process
 
 if TYPE_CHECKING:
     from pathlib import Path

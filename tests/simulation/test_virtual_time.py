@@ -17,7 +17,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from batchrunner.sim.clock import EPOCH, StuckError, VirtualLoop, run
+from tests.lab.clock import EPOCH, StuckError, VirtualLoop, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,10 +11,10 @@ from batchrunner.cli.watching import Watching
 from batchrunner.comfy import client as comfy
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import Ledger, hold
-from batchrunner.nights.memory import MemoryNight
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
+from tests.lab.nights.memory import MemoryNight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

@@ -11,8 +11,8 @@ from math import inf, nextafter
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, TypeVarTuple
 
-from batchrunner.sim.process import Process, owner_in, owner_now
-from batchrunner.sim.trace import Trace
+from tests.lab.process import Process, owner_in, owner_now
+from tests.lab.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -196,7 +196,7 @@ class Schedule(asyncio.BaseEventLoop):
                 self._hold(step)
                 continue
             self.steps += 1
-            step._run()  # noqa: SLF001 - how a loop runs its handles; there is no public name
+            step._run()
 
     def _jump(self) -> None:
         """Move the clock to the next timer that still means something."""

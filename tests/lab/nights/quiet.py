@@ -21,15 +21,15 @@ from batchrunner.cli.ending import LastWords
 from batchrunner.cli.watching import Watching
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import Options, load
-from batchrunner.nights.crowd import Crowd
-from batchrunner.nights.memory import MemoryNight, serving
-from batchrunner.nights.morning import Heard, Morning
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
-from batchrunner.sim.clock import run
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator
+from tests.lab.clock import run
+from tests.lab.nights.crowd import Crowd
+from tests.lab.nights.memory import MemoryNight, serving
+from tests.lab.nights.morning import Heard, Morning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
     from batchrunner.notify import Notifier
-    from batchrunner.sim.clock import VirtualLoop
+    from tests.lab.clock import VirtualLoop
 
 _MANIFEST = """
 name: quiet

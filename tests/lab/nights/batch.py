@@ -8,14 +8,14 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest import load
-from batchrunner.nights.plan import url_of
 from batchrunner.workflow.ltx2 import NAME, PLACES
+from tests.lab.nights.plan import url_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchrunner.manifest import Batch
-    from batchrunner.nights.plan import Plan
+    from tests.lab.nights.plan import Plan
 
 PROMPTS = ("A cat playing piano", "A dog on the moon", "Rain on a roof: slow, steady", 'A "quoted" wish & 50 % more')
 _TWO_FILMS = "with-a-slow-film.json"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-    from batchrunner.sim.mishaps import Mishap
     from batchrunner.sim.server import Simulator
+    from tests.lab.mishaps import Mishap
 
 _POSTS: Final = ("drop-reply", "bad-gateway", "gateway-timeout", "late-post", "lost-post")
 _FILMS: Final = ("reset-film", "stall-film", "truncate-film", "replace-film")

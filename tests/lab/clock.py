@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from aiohttp import connector
 
-from batchrunner.sim.network import Listener, Network
-from batchrunner.sim.schedule import EPOCH, Schedule, StuckError
+from tests.lab.network import Listener, Network
+from tests.lab.schedule import EPOCH, Schedule, StuckError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchrunner.sim.schedule import Schedule
+    from tests.lab.schedule import Schedule
 
 _POINTS = {"os.link": "link", "os.rename": "rename", "os.remove": "unlink", "os.mkdir": "mkdir", "open": "open"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.outlook import HOMEWARD, outlook
-from batchrunner.sim import stranger
-from batchrunner.sim.clock import EPOCH
 from batchrunner.sim.record import What
+from tests.lab import stranger
+from tests.lab.clock import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from batchrunner.core.forecast import Estimate
     from batchrunner.show.scene import Scene
     from batchrunner.show.words import Event
-    from batchrunner.sim.clock import VirtualLoop
     from batchrunner.sim.server import Simulator
+    from tests.lab.clock import VirtualLoop
 
 _ENDS = (What.SUCCEEDED, What.FAILED)
 

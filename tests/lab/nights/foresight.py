@@ -1,4 +1,4 @@
-"""`python -m batchrunner.nights.foresight --seeds 0:200`: what a forecast is worth, measured on quiet nights."""
+"""`python -m tests.lab.nights.foresight --seeds 0:200`: what a forecast is worth, measured on quiet nights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.command import seeds_in
-from batchrunner.nights.quiet import Quiet, morning
+from tests.lab.nights.command import seeds_in
+from tests.lab.nights.quiet import Quiet, morning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batchrunner.nights.morning import Morning
+    from tests.lab.nights.morning import Morning
 
 _NEAR = 0.05
 _PER_PROCESS = 20
@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m batchrunner.nights.foresight", description="Forecasts of simulated nights, each from a seed."
+        "python -m tests.lab.nights.foresight", description="Forecasts of simulated nights, each from a seed."
     )
     parser.add_argument("--seeds", default="0:200", help="one seed, or FROM:TO without TO (default 0:200)")
     parser.add_argument("--servers", type=int, default=1, help="servers (default 1)")

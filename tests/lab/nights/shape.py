@@ -5,13 +5,13 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.batch import PROMPTS
-from batchrunner.nights.plan import Axes, Host, Plan
-from batchrunner.sim import mishaps
-from batchrunner.sim.mishaps import Where
+from tests.lab import mishaps
+from tests.lab.mishaps import Where
+from tests.lab.nights.batch import PROMPTS
+from tests.lab.nights.plan import Axes, Host, Plan
 
 if TYPE_CHECKING:
-    from batchrunner.sim.mishaps import Script
+    from tests.lab.mishaps import Script
 
 _HOURS_PER_JOB = 0.12
 _HOURS = 0.5

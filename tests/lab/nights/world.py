@@ -16,21 +16,21 @@ from aiohttp import web
 
 from batchrunner.ledger.error import StateError
 from batchrunner.ledger.place import LOCK, STATE
-from batchrunner.nights.place import Place
-from batchrunner.nights.runner import program
-from batchrunner.nights.witness import Witness
-from batchrunner.sim.platter import Platter
-from batchrunner.sim.process import KilledError
+from tests.lab.nights.place import Place
+from tests.lab.nights.runner import program
+from tests.lab.nights.witness import Witness
+from tests.lab.platter import Platter
+from tests.lab.process import KilledError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
-    from batchrunner.nights.plan import Plan
-    from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.mishaps import Mishap
-    from batchrunner.sim.process import Process
+    from tests.lab.clock import VirtualLoop
+    from tests.lab.mishaps import Mishap
+    from tests.lab.nights.plan import Plan
+    from tests.lab.process import Process
 
 _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100

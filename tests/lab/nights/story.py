@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.verdict import outcome
+from tests.lab.nights.verdict import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchrunner.nights.world import World
+    from tests.lab.nights.world import World
 
 
 def story(world: World) -> Iterator[str]:

@@ -7,20 +7,20 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
-from batchrunner.sim import stranger
-from batchrunner.sim.broken import Way
 from batchrunner.sim.failures import NodeFailure, TroubleError
-from batchrunner.sim.mishaps import Where
+from tests.lab import stranger
+from tests.lab.broken import Way
+from tests.lab.mishaps import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from aiohttp import web
 
-    from batchrunner.sim.link import Link
-    from batchrunner.sim.mishaps import Mishap, Script
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.server import Simulator
+    from tests.lab.link import Link
+    from tests.lab.mishaps import Mishap, Script
 
 
 class Misfortune:

@@ -13,13 +13,13 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.connection import End
-from batchrunner.sim.link import Link
+from tests.lab.connection import End
+from tests.lab.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.sim.schedule import Schedule
+    from tests.lab.schedule import Schedule
 
 
 class Listener(asyncio.Server):

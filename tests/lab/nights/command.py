@@ -11,13 +11,13 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.night import night
-from batchrunner.nights.story import story
+from tests.lab.nights.night import night
+from tests.lab.nights.story import story
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batchrunner.nights.verdict import Outcome
+    from tests.lab.nights.verdict import Outcome
 
 _PER_PROCESS = 20
 """Nights in one process: the dead of a night are kept until it ends."""
@@ -37,12 +37,12 @@ def main(words: Sequence[str]) -> int:
     wrong = sorted((outcome for outcome in outcomes if outcome.broken), key=lambda outcome: outcome.seed)
     for outcome in wrong[:_SHOWN]:
         _say([f"seed {outcome.seed}:", *(f"  {line}" for line in outcome.broken[:_SHOWN])])
-        _say([f"  replay: python -m batchrunner.nights --seeds {outcome.seed} --jobs {asked.jobs} --story"])
+        _say([f"  replay: python -m tests.lab.nights --seeds {outcome.seed} --jobs {asked.jobs} --story"])
     return int(bool(wrong))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m batchrunner.nights", description="Simulated nights, each from a seed.")
+    parser = argparse.ArgumentParser("python -m tests.lab.nights", description="Simulated nights, each from a seed.")
     parser.add_argument("--seeds", default="0:100", help="one seed, or FROM:TO without TO (default 0:100)")
     parser.add_argument("--jobs", type=int, default=12, help="jobs in a night (default 12)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")

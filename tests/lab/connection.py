@@ -14,15 +14,15 @@ from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchrunner.sim.link import How
-from batchrunner.sim.process import owner_in
+from tests.lab.link import How
+from tests.lab.process import owner_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import Context
 
-    from batchrunner.sim.link import Fault, Link
-    from batchrunner.sim.schedule import Schedule
+    from tests.lab.link import Fault, Link
+    from tests.lab.schedule import Schedule
 
 _PIECE = 64 * 1024
 _LOW = 64 * 1024  # bytes on the way that the kernel takes before a writer's buffer grows
@@ -153,7 +153,7 @@ class End(asyncio.Transport):
 
     def _carry(self, data: bytes) -> None:
         """Send `data`, unless a fault strikes in the middle of it."""
-        self.peer._burst = 0  # noqa: SLF001 - the two ends are one thing
+        self.peer._burst = 0
         fault = self._link.strike(self._burst, len(data), to_server=self._to_server)
         whole = len(data) if fault is None else max(0, fault.after - self._burst)
         self._burst += len(data)
@@ -185,7 +185,7 @@ class End(asyncio.Transport):
         self._on_the_way += size
         self._loop.trace.note(self.owner.name, size or segment, self._last)
         if self._last < inf:
-            self._loop.at(self._last, self.peer._arrive, segment, context=self.peer.context)  # noqa: SLF001 - as above
+            self._loop.at(self._last, self.peer._arrive, segment, context=self.peer.context)
 
     def _arrive(self, segment: Segment) -> None:
         if self._lost or (self._closing and isinstance(segment, bytes)):
@@ -204,7 +204,7 @@ class End(asyncio.Transport):
         while self._inbox and self._reading and not self._closing:
             segment = self._inbox.popleft()
             if isinstance(segment, bytes):
-                self.peer._taken(len(segment))  # noqa: SLF001 - as above
+                self.peer._taken(len(segment))
                 self._protocol.data_received(segment)
             elif not self._protocol.eof_received():
                 self.close()

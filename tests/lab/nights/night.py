@@ -8,17 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from batchrunner.nights.batch import batch_of
-from batchrunner.nights.shape import drawn
-from batchrunner.nights.verdict import Outcome, outcome
-from batchrunner.nights.world import World
-from batchrunner.sim.clock import VirtualLoop, run
-from batchrunner.sim.disk import watched
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.disk import watched
+from tests.lab.nights.batch import batch_of
+from tests.lab.nights.shape import drawn
+from tests.lab.nights.verdict import Outcome, outcome
+from tests.lab.nights.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.nights.plan import Plan
+    from tests.lab.nights.plan import Plan
 
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchrunner.sim.clock import VirtualLoop
+    from tests.lab.clock import VirtualLoop
 
 _WITHIN = 60.0
 """A POST that is accepted later than this after it was sent is late."""

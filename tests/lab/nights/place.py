@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.nights.arrivals import Arrivals
-from batchrunner.nights.plan import url_of
-from batchrunner.sim.misfortune import Misfortune
 from batchrunner.sim.pace import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
+from tests.lab.misfortune import Misfortune
+from tests.lab.nights.arrivals import Arrivals
+from tests.lab.nights.plan import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
-    from batchrunner.nights.plan import Host
-    from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.mishaps import Mishap
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.record import Event
+    from tests.lab.clock import VirtualLoop
+    from tests.lab.mishaps import Mishap
+    from tests.lab.nights.plan import Host
 
 _LAST = 64
 """How many of the last history entries are searched for a prompt whose id an old server chose."""

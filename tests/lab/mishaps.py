@@ -1,6 +1,6 @@
 """Mishaps: what goes wrong, when, for how long, as a script that can be written down, read back and drawn from a seed.
 
-A script is a list. In a file (YAML or JSON, for `batchrunner sim --mishaps FILE`) each mishap is a mapping:
+A script is a list. In a file (YAML or JSON, for `python -m tests.lab.faulty FILE`) each mishap is a mapping:
 
     - {at: 90, do: restart, for: 20}          # 90 s after the start: down for 20 s, and all forgotten
     - {after: 40, do: drop-reply, times: 2}   # from the 40th request on: two POSTs are taken, their answers lost

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.sim.mishaps import Script
+    from tests.lab.mishaps import Script
 
 SERVER = "gpu"
 """What the first server is called; the next are `gpu-2`, `gpu-3`."""

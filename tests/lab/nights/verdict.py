@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from batchrunner.nights.world import World
+    from tests.lab.nights.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING
 
-from batchrunner.sim import stranger
 from batchrunner.sim.record import Event, What
+from tests.lab import stranger
 
 if TYPE_CHECKING:
     from random import Random

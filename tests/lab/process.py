@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
 
-    from batchrunner.sim.schedule import Schedule
+    from tests.lab.schedule import Schedule
 
 T = TypeVar("T")
 

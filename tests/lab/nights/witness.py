@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from batchrunner.nights.place import Place
-    from batchrunner.sim.clock import VirtualLoop
-    from batchrunner.sim.process import Process
     from batchrunner.sim.server import Simulator
+    from tests.lab.clock import VirtualLoop
+    from tests.lab.nights.place import Place
+    from tests.lab.process import Process
 
 _ENOUGH = 100
 _OPENS_WITHIN = 5.0

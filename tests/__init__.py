@@ -1,0 +1,1 @@
+"""The tests, and the laboratory they run in (`tests/lab`)."""
