@@ -45,7 +45,7 @@ class Judge:
         if isinstance(end, PollResult):
             self.board.sockets.worked()
             return reconcile(self.board, Seen(action, end, self.board.in_flight[action], self.now, self.at))
-        if end.blame is Cause.UNAUTHORIZED:
+        if end.cause is Cause.UNAUTHORIZED:
             server.denied(end, self.now, self.board.rules)
         else:
             self._ailed(server, end)
@@ -87,9 +87,9 @@ class Judge:
     def _post_trouble(self, server: Server, action: Submit, trouble: Failure) -> None:
         """Keep the claim. If nothing can have left us, nothing has to settle: the next good look decides."""
         server.fruitless(self.now)
-        if not trouble.sent or trouble.blame is Cause.UNAUTHORIZED:
+        if not trouble.sent or trouble.cause is Cause.UNAUTHORIZED:
             server.posted_at[action.job] = server.good_at - self.board.rules.settle
-        if trouble.blame is Cause.UNAUTHORIZED:
+        if trouble.cause is Cause.UNAUTHORIZED:
             server.denied_post(trouble, self.board.in_flight[action], self.now)
         else:
             self._ailed(server, trouble)
@@ -160,7 +160,7 @@ class Judge:
 
     def _fetch_trouble(self, server: Server, action: Download, case: Attempt, trouble: Failure) -> list[Fact]:
         """Note that a download broke. Whether the server is away is for the next look to say; it comes at once."""
-        if trouble.blame is Cause.LOCAL:
+        if trouble.cause is Cause.LOCAL:
             self.board.disk.failed(trouble.says, self.now)
         else:
             server.fruitless(self.now)
@@ -168,7 +168,7 @@ class Judge:
         if action.probe:
             server.probes.pop(action.job, None)
             return []
-        if trouble.blame is Cause.UNAUTHORIZED and self._is_file_trouble(server, action):
+        if trouble.cause is Cause.UNAUTHORIZED and self._is_file_trouble(server, action):
             return [lose(case, Why.UNUSABLE, f"{trouble.says}, though the queue answers")]
         return [Broke(case.job, action.attempt, self.at, action.file.key, trouble.says)]
 
@@ -186,7 +186,7 @@ class Judge:
         return Attempt(action.job, state, self.at, self.board.rules)
 
     def _ailed(self, server: Server, trouble: Failure) -> None:
-        if trouble.blame is Cause.LOCAL:
+        if trouble.cause is Cause.LOCAL:
             self.board.sockets.failed(trouble.says, self.now)
             server.look_at = self.now + _OUR_PAUSE
             return

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Cause(StrEnum):
     """What kind of trouble ended an exchange."""
 
-    UNAVAILABLE = "away"
+    UNAVAILABLE = "unavailable"
     """Refused, DNS, time-out, 5xx, 429, 3xx, HTML, or an answer of the wrong shape: wait and ask again."""
-    UNAUTHORIZED = "denied"
+    UNAUTHORIZED = "unauthorized"
     """401 or 403."""
     LOCAL = "local"
     """This machine: no space, no file handles, a failing disk."""
@@ -31,7 +31,7 @@ class Cause(StrEnum):
 class Failure:
     """An exchange that told us nothing about the job."""
 
-    blame: Cause
+    cause: Cause
     says: str
     """One line for a person; holds no secret."""
     sent: bool = True
@@ -40,6 +40,10 @@ class Failure:
     """Seconds the server asked us to wait, 0 to 600; None if it did not."""
     not_found: bool = False
     """404: there is nothing at this address."""
+    page: bool = False
+    """What answered was no ComfyUI but something before it: an HTML page, whatever its status."""
+    needs_person: bool = False
+    """Waiting does not help: a name that does not resolve, or a certificate that is not trusted."""
 
 
 class Ended(Enum):
@@ -90,11 +94,16 @@ class PollResult:
 
     queue: tuple[Row, ...]
     history: Mapping[str, Entry | None]
-    """For every id asked for that the queue does not show: its entry, or None where the server answered `{}`."""
+    """For ids asked for that the queue does not show: the entry, or None where the server answered `{}`.
+
+    An id whose entry could not be read is not in it: nothing is known of that prompt.
+    """
     recent: tuple[Entry, ...] = ()
-    """The last entries of the history, of anyone, where they were asked for."""
+    """The last entries of the history, of anyone, where they were asked for and the server has such a list."""
     date: float | None = None
     """The server's clock (`Date`), seconds since the epoch."""
+    unread: Failure | None = None
+    """The first failure to read the history, though the queue was read well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def test_a_200_without_our_output_is_a_refusal() -> None:
 
 def test_trouble_says_nothing_about_the_job() -> None:
     """Whatever keeps a POST from an answer, the claim stands and the server rests."""
-    for end in (UNAVAILABLE, UNAUTHORIZED, LOCAL, Failure(UNAVAILABLE.blame, "429", retry_after=300.0)):
+    for end in (UNAVAILABLE, UNAUTHORIZED, LOCAL, Failure(UNAVAILABLE.cause, "429", retry_after=300.0)):
         board = ready_board()
         assert [type(fact) for fact in post(board, end, submit(), now=2.0)] == []
         assert isinstance(board.states[JOB], Sending)

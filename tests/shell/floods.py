@@ -112,7 +112,7 @@ async def _met(flood: Flood, what: str, request: str, call: Callable[[Client], A
     async with _flooding(flood, request) as url, session() as http:
         end = await call(Client(url, http, waits=_WAITS))
     told = request == "GET /object_info" and isinstance(end, dict)
-    if isinstance(end, Rejected) or (isinstance(end, Failure) and end.blame is Cause.UNAVAILABLE) or told:
+    if isinstance(end, Rejected) or (isinstance(end, Failure) and end.cause is Cause.UNAVAILABLE) or told:
         return "told" if told else type(end).__name__.lower()
     raise SystemExit(f"{what} ended as {end!r:.500}")
 

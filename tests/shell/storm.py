@@ -187,13 +187,13 @@ def _may_be_ours(path: Path) -> bool:
 
 
 def _is_ours(end: Any) -> bool:
-    return isinstance(end, Failure) and end.blame is Cause.LOCAL
+    return isinstance(end, Failure) and end.cause is Cause.LOCAL
 
 
 def verdict(end: Any) -> str:
     """Return the name of how something ended."""
     if isinstance(end, Failure):
-        return f"trouble: {end.blame}"
+        return f"failure: {end.cause}"
     return {"NoneType": "ordered", "dict": "told"}.get(type(end).__name__, type(end).__name__.lower())
 
 

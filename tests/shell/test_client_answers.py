@@ -77,7 +77,7 @@ async def test_one_failed_read_is_no_look(broken: str, status: int) -> None:
     async with answering(answer) as place:
         look = await _look(place, Poll("s", ("a",), recent=3))
     assert isinstance(look, Failure)
-    assert look.blame is Cause.UNAVAILABLE
+    assert look.cause is Cause.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_one_failed_read_is_no_look(broken: str, status: int) -> None:
         (504, Cause.UNAVAILABLE, "504"),
     ],
 )
-async def test_every_status_has_one_meaning_for_a_look(status: int, blame: Cause, word: str) -> None:
+async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause, word: str) -> None:
     """401 and 403 are a matter of the token; everything else that is no 200 means the server is away."""
     async with answering(says(status, b"{}", Content_Type=JSON)) as place:
         trouble = await _look(place)
@@ -104,7 +104,7 @@ async def test_every_status_has_one_meaning_for_a_look(status: int, blame: Cause
             stopped = await comfy.interrupt("a")
     for each in (trouble, ordered, stopped):
         assert isinstance(each, Failure)
-        assert (each.blame, each.sent) == (blame, True)
+        assert (each.cause, each.sent) == (cause, True)
         assert word in each.says
 
 
@@ -114,7 +114,7 @@ async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
     async with answering(says(status, b"<html>", Content_Type="text/html")) as place:
         end = await _post(place)
     assert isinstance(end, Failure)
-    assert (end.blame, end.sent) == (Cause.UNAVAILABLE, True)
+    assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
     assert len(place.asked) == 1
 
 
@@ -165,7 +165,7 @@ async def test_a_page_instead_of_an_answer_says_nothing(content_type: str, body:
         look, end = await _look(place), await _post(place)
     for each in (look, end):
         assert isinstance(each, Failure)
-        assert (each.blame, each.sent) == (Cause.UNAVAILABLE, True)
+        assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
         assert "wrong shape" in each.says
 
 
@@ -280,5 +280,5 @@ async def test_broken_http_is_a_server_away(answer: bytes) -> None:
     async with raw(answer) as place:
         for each in (await _look(place), await _post(place)):
             assert isinstance(each, Failure)
-            assert (each.blame, each.sent) == (Cause.UNAVAILABLE, True)
+            assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
     assert len([asked for asked in place.asked if asked.method == "POST"]) == 1

@@ -68,7 +68,7 @@ async def test_a_redirect_is_named_and_not_followed(status: int) -> None:
             troubles = await _troubles(comfy)
     assert other.asked == []
     for trouble in troubles:
-        assert trouble.blame is Cause.UNAVAILABLE
+        assert trouble.cause is Cause.UNAVAILABLE
         assert f"{other.url}login" in trouble.says
         assert "\x1b" not in trouble.says
         assert TOKEN not in trouble.says
@@ -185,7 +185,7 @@ async def test_a_refused_connection_sent_nothing(nobody: Place) -> None:
     """Where nobody listens, not a byte left: the POST may be made again at once."""
     async with client(nobody) as comfy:
         troubles = await _troubles(comfy)
-    assert {(trouble.blame, trouble.sent) for trouble in troubles} == {(Cause.UNAVAILABLE, False)}
+    assert {(trouble.cause, trouble.sent) for trouble in troubles} == {(Cause.UNAVAILABLE, False)}
     assert all("refused the connection" in trouble.says for trouble in troubles)
 
 
@@ -194,7 +194,7 @@ async def test_an_unknown_name_sent_nothing() -> None:
     async with client(Place("http://no-such-host.invalid:8188")) as comfy:
         trouble = await comfy.submit(b"{}")
     assert isinstance(trouble, Failure)
-    assert (trouble.blame, trouble.sent) == (Cause.UNAVAILABLE, False)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
 
 
 async def test_a_server_without_tls_sent_nothing() -> None:
@@ -202,7 +202,7 @@ async def test_a_server_without_tls_sent_nothing() -> None:
     async with answering(tells(SAID)) as place, client(Place(place.url.replace("http:", "https:"))) as comfy:
         trouble = await comfy.submit(b"{}")
     assert isinstance(trouble, Failure)
-    assert (trouble.blame, trouble.sent) == (Cause.UNAVAILABLE, False)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
     assert place.asked == []
 
 
@@ -220,7 +220,7 @@ async def test_a_full_backlog_is_a_connection_never_made() -> None:
         async with client(place, waits=Waits(connect=0.2)) as comfy:
             trouble = await comfy.submit(b"{}")
     assert isinstance(trouble, Failure)
-    assert (trouble.blame, trouble.sent) == (Cause.UNAVAILABLE, False)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
     assert "in time" in trouble.says
 
 
@@ -233,7 +233,7 @@ async def test_a_silent_server_is_left_after_a_while() -> None:
             ends = [await comfy.look(LOOK), await comfy.submit(b"{}")]
         for end in ends:
             assert isinstance(end, Failure)
-            assert (end.blame, end.sent) == (Cause.UNAVAILABLE, True)
+            assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
             assert "in time" in end.says
 
 
@@ -280,12 +280,12 @@ async def test_another_network_can_stand_in(tmp_path: Path) -> None:
 FEW_FILES = """
 import asyncio, os, resource, sys
 from batchrunner.comfy.client import Client, session
-from batchrunner.core.actions import LookAt
+from batchrunner.core.actions import Poll
 
 async def main():
     async with session() as http:
         comfy = Client("http://127.0.0.1:9/", http)
-        await comfy.look(LookAt("s"))
+        await comfy.look(Poll("s"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
         held = []
         try:
@@ -293,7 +293,7 @@ async def main():
                 held.append(os.dup(0))
         except OSError:
             pass
-        print((await comfy.look(LookAt("s"))).blame)
+        print((await comfy.look(Poll("s"))).cause)
         for each in held:
             os.close(each)
 

@@ -64,7 +64,7 @@ async def test_who_proves_nothing_is_told_nothing(tmp_path: Path, certificate: s
     async with _secured(tmp_path, certificate) as (url, asked):
         trouble = await _posted(url, trusted)
     assert isinstance(trouble, Failure)
-    assert (trouble.blame, trouble.sent, asked) == (Cause.UNAVAILABLE, False, [])
+    assert (trouble.cause, trouble.sent, asked) == (Cause.UNAVAILABLE, False, [])
     assert "a certificate that can't be trusted" in trouble.says
 
 

@@ -285,13 +285,13 @@ async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
         (429, Cause.UNAVAILABLE),
     ],
 )
-async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, blame: Cause) -> None:
+async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, cause: Cause) -> None:
     """No status but 404 says that a file is gone; the unfinished one waits for the next attempt."""
     again = await _half(shelf)
     async with answering(says(status)) as place:
         end = await shelf.fetch(place, again)
     assert isinstance(end, Failure)
-    assert end.blame is blame
+    assert end.cause is cause
     assert shelf.files() == {PART: FILM[:100_000]}
 
 

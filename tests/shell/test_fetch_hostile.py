@@ -127,7 +127,7 @@ async def test_a_name_of_ours_that_leaves_the_folder_is_no_name(tmp_path: Path, 
     put(tmp_path / "out" / "keep", b"")
     end = await Downloader(tmp_path / "out", BOOT).fetch(FETCH, Shop(), stem, ignore)
     assert isinstance(end, Failure)
-    assert end.blame is Cause.LOCAL
+    assert end.cause is Cause.LOCAL
     assert {name for name in names(tmp_path) if "." in name or not name.startswith("out")} == set()
 
 
@@ -153,7 +153,7 @@ async def test_a_planted_folder_link_stops_us(tmp_path: Path) -> None:
     (root / "night").symlink_to(elsewhere)
     end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
     assert isinstance(end, Failure)
-    assert end.blame is Cause.LOCAL
+    assert end.cause is Cause.LOCAL
     assert "link" in end.says
     assert names(elsewhere) == set()
 
@@ -172,7 +172,7 @@ async def test_odd_things_in_our_way_do_not_hold_us_up(tmp_path: Path, kind: str
         assert end.path == f"cat-{JOB}.mp4"
     else:
         assert isinstance(end, Failure)
-        assert end.blame is Cause.LOCAL
+        assert end.cause is Cause.LOCAL
         assert (tmp_path / "cat.mp4" / "inside").exists()
 
 
@@ -325,7 +325,7 @@ def test_whatever_step_the_disk_refuses_it_is_this_machines_trouble(tmp_path: Pa
         if len(steps) < number:
             break
         assert isinstance(end, Failure), steps[-1]
-        assert end.blame is Cause.LOCAL
+        assert end.cause is Cause.LOCAL
         ends: list[object] = []
         asyncio.run(attempt(root, FETCH, ends, []))
         assert ends == [HOME]
