@@ -282,7 +282,7 @@ def test_no_bytes_make_the_walk_stumble(data: bytes) -> None:
 def test_a_fragmented_film_says_whose_it_is() -> None:
     """However many fragments of film come before the metadata, they are read."""
     fragments = box(b"moof", box(b"mfhd", bytes(8))) + BODY
-    for number in (1, 20, mp4.BOXES // 3):
+    for number in (1, 20, 30_000):
         seen = _see(HEAD + INDEX + fragments * number + box(b"moov", box(b"mvhd", bytes(100)), tags(TEXT)))
         assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,)), number
 
