@@ -9,6 +9,7 @@ import pytest
 from batchrunner.cli.boarding import board_of
 from batchrunner.core.facts import Accepted, File, Rendered, Saved
 from batchrunner.core.identity import file_prefix
+from batchrunner.core.server import OUR_DISK
 from batchrunner.engine import SETTLED_IN, settled_in
 from batchrunner.fetch import Downloads, final_stem
 from batchrunner.ledger import Ledger
@@ -110,3 +111,12 @@ async def test_a_film_of_an_attempt_that_is_known_is_no_news(place: Place) -> No
     place.put(first, attempt=2)
     board = await place.board()
     assert (board.homes, board.settled_in) == ({}, True)
+
+
+async def test_a_run_that_was_killed_while_it_took_files_in(place: Place) -> None:
+    """Until every file was taken in, one of an attempt that the ledger has heard of is still found."""
+    first = place.batch.jobs[0]
+    prefix = file_prefix(place.batch.name, first.id, 2)
+    place.ledger.append(Accepted(first.id, 2, 0.0, prefix, prefix, OUR_DISK))
+    place.put(first, attempt=2)
+    assert await place.found() == {first.id: 2}
