@@ -49,7 +49,7 @@ def test_the_command_says_what_forecasts_are_worth(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(("jobs", "more"), [(5, ""), (8, " and 3 more")])
 def test_the_start_names_five_jobs_that_come_too_late_and_counts_the_rest(jobs: int, more: str) -> None:
-    """A run in which nothing can be home in time submits nothing, and says how many jobs that are and which come first."""
+    """A run in which nothing can be home in time says how many jobs are late, names the first five, submits none."""
     night = morning(Quiet(1, jobs=jobs, crowd=0, until=100.0))
     (warning,) = [event.says for _, event in night.news if "will not be home in time" in event.says]
     told, named = warning.split(": ")
