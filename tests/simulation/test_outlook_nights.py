@@ -56,4 +56,5 @@ def test_the_start_names_five_jobs_that_come_too_late_and_counts_the_rest(jobs: 
     assert told == f"{jobs} of {jobs} jobs will not be home in time"
     assert len(named.removesuffix(more).split(", ")) == 5
     assert named.endswith(more)
+    assert (" more" in named) is bool(more)
     assert (night.exit, night.left, night.starts) == (0, jobs, ())
