@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from batchrunner.core.looks import FetchEnd, LookEnd, PostEnd, Trouble
     from tests.lab.clock import VirtualLoop
 
+DAY = 24 * 3600.0
+"""No run here takes that long, unless it would never end."""
+
 
 def whole(
     board: Board,
@@ -47,7 +50,8 @@ def whole(
     async def main(loop: VirtualLoop) -> tuple[World, Ending]:
         world = World(loop, board, gpu=gpu, folder=folder)
         before(world)
-        return world, await world.engine.run()
+        async with asyncio.timeout(DAY):
+            return world, await world.engine.run()
 
     return run(main, seed=1)
 
@@ -245,7 +249,8 @@ def test_a_journal_that_fails_ends_the_run(kind: type[Fact]) -> None:
         world = World(loop, new_board(jobs=1))
         world.journal.refuses = refuse
         with pytest.raises(LocalError) as caught:
-            await world.engine.run()
+            async with asyncio.timeout(DAY):
+                await world.engine.run()
         assert caught.value is full
         return world
 
