@@ -90,6 +90,7 @@ def plan(
     sets: Sets = [],
     only: Only = [],
     limit: Limit = None,
+    until: Until = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
     token_file: TokenFile = None,
@@ -98,7 +99,7 @@ def plan(
     """Say what `run` would do. No server is asked, unless by --ask."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
-        planning.plan(Asked(manifest, options, out, token_file, ask=ask, as_json=as_json))
+        planning.plan(Asked(manifest, options, out, token_file, until, ask=ask, as_json=as_json))
 
 
 @app.command()

@@ -305,7 +305,8 @@ def test_schema() -> None:
 
 def test_a_time_that_is_none(folder: Path) -> None:
     """A bad --until ends a run before anything is made; a bad `until` in a manifest is a complaint about its line."""
-    assert "a time of day is wanted" in _refused(2, "run", "night.yaml", "--until", "25:00")
+    for verb in ("run", "plan"):
+        assert "a time of day is wanted" in _refused(2, verb, "night.yaml", "--until", "25:00")
     (folder / "late.yaml").write_text(_NIGHT.replace("name: night", "name: late\nuntil: 25:00"), encoding="utf-8")
     assert _refused(2, "run", "late.yaml").startswith("late.yaml:3:")
     assert not (folder / "outputs").exists()
