@@ -14,6 +14,7 @@ import typer
 
 from batchrunner.cli import (
     cancelling,
+    forget as forgetting,
     gallery as galleries,
     mending,
     planning,
@@ -173,6 +174,24 @@ def cancel(
     with _told():
         options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
         raise typer.Exit(cancelling.cancel(Asked(manifest, options, out, token_file)))
+
+
+@app.command()
+def forget(
+    manifest: Manifest,
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="Its URL, or sim.")],
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    allow_outside: Outside = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give up a server that is gone: what it held waits again.
+
+    The next `run` renders it elsewhere. No attempt is spent, and no server is asked.
+    """
+    with _told():
+        options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
+        raise typer.Exit(forgetting.forget(Asked(manifest, options, out, as_json=as_json), server))
 
 
 @app.command()
