@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -14,7 +15,6 @@ from batchrunner.cli.until import moment, next_moment, read_until
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
-    import time
     from collections.abc import Callable
 
 _UTC = "UTC"
@@ -168,3 +168,16 @@ def test_the_time_of_day_here() -> None:
     until = read_until("07:30", now)
     assert datetime.fromtimestamp(until.at).astimezone().strftime("%H:%M:%S.%f") == "07:30:00.000000"
     assert moment(until.at, until.at) == "07:30"
+
+
+def test_the_rules_of_the_zone_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's zone is more than today's offset: the clock change ahead is reckoned with."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        assert read_until("07:30", _epoch("2026-03-28T20:00Z")).at == _epoch("2026-03-29T05:30Z")
+        assert read_until("07:30", _epoch("2026-10-24T20:00Z")).at == _epoch("2026-10-25T06:30Z")
+        assert read_until("02:30", _epoch("2026-03-29T00:59Z")).at == _epoch("2026-03-29T01:00Z")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
