@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from boards import (
+    AT,
     JOBS,
     UNAVAILABLE,
     A,
@@ -253,6 +254,18 @@ def test_a_run_that_is_out_of_time_ends_well() -> None:
     assert ending is not None
     assert ending.exit == 0
     assert "2 jobs are left" in ending.says
+
+
+def test_a_clock_that_is_turned_changes_what_fits() -> None:
+    """What goes out, and whether the run is over, is decided anew by what the wall clock says now."""
+    board = ready_board(jobs=1)
+    board.costs, board.until_wall = dict.fromkeys(JOBS, SD), AT + 10_000.0
+    board.tick(1.0, AT + 9_900.0)
+    assert not any(isinstance(action, Submit) for action in plan(board, 1.0))
+    assert exit_decision(board, 1.0) is not None
+    board.tick(2.0, AT + 2.0)
+    assert [action.job for action in plan(board, 2.0) if isinstance(action, Submit)] == [JOBS[0]]
+    assert exit_decision(board, 2.0) is None
 
 
 def test_a_stranger_does_not_end_the_run() -> None:
