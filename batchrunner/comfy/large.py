@@ -26,6 +26,7 @@ _MOST_ROWS = 250_000
 _DEEPEST = 100_000
 """Levels beyond which no server could have written the JSON."""
 _LONGEST_HEAD = 2**16
+"""Bytes within which a row's number and id, or a key, must stand."""
 
 _SPACE = rb"[ \t\n\r]*+"
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -45,13 +46,13 @@ _AFTER_MEMBER, _AFTER_ITEM = (re.compile(_SPACE + sign + _SPACE) for sign in (rb
 def queue(body: bytes | bytearray, *, cut: bool = False) -> tuple[Row, ...]:
     """Return the rows of GET /queue as `wire.queue` does; of a body that is `cut` off, those that came.
 
-    Raises WrongShapeError; of a body that is cut off, only if not even a list of rows began.
+    Raises WrongShapeError, also where a body was cut off before any list of rows began.
     """
     scan = _Scan(body)
     rows: dict[str, list[Row]] = {}
     try:
         _read_queue(scan, rows)
-    except WrongShapeError:
+    except _EndError:
         if not cut or not rows:
             raise
         _add_last(scan, rows)
@@ -74,6 +75,10 @@ def recent(body: bytes | bytearray, nodes: Collection[str] | None = None) -> tup
     return tuple(entry for entry in entries.values() if entry is not None)
 
 
+class _EndError(WrongShapeError):
+    """The body ends where something else had to follow."""
+
+
 class _Scan:
     """A place in a body, and steps over what stands there. Every step that does not fit raises WrongShapeError."""
 
@@ -85,7 +90,7 @@ class _Scan:
         """Step over what `pattern` matches here."""
         found = pattern.match(self.body, self.at)
         if found is None:
-            raise WrongShapeError("no JSON")
+            raise (_EndError if len(self.body) - self.at < _LONGEST_HEAD else WrongShapeError)("no JSON")
         self.at = found.end()
         return found
 
@@ -127,14 +132,14 @@ class _Scan:
             if found.lastindex == 1:
                 depth += 1
                 if depth > _DEEPEST:
-                    break
+                    raise WrongShapeError("nested too deeply")
             elif found.lastindex == 2:
                 depth -= 1
                 if not depth:
                     return found.end()
             elif found.start() == found.end():
                 break
-        raise WrongShapeError("no JSON")
+        raise _EndError("no JSON")
 
 
 def _read_queue(scan: _Scan, rows: dict[str, list[Row]]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
-MOST = 200
+MOST = 100
 """MiB that one poll may take."""
 WAITS = Waits(connect=10.0, call=60.0)
 
@@ -160,6 +160,17 @@ async def test_a_queue_beyond_the_cap_is_read_in_part() -> None:
     assert seen.unread is not None
     assert "more than 32768 KiB" in seen.unread.says
     assert {prompt: entry and entry.prompt for prompt, entry in seen.history.items()} == {"c": "c"}
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"queue_running": ["%s", 5], "queue_pending": [%s' % (b"x" * 100, b" " * (33 * MIB)), b"[" * (33 * MIB)]
+)
+async def test_beyond_the_cap_the_shape_counts_too(body: bytes) -> None:
+    """What was wrong before it grew too large is no queue, not even a part of one."""
+    async with answering(_says(queue=body)) as place, client(place, waits=WAITS) as comfy:
+        seen = await comfy.look(Poll("s"))
+    assert isinstance(seen, Failure)
+    assert "more than 32768 KiB" in seen.says
 
 
 async def test_a_history_of_heavy_prompts_is_read() -> None:
