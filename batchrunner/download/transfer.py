@@ -18,10 +18,10 @@ import aiofiles
 from anyio import CancelScope
 
 from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
-from batchrunner.core.suffixes import SUFFIXES, suffix
+from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, aside, digest, says
-from batchrunner.download.scan import files_of
+from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -97,8 +97,6 @@ class Downloader:
         fetch leaves a `.part` that the next one continues.
         """
         ending = suffix(action.file.name)
-        if not ending:
-            return Rejected("its name ends in no kind of film, picture or sound we know", never=True)
         one = _One(self._folder, self._boot, self._largest, action, stem, ending, self.transfers)
         try:
             return await one.fetch(source, opened)
@@ -146,7 +144,7 @@ class _One:
             file = self.folder.read(name)
             if file is not None:
                 with file:
-                    if self._ours(file):
+                    if self._ours(file, name):
                         self.folder.remove(self.part)
                         return Downloaded(name, *digest(file))
             elif number > 1:
@@ -159,17 +157,19 @@ class _One:
         if file is None:
             return None
         with file:
-            if (was is not None and was.boot != self.boot) or not self._ours(file):
+            if (was is not None and was.boot != self.boot) or not self._ours(file, self.part):
                 return None
             return self._publish(*digest(file))
 
-    def _ours(self, file: BinaryIO) -> bool:
-        """Tell by the prefix in a file; one without a workflow is ours if it has the length we saw on the server."""
-        seen, was = media.inspect_open(file), self.action.opened
-        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
+    def _ours(self, file: BinaryIO, path: str) -> bool:
+        """Tell by the prefix in a file, else by its sidecar, else by its length if we saw the same on the server."""
+        seen, was = media.inspect_as(file, self.suffix), self.action.opened
+        if not seen.whole:
             return False
         if seen.prefixes is not None:
             return self.action.prefix in seen.prefixes
+        if (told := sidecar_of(self.folder, path)) is not None:
+            return told == (self.action.prefix, digest(file)[1])
         return was is not None and was.size == file.seek(0, os.SEEK_END) and not self.action.probe
 
     def begun(self) -> int:
@@ -257,7 +257,7 @@ class _One:
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
         with file:
-            seen, whole = media.inspect_open(file), digest(file)
+            seen, whole = media.inspect_as(file, self.suffix), digest(file)
         unfit = self._unfit(seen, etag)
         if unfit is not None:
             self.folder.remove(self.part)
@@ -265,8 +265,8 @@ class _One:
         return self._publish(*whole)
 
     def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
-        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
-            return Rejected(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
+        if not seen.whole:
+            return Rejected(seen.says, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
             return Rejected("it carries the workflow of another attempt", etag, foreign=True)
         if seen.prefixes is None and self.action.probe:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
 
 
+KEPT_INPUT = "save_output"
+"""What VHS_VideoCombine and its kind have for a switch: files that stay on the server, or temporary ones."""
 MOST_NODES = 5000
 MOST_NESTING = 64
 
