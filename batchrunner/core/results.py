@@ -44,6 +44,8 @@ class Failure:
     """What answered was no ComfyUI but something before it: an HTML page, whatever its status."""
     needs_person: bool = False
     """Waiting does not help: a name that does not resolve, or a certificate that is not trusted."""
+    handles: bool = False
+    """This machine's file handles or sockets, not its disk."""
 
 
 class Ended(Enum):

@@ -412,15 +412,53 @@ async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
 
 
 async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> None:
-    """Where the connection's end is the file's, a cut is not seen by HTTP: the boxes tell, and no ETag is blamed."""
+    """Where the connection's end is the file's, HTTP sees no cut: the boxes tell, and the ETag is not blamed."""
     head = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nETag: "e"\r\n\r\n'
     async with raw(head + FILM[:-400]) as place:
         end = await shelf.fetch(place)
     assert isinstance(end, Rejected)
-    assert end.etag == ""
+    assert end.etag == f"sha256 {sha256(FILM[:-400]).hexdigest()}"
     assert shelf.opened == [('"e"', -1, PART)]
     async with raw(head + FILM) as place:
         assert await shelf.fetch(place) == GOT
+
+
+@pytest.mark.parametrize("etag", ["", "ETag: \r\n", 'ETag: ""\r\n', 'ETag: W/"e"\r\n', "ETag: e\r\n"])
+async def test_without_an_etag_the_bytes_are_the_proof(shelf: Shelf, etag: str) -> None:
+    """Two bad bodies are proof that a file is bad only if they are the same; a weak or empty ETag is none."""
+    proofs = []
+    for body in (FILM[:5000], FILM[:5000], FILM[:4000]):
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n{etag}Content-Length: {len(body)}\r\n\r\n"
+        async with raw(head.encode() + body) as place:
+            end = await shelf.fetch(place)
+        assert isinstance(end, Rejected)
+        proofs.append(end.etag)
+    assert proofs[0] == proofs[1] != proofs[2]
+    assert "" not in proofs
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["text/html", "application/xhtml+xml"])
+async def test_a_proxys_page_says_nothing_of_the_file(shelf: Shelf, status: int, kind: str) -> None:
+    """A page with 400 is a proxy's own and passes: the file is asked for again, also if the client lets the page by."""
+    again = await _half(shelf)
+    async with answering(says(status, b"<html>", Content_Type=f"{kind}; charset=utf-8")) as place:
+        ends = [await shelf.fetch(place, again)]
+    page = Breaking(b"<html>", status=status, content_type=kind)
+    ends.append(await Downloader(shelf.root, BOOT).fetch(again, page, "night/cat", shelf.note))
+    for end in ends:
+        assert isinstance(end, Failure)
+        assert (end.cause, end.page) == (Cause.UNAVAILABLE, True)
+    assert shelf.files() == {PART: FILM[:100_000]}
+
+
+async def test_more_than_was_announced_is_the_servers_trouble(shelf: Shelf) -> None:
+    """A body longer than its length is no fault of the file; nothing of the surplus is written."""
+    source = Breaking(FILM, size=1_000)
+    end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert isinstance(end, Failure)
+    assert "more than" in end.says
+    assert shelf.files() == {PART: b""}
 
 
 async def test_a_compressed_file_is_refused(shelf: Shelf) -> None:
@@ -440,6 +478,7 @@ async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
     async with raw(b"HTTP/1.0 200 OK\r\n\r\n" + FILM) as place, client(place) as comfy:
         end = await Downloader(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
     assert isinstance(end, Rejected)
+    assert end.etag
     assert shelf.files() == {}
 
 
