@@ -10,10 +10,11 @@ from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
+from batchrunner.core.scheduler import FIRST_FILE
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
-from batchrunner.workflow.suffix import expected_suffix
+from batchrunner.workflow.suffix import expected_file
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
@@ -32,7 +33,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
     """
     board = Board(batch.name, _rules(batch), batch.servers, now)
-    board.suffix = expected_suffix(batch.template.graph)
+    board.suffix = expected_file(batch.template.graph).removeprefix(FIRST_FILE)
     board.outputs = batch.outputs
     board.costs = {job.id: job.cost for job in batch.jobs}
     with sound(batch.name):
