@@ -108,7 +108,7 @@ def read_graph(text: str) -> Graph:
 def _instead(graph: Graph) -> str:
     """Return what to do about a graph without a save node: for most, one node is to be replaced."""
     for key, node in graph.items():
-        name, kind = f"node {_called(key)} ({shorten(node.class_type)})", node.class_type
+        name, kind = f"node {shorten(key, 30)} ({shorten(node.class_type)})", node.class_type
         if kind in _SAVERS or kind.startswith("Preview"):
             return f"{name} keeps none on the server; replace {shorten(kind)} by {_SAVERS.get(kind, 'one that saves')}"
         if "save" in kind.lower():

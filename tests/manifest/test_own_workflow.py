@@ -177,7 +177,7 @@ def test_a_preview_is_no_output() -> None:
     preview = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     files = {"w.json": json.dumps({**{key: GRAPH[key] for key in "123"}, "4": preview})}
     assert complaints("sweep: {_a: 1}\n", files, head=HEAD) == (
-        'm.yaml:3:11: workflow: "w.json": no node saves a file: node "4" (PreviewImage) keeps none on the server; '
+        'm.yaml:3:11: workflow: "w.json": no node saves a file: node 4 (PreviewImage) keeps none on the server; '
         "replace PreviewImage by SaveImage"
     )
 
