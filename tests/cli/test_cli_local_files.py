@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from batchrunner.download.transfer import Downloader
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
 from batchrunner.show.sidecar import beside, sidecar, write
+from tests.shell.films import mesh, picture
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Job
@@ -29,7 +29,6 @@ PREVIEW = {
     "class_type": "VHS_VideoCombine",
     "inputs": {"filename_prefix": "a", "images": ["1", 0], "save_output": False},
 }
-GLB = struct.pack("<4sIII4s", b"glTF", 2, 24, 4, b"JSON") + b"{}  "
 
 
 def batch_of(*savers: dict[str, Any], more: str = "") -> Batch:
@@ -42,15 +41,6 @@ def batch_of(*savers: dict[str, Any], more: str = "") -> Batch:
             f"name: n\nserver: sim\nworkflow: w.json\nfiles: cat\n{more}sweep: {{_a: 1}}\n", encoding="utf-8"
         )
         return load(path, Options())
-
-
-def film(prefix: str) -> bytes:
-    """Return a PNG, under whatever name, that carries the workflow of an attempt."""
-    text = b"prompt\0" + json.dumps({"9": {"class_type": "S", "inputs": {"filename_prefix": prefix}}}).encode()
-    chunks = ((b"IHDR", bytes(13)), (b"tEXt", text), (b"IDAT", b"x"), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I4s", len(body), kind) + body + bytes(4) for kind, body in chunks
-    )
 
 
 def put(folder: Path, job: Job, path: str, body: bytes, attempt: int = 1) -> None:
@@ -75,7 +65,7 @@ async def test_a_job_that_also_saved_a_text_is_home_with_both(tmp_path: Path) ->
     """A text carries no workflow: its sidecar says whose it is, and the job is not rendered a second time."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", film(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
     put(tmp_path, job, "cat-2.txt", b"a cat")
     assert await found(batch, tmp_path) == {job.id: ["cat-2.txt", "cat.png"]}
 
@@ -84,7 +74,7 @@ async def test_a_job_of_meshes_and_texts_alone_is_home(tmp_path: Path) -> None:
     """Where no file carries a workflow, the sidecars are enough."""
     batch = batch_of(MESH, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.glb", GLB)
+    put(tmp_path, job, "cat.glb", mesh())
     put(tmp_path, job, "cat-2.txt", b"a cat")
     assert await found(batch, tmp_path) == {job.id: ["cat-2.txt", "cat.glb"]}
 
@@ -94,7 +84,7 @@ async def test_a_job_with_a_file_missing_is_not_home(tmp_path: Path, missing: st
     """Of a video and a text one alone is not the job: the server may have the other, else it is rendered again."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", film(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
     put(tmp_path, job, "cat-2.txt", b"a cat")
     (tmp_path / missing).unlink()
     assert await found(batch, tmp_path) == {}
@@ -104,7 +94,7 @@ async def test_files_of_two_attempts_do_not_make_one(tmp_path: Path) -> None:
     """The video of one attempt and the text of another are not a job that is home."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", film(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
     put(tmp_path, job, "cat-2.txt", b"a cat", attempt=2)
     assert await found(batch, tmp_path) == {}
 
@@ -122,7 +112,7 @@ async def test_a_node_that_keeps_nothing_owes_no_file(tmp_path: Path) -> None:
     """A VHS_VideoCombine with save_output: false brings no file home, so none of it is waited for."""
     batch = batch_of(VIDEO, PREVIEW)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", film(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
     assert await found(batch, tmp_path) == {job.id: ["cat.png"]}
 
 
@@ -130,5 +120,5 @@ async def test_only_the_wanted_nodes_owe_a_file(tmp_path: Path) -> None:
     """With `outputs`, a job is home with the files of those nodes."""
     batch = batch_of(VIDEO, TEXT, more="outputs: [2]\n")
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", film(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
     assert await found(batch, tmp_path) == {job.id: ["cat.png"]}
