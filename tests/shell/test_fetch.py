@@ -241,7 +241,17 @@ async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", FILM[:-1], FILM[:48], FILM + b"\0", picture(), bytes(5000), box(b"ftyp") + bytes(900)]
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"<html>", id="html"),
+        pytest.param(FILM[:-1], id="a byte short"),
+        pytest.param(FILM[:48], id="its beginning"),
+        pytest.param(FILM + b"\0", id="a byte long"),
+        pytest.param(picture(), id="a picture"),
+        pytest.param(bytes(5000), id="zeros"),
+        pytest.param(box(b"ftyp") + bytes(900), id="one box and zeros"),
+    ],
 )
 async def test_what_is_no_film_is_not_published(shelf: Shelf, tmp_path: Path, body: bytes) -> None:
     """Every byte came and it is no whole film: nothing gets the name, and the ETag says which file it was."""
