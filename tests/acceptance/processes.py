@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds that anything here may take; what takes longer hangs."""
 _BETWEEN = 0.01
 COMMAND = (sys.executable, "-m", "batchrunner")
