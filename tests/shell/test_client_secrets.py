@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from aiohttp import web
-from answering import QUICK, TOKEN, Place, answering, client, raw, says, tells
+from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.comfy.secret import Secret
@@ -272,7 +272,7 @@ async def test_another_network_can_stand_in(tmp_path: Path) -> None:
         await web.UnixSite(runner, str(tmp_path / "s")).start()
         connector = aiohttp.UnixConnector(str(tmp_path / "s"), limit=0, force_close=True)
         async with session(connector) as http:
-            assert await Client("http://sim:1/", http, waits=QUICK).submit(b"{}") == Taken("a", 1.0)
+            assert await Client("http://sim:1/", http, waits=PATIENT).submit(b"{}") == Taken("a", 1.0)
     finally:
         await runner.cleanup()
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from answering import answering, client, raw, says
 from films import PREFIX, box, film, picture
 
+from batchrunner.comfy.client import Waits
 from batchrunner.core.actions import Fetch
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
@@ -52,9 +53,9 @@ class Shelf:
         """Remember a call; nothing of this answer may be on the disk yet."""
         self.opened.append((etag, size, part))
 
-    async def fetch(self, place: Place, action: Fetch = FETCH, boot: str = BOOT) -> FetchEnd:
+    async def fetch(self, place: Place, action: Fetch = FETCH, boot: str = BOOT, stall: float = 30.0) -> FetchEnd:
         """Make one attempt."""
-        async with client(place) as comfy:
+        async with client(place, waits=Waits(stall=stall)) as comfy:
             return await Downloads(self.root, boot).fetch(action, comfy, "night/cat", self.note)
 
     def again(self, action: Fetch = FETCH) -> Fetch:
@@ -403,7 +404,7 @@ async def test_a_part_is_continued_only_with_its_own_fact(shelf: Shelf, changes:
 async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
     """Silence in mid-file ends the attempt after the inactivity time-out, and what came is kept."""
     async with raw(cut(FILM, 200_000), hang=True) as place:
-        end = await shelf.fetch(place)
+        end = await shelf.fetch(place, stall=0.5)
     assert isinstance(end, Trouble)
     assert "in time" in end.says
     assert shelf.files() == {PART: FILM[:200_000]}
