@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchrunner.core.job import Job
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 from batchrunner.errors import BatchrunnerError, BusyError, LocalError, ManifestError, TheirsError, YoursError
 from batchrunner.manifest import Batch, Options, load
 

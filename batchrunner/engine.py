@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
-from batchrunner.core.conclude import Ending, conclude
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.judge import Judge
-from batchrunner.core.looks import Blame, Trouble
-from batchrunner.core.opening import moved_in, opening
-from batchrunner.core.plan import is_surveyed, plan, wake
+from batchrunner.core.results import Cause, Failure
+from batchrunner.core.scheduler import is_surveyed, plan, wake
 from batchrunner.core.server import SIM
+from batchrunner.core.startup import moved_in, opening
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.identity import Json
-    from batchrunner.core.looks import FetchEnd, LookEnd, PostEnd
+    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 
 class Comfy(Protocol):
     """One server. Every call is one attempt; trouble is an answer, not an exception."""
 
-    async def look(self, at: LookAt) -> LookEnd:
+    async def look(self, at: Poll) -> PollEnd:
         """Read the queue, then the history."""
         ...
 
@@ -47,7 +47,7 @@ class Comfy(Protocol):
         """POST one prompt."""
         ...
 
-    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+    async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id."""
         ...
 
@@ -55,7 +55,7 @@ class Comfy(Protocol):
 class Shelf(Protocol):
     """Where videos come home to."""
 
-    async def fetch(self, action: Fetch, opened: Callable[[str, int, str], None]) -> FetchEnd:
+    async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         """Bring one file home; `opened(etag, size, part)` is called before its first byte is written."""
         ...
 
@@ -134,7 +134,7 @@ class Engine:
         self._send, self._inbox = streams
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
 
-    async def run(self) -> Ending:
+    async def run(self) -> Exit:
         """Run until every job is settled or nothing more can be done.
 
         Raises StateError if a fact can't be kept: nothing may happen that nobody would remember.
@@ -151,7 +151,7 @@ class Engine:
         self._board.leave(self._clock.now())
         self._send.send_nowait(None)
 
-    async def _until_over(self, crew: TaskGroup) -> Ending:
+    async def _until_over(self, crew: TaskGroup) -> Exit:
         while True:
             now = self._clock.now()
             self._move_in(now)
@@ -159,7 +159,7 @@ class Engine:
             for action in plan(self._board, now):
                 self._start(action, crew)
             shown = self._observer.pulse(self._board, now)
-            if ending := conclude(self._board, now):
+            if ending := exit_decision(self._board, now):
                 return ending
             await self._hear(min(shown, wake(self._board, now) or math.inf))
 
@@ -189,20 +189,20 @@ class Engine:
 
     async def _perform(self, action: Action, body: bytes) -> Hearing:
         match action:
-            case LookAt():
+            case Poll():
                 look = await self._met(self._comfy(action.server).look(action))
                 return lambda judge: judge.look(action, look)
             case Submit():
                 post = await self._met(self._comfy(action.server).submit(body))
                 return lambda judge: judge.post(action, post)
-            case Fetch():
+            case Download():
                 fetch = await self._met(self._shelf.fetch(action, self._opener(action)))
                 return lambda judge: judge.fetch(action, fetch)
             case Withdraw():
                 trouble = await self._met(self._comfy(action.server).withdraw(action.prompts))
                 return lambda judge: judge.withdraw(action, trouble)
 
-    async def _met(self, attempt: Awaitable[T]) -> T | Trouble:
+    async def _met(self, attempt: Awaitable[T]) -> T | Failure:
         """Return how an attempt ended; an error of ours must not end the night."""
         try:
             return await attempt
@@ -210,9 +210,9 @@ class Engine:
             raise
         except Exception as error:  # noqa: BLE001 - the one place where an attempt meets the world
             self._observer.bug(error)
-            return Trouble(Blame.AWAY, f"a bug in batchrunner, see run.log: {type(error).__name__}")
+            return Failure(Cause.UNAVAILABLE, f"a bug in batchrunner, see run.log: {type(error).__name__}")
 
-    def _opener(self, action: Fetch) -> Callable[[str, int, str], None]:
+    def _opener(self, action: Download) -> Callable[[str, int, str], None]:
         def opened(etag: str, size: int, part: str) -> None:
             if not action.probe:
                 at = self._clock.wall()

@@ -24,7 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.states import State, Waiting, advance
+from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
 from batchrunner.show.report import Around, report
 from batchrunner.show.retold import as_json

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
+from batchrunner.core.lifecycle import Done
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Done
+from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
-from batchrunner.fetch import final_stem
 from batchrunner.workflow.suffix import expected_suffix
 
 if TYPE_CHECKING:
-    from batchrunner.core.looks import Home
-    from batchrunner.core.rules import Rules
-    from batchrunner.fetch import Downloads
+    from batchrunner.core.results import LocalFile
+    from batchrunner.core.settings import Rules
+    from batchrunner.download.transfer import Downloader
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
 
 _BUILT_IN_POLL = 0.2
 
 
-async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: float) -> Board:
+async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: float) -> Board:
     """Return the board of `batch`; its jobs are in the ledger from now on.
 
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
@@ -49,7 +49,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloads, now: floa
     return board
 
 
-async def _find_at_home(board: Board, downloads: Downloads, batch: Batch) -> None:
+async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> None:
     """Find the videos on our own disk that the ledger does not know, by the prefix they carry.
 
     A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
@@ -60,7 +60,7 @@ async def _find_at_home(board: Board, downloads: Downloads, batch: Batch) -> Non
     least = len(batch.template.saves if batch.outputs is None else batch.outputs)
     names = {final_stem(job.file, index) for job in missing for index in range(least)}
     stems = names if board.settled_in else None
-    found: dict[str, dict[str, Home]] = {}
+    found: dict[str, dict[str, LocalFile]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
         found.setdefault(home.prefix, {})[home.sha256] = home
     for prefix, homes in found.items():

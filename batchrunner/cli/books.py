@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.folding import folded
-from batchrunner.core.states import Contradiction
+from batchrunner.core.lifecycle import Contradiction
 from batchrunner.errors import YoursError
 from batchrunner.ledger import Ledger, StateError, hold
 from batchrunner.ledger.error import REBUILD
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.cli.asked import Asked
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
 
 

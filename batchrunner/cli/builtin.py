@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from batchrunner.core.rules import Rules
+    from batchrunner.core.settings import Rules
 
 _FOLDER = ".sim"
 _PACE = Pace(fixed=0.8)

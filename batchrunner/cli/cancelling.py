@@ -14,11 +14,11 @@ from batchrunner.cli.books import held
 from batchrunner.cli.speaking import say
 from batchrunner.cli.token import token
 from batchrunner.comfy import client as comfy
-from batchrunner.core.actions import LookAt
+from batchrunner.core.actions import Poll
 from batchrunner.core.facts import Dropped, Lost, Why
-from batchrunner.core.looks import Ended, Trouble
+from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting, advance
+from batchrunner.core.results import Ended, Failure
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Fetching, Queued, Sending, Waiting, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batchrunner.cli.books import Books
     from batchrunner.comfy.client import Client
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.looks import Look, Row
-    from batchrunner.core.states import Prompt
+    from batchrunner.core.lifecycle import Prompt
+    from batchrunner.core.results import PollResult, Row
 
 _LOOKS = 60
 _BETWEEN = 0.5
@@ -46,7 +46,7 @@ class _Tally:
     left: list[str] = field(default_factory=list)
     """Jobs whose prompts stay where they are."""
 
-    def sort(self, look: Look, prompts: Mapping[str, Prompt]) -> None:
+    def sort(self, look: PollResult, prompts: Mapping[str, Prompt]) -> None:
         """Count `prompts` (by job) by what the last look at their server saw."""
         there = _queued(look, prompts)
         for job, prompt in prompts.items():
@@ -95,7 +95,7 @@ async def _take_back(books: Books, secret: Secret | None) -> _Tally:
                 tally.gone += prompts
                 continue
             look = await _emptied(comfy.Client(url, http, secret), prompts)
-            if isinstance(look, Trouble):
+            if isinstance(look, Failure):
                 say(look.says)
                 tally.left += prompts
             else:
@@ -113,21 +113,21 @@ def _lose(books: Books, job: str) -> None:
         books.states[job] = advance(state, fact)
 
 
-async def _emptied(client: Client, prompts: Mapping[str, Prompt]) -> Look | Trouble:
+async def _emptied(client: Client, prompts: Mapping[str, Prompt]) -> PollResult | Failure:
     """Delete and interrupt until a look finds none of `prompts` (by job) queued; return the last look."""
     ids = tuple(prompt.id for prompt in prompts.values())
     looks = 0
     while True:
-        look = await client.look(LookAt("", ids))
+        look = await client.look(Poll("", ids))
         looks += 1
-        if isinstance(look, Trouble) or looks == _LOOKS or not (there := _queued(look, prompts)):
+        if isinstance(look, Failure) or looks == _LOOKS or not (there := _queued(look, prompts)):
             return look
         if trouble := await _withdraw(client, there.values()):
             return trouble
         await anyio.sleep(_BETWEEN)
 
 
-async def _withdraw(client: Client, rows: Iterable[Row]) -> Trouble | None:
+async def _withdraw(client: Client, rows: Iterable[Row]) -> Failure | None:
     """Delete what is pending and interrupt what runs, by id; what is nobody's of ours is never named."""
     rows = list(rows)
     trouble = await client.withdraw([row.prompt for row in rows if not row.running])
@@ -137,7 +137,7 @@ async def _withdraw(client: Client, rows: Iterable[Row]) -> Trouble | None:
     return trouble
 
 
-def _queued(look: Look, prompts: Mapping[str, Prompt]) -> dict[str, Row]:
+def _queued(look: PollResult, prompts: Mapping[str, Prompt]) -> dict[str, Row]:
     """Return the queue's rows of `prompts`, by job: by id, or by prefix where the server chose another id."""
     found: dict[str, Row] = {}
     for job, prompt in prompts.items():

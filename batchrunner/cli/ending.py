@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from batchrunner.core.states import Queued
+from batchrunner.core.lifecycle import Queued
 from batchrunner.show.retold import lines
 from batchrunner.show.text import clock, safe
 from batchrunner.show.words import of_finish
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.cli.onlooker import Onlooker
     from batchrunner.cli.watching import Watching
     from batchrunner.core.board import Board
-    from batchrunner.core.conclude import Ending
+    from batchrunner.core.exit import Exit
     from batchrunner.notify import Notifier
 
 
@@ -32,7 +32,7 @@ class LastWords:
     notifier: Notifier | None = None
     gallery: Gallery | None = None
 
-    async def say(self, board: Board, onlooker: Onlooker, ending: Ending, code: int) -> None:
+    async def say(self, board: Board, onlooker: Onlooker, ending: Exit, code: int) -> None:
         """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
         if self.notifier:
             # The last line of `run --json` is the end: whoever is told by other ways is told before it.

@@ -12,9 +12,9 @@ import anyio
 
 from batchrunner.cli.books import ran, standing
 from batchrunner.cli.speaking import say
+from batchrunner.core.eta import outlook
 from batchrunner.core.facts import Saved
-from batchrunner.core.outlook import outlook
-from batchrunner.core.states import Queued, Sending, Waiting
+from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
 from batchrunner.manifest import load
 from batchrunner.show.gallery import (

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING
 
-from batchrunner import media
 from batchrunner.cli import running
 from batchrunner.cli.books import held
 from batchrunner.cli.speaking import say
 from batchrunner.core.facts import Reopened
-from batchrunner.core.states import Done, Failed, advance
-from batchrunner.disk import Folder, digest, says
+from batchrunner.core.lifecycle import Done, Failed, advance
+from batchrunner.download import verify as media
+from batchrunner.download.folder import Folder, digest, says
 from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchrunner.core.outlook import outlook, progress
+from batchrunner.core.eta import outlook, progress
 from batchrunner.show.narrate import Narrator
 from batchrunner.show.scene import Around, Transfer
 

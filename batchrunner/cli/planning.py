@@ -17,7 +17,7 @@ from batchrunner.cli.token import token
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.states import Done, Failed, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.errors import YoursError
 from batchrunner.ledger import Ledger
 from batchrunner.ledger.place import STATE

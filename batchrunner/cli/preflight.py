@@ -6,8 +6,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from batchrunner.core.actions import LookAt
-from batchrunner.core.looks import Trouble
+from batchrunner.core.actions import Poll
+from batchrunner.core.results import Failure
 from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
@@ -47,15 +47,15 @@ async def ask_nodes(batch: Batch, client: Callable[[str], Client]) -> tuple[list
 async def _asked(batch: Batch, url: str, client: Client) -> tuple[list[str], list[str]]:
     """Return the same of one server. Apart, so that no answer is kept while the next comes."""
     answer = await client.object_info()
-    if isinstance(answer, Trouble):
+    if isinstance(answer, Failure):
         return [], [f"{url} does not tell what it can run ({answer.says}): not checked beforehand"]
     return [f"{url}: {finding}" for finding in batch.refusals(answer)[:_ENOUGH]], []
 
 
-async def nowhere(batch: Batch, client: Callable[[str], Client]) -> list[str]:
+async def not_found(batch: Batch, client: Callable[[str], Client]) -> list[str]:
     """Ask every server for its queue; return a complaint about each address that has none: it is mistyped."""
-    looks = [(url, await client(url).look(LookAt(url))) for url in batch.servers if url != SIM]
-    wrong = [url for url, look in looks if isinstance(look, Trouble) and look.nowhere]
+    looks = [(url, await client(url).look(Poll(url))) for url in batch.servers if url != SIM]
+    wrong = [url for url, look in looks if isinstance(look, Failure) and look.not_found]
     return [f"{url}: no ComfyUI is there, {url}/queue is not found (404): is the address complete?" for url in wrong]
 
 

@@ -18,7 +18,7 @@ from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.cli.onlooker import Onlooker
-from batchrunner.cli.preflight import ask_nodes, nowhere, open_roads
+from batchrunner.cli.preflight import ask_nodes, not_found, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
@@ -26,13 +26,13 @@ from batchrunner.cli.until import local_now, seconds_until
 from batchrunner.cli.watching import Watching, watching
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
-from batchrunner.core.conclude import INTERRUPTED
+from batchrunner.core.eta import too_late
+from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.identity import client_id
-from batchrunner.core.outlook import too_late
 from batchrunner.core.server import SIM
+from batchrunner.download.transfer import Downloader
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
-from batchrunner.fetch import Downloads
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import Notifier, targets
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import Submit
     from batchrunner.core.board import Board
-    from batchrunner.core.conclude import Ending
+    from batchrunner.core.exit import Exit
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
@@ -159,7 +159,7 @@ class Night:
         return 128 + self._signal if code is None else code
 
     async def _night(self, client: Callable[[str], comfy.Client]) -> int:
-        downloads = Downloads(self.folder, self.boot)
+        downloads = Downloader(self.folder, self.boot)
         board = await board_of(self.batch, self.ledger, downloads, self.clock.now())
         jobs = self.ledger.jobs()
         await self._preflight(board, client)
@@ -191,7 +191,7 @@ class Night:
         await last.say(board, onlooker, ending, code)
         return code
 
-    def _shelf(self, downloads: Downloads, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]) -> Shelf:
+    def _shelf(self, downloads: Downloader, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]) -> Shelf:
         wanted = {job.id for job in self.batch.jobs}
 
         def graph(job: Job, prefix: str) -> Mapping[str, Json] | None:
@@ -221,7 +221,7 @@ class Night:
         for says in unknown:
             self._warn(says)
         if unknown and not any(state.past.highest for state in board.states.values()):
-            missing += await nowhere(self.batch, client)
+            missing += await not_found(self.batch, client)
         if missing:
             raise YoursError("\n".join(missing))
 
@@ -237,7 +237,7 @@ class Night:
             more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
             self._warn(f"{len(late)} of {len(board.waiting)} jobs will not be home in time: {named}{more}")
 
-    async def _until_over(self, engine: Engine) -> Ending:
+    async def _until_over(self, engine: Engine) -> Exit:
         def leave() -> None:
             self._warn("stopping: what is rendered comes home first; once more to stop at once")
             engine.leave()

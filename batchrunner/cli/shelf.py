@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Saved
-from batchrunner.core.looks import Got
+from batchrunner.core.results import Downloaded
 from batchrunner.errors import LocalError
 from batchrunner.show.sidecar import beside, sidecar, write
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.actions import Fetch
+    from batchrunner.core.actions import Download
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
-    from batchrunner.core.looks import FetchEnd
-    from batchrunner.fetch import Downloads, Source
+    from batchrunner.core.results import DownloadEnd
+    from batchrunner.download.transfer import Downloader, Source
     from batchrunner.ledger import Ledger
 
 
@@ -29,7 +29,7 @@ class Shelf:
 
     batch: str
     folder: Path
-    downloads: Downloads
+    downloads: Downloader
     source: Callable[[str], Source]
     """The server to ask, by its URL."""
     jobs: Mapping[str, Job]
@@ -39,15 +39,15 @@ class Shelf:
     wall: Callable[[], float]
     warn: Callable[[str], None]
 
-    async def fetch(self, action: Fetch, opened: Callable[[str, int, str], None]) -> FetchEnd:
+    async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         """Bring one file home and describe it."""
         job = self.jobs[action.job]
         end = await self.downloads.fetch(action, self.source(action.server), job.file, opened)
-        if isinstance(end, Got):
+        if isinstance(end, Downloaded):
             await self._describe(job, action, end)
         return end
 
-    async def _describe(self, job: Job, action: Fetch, got: Got) -> None:
+    async def _describe(self, job: Job, action: Download, got: Downloaded) -> None:
         """Write the sidecar before the file counts as saved; failing to costs a warning, not the video."""
         saved = Saved(job.id, action.attempt, self.wall(), action.file.key, got.path, got.size, got.sha256)
         workflow = self.graph(job, action.prefix)

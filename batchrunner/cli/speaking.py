@@ -70,6 +70,6 @@ def tell(text: str) -> None:
 
 def _close_stdout() -> None:
     """Have nothing left to be written when the interpreter ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    not_found = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(not_found, sys.stdout.fileno())
+    os.close(not_found)

@@ -18,7 +18,7 @@ from yarl import URL
 
 from batchrunner.comfy import hush, submission, trouble, wire
 from batchrunner.comfy.view import View
-from batchrunner.core.looks import Entry, Look, Refused, Trouble
+from batchrunner.core.results import Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.actions import LookAt
+    from batchrunner.core.actions import Poll
     from batchrunner.core.facts import File
     from batchrunner.core.identity import Json
-    from batchrunner.core.looks import LookEnd, PostEnd
+    from batchrunner.core.results import PollEnd, PostEnd
 
 T = TypeVar("T")
 
@@ -99,63 +99,63 @@ class Client:
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
 
-    async def look(self, at: LookAt) -> LookEnd:
+    async def look(self, at: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
         An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind.
         """
         answer = await self._json("GET", "/queue", wire.queue, _QUEUE)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, Failure):
             return answer
         rows, date = answer
         history: dict[str, Entry | None] = {}
         alive = {row.prompt for row in rows}
         for prompt in (prompt for prompt in at.ids if prompt not in alive):
             entry = await self._json("GET", f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
-            if isinstance(entry, Trouble):
+            if isinstance(entry, Failure):
                 return entry
             found, date = entry
             history[prompt] = found and hush.entry(found, self._token)
         if not at.recent:
-            return Look(rows, history, date=date)
+            return PollResult(rows, history, date=date)
         last = await self._json("GET", f"/history?max_items={at.recent}", self._recent, _RECENT)
-        return last if isinstance(last, Trouble) else Look(rows, history, last[0], last[1])
+        return last if isinstance(last, Failure) else PollResult(rows, history, last[0], last[1])
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Trouble with `sent` says nothing about whether the server has it."""
         answer = await self._call("POST", "/prompt", _POSTED, body, self._waits.post)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, Failure):
             return answer
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422):
             return hush.refused(_refusal(answer), self._token)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Trouble) else hush.taken(read[0], self._token)
+        return read if isinstance(read, Failure) else hush.taken(read[0], self._token)
 
-    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+    async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
         return await self._order("/queue", {"delete": list(prompts)}) if prompts else None
 
-    async def interrupt(self, prompt: str) -> Trouble | None:
+    async def interrupt(self, prompt: str) -> Failure | None:
         """Stop `prompt` if it is running. Without an id the server would stop a stranger's (PROTOCOL.md §1, 10)."""
         if not prompt:
             raise ValueError("an interrupt needs a prompt id")
         return await self._order("/interrupt", {"prompt_id": prompt})
 
-    async def object_info(self) -> Json | Trouble:
+    async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""
         answer = await self._json("GET", "/object_info", _object, _OBJECTS)
-        return answer if isinstance(answer, Trouble) else answer[0]
+        return answer if isinstance(answer, Failure) else answer[0]
 
     @asynccontextmanager
-    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Trouble]:
+    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
         """Open a file, from byte `start` of the one with `etag`; `If-Range` would splice two files (§1, 14)."""
         query = {"filename": file.name, "type": file.kind, "subfolder": file.subfolder}
         headers = {"Range": f"bytes={start}-", "If-Match": etag} if start else {}
         path = f"/view?{urlencode(query, errors='surrogatepass')}"
         response = await self._opened(path, headers)
-        if isinstance(response, Trouble):
+        if isinstance(response, Failure):
             yield response
             return
         try:
@@ -163,7 +163,7 @@ class Client:
         finally:
             response.close()
 
-    async def _opened(self, path: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse | Trouble:
+    async def _opened(self, path: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse | Failure:
         """Wait for the headers of a file. Apart, so that no error of aiohttp is the context of a caller's."""
         try:
             async with asyncio.timeout(self._waits.call):
@@ -174,26 +174,26 @@ class Client:
     def _recent(self, value: Json) -> tuple[Entry, ...]:
         return tuple(hush.entry(entry, self._token) for entry in wire.recent(value, self._nodes))
 
-    def _view(self, response: aiohttp.ClientResponse) -> View | Trouble:
+    def _view(self, response: aiohttp.ClientResponse) -> View | Failure:
         if response.status not in _VIEWED:
             return trouble.of_status(self.where, response.status, response.headers, response.url)
         if response.status in (200, 206) and _encoded(response.headers):
             return trouble.of_answer(self.where, "a compressed file")
         return View(response, self.where, self._waits.stall)
 
-    async def _order(self, path: str, said: Json) -> Trouble | None:
+    async def _order(self, path: str, said: Json) -> Failure | None:
         answer = await self._call("POST", path, _ORDERED, wire.dump(said), self._waits.call)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, Failure):
             return answer
         return None if answer.status == 200 else self._status(answer)
 
     async def _json(
         self, method: str, path: str, read: Callable[[Json], T], cap: int
-    ) -> tuple[T, float | None] | Trouble:
+    ) -> tuple[T, float | None] | Failure:
         answer = await self._call(method, path, cap, None, self._waits.call)
-        return answer if isinstance(answer, Trouble) else self._read(answer, read)
+        return answer if isinstance(answer, Failure) else self._read(answer, read)
 
-    def _read(self, answer: _Answer, read: Callable[[Json], T]) -> tuple[T, float | None] | Trouble:
+    def _read(self, answer: _Answer, read: Callable[[Json], T]) -> tuple[T, float | None] | Failure:
         """Read a 200 of the right type; nothing is parsed before both are known."""
         if answer.status != 200:
             return self._status(answer)
@@ -204,10 +204,10 @@ class Client:
         except wire.WrongShapeError as error:
             return trouble.of_answer(self.where, str(error))
 
-    def _status(self, answer: _Answer) -> Trouble:
+    def _status(self, answer: _Answer) -> Failure:
         return trouble.of_status(self.where, answer.status, answer.headers, answer.url)
 
-    async def _call(self, method: str, path: str, cap: int, body: bytes | None, total: float) -> _Answer | Trouble:
+    async def _call(self, method: str, path: str, cap: int, body: bytes | None, total: float) -> _Answer | Failure:
         """Make one exchange whose answer fits in `cap` bytes. Where the status says it all, the body is not read."""
         try:
             response = await self._send(method, path, body, {}, total)
@@ -218,7 +218,7 @@ class Client:
         except trouble.ERRORS as error:
             return trouble.of_error(self.where, error)
 
-    async def _answer(self, response: aiohttp.ClientResponse, cap: int) -> _Answer | Trouble:
+    async def _answer(self, response: aiohttp.ClientResponse, cap: int) -> _Answer | Failure:
         if response.status not in _READ:
             return _Answer(response.status, response.headers, response.url, b"")
         if _encoded(response.headers):

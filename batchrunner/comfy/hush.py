@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.looks import Complaint, Entry, Refused, Taken
+    from batchrunner.core.results import Complaint, Entry, Refused, Taken
 
 
 def entry(said: Entry, secret: Secret | None) -> Entry:

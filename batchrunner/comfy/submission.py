@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, number, text
-from batchrunner.core.looks import Complaint, Refused, Taken
+from batchrunner.core.results import Complaint, Refused, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

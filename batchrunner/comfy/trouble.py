@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from batchrunner.core.looks import Blame, Trouble
+from batchrunner.core.results import Cause, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,31 +36,33 @@ _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 """What a trouble is called, from the special to the general."""
 
 
-def of_error(where: str, error: Exception) -> Trouble:
+def of_error(where: str, error: Exception) -> Failure:
     """Return what an error of aiohttp or the system means; `sent` is False only where no byte can have left."""
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
     if isinstance(cause, OSError) and cause.errno in OURS:
-        return Trouble(Blame.LOCAL, f"this machine has no room for another connection to {where}", sent=not unsent)
-    return Trouble(Blame.AWAY, f"{where} {_class(error)}", sent=not unsent)
+        return Failure(Cause.LOCAL, f"this machine has no room for another connection to {where}", sent=not unsent)
+    return Failure(Cause.UNAVAILABLE, f"{where} {_class(error)}", sent=not unsent)
 
 
-def of_status(where: str, status: int, headers: Mapping[str, str], url: URL) -> Trouble:
+def of_status(where: str, status: int, headers: Mapping[str, str], url: URL) -> Failure:
     """Return what a status without the answer we asked for means."""
     wait = retry_after(headers)
     if status in (401, 403):
-        return Trouble(Blame.DENIED, f"{where} does not let us in ({status})", retry_after=wait)
+        return Failure(Cause.UNAUTHORIZED, f"{where} does not let us in ({status})", retry_after=wait)
     if 300 <= status < 400:
         target = _target(headers.get("Location", ""), url)
-        return Trouble(Blame.AWAY, f"{where} sends us elsewhere ({status}), to {target}; redirects are not followed")
+        return Failure(
+            Cause.UNAVAILABLE, f"{where} sends us elsewhere ({status}), to {target}; redirects are not followed"
+        )
     said = {404: "has no such address (404): is the URL right?", 429: "asks for fewer requests (429)"}
     says = f"{where} {said.get(status, f'answered {status}')}"
-    return Trouble(Blame.AWAY, says, retry_after=wait, nowhere=status == 404)
+    return Failure(Cause.UNAVAILABLE, says, retry_after=wait, not_found=status == 404)
 
 
-def of_answer(where: str, says: str) -> Trouble:
+def of_answer(where: str, says: str) -> Failure:
     """Return what an answer that can't be believed means."""
-    return Trouble(Blame.AWAY, f"{where} gave an answer of the wrong shape: {says}")
+    return Failure(Cause.UNAVAILABLE, f"{where} gave an answer of the wrong shape: {says}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

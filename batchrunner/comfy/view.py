@@ -11,7 +11,7 @@ from batchrunner.comfy import trouble
 if TYPE_CHECKING:
     import aiohttp
 
-    from batchrunner.core.looks import Trouble
+    from batchrunner.core.results import Failure
 
 _PORTION = 2**18
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
@@ -35,7 +35,7 @@ class View:
         if self.status == 206:
             self.start, self.size = (int(ranged[1]), int(ranged[3])) if ranged else (-1, -1)
 
-    async def read(self) -> bytes | Trouble:
+    async def read(self) -> bytes | Failure:
         """Return the next piece, at most 256 KiB; nothing at the end of the body."""
         try:
             async with asyncio.timeout(self._stall):

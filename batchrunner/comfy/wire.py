@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
 from batchrunner.core.identity import Json, prefixes
-from batchrunner.core.looks import Ended, Entry, Row
-from batchrunner.suffixes import suffix
+from batchrunner.core.results import Ended, Entry, Row
+from batchrunner.core.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAt:
+class Poll:
     """Read one server's queue, then the history of `ids`, then (if `recent`) its last entries."""
 
     server: str
@@ -32,7 +32,7 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class Download:
     """Bring one file home, or prove that it can't be."""
 
     job: str
@@ -56,4 +56,4 @@ class Withdraw:
     prompts: tuple[str, ...]
 
 
-Action: TypeAlias = LookAt | Submit | Fetch | Withdraw
+Action: TypeAlias = Poll | Submit | Download | Withdraw

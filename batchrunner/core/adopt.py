@@ -9,20 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeGuard
 
+from batchrunner.core.attempts import Attempt, classify, lose
 from batchrunner.core.facts import Accepted, Why
 from batchrunner.core.identity import parse_prefix, prompt_id
-from batchrunner.core.looks import Ended, Entry, Row
-from batchrunner.core.states import Fetching, Prompt, Queued, Sending, Waiting
-from batchrunner.core.verdict import Case, classify, lose
+from batchrunner.core.lifecycle import Fetching, Prompt, Queued, Sending, Waiting
+from batchrunner.core.results import Ended, Entry, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Look, Seen
+    from batchrunner.core.lifecycle import State
+    from batchrunner.core.results import PollResult, Seen
     from batchrunner.core.server import Server
-    from batchrunner.core.states import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
         best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
         if best and _is_superseded(state, best):
             says = f"attempt {best.attempt} of it was found, so this one had been given up"
-            yield lose(Case(job, state, seen.at, board.rules), Why.FORGOTTEN, says, burns=False)
+            yield lose(Attempt(job, state, seen.at, board.rules), Why.FORGOTTEN, says, burns=False)
         elif best and not isinstance(state, Waiting):
             best = None
         if best:
@@ -71,7 +71,7 @@ def _is_superseded(state: State, best: _Candidate) -> TypeGuard[Queued | Fetchin
     return best.worth()[0] and best.attempt > state.prompt.attempt
 
 
-def _candidates(board: Board, look: Look) -> dict[str, list[_Candidate]]:
+def _candidates(board: Board, look: PollResult) -> dict[str, list[_Candidate]]:
     found: dict[str, list[_Candidate]] = {}
     both: list[Row | Entry] = [*look.queue, *look.recent]
     for one in both:
@@ -102,7 +102,7 @@ def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate
     if isinstance(one.found, Entry):
         past = replace(board.states[job].past, highest=max(board.states[job].past.highest, board.seen[job]))
         prompt = Prompt(one.attempt, one.prompt, one.prefix, server.url, claimed=False)
-        case = Case(job, Queued(past, prompt), seen.at, board.rules)
+        case = Attempt(job, Queued(past, prompt), seen.at, board.rules)
         yield classify(case, one.found, seen.look.date)
 
 

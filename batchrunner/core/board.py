@@ -10,24 +10,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
-from batchrunner.core.agenda import Agenda
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.facts import Broke, Lost, Rendered, Why
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.ours import Ours
-from batchrunner.core.rests import Rests
-from batchrunner.core.rules import backoff
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
+from batchrunner.core.localfault import LocalFault
+from batchrunner.core.priority import PriorityQueue
 from batchrunner.core.server import OUR_DISK, SIM, Leaving, Server
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, Waiting, advance
+from batchrunner.core.settings import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Home
-    from batchrunner.core.rules import Rules
-    from batchrunner.core.states import Open, State
+    from batchrunner.core.lifecycle import Open, State
+    from batchrunner.core.results import LocalFile
+    from batchrunner.core.settings import Rules
 
 _RETRY = 1.0
 _RETRY_CAP = 60.0
@@ -56,9 +56,9 @@ class Board:
         """Jobs this run still has to see through."""
         self.waiting: set[str] = set()
         """Those of them that nobody has."""
-        self.flying: dict[Action, float] = {}
+        self.in_flight: dict[Action, float] = {}
         """What is under way, with its start."""
-        self.homes: dict[str, tuple[int, tuple[Home, ...]]] = {}
+        self.homes: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
         self.settled_in = False
         """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
@@ -68,7 +68,7 @@ class Board:
         """Prompts that were fetching from the built-in ComfyUI when this run began."""
         self.verdicts: list[str] = []
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
-        self.disk, self.sockets = Ours(), Ours()
+        self.disk, self.sockets = LocalFault(), LocalFault()
         """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
         self.costs: dict[str, float] = {}
@@ -81,12 +81,12 @@ class Board:
 
     def _index(self) -> None:
         """Make the indexes: per server what it holds, and what comes next."""
-        self.posting: set[str] = set()
+        self.submitting: set[str] = set()
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
-        self._ready: Agenda[str] = Agenda()
-        self._fetches: dict[str, Agenda[tuple[str, int, str]]] = {}
-        self._rests = Rests()
+        self._ready: PriorityQueue[str] = PriorityQueue()
+        self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
+        self._rests = Cooldowns()
         self._busy: set[tuple[str, str]] = set()
 
     def load(self, jobs: Iterable[str], facts: Iterable[Fact], now: float) -> None:
@@ -185,7 +185,7 @@ class Board:
             case Waiting() if job in self.chosen and self._rests.is_over(job, "", now):
                 self._ready.add(self.positions[job], job)
             case Fetching() as state:
-                files = self._fetches.setdefault(state.prompt.server, Agenda())
+                files = self._fetches.setdefault(state.prompt.server, PriorityQueue())
                 for item in state.items:
                     if not item.saved and self._rests.is_over(job, item.file.key, now):
                         files.add(state.deadline or 0.0, (job, state.prompt.attempt, item.file.key))
@@ -196,21 +196,21 @@ class Board:
 
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
-        self.flying[action] = now
-        if isinstance(action, Fetch):
+        self.in_flight[action] = now
+        if isinstance(action, Download):
             self._busy.add((action.job, action.file.key))
         if isinstance(action, Submit):
-            self.posting.add(action.job)
+            self.submitting.add(action.job)
             self.servers[action.server].settled(action.job)
 
     def end(self, action: Action, now: float) -> float:
         """Note that an action has ended, after its facts were applied; return when it began."""
-        if isinstance(action, Fetch):
+        if isinstance(action, Download):
             self._busy.discard((action.job, action.file.key))
             self._offer(action.job, now)
         if isinstance(action, Submit):
-            self.posting.discard(action.job)
-        return self.flying.pop(action)
+            self.submitting.discard(action.job)
+        return self.in_flight.pop(action)
 
     def tick(self, now: float) -> None:
         """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try."""
@@ -272,7 +272,7 @@ class Board:
 
     def is_looking(self, url: str) -> bool:
         """Whether a look at a server is under way: there is never more than one."""
-        return any(isinstance(action, LookAt | Withdraw) and action.server == url for action in self.flying)
+        return any(isinstance(action, Poll | Withdraw) and action.server == url for action in self.in_flight)
 
     def rests_until(self) -> float | None:
         """Return when the first resting job may go on."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.core.states import Waiting, advance
+from batchrunner.core.lifecycle import Waiting, advance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from batchrunner.core.facts import Fact
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
 
 
 def folded(jobs: Iterable[str], facts: Iterable[Fact]) -> dict[str, State]:

@@ -11,12 +11,12 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from batchrunner.core.others import Others
-from batchrunner.core.rules import backoff
+from batchrunner.core.otherload import OtherUsersLoad
+from batchrunner.core.settings import backoff
 
 if TYPE_CHECKING:
-    from batchrunner.core.looks import Look, Trouble
-    from batchrunner.core.rules import Rules
+    from batchrunner.core.results import Failure, PollResult
+    from batchrunner.core.settings import Rules
 
 SIM = "sim"
 """The built-in ComfyUI: its memory ends with the run that started it."""
@@ -130,7 +130,7 @@ class Server:
     pending: tuple[str, ...] = ()
     foreign: int = 0
     """Queue entries that are not ours."""
-    others: Others = field(default_factory=Others)
+    others: OtherUsersLoad = field(default_factory=OtherUsersLoad)
     absences: dict[str, Absence] = field(default_factory=dict)
     posted_at: dict[str, float] = field(default_factory=dict)
     """Per job: the end of its last POST attempt."""
@@ -192,7 +192,7 @@ class Server:
 
     # -- looks
 
-    def looked(self, look: Look, ours: frozenset[str], began: float, now: float) -> None:
+    def looked(self, look: PollResult, ours: frozenset[str], began: float, now: float) -> None:
         """Take in a good look that began at `began`; `ours` are the queue's prompts that belong to this batch."""
         self.good_at, self.failures, self.denied_looks, self.says = began, 0, 0, ""
         if self.answered_at is None:
@@ -208,7 +208,7 @@ class Server:
         if self.anchor and self.anchor in look.history and look.history[self.anchor] is None:
             self.restarted_at, self.anchor = began, None
 
-    def ailed(self, trouble: Trouble, now: float, rules: Rules, *, racing: bool) -> None:
+    def ailed(self, trouble: Failure, now: float, rules: Rules, *, racing: bool) -> None:
         """Take in trouble that was the server's: one shared back-off, whoever met it."""
         self.failures += 1
         self.ailed_at, self.says = now, trouble.says
@@ -217,13 +217,13 @@ class Server:
         asked = min(trouble.retry_after or 0.0, _AWAY_CAP if racing else inf)
         self.look_at = now + max(pause, asked)
 
-    def denied(self, trouble: Trouble, now: float, rules: Rules) -> None:
+    def denied(self, trouble: Failure, now: float, rules: Rules) -> None:
         """Take in a 401 or 403 on a look: one more look confirms it; after that, looks get rare."""
         self.denied_looks += 1
         self.says = trouble.says
         self.look_at = now + backoff(self.url, self.denied_looks, min(rules.poll or FASTEST_LOOK, _AWAY_CAP), _AWAY_CAP)
 
-    def denied_post(self, trouble: Trouble, began: float, now: float) -> None:
+    def denied_post(self, trouble: Failure, began: float, now: float) -> None:
         """Take in a 401 or 403 on a POST that began at `began`; a look comes next, and a second one confirms it."""
         if self.denied_at is None or began >= self.denied_at:
             self.denied_posts += 1

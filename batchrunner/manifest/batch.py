@@ -10,7 +10,7 @@ from batchrunner.workflow.preflight import check_against
 if TYPE_CHECKING:
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
-    from batchrunner.core.rules import Rules
+    from batchrunner.core.settings import Rules
     from batchrunner.workflow.template import Template
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.identity import job_id
 from batchrunner.core.job import Job
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.check import join
 from batchrunner.manifest.choose import draw, pick

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Lost, Rendered, Why
-from batchrunner.core.states import Done, Failed, Fetching, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Unwanted, Waiting
 from batchrunner.show.shifts import Shift, shifts
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
 
 _SLOWEST = 5
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchrunner.core.outlook import overdue
-from batchrunner.core.states import Fetching
+from batchrunner.core.eta import overdue
+from batchrunner.core.lifecycle import Fetching
 from batchrunner.show.text import duration
 
 if TYPE_CHECKING:

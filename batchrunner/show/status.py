@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import Saved
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
 
 NAMES: Mapping[type[State], str] = {
     Waiting: "waiting",

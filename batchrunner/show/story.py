@@ -17,7 +17,7 @@ from batchrunner.core.facts import (
     Saved,
     Why,
 )
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.text import UNKNOWN, clock, duration, safe, size
 
 if TYPE_CHECKING:

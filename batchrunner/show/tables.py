@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchrunner.core.states import Failed, Fetching, Queued, Sending
+from batchrunner.core.lifecycle import Failed, Fetching, Queued, Sending
 from batchrunner.show.layout import column, padded
 from batchrunner.show.status import NEW, counts, name_of, why
 from batchrunner.show.text import duration, safe
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
     from batchrunner.show.status import Plan
 
 _ROWS = 12

@@ -10,7 +10,7 @@ import pytest
 from comfyui import Server
 from processes import ended
 
-from batchrunner import media
+from batchrunner.download import verify as media
 
 _JOBS = Path(__file__).parents[2] / "jobs"
 _ODD = [

@@ -27,7 +27,7 @@ _LAYERS = {
     "batchrunner.comfy.client:Client.submit": 3,
     "batchrunner.core.judge:Judge.look": 70,
     "batchrunner.engine:plan": 70,
-    "batchrunner.fetch:Downloads.fetch": 3,
+    "batchrunner.download.transfer:Downloader.fetch": 3,
     "batchrunner.ledger.store:Ledger.append": 70,
     "batchrunner.show.watch:Journal.event": 0,
     "batchrunner.show.watch:Lines.event": 0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.states import Done, Failed, Past, Prompt, Queued, State
+from batchrunner.core.lifecycle import AttemptHistory, Done, Failed, Prompt, Queued, State
 from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.render import Order
@@ -51,15 +51,15 @@ class Evening:
 
     def done(self, job: Job, path: str = "film.mp4") -> None:
         """Have a job's file be home."""
-        self.states[job.id] = Done(Past(1), PROMPT, (Saved(job.id, 1, 0.0, path, path, 5, ""),))
+        self.states[job.id] = Done(AttemptHistory(1), PROMPT, (Saved(job.id, 1, 0.0, path, path, 5, ""),))
 
     def queued(self, job: Job) -> None:
         """Have a server hold a job."""
-        self.states[job.id] = Queued(Past(1), PROMPT)
+        self.states[job.id] = Queued(AttemptHistory(1), PROMPT)
 
     def failed(self, job: Job, says: str) -> None:
         """Have a job fail."""
-        self.states[job.id] = Failed(Past(1), Why.ERROR, says)
+        self.states[job.id] = Failed(AttemptHistory(1), Why.ERROR, says)
 
     def tell(self) -> None:
         """Write what the page shows."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from evenings import URL_OF_SERVER, serving, spent
 
-from batchrunner import media
+from batchrunner.download import verify as media
 from batchrunner.manifest import Batch, Options, load
 from batchrunner.sim.record import What
 from tests.lab.clock import run

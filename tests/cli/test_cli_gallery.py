@@ -9,7 +9,7 @@ from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.job import Job
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 from batchrunner.manifest import Options
 
 GPU = "http://gpu:8188"

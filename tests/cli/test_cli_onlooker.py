@@ -8,7 +8,7 @@ from batchrunner.cli.onlooker import Onlooker
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 from batchrunner.show.watch import Audience
 
 if TYPE_CHECKING:

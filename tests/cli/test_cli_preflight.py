@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from batchrunner.cli.preflight import ask_nodes, nowhere, open_roads
+from batchrunner.cli.preflight import ask_nodes, not_found, open_roads
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
@@ -97,7 +97,7 @@ async def test_an_address_where_nothing_is(tmp_path: Path) -> None:
     """An address without a queue is mistyped; a server that is down, or wants a token, is no such case."""
     for status, wrong in ((404, 1), (500, 0), (401, 0)):
         async with _answering(status) as url, comfy.session() as http:
-            said = await nowhere(_batch(tmp_path, url), partial(comfy.Client, http=http))
+            said = await not_found(_batch(tmp_path, url), partial(comfy.Client, http=http))
             assert len(said) == wrong
             assert all(f"{url}/queue" in line for line in said)
 

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from batchrunner.cli.shelf import Shelf
-from batchrunner.core.actions import Fetch
+from batchrunner.core.actions import Download
 from batchrunner.core.facts import Claimed, File
 from batchrunner.core.job import Job
-from batchrunner.core.looks import FetchEnd, Gone, Got
+from batchrunner.core.results import Downloaded, DownloadEnd, NotFound
 from batchrunner.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOB = Job("a" * 12, "a" * 64, {"prompt": "A cat", "seed": 7}, "cats/one", 1.0)
-ACTION = Fetch(JOB.id, 1, "night-a1", "http://gpu:8188", File("night-a1_00001_.mp4"))
-GOT = Got("cats/one.mp4", 123, "f" * 64)
+ACTION = Download(JOB.id, 1, "night-a1", "http://gpu:8188", File("night-a1_00001_.mp4"))
+GOT = Downloaded("cats/one.mp4", 123, "f" * 64)
 
 
 class _Downloads:
     """Brings home what it is told to."""
 
-    def __init__(self, end: FetchEnd) -> None:
+    def __init__(self, end: DownloadEnd) -> None:
         self._end = end
 
     async def fetch(
-        self, action: Fetch, _source: object, stem: str, opened: Callable[[str, int, str], None]
-    ) -> FetchEnd:
+        self, action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None]
+    ) -> DownloadEnd:
         assert (action, stem) == (ACTION, JOB.file)
         opened("etag", 123, "part")
         return self._end
 
 
-def _shelf(folder: Path, ledger: Ledger, end: FetchEnd, warned: list[str]) -> Shelf:
+def _shelf(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> Shelf:
     return Shelf(
         "night",
         folder,
@@ -75,5 +75,5 @@ async def test_a_sidecar_that_cannot_be_written(tmp_path: Path) -> None:
 async def test_no_file_no_sidecar(tmp_path: Path) -> None:
     """A download that brings nothing leaves nothing."""
     with Ledger.open(tmp_path, "night") as ledger:
-        assert await _shelf(tmp_path, ledger, Gone(), []).fetch(ACTION, lambda *_: None) == Gone()
+        assert await _shelf(tmp_path, ledger, NotFound(), []).fetch(ACTION, lambda *_: None) == NotFound()
     assert not (tmp_path / "cats").exists()

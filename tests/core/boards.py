@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Fetch, LookAt, Submit
+from batchrunner.core.actions import Download, Poll, Submit
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.identity import file_prefix, prompt_id
 from batchrunner.core.judge import Judge
-from batchrunner.core.looks import Blame, Ended, Entry, Look, Row, Trouble
-from batchrunner.core.rules import Rules
+from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
+from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import FetchEnd, LookEnd, PostEnd
+    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 BATCH = "cats"
 A, B = "http://a:8188", "http://b:8188"
@@ -26,10 +26,10 @@ AT = 1_700_000_000.0
 JOBS = tuple(f"{number:012x}" for number in range(12))
 JOB, OTHER = JOBS[:2]
 RULES = Rules(ttl=600.0)
-AWAY = Trouble(Blame.AWAY, "502")
-UNSENT = Trouble(Blame.AWAY, "connection refused", sent=False)
-DENIED = Trouble(Blame.DENIED, "401")
-LOCAL = Trouble(Blame.LOCAL, "no space left on device")
+UNAVAILABLE = Failure(Cause.UNAVAILABLE, "502")
+UNSENT = Failure(Cause.UNAVAILABLE, "connection refused", sent=False)
+UNAUTHORIZED = Failure(Cause.UNAUTHORIZED, "401")
+LOCAL = Failure(Cause.LOCAL, "no space left on device")
 
 
 def prefix(job: str = JOB, attempt: int = 1) -> str:
@@ -151,24 +151,24 @@ def glance(
     *,
     now: float = 0.0,
     took: float = 0.0,
-    trouble: Trouble | None = None,
-    action: LookAt | None = None,
+    trouble: Failure | None = None,
+    action: Poll | None = None,
 ) -> list[Fact]:
     """Look at a server that shows this, as `plan` would ask; apply and return what follows."""
     asked = action or look_at(board, url)
     entries = {entry.prompt: entry for entry in history}
     found = {prompt: entries.get(prompt) for prompt in asked.ids}
     recent = tuple(entries.values())[-asked.recent :] if asked.recent else ()
-    end: LookEnd = trouble or Look(tuple(queue), found, recent, AT + now)
+    end: PollEnd = trouble or PollResult(tuple(queue), found, recent, AT + now)
     board.start(asked, now - took)
     facts = note(board, judge(board, now).look(asked, end), now)
     board.end(asked, now)
     return facts
 
 
-def look_at(board: Board, url: str = A) -> LookAt:
+def look_at(board: Board, url: str = A) -> Poll:
     """Return the look that `plan` would ask for."""
-    from batchrunner.core.plan import _question  # noqa: PLC0415 - only here is a look wanted before it is due
+    from batchrunner.core.scheduler import _question  # noqa: PLC0415 - only here is a look wanted before it is due
 
     return _question(board, board.servers[url])
 
@@ -190,7 +190,7 @@ def submit(job: str = JOB, attempt: int = 1, server: str = A, *, again: bool = F
 
 def fetch(
     board: Board,
-    end: FetchEnd,
+    end: DownloadEnd,
     *,
     job: str = JOB,
     attempt: int = 1,
@@ -200,7 +200,7 @@ def fetch(
     server: str = A,
 ) -> list[Fact]:
     """Download a file, and hear how that ended."""
-    action = Fetch(job, attempt, prefix(job, attempt), server, file or mp4(job, attempt), probe=probe)
+    action = Download(job, attempt, prefix(job, attempt), server, file or mp4(job, attempt), probe=probe)
     board.start(action, now)
     facts = note(board, judge(board, now).fetch(action, end), now)
     board.end(action, now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
-from batchrunner.core.looks import Ended, Entry, Row
+from batchrunner.core.results import Ended, Entry, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from pure_comfy import BEGIN, PureComfy
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
-from batchrunner.core.conclude import Ending, conclude
+from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.judge import Judge
-from batchrunner.core.looks import Blame, Ended, Gone, Got, Home, Look, Taken, Trouble, Unfit
-from batchrunner.core.opening import moved_in, opening
-from batchrunner.core.plan import is_surveyed, plan, wake
-from batchrunner.core.rules import Rules
-from batchrunner.core.states import Done, Failed
+from batchrunner.core.lifecycle import Done, Failed
+from batchrunner.core.results import Cause, Downloaded, Ended, Failure, LocalFile, NotFound, PollResult, Rejected, Taken
+from batchrunner.core.scheduler import is_surveyed, plan, wake
+from batchrunner.core.settings import Rules
+from batchrunner.core.startup import moved_in, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import FetchEnd, LookEnd, PostEnd
+    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 BATCH = "cats"
-AWAY = Trouble(Blame.AWAY, "502")
-DENIED = Trouble(Blame.DENIED, "401")
-UNSENT = Trouble(Blame.AWAY, "refused", sent=False)
+UNAVAILABLE = Failure(Cause.UNAVAILABLE, "502")
+UNAUTHORIZED = Failure(Cause.UNAUTHORIZED, "401")
+UNSENT = Failure(Cause.UNAVAILABLE, "refused", sent=False)
 _LONGEST = 400_000.0
 _MOST_TURNS = 200
 
@@ -139,11 +139,11 @@ class Night:
         server.wedged = True
         self._at(self.now + self.rng.choice((10.0, 100.0, 3000.0)), lambda: self._restart(server))
 
-    def _trouble(self, server: PureComfy) -> Trouble | None:
+    def _trouble(self, server: PureComfy) -> Failure | None:
         """Return what keeps a server from answering right now."""
         if not server.is_up(self.now) or self.rng.random() < self.odds.away:
-            return AWAY
-        return DENIED if self.now < server.denied_until else None
+            return UNAVAILABLE
+        return UNAUTHORIZED if self.now < server.denied_until else None
 
     def _interrupt(self, server: PureComfy) -> None:
         server.interrupt(self.now)
@@ -158,7 +158,7 @@ class Night:
 
     # -- the course of a night
 
-    def run(self) -> Ending:
+    def run(self) -> Exit:
         """Start the runner again until the batch has ended; return how."""
         while True:
             self.lives += 1
@@ -181,7 +181,7 @@ class Night:
             self._happen()
         self.now = max(self.now, until)
 
-    def _live(self) -> Ending | None:
+    def _live(self) -> Exit | None:
         killed_at = inf if self.calm else self.now + self.rng.choice((inf, inf, 40.0, 300.0)) * self.rng.random()
         leaves_at = inf if self.calm else self.now + self.rng.choice((inf, inf, inf, 100.0)) * self.rng.random()
         self._ended = []
@@ -204,10 +204,10 @@ class Night:
             for path, prefix in self.home.items():
                 match = parse_prefix(BATCH, prefix)
                 if match:
-                    board.homes[match[0]] = match[1], (Home(prefix, path, 9, "0" * 64),)
+                    board.homes[match[0]] = match[1], (LocalFile(prefix, path, 9, "0" * 64),)
         return board
 
-    def _loop(self, board: Board, killed_at: float, leaves_at: float) -> Ending | None:
+    def _loop(self, board: Board, killed_at: float, leaves_at: float) -> Exit | None:
         turns, since = 0, self.now
         while True:
             turns, since = (turns + 1, since) if since == self.now else (0, self.now)
@@ -220,7 +220,7 @@ class Night:
             for action in plan(board, self.now):
                 self._start(board, action)
             assert plan(board, self.now) == [], "something could have been started and was not"
-            if ending := conclude(board, self.now):
+            if ending := exit_decision(board, self.now):
                 return ending
             if not self._wait(board, killed_at, leaves_at):
                 return None
@@ -251,7 +251,7 @@ class Night:
         if self.now < between < until:
             board.tick(between)
             assert plan(board, between) == [], "it slept too long"
-            assert conclude(board, between) is None, "it slept past its end"
+            assert exit_decision(board, between) is None, "it slept past its end"
 
     def _hear(self, board: Board) -> None:
         for action, hearing in self._ended:
@@ -308,7 +308,7 @@ class Night:
 
     def _start(self, board: Board, action: Action) -> None:
         match action:
-            case LookAt():
+            case Poll():
                 self.looks += 1
                 board.start(action, self.now)
                 self._look(action, self.servers[action.server])
@@ -321,26 +321,28 @@ class Night:
             case Withdraw():
                 board.start(action, self.now)
                 self._withdraw(action, self.servers[action.server])
-            case Fetch():
+            case Download():
                 board.start(action, self.now)
                 self._fetch(board, action, self.servers[action.server])
 
-    def _look(self, action: LookAt, server: PureComfy) -> None:
+    def _look(self, action: Poll, server: PureComfy) -> None:
         read = self.now + self.rng.random()
-        queue: list[LookEnd] = []
+        queue: list[PollEnd] = []
 
         def first() -> None:
             rows = server.rows(self.now)
-            queue.append(self._trouble(server) or Look(rows, {}, (), BEGIN + self.now))
+            queue.append(self._trouble(server) or PollResult(rows, {}, (), BEGIN + self.now))
             self._at(self.now + self.rng.random(), second, self.lives)
 
         def second() -> None:
             server.to(self.now)
-            end: LookEnd = queue[0]
-            if isinstance(end, Look):
+            end: PollEnd = queue[0]
+            if isinstance(end, PollResult):
                 recent = tuple(server.history.values())[-action.recent :] if action.recent else ()
                 history = {prompt: server.history.get(prompt) for prompt in action.ids}
-                end = Look(end.queue, history, recent, BEGIN + self.now) if server.is_up(self.now) else AWAY
+                end = (
+                    PollResult(end.queue, history, recent, BEGIN + self.now) if server.is_up(self.now) else UNAVAILABLE
+                )
             self._ended.append((action, lambda judge: judge.look(action, end)))
 
         self._at(read, first, self.lives)
@@ -353,17 +355,17 @@ class Night:
         wait = self.rng.uniform(0, 65) if self.rng.random() < self.odds.late else self.rng.random()
 
         def arrive() -> None:
-            end: PostEnd = AWAY
+            end: PostEnd = UNAVAILABLE
             if self.now < server.denied_until:
-                end = DENIED
+                end = UNAUTHORIZED
             elif server.is_up(self.now):
                 prompt, number = server.post(action.prompt, action.prefix, self.now)
-                end = AWAY if silent else Taken(prompt, float(number))
+                end = UNAVAILABLE if silent else Taken(prompt, float(number))
             self._at(self.now, lambda: self._answer(action, end), life)
 
         life = self.lives
         self._at(self.now + wait, arrive)
-        self._at(self.now + 60.0, lambda: self._answer(action, AWAY), life)
+        self._at(self.now + 60.0, lambda: self._answer(action, UNAVAILABLE), life)
         self._open.add((life, action))
 
     def _answer(self, action: Submit, end: PostEnd) -> None:
@@ -381,17 +383,17 @@ class Night:
 
         self._at(self.now + self.rng.random(), arrive, self.lives)
 
-    def _fetch(self, board: Board, action: Fetch, server: PureComfy) -> None:
+    def _fetch(self, board: Board, action: Download, server: PureComfy) -> None:
         path = f"{action.job}/{action.file.name}"
 
-        def over(end: FetchEnd) -> None:
-            if isinstance(end, Got):
+        def over(end: DownloadEnd) -> None:
+            if isinstance(end, Downloaded):
                 self.home[path] = action.prefix
             self._ended.append((action, lambda judge: judge.fetch(action, end)))
 
         def opened() -> None:
             server.to(self.now)
-            end: FetchEnd = Got(path, 9, "0" * 64)
+            end: DownloadEnd = Downloaded(path, 9, "0" * 64)
             disk = server.files.get(action.file.name)
             if path in self.home:
                 over(end)
@@ -400,11 +402,11 @@ class Night:
             if trouble is not None:
                 end = trouble
             elif self.rng.random() < self.odds.local:
-                end = Trouble(Blame.LOCAL, "no space left on device")
+                end = Failure(Cause.LOCAL, "no space left on device")
             elif disk is None:
-                end = Gone()
+                end = NotFound()
             elif not disk.whole:
-                end = Unfit("no film", "etag")
+                end = Rejected("no film", "etag")
             elif not action.probe:
                 at = BEGIN + self.now
                 self._note(board, Opened(action.job, action.attempt, at, action.file.key, "etag", 9, "x.part", "boot"))
@@ -414,7 +416,7 @@ class Night:
 
     # -- the morning after
 
-    def _check(self, ending: Ending) -> None:
+    def _check(self, ending: Exit) -> None:
         board = Board(BATCH, self.rules, self.servers, self.now)
         board.load(self.names, self.journal, self.now)
         failed = [job for job in self.names if isinstance(board.states[job], Failed)]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards import (
-    AWAY,
-    DENIED,
     JOB,
+    UNAUTHORIZED,
+    UNAVAILABLE,
     done,
     failure,
     fetch,
@@ -28,16 +28,16 @@ from boards import (
     success,
 )
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.facts import Dropped, Lost, Why
-from batchrunner.core.looks import Gone, Got, Unfit
-from batchrunner.core.plan import plan
+from batchrunner.core.results import Downloaded, NotFound, Rejected
+from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Entry, FetchEnd, Row, Trouble
+    from batchrunner.core.results import DownloadEnd, Entry, Failure, Row
 
 PERSISTED: dict[str, Sequence[Fact]] = {
     "nothing": (),
@@ -57,14 +57,14 @@ class Shown:
 
     queue: tuple[Row, ...] = ()
     history: tuple[Entry, ...] = ()
-    trouble: Trouble | None = None
+    trouble: Failure | None = None
     looks: tuple[float, ...] = (0.0,)
 
 
 ONCE, LONG = (0.0,), (0.0, 30.0, 80.0)
 LOOKS: dict[str, Shown] = {
-    "away": Shown(trouble=AWAY),
-    "401 twice": Shown(trouble=DENIED, looks=(0.0, 2.0)),
+    "away": Shown(trouble=UNAVAILABLE),
+    "401 twice": Shown(trouble=UNAUTHORIZED, looks=(0.0, 2.0)),
     "pending": Shown((row(),)),
     "running": Shown((row(running=True),)),
     "twice under its id": Shown((row(running=True), row(number=1))),
@@ -78,14 +78,14 @@ LOOKS: dict[str, Shown] = {
 }
 """What GET /queue, then GET /history show."""
 
-FILES: dict[str, FetchEnd] = {
-    "whole and ours": Got("cat.mp4", 9, "0" * 64),
-    "404": Gone(),
-    "another attempt's": Unfit("it carries another attempt's workflow", "etag", foreign=True),
-    "no video": Unfit("no moov", "etag"),
-    "400": Unfit("its name is refused", never=True),
-    "broken off": AWAY,
-    "401": DENIED,
+FILES: dict[str, DownloadEnd] = {
+    "whole and ours": Downloaded("cat.mp4", 9, "0" * 64),
+    "404": NotFound(),
+    "another attempt's": Rejected("it carries another attempt's workflow", "etag", foreign=True),
+    "no video": Rejected("no moov", "etag"),
+    "400": Rejected("its name is refused", never=True),
+    "broken off": UNAVAILABLE,
+    "401": UNAUTHORIZED,
 }
 """How a GET /view ends, where one follows."""
 
@@ -114,11 +114,11 @@ def decision(persisted: str, look: str, file: str = "") -> Decision | None:
         told += glance(board, queue=shown.queue, history=shown.history, now=now, trouble=shown.trouble)
     now = shown.looks[-1]
     if file:
-        asked = [action for action in plan(board, now) if isinstance(action, Fetch)]
+        asked = [action for action in plan(board, now) if isinstance(action, Download)]
         if not asked:
             return None
         told += fetch(board, FILES[file], now=now, probe=asked[0].probe)
-    steps = {_step(action) for action in plan(board, now) if not isinstance(action, LookAt)}
+    steps = {_step(action) for action in plan(board, now) if not isinstance(action, Poll)}
     return Decision(tuple(map(_name, told)), type(board.states[JOB]).__name__, tuple(sorted(steps)))
 
 
@@ -162,11 +162,11 @@ def _name(fact: Fact) -> str:
     return type(fact).__name__
 
 
-def _step(action: Fetch | Submit | Withdraw) -> str:
+def _step(action: Download | Submit | Withdraw) -> str:
     match action:
-        case Fetch(probe=True):
+        case Download(probe=True):
             return "GET the predictable file"
-        case Fetch():
+        case Download():
             return "GET its file"
         case Submit(again=True):
             return "POST the same again"

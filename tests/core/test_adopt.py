@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from boards import (
     AT,
-    AWAY,
     JOB,
     OTHER,
+    UNAVAILABLE,
     A,
     B,
     done,
@@ -32,19 +32,19 @@ from boards import (
 )
 
 from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
-from batchrunner.core.looks import Home
-from batchrunner.core.opening import OUR_DISK, moved_in, opening
-from batchrunner.core.plan import is_surveyed
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Unwanted, Waiting
+from batchrunner.core.results import LocalFile
+from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Unwanted, Waiting
+from batchrunner.core.startup import OUR_DISK, moved_in, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[Home, ...]]:
+def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[LocalFile, ...]]:
     """Return the files of an attempt found at home."""
-    return attempt, tuple(Home(prefix(attempt=attempt), f"cat-{n}.mp4", 9, "0" * 64) for n in range(files))
+    return attempt, tuple(LocalFile(prefix(attempt=attempt), f"cat-{n}.mp4", 9, "0" * 64) for n in range(files))
 
 
 def names(facts: list[Fact]) -> list[tuple[str, int]]:
@@ -182,7 +182,7 @@ def test_an_old_copy_of_the_ledger() -> None:
         server.surveyed = True
     glance(board, A)
     assert not is_surveyed(board, 0.0)
-    glance(board, B, trouble=AWAY)
+    glance(board, B, trouble=UNAVAILABLE)
     assert is_surveyed(board, 0.0)
 
 

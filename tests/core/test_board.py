@@ -27,13 +27,13 @@ from boards import (
     sending,
 )
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Broke, Dropped, Fact, File, Reopened, Why
 from batchrunner.core.folding import folded
-from batchrunner.core.opening import OUR_DISK
+from batchrunner.core.lifecycle import Contradiction, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Contradiction, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.startup import OUR_DISK
 
 C = "http://unnamed:8188"
 
@@ -164,7 +164,7 @@ def test_files_come_by_deadline() -> None:
 def test_a_file_under_way_is_not_offered() -> None:
     """A download under way is not begun again; after it ended without the file it is offered again."""
     board = new_board(fetching())
-    action = Fetch(JOB, 1, "p", A, mp4())
+    action = Download(JOB, 1, "p", A, mp4())
     board.start(action, 3.0)
     assert board.downloads() == 1
     assert board.next_files(A, 9, 3.0) == []
@@ -177,7 +177,7 @@ def test_a_broken_file_rests_even_if_nobody_asked_meanwhile() -> None:
     """After a broken download its file rests and the job's other files do not, asked in between or not."""
     two = File("two.mp4")
     board = new_board([*queued(), rendered(files=[mp4(), two])])
-    action = Fetch(JOB, 1, "p", A, mp4())
+    action = Download(JOB, 1, "p", A, mp4())
     board.next_files(A, 9, 0.0)
     board.start(action, 0.0)
     note(board, [Broke(JOB, 1, AT, mp4().key, "reset")], 1.0)
@@ -239,14 +239,14 @@ def test_next_attempts_go_on_from_the_highest_seen() -> None:
 def test_one_look_or_delete_at_a_time() -> None:
     """A server is busy with a look or a delete of ours, not with a POST or another server's look."""
     board = new_board(servers=(A, B))
-    board.start(LookAt(B), 0.0)
+    board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
     assert not board.is_looking(A)
-    assert board.posting == {JOB}
+    assert board.submitting == {JOB}
     board.start(Withdraw(A, ("id",)), 0.0)
     assert board.is_looking(A)
     board.end(Submit(JOB, 1, "id", "p", A), 1.0)
-    assert not board.posting
+    assert not board.submitting
 
 
 def test_leaving_is_asked_once() -> None:

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 from boards import (
-    AWAY,
     JOBS,
+    UNAVAILABLE,
     A,
     B,
     glance,
@@ -24,12 +24,12 @@ from boards import (
 )
 
 from batchrunner.core.actions import Submit
-from batchrunner.core.conclude import conclude
+from batchrunner.core.eta import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
+from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
-from batchrunner.core.looks import Taken
-from batchrunner.core.outlook import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
-from batchrunner.core.plan import plan
+from batchrunner.core.results import Taken
+from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
 
 SD, HD = 0.95e9, 7.6e9
@@ -199,7 +199,7 @@ def test_a_server_that_was_away_had_no_strangers() -> None:
     board = ready_board(queued(JOBS[0]), jobs=2)
     board.costs = dict.fromkeys(JOBS, SD)
     board.servers[A].rendered_at = 0.0
-    glance(board, trouble=AWAY, now=100.0)
+    glance(board, trouble=UNAVAILABLE, now=100.0)
     glance(board, now=7000.0)
     note(board, [Rendered(JOBS[0], 1, 0.0, rendered(JOBS[0]).files, None, 300.0)], now=7200.0)
     assert board.forecast.share(A) == 0
@@ -242,12 +242,12 @@ def test_a_run_that_is_out_of_time_ends_well() -> None:
     board = ready_board(jobs=2)
     board.costs = dict.fromkeys(JOBS, SD)
     board.until = 10_000.0
-    assert conclude(board, 0.0) is None
+    assert exit_decision(board, 0.0) is None
     note(board, queued(JOBS[0]))
-    assert conclude(board, 9_900.0) is None
+    assert exit_decision(board, 9_900.0) is None
     board = ready_board(jobs=2)
     board.costs, board.until = dict.fromkeys(JOBS, SD), 10_000.0
-    ending = conclude(board, 9_900.0)
+    ending = exit_decision(board, 9_900.0)
     assert ending is not None
     assert ending.exit == 0
     assert "2 jobs are left" in ending.says
@@ -260,10 +260,10 @@ def test_a_stranger_does_not_end_the_run() -> None:
     board.until = board.forecast.at_most(A, SD) + HOMEWARD + 100
     glance(board, queue=[stranger(running=True)], now=10.0)
     assert not fits(board, A, JOBS[0], 10.0)
-    assert conclude(board, 10.0) is None
+    assert exit_decision(board, 10.0) is None
     glance(board, now=50.0)
     assert fits(board, A, JOBS[0], 50.0)
-    assert conclude(board, 101.0) is not None
+    assert exit_decision(board, 101.0) is not None
 
 
 def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from boards import (
     AT,
-    AWAY,
-    DENIED,
     JOB,
     JOBS,
     LOCAL,
     OTHER,
+    UNAUTHORIZED,
+    UNAVAILABLE,
     A,
     B,
     fetch,
@@ -30,15 +30,15 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Fetch, Submit, Withdraw
+from batchrunner.core.actions import Download, Submit, Withdraw
 from batchrunner.core.facts import Accepted, Broke, File, Lost, Saved, Why
 from batchrunner.core.judge import template_refusal
-from batchrunner.core.looks import Complaint, Gone, Got, Refused, Taken, Trouble, Unfit
-from batchrunner.core.plan import plan
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending
+from batchrunner.core.results import Complaint, Downloaded, Failure, NotFound, Refused, Rejected, Taken
+from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending
 
-GOT = Got("cat.mp4", 9, "0" * 64)
+GOT = Downloaded("cat.mp4", 9, "0" * 64)
 NODE = Complaint("SaveVideo #15", "format", "no such value", ("15",))
 
 
@@ -76,7 +76,7 @@ def test_a_200_without_our_output_is_a_refusal() -> None:
 
 def test_trouble_says_nothing_about_the_job() -> None:
     """Whatever keeps a POST from an answer, the claim stands and the server rests."""
-    for end in (AWAY, DENIED, LOCAL, Trouble(AWAY.blame, "429", retry_after=300.0)):
+    for end in (UNAVAILABLE, UNAUTHORIZED, LOCAL, Failure(UNAVAILABLE.cause, "429", retry_after=300.0)):
         board = ready_board()
         assert [type(fact) for fact in post(board, end, submit(), now=2.0)] == []
         assert isinstance(board.states[JOB], Sending)
@@ -118,7 +118,7 @@ def test_one_denied_post_is_confirmed_before_it_counts() -> None:
         note(board, sending(action.job))
         board.start(action, 1.0)
     for action in actions:
-        judge(board, 2.0).post(action, DENIED)
+        judge(board, 2.0).post(action, UNAUTHORIZED)
         board.end(action, 2.0)
     server = board.servers[A]
     assert (server.denied_posts, server.look_at) == (1, 2.0)
@@ -127,17 +127,17 @@ def test_one_denied_post_is_confirmed_before_it_counts() -> None:
     glance(board, now=3.0)
     assert server.takes_prompts(3.0, board.rules)
     for job in JOBS[:2]:
-        fetch(board, Gone(), job=job, now=4.0, probe=True)
+        fetch(board, NotFound(), job=job, now=4.0, probe=True)
     again = submit(again=True)
     assert again in plan(board, 4.0)
-    post(board, DENIED, again, now=5.0)
+    post(board, UNAUTHORIZED, again, now=5.0)
     assert server.is_denied()
 
 
 def test_an_accepted_post_ends_the_doubt() -> None:
     """A POST that is taken proves the token."""
     board = ready_board()
-    post(board, DENIED, submit(), now=2.0)
+    post(board, UNAUTHORIZED, submit(), now=2.0)
     glance(board, now=3.0)
     post(board, Taken(ident(OTHER), 1), submit(OTHER), now=4.0)
     assert (board.servers[A].denied_posts, board.servers[A].denied_at) == (0, None)
@@ -157,10 +157,10 @@ def test_the_same_etag_twice_is_proof() -> None:
     """A file that came whole twice under one ETag and is no video is unusable; a new ETag is a new chance."""
     board = new_board(fetching())
     for etag in ("one", "two"):
-        (fact,) = fetch(board, Unfit("no moov", etag))
+        (fact,) = fetch(board, Rejected("no moov", etag))
         assert isinstance(fact, Broke)
         assert fact.whole == etag
-    (fact,) = fetch(board, Unfit("no moov", "two"))
+    (fact,) = fetch(board, Rejected("no moov", "two"))
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.UNUSABLE, True)
 
@@ -168,19 +168,19 @@ def test_the_same_etag_twice_is_proof() -> None:
 def test_without_an_etag_twice_is_proof_too() -> None:
     """A server that gives no ETag does not keep us for ever."""
     board = new_board(fetching())
-    fetch(board, Unfit("no moov"))
-    (fact,) = fetch(board, Unfit("no moov"))
+    fetch(board, Rejected("no moov"))
+    (fact,) = fetch(board, Rejected("no moov"))
     assert isinstance(fact, Lost)
 
 
 def test_the_built_in_server_forgot_what_it_rendered() -> None:
     """404 on what the last run's built-in ComfyUI rendered is free; on what this one rendered it counts."""
     board = new_board(fetching(server=SIM), servers=(SIM,))
-    (fact,) = fetch(board, Gone(), server=SIM)
+    (fact,) = fetch(board, NotFound(), server=SIM)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
     note(board, [*queued(attempt=2, server=SIM), rendered(attempt=2)])
-    (fact,) = fetch(board, Gone(), attempt=2, server=SIM)
+    (fact,) = fetch(board, NotFound(), attempt=2, server=SIM)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.EXPIRED, True)
 
@@ -188,7 +188,7 @@ def test_the_built_in_server_forgot_what_it_rendered() -> None:
 def test_a_broken_download_asks_for_a_look() -> None:
     """Whether the server is away is for a look to say, and it comes at once."""
     board = ready_board(fetching())
-    (fact,) = fetch(board, AWAY, now=5.0)
+    (fact,) = fetch(board, UNAVAILABLE, now=5.0)
     assert isinstance(fact, Broke)
     assert (board.servers[A].look_at, board.servers[A].failures, board.servers[A].fruitless_at) == (5.0, 0, 5.0)
 
@@ -207,10 +207,10 @@ def test_our_own_disk_is_not_the_servers_fault() -> None:
 def test_denied_on_one_file_only() -> None:
     """A file that is denied while looks are not is that file's trouble, confirmed by a look in between."""
     board = ready_board(fetching())
-    assert isinstance(fetch(board, DENIED, now=5.0)[0], Broke)
-    assert isinstance(fetch(board, DENIED, now=6.0)[0], Broke)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=5.0)[0], Broke)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=6.0)[0], Broke)
     glance(board, now=7.0)
-    (fact,) = fetch(board, DENIED, now=8.0)
+    (fact,) = fetch(board, UNAUTHORIZED, now=8.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.says) == (Why.UNUSABLE, "401, though the queue answers")
 
@@ -218,16 +218,16 @@ def test_denied_on_one_file_only() -> None:
 def test_old_doubts_are_forgotten() -> None:
     """Once a file was answered otherwise, an earlier denial proves nothing any more."""
     board = ready_board(fetching())
-    fetch(board, DENIED, now=5.0)
-    fetch(board, Unfit("no moov", "etag"), now=6.0)
+    fetch(board, UNAUTHORIZED, now=5.0)
+    fetch(board, Rejected("no moov", "etag"), now=6.0)
     glance(board, now=7.0)
-    assert isinstance(fetch(board, DENIED, now=8.0)[0], Broke)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=8.0)[0], Broke)
 
 
 def test_news_of_an_attempt_that_is_over() -> None:
     """However the download of an abandoned attempt ends, nothing follows."""
     board = new_board([*fetching(), lost()])
-    for end in (GOT, Gone(), AWAY):
+    for end in (GOT, NotFound(), UNAVAILABLE):
         assert fetch(board, end) == []
 
 
@@ -246,14 +246,14 @@ def test_a_probe_that_failed_is_made_again_after_a_look() -> None:
     for now in (0.0, 30.0, 60.0):
         glance(board, now=now)
     assert fetch(board, LOCAL, now=61.0, probe=True) == []
-    assert not any(isinstance(action, Fetch) for action in plan(board, 61.0))
+    assert not any(isinstance(action, Download) for action in plan(board, 61.0))
     glance(board, now=62.0)
-    assert any(isinstance(action, Fetch) for action in plan(board, 62.0))
+    assert any(isinstance(action, Download) for action in plan(board, 62.0))
     assert isinstance(board.states[JOB], Queued)
 
 
 def test_servers_are_judged_one_by_one() -> None:
     """Trouble with one server is no trouble with another."""
     board = ready_board(servers=(A, B))
-    post(board, AWAY, submit(), now=2.0)
+    post(board, UNAVAILABLE, submit(), now=2.0)
     assert {action.server for action in plan(board, 2.0) if isinstance(action, Submit)} == {B}

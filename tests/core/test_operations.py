@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pytest
 from boards import AT, BATCH, RULES, A, B, claimed, glance, lost, mp4, note, rendered, saved
 
-from batchrunner.core.actions import Fetch, Submit
+from batchrunner.core.actions import Download, Submit
 from batchrunner.core.board import Board
-from batchrunner.core.conclude import conclude
-from batchrunner.core.plan import plan, wake
+from batchrunner.core.exit import exit_decision
+from batchrunner.core.scheduler import plan, wake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
 
 K, V = TypeVar("K"), TypeVar("V")
 MANY = 100_000
@@ -62,13 +62,13 @@ def one_round(board: Board, number: int, now: float) -> None:
             note(board, [claimed(job, action.attempt, action.server)], now)
             again = [lost(job, action.attempt, burns=False)] if number % 10 == 0 else []
             note(board, again or [rendered(job, action.attempt, deadline=AT + now)], now)
-        if isinstance(action, Fetch):
+        if isinstance(action, Download):
             board.start(action, now)
             note(board, [saved(action.job, action.attempt, mp4(action.job, action.attempt))], now)
             board.end(action, now)
     board.tick(now)
     wake(board, now)
-    assert conclude(board, now) is None
+    assert exit_decision(board, now) is None
 
 
 def cost(jobs: int, finished: int = 0) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from boards import AWAY, DENIED, A
+from boards import UNAUTHORIZED, UNAVAILABLE, A
 from hypothesis import given, strategies as st
 
-from batchrunner.core.looks import Blame, Look, Row, Trouble
-from batchrunner.core.rules import Rules, backoff
+from batchrunner.core.results import Cause, Failure, PollResult, Row
 from batchrunner.core.server import Breaker, Server
+from batchrunner.core.settings import Rules, backoff
 
 RULES = Rules()
 
@@ -20,7 +20,7 @@ def server(now: float = 0.0) -> Server:
 
 def look(one: Server, *rows: Row, began: float = 0.0) -> None:
     """Take in a good look."""
-    one.looked(Look(rows, {}, date=1000.0 + began), frozenset(), began, began + 0.5)
+    one.looked(PollResult(rows, {}, date=1000.0 + began), frozenset(), began, began + 0.5)
 
 
 @given(st.text(), st.integers(1, 10_000), st.floats(0.001, 60), st.floats(0.001, 1000))
@@ -38,7 +38,7 @@ def test_one_backoff_per_server(*, racing: bool, cap: float) -> None:
     one = server()
     pauses = []
     for _ in range(9):
-        one.ailed(AWAY, 100.0, RULES, racing=racing)
+        one.ailed(UNAVAILABLE, 100.0, RULES, racing=racing)
         pauses.append(one.look_at - 100.0)
     assert 0.875 <= pauses[0] <= 1.125
     assert 0.875 * cap <= pauses[-1] <= 1.125 * cap
@@ -52,25 +52,25 @@ def test_poll_is_where_the_backoff_starts() -> None:
     """A batch that polls slowly starts slowly, and never above the cap."""
     for poll, least, most in ((20.0, 17.5, 22.5), (300.0, 52.5, 67.5)):
         one = server()
-        one.ailed(AWAY, 0.0, Rules(poll=poll), racing=False)
+        one.ailed(UNAVAILABLE, 0.0, Rules(poll=poll), racing=False)
         assert least <= one.look_at <= most
-        one.denied(DENIED, 0.0, Rules(poll=poll))
+        one.denied(UNAUTHORIZED, 0.0, Rules(poll=poll))
         assert least <= one.look_at <= most
 
 
 def test_a_server_that_says_when() -> None:
     """A Retry-After is obeyed where it is longer than our own pause."""
     one = server()
-    one.ailed(Trouble(Blame.AWAY, "429", retry_after=90.0), 100.0, RULES, racing=False)
+    one.ailed(Failure(Cause.UNAVAILABLE, "429", retry_after=90.0), 100.0, RULES, racing=False)
     assert one.look_at == 190.0
-    one.ailed(Trouble(Blame.AWAY, "429", retry_after=0.0), 100.0, RULES, racing=False)
+    one.ailed(Failure(Cause.UNAVAILABLE, "429", retry_after=0.0), 100.0, RULES, racing=False)
     assert one.look_at > 101.0
 
 
 def test_retry_after_does_not_lose_the_race() -> None:
     """While a file may be deleted, who says «come back in ten minutes» is asked again after one."""
     one = server()
-    one.ailed(Trouble(Blame.AWAY, "503", retry_after=600.0), 100.0, RULES, racing=True)
+    one.ailed(Failure(Cause.UNAVAILABLE, "503", retry_after=600.0), 100.0, RULES, racing=True)
     assert one.look_at == 160.0
 
 
@@ -78,7 +78,7 @@ def test_denied_looks_get_rare() -> None:
     """A token that stays wrong is not tried every second all night."""
     one = server()
     for _ in range(9):
-        one.denied(DENIED, 0.0, RULES)
+        one.denied(UNAUTHORIZED, 0.0, RULES)
     assert one.is_denied()
     assert one.look_at > 50.0
     look(one)
@@ -125,7 +125,7 @@ def test_the_servers_clock() -> None:
     one = server()
     look(one, began=10.0)
     assert one.skew == 999.5
-    one.looked(Look((), {}), frozenset(), 20.0, 20.5)
+    one.looked(PollResult((), {}), frozenset(), 20.0, 20.5)
     assert one.skew == 999.5
     assert one.answered_at == 10.5
 
@@ -163,8 +163,8 @@ def test_room_is_never_negative() -> None:
 def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
     """A server in trouble keeps its pause, even if one POST got through."""
     one = server()
-    one.ailed(AWAY, 0.0, RULES, racing=False)
-    one.ailed(AWAY, 0.0, RULES, racing=False)
+    one.ailed(UNAVAILABLE, 0.0, RULES, racing=False)
+    one.ailed(UNAVAILABLE, 0.0, RULES, racing=False)
     due = one.look_at
     one.accepted(1, 0.0, 0.1, RULES)
     assert one.look_at == due

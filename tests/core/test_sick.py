@@ -8,10 +8,10 @@ from boards import JOBS, A, B, failure, glance, note, post, queued, ready_board,
 
 from batchrunner.core.actions import Submit
 from batchrunner.core.facts import Lost
-from batchrunner.core.looks import Taken
-from batchrunner.core.plan import plan
-from batchrunner.core.rules import Rules
+from batchrunner.core.results import Taken
+from batchrunner.core.scheduler import plan
 from batchrunner.core.server import Breaker
+from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board

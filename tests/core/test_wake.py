@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from boards import (
     AT,
-    AWAY,
     JOB,
     LOCAL,
     OTHER,
+    UNAVAILABLE,
     A,
     fetch,
     fetching,
@@ -21,10 +21,10 @@ from boards import (
     rendered,
 )
 
-from batchrunner.core.actions import LookAt
+from batchrunner.core.actions import Poll
 from batchrunner.core.facts import Broke, Why
-from batchrunner.core.plan import leaving_time, plan, wake
-from batchrunner.core.rules import Rules
+from batchrunner.core.scheduler import leaving_time, plan, wake
+from batchrunner.core.settings import Rules
 
 PATIENCE = 8 * 3600.0
 C = "http://unnamed:8188"
@@ -38,7 +38,7 @@ def test_the_next_look() -> None:
 def test_a_look_under_way_reports_itself() -> None:
     """While a look is under way its end wakes us; what remains is how long we wait for the server."""
     board = new_board()
-    board.start(LookAt(A), 0.0)
+    board.start(Poll(A), 0.0)
     assert wake(board, 0.0) == PATIENCE
     assert wake(board, PATIENCE) is None
 
@@ -53,7 +53,7 @@ def test_never_now() -> None:
 def test_a_rest_that_ends() -> None:
     """A job that rests after an error, a file that rests after a broken download."""
     board = ready_board([*queued(), *queued(OTHER)])
-    board.start(LookAt(A), 0.0)
+    board.start(Poll(A), 0.0)
     note(board, [lost(why=Why.ERROR)], 5.0)
     assert wake(board, 5.0) == 65.0
     note(board, [rendered(OTHER), Broke(OTHER, 1, AT, mp4(OTHER).key, "reset")], 6.0)
@@ -72,7 +72,7 @@ def test_a_pause_after_errors() -> None:
 def test_a_disk_that_may_have_calmed_down() -> None:
     """Two quiet minutes after trouble with our disk, at second zero too."""
     board = ready_board(fetching())
-    board.start(LookAt(A), 0.0)
+    board.start(Poll(A), 0.0)
     fetch(board, LOCAL, now=0.0)
     note(board, [lost()], 0.0)
     assert board.disk.calms_at() == 120.0
@@ -82,7 +82,7 @@ def test_a_disk_that_may_have_calmed_down() -> None:
 def test_the_end_of_the_night() -> None:
     """The moment by which everything must be home."""
     board = ready_board()
-    board.start(LookAt(A), 0.0)
+    board.start(Poll(A), 0.0)
     board.until = 500.0
     assert wake(board, 0.0) == 500.0
 
@@ -92,7 +92,7 @@ def test_the_end_of_leaving() -> None:
     for ttl, longest in ((60.0, 60.0), (None, 600.0)):
         board = ready_board(rules=Rules(ttl=ttl))
         board.leave(3.0)
-        board.start(LookAt(A), 3.0)
+        board.start(Poll(A), 3.0)
         assert leaving_time(board) == longest
         assert wake(board, 3.0) == 3.0 + longest
 
@@ -100,9 +100,9 @@ def test_the_end_of_leaving() -> None:
 def test_the_end_of_patience() -> None:
     """The moment a server is no longer waited for; one that nobody has business with has none."""
     board = ready_board(queued(server=C), jobs=2)
-    glance(board, C, trouble=AWAY, now=0.0)
+    glance(board, C, trouble=UNAVAILABLE, now=0.0)
     for url in (A, C):
-        board.start(LookAt(url), 0.0)
+        board.start(Poll(url), 0.0)
     assert wake(board, 1.0) == PATIENCE
     note(board, [lost(JOB)])
     assert wake(board, 1.0) is None

@@ -13,7 +13,7 @@ import pytest
 from manifests import HEAD, complaints
 
 
-class Case(NamedTuple):
+class Attempt(NamedTuple):
     """A wrong manifest and what is said about it."""
 
     says: str
@@ -22,7 +22,7 @@ class Case(NamedTuple):
     said: str
 
 
-def cases() -> list[Case]:
+def cases() -> list[Attempt]:
     """Return the cases of `complaints.txt`."""
     text = Path(__file__).with_name("complaints.txt").read_text("utf-8")
     found = []
@@ -32,7 +32,7 @@ def cases() -> list[Case]:
         body, *named = manifest.split("--- ")
         files = dict(each.split("\n", 1) for each in named)
         whole = says.endswith(" (whole)")
-        found.append(Case(says, body if whole else HEAD + body, files, said.strip()))
+        found.append(Attempt(says, body if whole else HEAD + body, files, said.strip()))
     return found
 
 
@@ -40,7 +40,7 @@ CASES = cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
-def test_complaint(case: Case) -> None:
+def test_complaint(case: Attempt) -> None:
     """Everything that is wrong is said at once, each on one line, with its place and a suggestion where one is near."""
     assert complaints(case.body, case.files, head="") == case.said
 

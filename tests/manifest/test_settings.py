@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from manifests import batch, complaints
 
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 from batchrunner.manifest import Options
 
 SWEEP = "\nsweep: {prompt: a}\n"

@@ -13,10 +13,10 @@ from films import PREFIX
 
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, Waits, session
-from batchrunner.core.actions import Fetch, LookAt
+from batchrunner.core.actions import Download, Poll
 from batchrunner.core.facts import File
-from batchrunner.core.looks import Blame, Trouble, Unfit
-from batchrunner.fetch import Downloads
+from batchrunner.core.results import Cause, Failure, Rejected
+from batchrunner.download.transfer import Downloader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -112,7 +112,7 @@ async def _met(flood: Flood, what: str, request: str, call: Callable[[Client], A
     async with _flooding(flood, request) as url, session() as http:
         end = await call(Client(url, http, waits=_WAITS))
     told = request == "GET /object_info" and isinstance(end, dict)
-    if isinstance(end, Unfit) or (isinstance(end, Trouble) and end.blame is Blame.AWAY) or told:
+    if isinstance(end, Rejected) or (isinstance(end, Failure) and end.cause is Cause.UNAVAILABLE) or told:
         return "told" if told else type(end).__name__.lower()
     raise SystemExit(f"{what} ended as {end!r:.500}")
 
@@ -142,9 +142,9 @@ async def _flooding(flood: Flood, request: str) -> AsyncIterator[str]:
 
 
 def _calls(folder: Path) -> dict[str, Callable[[Client], Awaitable[object]]]:
-    fetch = Fetch("0123456789ab", 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4"))
-    downloads = Downloads(folder, "boot", _LARGEST)
-    look = LookAt("s", ("a",), 100)
+    fetch = Download("0123456789ab", 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4"))
+    downloads = Downloader(folder, "boot", _LARGEST)
+    look = Poll("s", ("a",), 100)
     return {
         "GET /queue": lambda client: client.look(look),
         "GET /history/": lambda client: client.look(look),

@@ -26,14 +26,14 @@ from floods import floods
 from hostility import FILM, ID, Answer, answers, drawn, names
 from hypothesis import strategies as st
 
-from batchrunner import media
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.actions import Fetch, LookAt
+from batchrunner.core.actions import Download, Poll
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.looks import Blame, Got, Trouble
-from batchrunner.fetch import Downloads
+from batchrunner.core.results import Cause, Downloaded, Failure
+from batchrunner.download import verify as media
+from batchrunner.download.transfer import Downloader
 from tests.lab.clock import VirtualLoop, run
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LIMIT = 300
 """MiB that the whole process may ever have, hypothesis included."""
 TOKEN, JOB, BOOT, ETAG = "tok-5f3a-secret", "0123456789ab", "boot", '"e"'
-_FETCH = Fetch(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4"))
+_FETCH = Download(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4"))
 _PART = f"night/{PREFIX}-0.part"
 _BEGUN = 100
 _OPENED = Opened(JOB, 1, 0.0, _FETCH.file.key, ETAG, len(FILM), _PART, BOOT)
@@ -127,7 +127,7 @@ class Storm:
             for promise, held in {
                 "a server's answer is no trouble of ours": not _is_ours(end),
                 "no answer makes us tell the token": TOKEN not in repr(end),
-                "nothing is there but what came home": len(films) == isinstance(end, Got),
+                "nothing is there but what came home": len(films) == isinstance(end, Downloaded),
                 "what came home is whole, and nobody else's": all(_may_be_ours(film) for film in films),
                 "nothing is outside": os.listdir(self.folder.parent) == ["out"],  # noqa: PTH208 - names are enough
             }.items()
@@ -158,7 +158,7 @@ class Storm:
         entry = wire.history(wire.parse(body), ID)
         end = await _fetch(client, self.folder, entry.files[0]) if entry and entry.files else None
         left = {str(path.relative_to(self.folder.parent)) for path in self.folder.parent.rglob("*")}
-        expected = {"out", "out/night", "out/night/cat.mp4"} if isinstance(end, Got) else {"out"}
+        expected = {"out", "out/night", "out/night/cat.mp4"} if isinstance(end, Downloaded) else {"out"}
         asked = [head for head in place.asked if not _ASKED.fullmatch(head)]
         if left - {"out/night"} != expected - {"out/night"} or asked or _is_ours(end):
             raise SystemExit(f"the name {name!r} in {subfolder!r} left {left}, asked {asked}, ended as {end!r:.2000}")
@@ -187,23 +187,23 @@ def _may_be_ours(path: Path) -> bool:
 
 
 def _is_ours(end: Any) -> bool:
-    return isinstance(end, Trouble) and end.blame is Blame.LOCAL
+    return isinstance(end, Failure) and end.cause is Cause.LOCAL
 
 
 def verdict(end: Any) -> str:
     """Return the name of how something ended."""
-    if isinstance(end, Trouble):
-        return f"trouble: {end.blame}"
+    if isinstance(end, Failure):
+        return f"failure: {end.cause}"
     return {"NoneType": "ordered", "dict": "told"}.get(type(end).__name__, type(end).__name__.lower())
 
 
 async def _look(client: Client, _folder: Path) -> object:
-    return await client.look(LookAt("s", (ID,), 100))
+    return await client.look(Poll("s", (ID,), 100))
 
 
 async def _fetch(client: Client, folder: Path, file: File = _FETCH.file, *, begun: bool = False) -> object:
     action = replace(_FETCH, file=file, opened=_OPENED if begun else None)
-    return await Downloads(folder, BOOT).fetch(action, client, "night/cat", lambda *_: None)
+    return await Downloader(folder, BOOT).fetch(action, client, "night/cat", lambda *_: None)
 
 
 async def _go_on(client: Client, folder: Path) -> object:

@@ -10,19 +10,19 @@ import pytest
 from aiohttp import web
 from answering import Place, answering, client, raw, says, tells
 
-from batchrunner.core.actions import LookAt
-from batchrunner.core.looks import Blame, Ended, Look, Refused, Taken, Trouble
+from batchrunner.core.actions import Poll
+from batchrunner.core.results import Cause, Ended, Failure, PollResult, Refused, Taken
 
 if TYPE_CHECKING:
-    from batchrunner.core.looks import LookEnd, PostEnd
+    from batchrunner.core.results import PollEnd, PostEnd
 
-LOOK = LookAt("s")
+LOOK = Poll("s")
 DATE = "Sun, 22 Nov 2026 05:13:15 GMT"
 EMPTY = {"queue_running": [], "queue_pending": []}
 JSON = "application/json; charset=utf-8"
 
 
-async def _look(place: Place, at: LookAt = LOOK) -> LookEnd:
+async def _look(place: Place, at: Poll = LOOK) -> PollEnd:
     async with client(place) as comfy:
         return await comfy.look(at)
 
@@ -42,8 +42,8 @@ async def _shop(request: web.Request) -> web.Response:
 async def test_a_look_reads_the_queue_before_the_history() -> None:
     """Queue, then each id, then the end of the history, in this order: else a finish slips between two reads."""
     async with answering(_shop) as place:
-        look = await _look(place, LookAt("s", ("a", "b/β \ud800"), recent=64))
-    assert isinstance(look, Look)
+        look = await _look(place, Poll("s", ("a", "b/β \ud800"), recent=64))
+    assert isinstance(look, PollResult)
     assert [asked.path for asked in place.asked] == [
         "/queue",
         "/history/a",
@@ -60,7 +60,7 @@ async def test_a_look_reads_the_queue_before_the_history() -> None:
 async def test_a_look_never_asks_for_the_whole_history() -> None:
     """Without a number of last entries the history is asked by id only: the whole of it can be 26 MB."""
     async with answering(_shop) as place:
-        await _look(place, LookAt("s", ("a",)))
+        await _look(place, Poll("s", ("a",)))
     assert [asked.path for asked in place.asked] == ["/queue", "/history/a"]
 
 
@@ -75,27 +75,27 @@ async def test_one_failed_read_is_no_look(broken: str, status: int) -> None:
         return await _shop(request)
 
     async with answering(answer) as place:
-        look = await _look(place, LookAt("s", ("a",), recent=3))
-    assert isinstance(look, Trouble)
-    assert look.blame is Blame.AWAY
+        look = await _look(place, Poll("s", ("a",), recent=3))
+    assert isinstance(look, Failure)
+    assert look.cause is Cause.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
     ("status", "blame", "word"),
     [
-        (401, Blame.DENIED, "401"),
-        (403, Blame.DENIED, "403"),
-        (404, Blame.AWAY, "is the URL right"),
-        (429, Blame.AWAY, "fewer requests"),
-        (204, Blame.AWAY, "204"),
-        (400, Blame.AWAY, "400"),
-        (418, Blame.AWAY, "418"),
-        (500, Blame.AWAY, "500"),
-        (502, Blame.AWAY, "502"),
-        (504, Blame.AWAY, "504"),
+        (401, Cause.UNAUTHORIZED, "401"),
+        (403, Cause.UNAUTHORIZED, "403"),
+        (404, Cause.UNAVAILABLE, "is the URL right"),
+        (429, Cause.UNAVAILABLE, "fewer requests"),
+        (204, Cause.UNAVAILABLE, "204"),
+        (400, Cause.UNAVAILABLE, "400"),
+        (418, Cause.UNAVAILABLE, "418"),
+        (500, Cause.UNAVAILABLE, "500"),
+        (502, Cause.UNAVAILABLE, "502"),
+        (504, Cause.UNAVAILABLE, "504"),
     ],
 )
-async def test_every_status_has_one_meaning_for_a_look(status: int, blame: Blame, word: str) -> None:
+async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause, word: str) -> None:
     """401 and 403 are a matter of the token; everything else that is no 200 means the server is away."""
     async with answering(says(status, b"{}", Content_Type=JSON)) as place:
         trouble = await _look(place)
@@ -103,8 +103,8 @@ async def test_every_status_has_one_meaning_for_a_look(status: int, blame: Blame
             ordered = await comfy.withdraw(["a"])
             stopped = await comfy.interrupt("a")
     for each in (trouble, ordered, stopped):
-        assert isinstance(each, Trouble)
-        assert (each.blame, each.sent) == (blame, True)
+        assert isinstance(each, Failure)
+        assert (each.cause, each.sent) == (cause, True)
         assert word in each.says
 
 
@@ -113,8 +113,8 @@ async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
     """A 500 was seen with the prompt already queued, a 504 with the prompt run: only a look can tell."""
     async with answering(says(status, b"<html>", Content_Type="text/html")) as place:
         end = await _post(place)
-    assert isinstance(end, Trouble)
-    assert (end.blame, end.sent) == (Blame.AWAY, True)
+    assert isinstance(end, Failure)
+    assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
     assert len(place.asked) == 1
 
 
@@ -164,8 +164,8 @@ async def test_a_page_instead_of_an_answer_says_nothing(content_type: str, body:
     async with answering(says(200, body, Content_Type=content_type)) as place:
         look, end = await _look(place), await _post(place)
     for each in (look, end):
-        assert isinstance(each, Trouble)
-        assert (each.blame, each.sent) == (Blame.AWAY, True)
+        assert isinstance(each, Failure)
+        assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
         assert "wrong shape" in each.says
 
 
@@ -190,7 +190,7 @@ async def test_retry_after_is_obeyed_within_reason(header: str, seconds: float |
     """Seconds or a date by the server's own clock, 0 to 600; garbage is no wish."""
     async with answering(says(429, Date=DATE, Retry_After=header)) as place:
         trouble = await _look(place)
-    assert isinstance(trouble, Trouble)
+    assert isinstance(trouble, Failure)
     assert trouble.retry_after == seconds
 
 
@@ -211,7 +211,7 @@ async def test_object_info_is_an_object(value: Any) -> None:
     """What the nodes take comes as it is, if it is an object at all."""
     async with answering(tells(value)) as place, client(place) as comfy:
         answer = await comfy.object_info()
-    assert answer == value if isinstance(value, dict) else isinstance(answer, Trouble)
+    assert answer == value if isinstance(value, dict) else isinstance(answer, Failure)
 
 
 async def test_a_server_below_a_path_is_asked_there() -> None:
@@ -241,8 +241,8 @@ async def test_a_flood_is_not_read(cap: int, what: str) -> None:
             return response
 
         async with answering(flood) as place:
-            look = await _look(place, LookAt("s", ("a",)))
-        assert isinstance(look, Trouble)
+            look = await _look(place, Poll("s", ("a",)))
+        assert isinstance(look, Failure)
         assert f"more than {cap // 1024} KiB" in look.says
 
 
@@ -253,7 +253,7 @@ async def test_a_bomb_is_not_unpacked(encoding: str) -> None:
     async with answering(says(200, body, Content_Type=JSON, Content_Encoding=encoding)) as place:
         look, end = await _look(place), await _post(place)
     for each in (look, end):
-        assert isinstance(each, Trouble)
+        assert isinstance(each, Failure)
         assert "compressed" in each.says
 
 
@@ -279,6 +279,6 @@ async def test_broken_http_is_a_server_away(answer: bytes) -> None:
     """Whatever is not proper HTTP ends as a value that says the server is away, for reads and for a POST."""
     async with raw(answer) as place:
         for each in (await _look(place), await _post(place)):
-            assert isinstance(each, Trouble)
-            assert (each.blame, each.sent) == (Blame.AWAY, True)
+            assert isinstance(each, Failure)
+            assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
     assert len([asked for asked in place.asked if asked.method == "POST"]) == 1

@@ -21,9 +21,9 @@ from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.actions import LookAt
+from batchrunner.core.actions import Poll
 from batchrunner.core.facts import File
-from batchrunner.core.looks import Blame, Taken, Trouble
+from batchrunner.core.results import Cause, Failure, Taken
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.identity import Json
 
-LOOK = LookAt("s", ("a",))
+LOOK = Poll("s", ("a",))
 ROOT = Path(__file__).parents[2]
 SAID: Json = {"prompt_id": "a", "number": 1}
 
@@ -44,7 +44,7 @@ def nobody() -> Iterator[Place]:
         yield Place(f"http://127.0.0.1:{held.getsockname()[1]}/")
 
 
-async def _troubles(comfy: Client) -> list[Trouble]:
+async def _troubles(comfy: Client) -> list[Failure]:
     """Make one exchange of every kind, all of which must fail."""
     async with comfy.view(File("a.mp4"), 5, '"x"') as view:
         ends = [
@@ -55,8 +55,8 @@ async def _troubles(comfy: Client) -> list[Trouble]:
             await comfy.object_info(),
             view,
         ]
-    assert all(isinstance(end, Trouble) for end in ends), ends
-    return [end for end in ends if isinstance(end, Trouble)]
+    assert all(isinstance(end, Failure) for end in ends), ends
+    return [end for end in ends if isinstance(end, Failure)]
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
@@ -68,7 +68,7 @@ async def test_a_redirect_is_named_and_not_followed(status: int) -> None:
             troubles = await _troubles(comfy)
     assert other.asked == []
     for trouble in troubles:
-        assert trouble.blame is Blame.AWAY
+        assert trouble.cause is Cause.UNAVAILABLE
         assert f"{other.url}login" in trouble.says
         assert "\x1b" not in trouble.says
         assert TOKEN not in trouble.says
@@ -80,7 +80,7 @@ async def test_a_redirect_to_anywhere_is_one_short_line(location: str) -> None:
     answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n" % location[:8000].encode()
     async with raw(answer) as place, client(place) as comfy:
         look = await comfy.look(LOOK)
-    assert isinstance(look, Trouble)
+    assert isinstance(look, Failure)
     assert len(look.says) < 300
     assert look.says.isprintable()
     assert "pw" not in look.says
@@ -94,7 +94,7 @@ async def test_nothing_a_server_does_makes_the_token_appear(nobody: Place) -> No
         async with raw(answer) as place, client(place) as comfy:
             async with comfy.view(File("a.mp4")) as view:
                 ends = [await comfy.look(LOOK), await comfy.submit(b"{}"), view]
-                if not isinstance(view, Trouble):
+                if not isinstance(view, Failure):
                     ends.append(await view.read())
                     assert TOKEN not in repr(view)
             assert TOKEN not in repr(ends)
@@ -185,7 +185,7 @@ async def test_a_refused_connection_sent_nothing(nobody: Place) -> None:
     """Where nobody listens, not a byte left: the POST may be made again at once."""
     async with client(nobody) as comfy:
         troubles = await _troubles(comfy)
-    assert {(trouble.blame, trouble.sent) for trouble in troubles} == {(Blame.AWAY, False)}
+    assert {(trouble.cause, trouble.sent) for trouble in troubles} == {(Cause.UNAVAILABLE, False)}
     assert all("refused the connection" in trouble.says for trouble in troubles)
 
 
@@ -193,16 +193,16 @@ async def test_an_unknown_name_sent_nothing() -> None:
     """A name that resolves to nothing is a server away, and nothing was sent."""
     async with client(Place("http://no-such-host.invalid:8188")) as comfy:
         trouble = await comfy.submit(b"{}")
-    assert isinstance(trouble, Trouble)
-    assert (trouble.blame, trouble.sent) == (Blame.AWAY, False)
+    assert isinstance(trouble, Failure)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
 
 
 async def test_a_server_without_tls_sent_nothing() -> None:
     """A server that speaks http is not reached by https, and was sent nothing."""
     async with answering(tells(SAID)) as place, client(Place(place.url.replace("http:", "https:"))) as comfy:
         trouble = await comfy.submit(b"{}")
-    assert isinstance(trouble, Trouble)
-    assert (trouble.blame, trouble.sent) == (Blame.AWAY, False)
+    assert isinstance(trouble, Failure)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
     assert place.asked == []
 
 
@@ -219,8 +219,8 @@ async def test_a_full_backlog_is_a_connection_never_made() -> None:
         place = Place(f"http://127.0.0.1:{deaf.getsockname()[1]}/")
         async with client(place, waits=Waits(connect=0.2)) as comfy:
             trouble = await comfy.submit(b"{}")
-    assert isinstance(trouble, Trouble)
-    assert (trouble.blame, trouble.sent) == (Blame.AWAY, False)
+    assert isinstance(trouble, Failure)
+    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
     assert "in time" in trouble.says
 
 
@@ -232,8 +232,8 @@ async def test_a_silent_server_is_left_after_a_while() -> None:
         async with raw(*pieces, hang=True) as place, client(place, waits=waits) as comfy:
             ends = [await comfy.look(LOOK), await comfy.submit(b"{}")]
         for end in ends:
-            assert isinstance(end, Trouble)
-            assert (end.blame, end.sent) == (Blame.AWAY, True)
+            assert isinstance(end, Failure)
+            assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
             assert "in time" in end.says
 
 
@@ -245,7 +245,7 @@ async def test_a_post_is_sent_once_on_a_connection_of_its_own() -> None:
     assert len(place.asked) == 3
     async with raw(b"") as dropping, client(dropping) as comfy:
         trouble = await comfy.submit(b"{}")
-    assert isinstance(trouble, Trouble)
+    assert isinstance(trouble, Failure)
     assert trouble.sent
     assert len(dropping.asked) == 1
 
@@ -280,12 +280,12 @@ async def test_another_network_can_stand_in(tmp_path: Path) -> None:
 FEW_FILES = """
 import asyncio, os, resource, sys
 from batchrunner.comfy.client import Client, session
-from batchrunner.core.actions import LookAt
+from batchrunner.core.actions import Poll
 
 async def main():
     async with session() as http:
         comfy = Client("http://127.0.0.1:9/", http)
-        await comfy.look(LookAt("s"))
+        await comfy.look(Poll("s"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
         held = []
         try:
@@ -293,7 +293,7 @@ async def main():
                 held.append(os.dup(0))
         except OSError:
             pass
-        print((await comfy.look(LookAt("s"))).blame)
+        print((await comfy.look(Poll("s"))).cause)
         for each in held:
             os.close(each)
 

@@ -13,13 +13,13 @@ from answering import PATIENT, TOKEN
 
 from batchrunner.comfy.client import Client, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.looks import Blame, Taken, Trouble
+from batchrunner.core.results import Cause, Failure, Taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from batchrunner.core.looks import PostEnd
+    from batchrunner.core.results import PostEnd
 
 
 @asynccontextmanager
@@ -63,8 +63,8 @@ async def test_who_proves_nothing_is_told_nothing(tmp_path: Path, certificate: s
     trusted = ssl.create_default_context(cadata=certificates.AUTHORITY) if knows else None
     async with _secured(tmp_path, certificate) as (url, asked):
         trouble = await _posted(url, trusted)
-    assert isinstance(trouble, Trouble)
-    assert (trouble.blame, trouble.sent, asked) == (Blame.AWAY, False, [])
+    assert isinstance(trouble, Failure)
+    assert (trouble.cause, trouble.sent, asked) == (Cause.UNAVAILABLE, False, [])
     assert "a certificate that can't be trusted" in trouble.says
 
 

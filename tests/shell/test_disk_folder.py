@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.disk import Folder, says
+from batchrunner.download.folder import Folder, says
 
 if TYPE_CHECKING:
     from pathlib import Path

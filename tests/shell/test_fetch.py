@@ -15,10 +15,10 @@ from answering import answering, client, raw, says
 from films import PREFIX, box, film, picture
 
 from batchrunner.comfy.client import Waits
-from batchrunner.core.actions import Fetch
+from batchrunner.core.actions import Download
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
-from batchrunner.fetch import Downloads
+from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.download.transfer import Downloader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from answering import Place
 
-    from batchrunner.core.looks import FetchEnd
+    from batchrunner.core.results import DownloadEnd
 
 JOB, BOOT = "0123456789ab", "boot-1"
 FILM = film(pixels=os.urandom(300_000))
 OTHER = film("cats-0123456789ab-a2", pixels=os.urandom(300_000))
-FETCH = Fetch(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
+FETCH = Download(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
 PART = f"night/{PREFIX}-0.part"
-GOT = Got("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
+GOT = Downloaded("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
 
 
 def put(path: Path, body: bytes) -> None:
@@ -53,12 +53,12 @@ class Shelf:
         """Remember a call; nothing of this answer may be on the disk yet."""
         self.opened.append((etag, size, part))
 
-    async def fetch(self, place: Place, action: Fetch = FETCH, boot: str = BOOT, stall: float = 30.0) -> FetchEnd:
+    async def fetch(self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0) -> DownloadEnd:
         """Make one attempt."""
         async with client(place, waits=Waits(stall=stall)) as comfy:
-            return await Downloads(self.root, boot).fetch(action, comfy, "night/cat", self.note)
+            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note)
 
-    def again(self, action: Fetch = FETCH) -> Fetch:
+    def again(self, action: Download = FETCH) -> Download:
         """Return the next attempt, which knows how the last one opened."""
         etag, size, part = self.opened[-1]
         return replace(action, opened=Opened(JOB, 1, 0.0, action.file.key, etag, size, part, BOOT))
@@ -85,7 +85,7 @@ class Breaking:
     start: int = 0
     content_type: str = "video/mp4"
 
-    async def read(self) -> bytes | Trouble:
+    async def read(self) -> bytes | Failure:
         """Return the first bytes once."""
         piece, self.first = self.first, b""
         if piece:
@@ -93,7 +93,7 @@ class Breaking:
         self.waiting.set()
         if self.silent:
             await asyncio.Event().wait()
-        return Trouble(Blame.AWAY, "broke")
+        return Failure(Cause.UNAVAILABLE, "broke")
 
     @asynccontextmanager
     async def view(self, _file: File, _start: int = 0, _etag: str = "") -> AsyncIterator[Breaking]:
@@ -133,11 +133,11 @@ def part_of(body: bytes, start: int, *, etag: str = '"e"', claim: str = "") -> b
     return head.encode() + body[start:]
 
 
-async def _half(shelf: Shelf, body: bytes = FILM, after: int = 100_000, etag: str = '"e"') -> Fetch:
+async def _half(shelf: Shelf, body: bytes = FILM, after: int = 100_000, etag: str = '"e"') -> Download:
     """Make a first attempt that breaks off, and return the second one."""
     source = Breaking(body[:after], etag=etag, size=len(body))
-    end = await Downloads(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
-    assert end == Trouble(Blame.AWAY, "broke")
+    end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Failure(Cause.UNAVAILABLE, "broke")
     assert shelf.files() == {PART: body[:after]}
     return shelf.again()
 
@@ -166,7 +166,7 @@ async def test_opened_is_said_before_the_first_byte_is_written(tmp_path: Path) -
 
     async with serving(tmp_path / "f") as place, client(place) as comfy:
         with pytest.raises(KeyError):
-            await Downloads(root, BOOT).fetch(FETCH, comfy, "night/cat", object_to)
+            await Downloader(root, BOOT).fetch(FETCH, comfy, "night/cat", object_to)
 
 
 async def test_what_is_home_is_not_fetched(shelf: Shelf) -> None:
@@ -216,10 +216,10 @@ async def test_a_file_without_a_workflow_is_ours_by_its_length_alone(shelf: Shel
     """Where a server writes no metadata, a final file counts if it has the length the server had said."""
     bare = film(None)
     async with serving(tmp_path / "f", bare) as place:
-        assert isinstance(await shelf.fetch(place), Got)
-        assert isinstance(await shelf.fetch(place, shelf.again()), Got)
+        assert isinstance(await shelf.fetch(place), Downloaded)
+        assert isinstance(await shelf.fetch(place, shelf.again()), Downloaded)
         assert len(place.asked) == 1
-        assert await shelf.fetch(place) == Got("night/cat-0123456789ab.mp4", len(bare), sha256(bare).hexdigest())
+        assert await shelf.fetch(place) == Downloaded("night/cat-0123456789ab.mp4", len(bare), sha256(bare).hexdigest())
         shelf.put("night/cat.mp4", bare[:-8] + box(b"free"))
 
 
@@ -227,8 +227,8 @@ async def test_gone_is_gone_only_if_our_own_disk_has_it_not(shelf: Shelf) -> Non
     """A 404 is the end of it; the unfinished file goes too."""
     again = await _half(shelf)
     async with answering(says(404)) as place:
-        assert await shelf.fetch(place, again) == Gone()
-        assert await shelf.fetch(place) == Gone()
+        assert await shelf.fetch(place, again) == NotFound()
+        assert await shelf.fetch(place) == NotFound()
     assert shelf.files() == {}
 
 
@@ -236,7 +236,7 @@ async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> Non
     """A film that carries another attempt's workflow is not published, and said to be foreign."""
     async with serving(tmp_path / "f", OTHER) as place:
         end = await shelf.fetch(place)
-    assert isinstance(end, Unfit)
+    assert isinstance(end, Rejected)
     assert (end.foreign, end.never, end.etag) == (True, False, shelf.opened[0][0])
     assert shelf.files() == {}
 
@@ -258,7 +258,7 @@ async def test_what_is_no_film_is_not_published(shelf: Shelf, tmp_path: Path, bo
     """Every byte came and it is no whole film: nothing gets the name, and the ETag says which file it was."""
     async with serving(tmp_path / "f", body) as place:
         end = await shelf.fetch(place)
-    assert isinstance(end, Unfit)
+    assert isinstance(end, Rejected)
     assert (end.etag, end.foreign, end.never) == (shelf.opened[0][0], False, False)
     assert end.says
     assert shelf.files() == {}
@@ -270,7 +270,7 @@ async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf
     for body, foreign in ((film(None), False), (FILM[:48], False), (OTHER, True)):
         async with serving(tmp_path / "f", body) as place:
             end = await shelf.fetch(place, probe)
-        assert isinstance(end, Unfit)
+        assert isinstance(end, Rejected)
         assert end.foreign is foreign
     async with serving(tmp_path / "f") as place:
         assert await shelf.fetch(place, probe) == GOT
@@ -281,22 +281,28 @@ async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
     again = await _half(shelf)
     async with answering(says(200, b"<html>Login", Content_Type="text/html; charset=utf-8")) as place:
         end = await shelf.fetch(place, again)
-    assert isinstance(end, Trouble)
+    assert isinstance(end, Failure)
     assert "page" in end.says
     assert shelf.files() == {PART: FILM[:100_000]}
 
 
 @pytest.mark.parametrize(
     ("status", "blame"),
-    [(401, Blame.DENIED), (403, Blame.DENIED), (500, Blame.AWAY), (302, Blame.AWAY), (429, Blame.AWAY)],
+    [
+        (401, Cause.UNAUTHORIZED),
+        (403, Cause.UNAUTHORIZED),
+        (500, Cause.UNAVAILABLE),
+        (302, Cause.UNAVAILABLE),
+        (429, Cause.UNAVAILABLE),
+    ],
 )
-async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, blame: Blame) -> None:
+async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, cause: Cause) -> None:
     """No status but 404 says that a file is gone; the unfinished one waits for the next attempt."""
     again = await _half(shelf)
     async with answering(says(status)) as place:
         end = await shelf.fetch(place, again)
-    assert isinstance(end, Trouble)
-    assert end.blame is blame
+    assert isinstance(end, Failure)
+    assert end.cause is cause
     assert shelf.files() == {PART: FILM[:100_000]}
 
 
@@ -306,7 +312,7 @@ async def test_a_name_the_server_refuses_is_never_asked_again(shelf: Shelf) -> N
         end = await shelf.fetch(place)
         odd = await shelf.fetch(place, replace(FETCH, file=File("x.exe")))
     for each in (end, odd):
-        assert isinstance(each, Unfit)
+        assert isinstance(each, Rejected)
         assert each.never
     assert len(place.asked) == 1
 
@@ -315,7 +321,7 @@ async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, 
     """With Range and If-Match, never If-Range, the rest is appended, and the whole is what the server has."""
     async with serving(tmp_path / "f") as place:
         async with client(place) as comfy, comfy.view(FETCH.file) as view:
-            assert not isinstance(view, Trouble)
+            assert not isinstance(view, Failure)
             etag = view.etag
         again = await _half(shelf, etag=etag)
         assert await shelf.fetch(place, again) == GOT
@@ -341,9 +347,9 @@ async def test_a_server_that_only_refuses_ranges_is_away(shelf: Shelf, status: i
     again = await _half(shelf)
     async with answering(says(status)) as place:
         end = await shelf.fetch(place, again)
-        assert isinstance(end, Trouble)
+        assert isinstance(end, Failure)
         assert len(place.asked) == 2
-        assert isinstance(await shelf.fetch(place), Trouble)
+        assert isinstance(await shelf.fetch(place), Failure)
         assert len(place.asked) == 3
 
 
@@ -371,7 +377,7 @@ async def test_a_part_that_does_not_fit_is_not_appended(shelf: Shelf, answer: by
     again = await _half(shelf)
     async with raw(answer) as place:
         end = await shelf.fetch(place, again)
-    assert isinstance(end, Trouble)
+    assert isinstance(end, Failure)
     assert ["Range" in asked.body.decode() for asked in place.asked] == [True, False]
     assert shelf.files() == {}
 
@@ -405,7 +411,7 @@ async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
     """Silence in mid-file ends the attempt after the inactivity time-out, and what came is kept."""
     async with raw(cut(FILM, 200_000), hang=True) as place:
         end = await shelf.fetch(place, stall=0.5)
-    assert isinstance(end, Trouble)
+    assert isinstance(end, Failure)
     assert "in time" in end.says
     assert shelf.files() == {PART: FILM[:200_000]}
     async with raw(part_of(FILM, 200_000)) as place:
@@ -417,7 +423,7 @@ async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> N
     head = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nETag: "e"\r\n\r\n'
     async with raw(head + FILM[:-400]) as place:
         end = await shelf.fetch(place)
-    assert isinstance(end, Unfit)
+    assert isinstance(end, Rejected)
     assert end.etag == ""
     assert shelf.opened == [('"e"', -1, PART)]
     async with raw(head + FILM) as place:
@@ -428,19 +434,19 @@ async def test_a_compressed_file_is_refused(shelf: Shelf) -> None:
     """Nothing is unpacked."""
     async with answering(says(200, FILM, Content_Encoding="gzip")) as place:
         end = await shelf.fetch(place)
-    assert isinstance(end, Trouble)
+    assert isinstance(end, Failure)
     assert shelf.files() == {}
 
 
 async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
     """A length beyond the bound is refused at once, and a body without length when it passes the bound."""
     async with raw(cut(FILM, len(FILM))) as place, client(place) as comfy:
-        end = await Downloads(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
-    assert isinstance(end, Unfit)
+        end = await Downloader(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
+    assert isinstance(end, Rejected)
     assert shelf.opened == []
     async with raw(b"HTTP/1.0 200 OK\r\n\r\n" + FILM) as place, client(place) as comfy:
-        end = await Downloads(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
-    assert isinstance(end, Unfit)
+        end = await Downloader(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
+    assert isinstance(end, Rejected)
     assert shelf.files() == {}
 
 
@@ -462,7 +468,7 @@ async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf,
     async with serving(tmp_path / "f", picture()) as place:
         for index, path in ((0, "night/cat.png"), (1, "night/cat-2.png"), (2, "night/cat-3.png")):
             end = await shelf.fetch(place, replace(FETCH, file=File(f"{index}.PNG"), index=index))
-            assert isinstance(end, Got)
+            assert isinstance(end, Downloaded)
             assert end.path == path
 
 
@@ -470,7 +476,7 @@ async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) ->
     """On the way out the file is closed with every byte that came, and the next attempt goes on from there."""
     slow = Breaking(FILM[:123_456], silent=True)
     async with asyncio.TaskGroup() as group:
-        attempt = group.create_task(Downloads(shelf.root, BOOT).fetch(FETCH, slow, "night/cat", shelf.note))
+        attempt = group.create_task(Downloader(shelf.root, BOOT).fetch(FETCH, slow, "night/cat", shelf.note))
         await slow.waiting.wait()
         attempt.cancel()
     assert shelf.files() == {PART: FILM[:123_456]}
@@ -489,9 +495,9 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
         shelf.put(hidden, FILM)
     (shelf.root / "link.mp4").symlink_to("a/x.mp4")
     (shelf.root / "loop").symlink_to(".")
-    assert set(Downloads(shelf.root, BOOT).scan("cats")) == {
-        Home(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
-        Home("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
+    assert set(Downloader(shelf.root, BOOT).scan("cats")) == {
+        LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
+        LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
     }
 
 
@@ -499,5 +505,5 @@ def test_a_sweep_removes_our_unfinished_files_only(shelf: Shelf) -> None:
     """When a batch ends, no `.part` of an attempt is left; a person's own file of that kind stays."""
     for path in (PART, f"{PREFIX}-12.part", "mine.part", "night/cat.mp4", "cats-0123456789ab-a0-0.part"):
         shelf.put(path, b"x")
-    Downloads(shelf.root, BOOT).sweep()
+    Downloader(shelf.root, BOOT).sweep()
     assert sorted(shelf.files()) == ["cats-0123456789ab-a0-0.part", "mine.part", "night/cat.mp4"]

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 from films import PREFIX, film
 
-from batchrunner.core.actions import Fetch
+from batchrunner.core.actions import Download
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.looks import Blame, Got, Trouble, Unfit
-from batchrunner.disk import Folder
+from batchrunner.core.results import Cause, Downloaded, Failure, Rejected
+from batchrunner.download.folder import Folder
+from batchrunner.download.transfer import Downloader
 from batchrunner.errors import LocalError
-from batchrunner.fetch import Downloads
 from tests.lab.clock import VirtualLoop, run
 from tests.lab.disk import watched
 from tests.lab.process import KilledError, Process
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 JOB, BOOT, ETAG = "0123456789ab", "boot-1", '"e"'
 FILM = film(pixels=bytes(range(256)) * 20)
-FETCH = Fetch(JOB, 1, PREFIX, "s", File("a.mp4"))
+FETCH = Download(JOB, 1, PREFIX, "s", File("a.mp4"))
 PART = f"{PREFIX}-0.part"
 ROOT = Path(__file__).parents[2]
-HOME = Got("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
+HOME = Downloaded("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
 OPENED = Opened(JOB, 1, 0.0, "a.mp4", ETAG, len(FILM), PART, BOOT)
 
 
@@ -116,8 +116,8 @@ async def test_a_servers_name_never_becomes_a_path(tmp_path: Path, name: str) ->
     """Whatever a server calls its file or folder, ours has our name in our folder."""
     put(tmp_path / "out" / "keep", b"")
     action = replace(FETCH, file=File(name, name))
-    end = await Downloads(tmp_path / "out", BOOT).fetch(action, Shop(), "night/cat", ignore)
-    assert isinstance(end, Got)
+    end = await Downloader(tmp_path / "out", BOOT).fetch(action, Shop(), "night/cat", ignore)
+    assert isinstance(end, Downloaded)
     assert names(tmp_path) == {"out", "out/keep", "out/night", "out/night/cat.mp4"}
 
 
@@ -125,9 +125,9 @@ async def test_a_servers_name_never_becomes_a_path(tmp_path: Path, name: str) ->
 async def test_a_name_of_ours_that_leaves_the_folder_is_no_name(tmp_path: Path, stem: str) -> None:
     """A local name is confined too: nothing is written, and the trouble is ours, not the server's."""
     put(tmp_path / "out" / "keep", b"")
-    end = await Downloads(tmp_path / "out", BOOT).fetch(FETCH, Shop(), stem, ignore)
-    assert isinstance(end, Trouble)
-    assert end.blame is Blame.LOCAL
+    end = await Downloader(tmp_path / "out", BOOT).fetch(FETCH, Shop(), stem, ignore)
+    assert isinstance(end, Failure)
+    assert end.cause is Cause.LOCAL
     assert {name for name in names(tmp_path) if "." in name or not name.startswith("out")} == set()
 
 
@@ -139,8 +139,8 @@ async def test_planted_links_are_not_written_through(tmp_path: Path) -> None:
     (root / PART).symlink_to(victim)
     (root / "cat.mp4").symlink_to(victim)
     for action in (FETCH, replace(FETCH, opened=replace(OPENED, size=9_999))):
-        end = await Downloads(root, BOOT).fetch(action, Shop(), "cat", ignore)
-        assert end == Got(f"cat-{JOB}.mp4", len(FILM), sha256(FILM).hexdigest())
+        end = await Downloader(root, BOOT).fetch(action, Shop(), "cat", ignore)
+        assert end == Downloaded(f"cat-{JOB}.mp4", len(FILM), sha256(FILM).hexdigest())
     assert victim.read_bytes() == b"precious"
     assert (root / "cat.mp4").is_symlink()
 
@@ -151,9 +151,9 @@ async def test_a_planted_folder_link_stops_us(tmp_path: Path) -> None:
     root.mkdir()
     elsewhere.mkdir()
     (root / "night").symlink_to(elsewhere)
-    end = await Downloads(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
-    assert isinstance(end, Trouble)
-    assert end.blame is Blame.LOCAL
+    end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
+    assert isinstance(end, Failure)
+    assert end.cause is Cause.LOCAL
     assert "link" in end.says
     assert names(elsewhere) == set()
 
@@ -166,33 +166,33 @@ async def test_odd_things_in_our_way_do_not_hold_us_up(tmp_path: Path, kind: str
             put(tmp_path / name / "inside", b"x")
         else:
             os.mkfifo(tmp_path / name)
-    end = await Downloads(tmp_path, BOOT).fetch(FETCH, Shop(), "cat", ignore)
+    end = await Downloader(tmp_path, BOOT).fetch(FETCH, Shop(), "cat", ignore)
     if kind == "pipe":
-        assert isinstance(end, Got)
+        assert isinstance(end, Downloaded)
         assert end.path == f"cat-{JOB}.mp4"
     else:
-        assert isinstance(end, Trouble)
-        assert end.blame is Blame.LOCAL
+        assert isinstance(end, Failure)
+        assert end.cause is Cause.LOCAL
         assert (tmp_path / "cat.mp4" / "inside").exists()
 
 
 async def test_a_vanished_folder_is_this_machines_trouble(tmp_path: Path) -> None:
     """Without its folder a download ends as local trouble, and makes no folder of that name."""
-    downloads = Downloads(tmp_path / "out", BOOT)
+    downloads = Downloader(tmp_path / "out", BOOT)
     end = await downloads.fetch(FETCH, Shop(), "cat", ignore)
-    assert end == Trouble(Blame.LOCAL, "the output folder can't be written: the folder is gone")
+    assert end == Failure(Cause.LOCAL, "the output folder can't be written: the folder is gone")
     assert names(tmp_path) == set()
 
 
 async def test_two_files_that_want_one_name_both_come_home(tmp_path: Path) -> None:
     """Of two jobs with the same local name one gets it, the other its own id, whoever is first."""
     other, prefix = "f" * 12, f"cats-{'f' * 12}-a1"
-    downloads = Downloads(tmp_path, BOOT)
+    downloads = Downloader(tmp_path, BOOT)
     ends = await asyncio.gather(
         downloads.fetch(FETCH, Shop(), "cat", ignore),
         downloads.fetch(replace(FETCH, job=other, prefix=prefix), Shop(film(prefix)), "cat", ignore),
     )
-    assert all(isinstance(end, Got) for end in ends)
+    assert all(isinstance(end, Downloaded) for end in ends)
     assert names(tmp_path) in ({"cat.mp4", f"cat-{other}.mp4"}, {"cat.mp4", f"cat-{JOB}.mp4"})
 
 
@@ -201,14 +201,14 @@ import asyncio, resource, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from test_fetch_hostile import BOOT, FETCH, Shop, ignore, names
-from batchrunner.fetch import Downloads
+from batchrunner.download.transfer import Downloader
 
 async def main(root):
     kind, limit = getattr(resource, sys.argv[3]), int(sys.argv[4])
     await asyncio.to_thread(len, "")
     soft, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (limit, hard))
-    end = await Downloads(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
+    end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
     resource.setrlimit(kind, (soft, hard))
     print(getattr(end, "blame", "home"), *sorted(name for name in names(root) if "." in name))
 
@@ -241,13 +241,13 @@ def test_no_file_handles_left_is_no_fault_of_the_server(tmp_path: Path) -> None:
     assert limited(tmp_path, "RLIMIT_NOFILE", 5) == "local\n"
 
 
-async def attempt(root: Path, action: Fetch, ends: list[object], opened: list[Opened]) -> None:
+async def attempt(root: Path, action: Download, ends: list[object], opened: list[Opened]) -> None:
     """Make one attempt, and note how it opened and ended."""
 
     def note(etag: str, size: int, part: str) -> None:
         opened.append(Opened(JOB, 1, 0.0, "a.mp4", etag, size, part, BOOT))
 
-    ends.append(await Downloads(root, BOOT).fetch(action, Shop(), "night/cat", note))
+    ends.append(await Downloader(root, BOOT).fetch(action, Shop(), "night/cat", note))
 
 
 def killed(root: Path, number: int, opened: list[Opened]) -> tuple[bool, str]:
@@ -324,8 +324,8 @@ def test_whatever_step_the_disk_refuses_it_is_this_machines_trouble(tmp_path: Pa
         assert not final.exists() or final.read_bytes() == FILM
         if len(steps) < number:
             break
-        assert isinstance(end, Trouble), steps[-1]
-        assert end.blame is Blame.LOCAL
+        assert isinstance(end, Failure), steps[-1]
+        assert end.cause is Cause.LOCAL
         ends: list[object] = []
         asyncio.run(attempt(root, FETCH, ends, []))
         assert ends == [HOME]
@@ -377,7 +377,7 @@ def handles(spare: int) -> Iterator[None]:
 def test_a_search_that_the_system_refuses_finds_nothing_missing(tmp_path: Path, spare: int) -> None:
     """Out of file handles, the films at home are not found, and that is told instead of rendering them again."""
     put(tmp_path / "night" / "cat.mp4", FILM)
-    downloads = Downloads(tmp_path, BOOT)
+    downloads = Downloader(tmp_path, BOOT)
     with handles(spare), pytest.raises(LocalError, match="can't be searched: "):
         downloads.scan("cats")
     assert [home.path for home in downloads.scan("cats")] == ["night/cat.mp4"]
@@ -386,6 +386,6 @@ def test_a_search_that_the_system_refuses_finds_nothing_missing(tmp_path: Path, 
 @pytest.mark.parametrize("body", [b"", b"x", FILM[:8], FILM[8:], b"\x89PNG\r\n\x1a\n" * 9])
 async def test_what_is_unfit_leaves_nothing(tmp_path: Path, body: bytes) -> None:
     """Whatever came instead of a film, not a byte of it stays."""
-    end = await Downloads(tmp_path, BOOT).fetch(FETCH, Shop(body), "cat", ignore)
-    assert isinstance(end, Unfit)
+    end = await Downloader(tmp_path, BOOT).fetch(FETCH, Shop(body), "cat", ignore)
+    assert isinstance(end, Rejected)
     assert names(tmp_path) == set()

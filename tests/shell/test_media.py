@@ -13,8 +13,8 @@ import pytest
 from films import PREFIX, box, film, graph, long_box, picture, tags
 from hypothesis import example, given, settings, strategies as st
 
-from batchrunner import mp4
-from batchrunner.media import Inspection, inspect, inspect_open
+from batchrunner.download import mp4
+from batchrunner.download.verify import Inspection, inspect, inspect_open
 
 if TYPE_CHECKING:
     from pathlib import Path

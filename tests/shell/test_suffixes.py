@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchrunner.suffixes import suffix
+from batchrunner.core.suffixes import suffix
 
 
 @pytest.mark.parametrize(

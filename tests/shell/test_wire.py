@@ -13,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 from batchrunner.comfy import submission, wire
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.facts import File
-from batchrunner.core.looks import Complaint, Ended, Entry, Refused, Row, Taken
-from batchrunner.suffixes import SUFFIXES
+from batchrunner.core.results import Complaint, Ended, Entry, Refused, Row, Taken
+from batchrunner.core.suffixes import SUFFIXES
 
 ID = "8923875e-b7e0-4b54-b594-f34924c9888b"
 START, SUCCESS = ["execution_start", {"timestamp": 1_000}], ["execution_success", {"timestamp": 61_500}]

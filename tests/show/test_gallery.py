@@ -10,7 +10,18 @@ import pytest
 
 from batchrunner.core.facts import File, Rendered, Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.states import Done, Failed, Fetching, Item, Past, Prompt, Queued, Sending, State, Unwanted
+from batchrunner.core.lifecycle import (
+    AttemptHistory,
+    Done,
+    Failed,
+    Fetching,
+    Item,
+    Prompt,
+    Queued,
+    Sending,
+    State,
+    Unwanted,
+)
 from batchrunner.show.gallery import Outlook, gallery_data
 from batchrunner.show.gallery.fold import kind_of, link
 from batchrunner.show.gallery.varied import ABSENT, axes, constant, opening, shown, varied
@@ -40,13 +51,13 @@ def _cells(jobs: list[Job], states: dict[str, State], outlook: Outlook) -> list[
 def test_every_job_has_its_cell() -> None:
     """Waiting, in the queue, rendering, coming home, done and failed are told apart; what is dropped is not shown."""
     states: dict[str, State] = {
-        "j1": Sending(Past(1), PROMPT),
-        "j2": Queued(Past(1), PROMPT),
-        "j3": Queued(Past(1), PROMPT),
-        "j4": Fetching(Past(2), PROMPT, (Item(File("x.mp4"), saved=SAVED), Item(File("y.mp4"))), None),
-        "j5": Done(Past(2), PROMPT, (SAVED,)),
-        "j6": Failed(Past(3), Why.REFUSED, "no"),
-        "j7": Unwanted(Past(1)),
+        "j1": Sending(AttemptHistory(1), PROMPT),
+        "j2": Queued(AttemptHistory(1), PROMPT),
+        "j3": Queued(AttemptHistory(1), PROMPT),
+        "j4": Fetching(AttemptHistory(2), PROMPT, (Item(File("x.mp4"), saved=SAVED), Item(File("y.mp4"))), None),
+        "j5": Done(AttemptHistory(2), PROMPT, (SAVED,)),
+        "j6": Failed(AttemptHistory(3), Why.REFUSED, "no"),
+        "j7": Unwanted(AttemptHistory(1)),
     }
     cells = _cells(_table(seed=list(range(8))), states, Outlook(0.0, rendering={"j3"}))
     words = ["waiting", "queued", "queued", "rendering", "fetching", "done", "failed"]
@@ -59,7 +70,7 @@ def test_every_job_has_its_cell() -> None:
 def test_what_is_expected_stands_in_the_cells() -> None:
     """A job not yet home says how long it will render and when it will be there, a finished one how long it took."""
     facts = [Rendered("j1", 1, 0.0, (), None, 99.0), Rendered("j1", 2, 0.0, (), None, 61.5)]
-    states: dict[str, State] = {"j1": Done(Past(2), PROMPT, (SAVED,))}
+    states: dict[str, State] = {"j1": Done(AttemptHistory(2), PROMPT, (SAVED,))}
     outlook = Outlook(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0, until=(90.0, 110.0))
     content: Any = gallery_data("cats", _table(seed=[1, 2]), states, facts, outlook)
     assert [content[name] for name in ("at", "left", "until")] == [7.0, 93.0, [90.0, 110.0]]

@@ -12,8 +12,8 @@ from rich.console import Console
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.looks import Blame, Look, Row, Trouble
-from batchrunner.core.rules import Rules
+from batchrunner.core.results import Cause, Failure, PollResult, Row
+from batchrunner.core.settings import Rules
 from batchrunner.show.live import LiveBoard, page
 from batchrunner.show.narrate import Narrator
 from batchrunner.show.scene import Around, Scene, Stand, Transfer, scene
@@ -174,8 +174,8 @@ def _apply(board: Board, *facts: Fact) -> None:
         board.put(fact.job, state, 100.0, fact)
 
 
-def _look(*rows: Row, date: float | None = None) -> Look:
-    return Look(rows, {}, date=date)
+def _look(*rows: Row, date: float | None = None) -> PollResult:
+    return PollResult(rows, {}, date=date)
 
 
 def test_the_scene_is_a_fold_of_the_board() -> None:
@@ -206,7 +206,7 @@ def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
     board, jobs = _board()
     server, now = board.servers[URL], 100.0
     server.looked(_look(), frozenset(), now, now)
-    trouble = Trouble(Blame.AWAY, "refused")
+    trouble = Failure(Cause.UNAVAILABLE, "refused")
     match state:
         case "away":
             server.ailed(trouble, now, board.rules, racing=False)
@@ -240,7 +240,7 @@ def test_the_narrator_tells_each_change_once() -> None:
     server.looked(_look(), frozenset(), 100.0, 100.0)
     assert narrator.pulse(board, 105.0) == 110.0
     for now in (106.0, 107.0, 108.0):
-        server.ailed(Trouble(Blame.AWAY, "refused"), now, board.rules, racing=False)
+        server.ailed(Failure(Cause.UNAVAILABLE, "refused"), now, board.rules, racing=False)
         narrator.pulse(board, now)
     server.looked(_look(), frozenset(), 109.0, 109.0)
     assert narrator.pulse(board, 110.0) == 120.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TOKEN = "sk-very-secret-0123456789"
 
 
-class Gone(io.StringIO):
+class NotFound(io.StringIO):
     """A stream whose reader has left."""
 
     def write(self, _: str) -> int:
@@ -102,7 +102,7 @@ def test_a_console_line_names_what_happened() -> None:
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     """A log that can't be written counts its losses and says so once; one that can has nothing to say."""
     assert not lost_words("run.log", StreamSink(io.StringIO()))
-    for sink in (FileSink(Path("/dev/full")), FileSink(tmp_path / "no" / "folder"), StreamSink(Gone())):
+    for sink in (FileSink(Path("/dev/full")), FileSink(tmp_path / "no" / "folder"), StreamSink(NotFound())):
         log = file_log(sink)
         log.info("one")
         log.info("two")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, Dropped, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.states import State, Waiting, advance
+from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.report import REASONS, Around, Report, report
 from batchrunner.show.retold import as_json, headline, lines, markdown, next_steps, sections
 from batchrunner.show.shifts import Gap, shifts

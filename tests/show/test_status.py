@@ -9,12 +9,12 @@ from rich.console import Console
 
 from batchrunner.core.facts import File, Saved, Why
 from batchrunner.core.job import Job
-from batchrunner.core.states import (
+from batchrunner.core.lifecycle import (
+    AttemptHistory,
     Done,
     Failed,
     Fetching,
     Item,
-    Past,
     Prompt,
     Queued,
     Sending,
@@ -34,12 +34,12 @@ PROMPT = Prompt(2, "id", "p-a2", "http://gpu:8188", claimed=True)
 SAVED = Saved("j4", 2, 1.0, "x.mp4", "cats/j4.mp4", 5, "0" * 64)
 STATES: dict[str, State] = {
     "j0": Waiting(),
-    "j1": Sending(Past(1), PROMPT),
-    "j2": Queued(Past(1), PROMPT),
-    "j3": Fetching(Past(2), PROMPT, (Item(File("x.mp4"), saved=SAVED), Item(File("y.mp4"))), None),
-    "j4": Done(Past(2), PROMPT, (SAVED,)),
-    "j5": Failed(Past(3), Why.REFUSED, "KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
-    "j6": Unwanted(Past(1)),
+    "j1": Sending(AttemptHistory(1), PROMPT),
+    "j2": Queued(AttemptHistory(1), PROMPT),
+    "j3": Fetching(AttemptHistory(2), PROMPT, (Item(File("x.mp4"), saved=SAVED), Item(File("y.mp4"))), None),
+    "j4": Done(AttemptHistory(2), PROMPT, (SAVED,)),
+    "j5": Failed(AttemptHistory(3), Why.REFUSED, "KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
+    "j6": Unwanted(AttemptHistory(1)),
 }
 JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_look": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
 

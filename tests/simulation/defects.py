@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from stages import Stage, other_take, power_cut, quiet
 
-from batchrunner import fetch, media
 from batchrunner.comfy.client import Client
 from batchrunner.core import plan, reconcile, states
+from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
 from batchrunner.core.judge import Judge
-from batchrunner.core.looks import Gone, Trouble
-from batchrunner.core.verdict import Case, lose
-from batchrunner.disk import Folder
-from batchrunner.fetch import Downloads
+from batchrunner.core.results import Failure, NotFound
+from batchrunner.download import transfer as fetch, verify as media
+from batchrunner.download.folder import Folder
+from batchrunner.download.transfer import Downloader
 from tests.lab.mishaps import parse
 from tests.lab.nights import night
 from tests.lab.nights.plan import Host, Plan
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from stages import Change
 
-    from batchrunner.core.actions import Fetch
+    from batchrunner.core.actions import Download
     from batchrunner.manifest import Batch
     from tests.lab.mishaps import Script
 
@@ -84,7 +84,7 @@ def blind_repost() -> tuple[Change, ...]:
 
     async def twice(self: WatchedClient, body: bytes) -> Any:
         end = await once(self, body)
-        return await once(self, body) if isinstance(end, Trouble) else end
+        return await once(self, body) if isinstance(end, Failure) else end
 
     return ((WatchedClient, "submit", twice),)
 
@@ -132,7 +132,7 @@ def count_at_the_end() -> tuple[Change, ...]:
 def clear_the_queue() -> tuple[Change, ...]:
     """Clear the queue where prompts of ours are to be deleted."""
 
-    async def clear(self: WatchedClient, _prompts: object) -> Trouble | None:
+    async def clear(self: WatchedClient, _prompts: object) -> Failure | None:
         return await self._order("/queue", {"clear": True})
 
     return ((WatchedClient, "withdraw", clear),)
@@ -142,7 +142,7 @@ def bare_interrupt() -> tuple[Change, ...]:
     """Interrupt whatever runs when our pending prompts are taken back."""
     withdraw = WatchedClient.withdraw
 
-    async def stop(self: WatchedClient, prompts: Any) -> Trouble | None:
+    async def stop(self: WatchedClient, prompts: Any) -> Failure | None:
         return await withdraw(self, prompts) or await self._order("/interrupt", {})
 
     return ((WatchedClient, "withdraw", stop),)
@@ -173,7 +173,7 @@ def post_elsewhere() -> tuple[Change, ...]:
     async def elsewhere(self: WatchedClient, body: bytes) -> Any:
         end = await submit(self, body)
         others = [client for client in clients.values() if client is not self]
-        return await submit(others[0], body) if isinstance(end, Trouble) and others else end
+        return await submit(others[0], body) if isinstance(end, Failure) and others else end
 
     return ((Client, "look", seen), (WatchedClient, "submit", elsewhere))
 
@@ -184,9 +184,9 @@ def silent_is_lost() -> tuple[Change, ...]:
 
     def impatient(self: Judge, action: Any, end: Any) -> Any:
         facts = look(self, action, end)
-        if not isinstance(end, Trouble):
+        if not isinstance(end, Failure):
             return facts
-        held = [Case(job, state, self.at, self.board.rules) for job, state in self.board.open_on(action.server)]
+        held = [Attempt(job, state, self.at, self.board.rules) for job, state in self.board.open_on(action.server)]
         return [*facts, *(lose(case, Why.FORGOTTEN, "its server is silent", burns=False) for case in held)]
 
     return ((Judge, "look", impatient),)
@@ -227,17 +227,17 @@ def history_first() -> tuple[Change, ...]:
     async def backwards(self: Client, at: Any) -> Any:
         first = await look(self, at)
         second = await look(self, at)
-        if isinstance(first, Trouble) or isinstance(second, Trouble):
+        if isinstance(first, Failure) or isinstance(second, Failure):
             return first
         return replace(first, queue=second.queue)
 
-    fetch_one = Downloads.fetch
+    fetch_one = Downloader.fetch
 
-    async def unless_probed(self: Downloads, action: Fetch, *rest: Any) -> Any:
-        return Gone() if action.probe else await fetch_one(self, action, *rest)
+    async def unless_probed(self: Downloader, action: Download, *rest: Any) -> Any:
+        return NotFound() if action.probe else await fetch_one(self, action, *rest)
 
     hasty = ((reconcile, "_ABSENCES", 1), _rules(grace=0.0))
-    return ((Client, "look", backwards), (Downloads, "fetch", unless_probed), *hasty)
+    return ((Client, "look", backwards), (Downloader, "fetch", unless_probed), *hasty)
 
 
 def one_absent_look() -> tuple[Change, ...]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchrunner import media
 from batchrunner.core.facts import Fact, Saved
 from batchrunner.core.folding import folded
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.states import Done
+from batchrunner.core.lifecycle import Done
+from batchrunner.download import verify as media
 from batchrunner.engine import SETTLED_IN, survey_mark
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What

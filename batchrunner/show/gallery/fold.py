@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from batchrunner.core.facts import Rendered
-from batchrunner.core.states import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
 from batchrunner.show.gallery.varied import axes, constant, opening, shown, varied
 from batchrunner.show.status import counts, why
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import Fact, Saved
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
-    from batchrunner.core.states import State
+    from batchrunner.core.lifecycle import State
     from batchrunner.show.gallery.varied import Varied
 
 VERSION = 1

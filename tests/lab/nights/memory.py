@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
     from batchrunner.comfy.view import View
-    from batchrunner.core.actions import LookAt
+    from batchrunner.core.actions import Poll
     from batchrunner.core.facts import Fact, File
-    from batchrunner.core.looks import LookEnd, PostEnd, Trouble
+    from batchrunner.core.results import Failure, PollEnd, PostEnd
     from batchrunner.sim.server import Simulator
 
 
 class BusyClient(comfy.Client):
     """A client whose every action is progress of the run, as it begins."""
 
-    async def look(self, at: LookAt) -> LookEnd:
+    async def look(self, at: Poll) -> PollEnd:
         """Read the queue, then the history."""
         _progress()
         return await super().look(at)
@@ -38,13 +38,13 @@ class BusyClient(comfy.Client):
         _progress()
         return await super().submit(body)
 
-    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+    async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts."""
         _progress()
         return await super().withdraw(prompts)
 
     @asynccontextmanager
-    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Trouble]:
+    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
         """Open a file."""
         _progress()
         async with super().view(file, start, etag) as opened:

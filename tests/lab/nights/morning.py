@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.outlook import HOMEWARD, outlook
+from batchrunner.core.eta import HOMEWARD, outlook
 from batchrunner.sim.record import What
 from tests.lab import stranger
 from tests.lab.clock import EPOCH

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchrunner.comfy.view import View
     from batchrunner.core.facts import Fact, File
     from batchrunner.core.identity import Json
-    from batchrunner.core.looks import PostEnd, Trouble
+    from batchrunner.core.results import Failure, PostEnd
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
     from batchrunner.show.scene import Scene
@@ -40,7 +40,7 @@ class Watch(Protocol):
     def committed(self, fact: Fact) -> None:
         """See a fact that is in the ledger now."""
 
-    def posting(self, server: str, prompt: str) -> None:
+    def submitting(self, server: str, prompt: str) -> None:
         """See that a prompt is about to be posted."""
 
     def withdrawing(self, server: str, prompts: Collection[str]) -> None:
@@ -81,16 +81,16 @@ class WatchedClient(BusyClient):
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt."""
-        self.watch.posting(self.server, str(json.loads(body)["prompt_id"]))
+        self.watch.submitting(self.server, str(json.loads(body)["prompt_id"]))
         return await super().submit(body)
 
-    async def withdraw(self, prompts: Collection[str]) -> Trouble | None:
+    async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts."""
         self.watch.withdrawing(self.server, prompts)
         return await super().withdraw(prompts)
 
     @asynccontextmanager
-    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Trouble]:
+    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
         """Open a file."""
         self.watch.viewing(self.server, file.key)
         async with super().view(file, start, etag) as opened:

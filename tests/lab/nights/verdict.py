@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from batchrunner import media
 from batchrunner.core.facts import Claimed, Lost, Saved
 from batchrunner.core.folding import folded
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.states import Done, Failed, State
+from batchrunner.core.lifecycle import Done, Failed, State
+from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from batchrunner import media
 from batchrunner.core.facts import Accepted, Claimed, Fact, Lost, Rendered, Saved, Why
 from batchrunner.core.identity import file_prefix, parse_prefix
+from batchrunner.download import verify as media
 from batchrunner.sim.record import Event, What
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Witness:
                 self._judge_loss(fact, place)
                 self._lost.add((fact.job, fact.attempt))
 
-    def posting(self, server: str, prompt: str) -> None:
+    def submitting(self, server: str, prompt: str) -> None:
         """P3: the claim is in the ledger, with its server, before the first byte leaves."""
         prefix = self._claimed.get((server, prompt))
         if prefix is None:

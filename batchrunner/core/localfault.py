@@ -9,7 +9,7 @@ _FORGOTTEN = 120.0
 
 
 @dataclass(slots=True)
-class Ours:
+class LocalFault:
     """What those who meet it tell of one such trouble. All times in seconds on the loop's clock."""
 
     failed_at: float | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 SUFFIXES = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -28,5 +26,6 @@ SUFFIXES = {
 
 def suffix(name: str) -> str:
     """Return the suffix a file that a server calls `name` gets at home, from our list; empty if it gets none."""
-    found = PurePosixPath(name.replace("\\", "/")).suffix.lower()
-    return next((known for known in SUFFIXES if known == found), "")
+    stem, dot, end = name.replace("\\", "/").rpartition("/")[2].rpartition(".")
+    found = f"{dot}{end}".lower() if stem else ""
+    return found if found in SUFFIXES else ""

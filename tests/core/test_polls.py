@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from boards import (
-    AWAY,
     JOB,
     JOBS,
     OTHER,
+    UNAVAILABLE,
     UNSENT,
     A,
     accepted,
@@ -35,14 +35,14 @@ from boards import (
     success,
 )
 
-from batchrunner.core.actions import LookAt, Submit, Withdraw
+from batchrunner.core.actions import Poll, Submit, Withdraw
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
-from batchrunner.core.looks import Gone, Look, Taken
-from batchrunner.core.plan import plan
-from batchrunner.core.reconcile import DOUBT, SURVEY
-from batchrunner.core.rules import Rules
+from batchrunner.core.lifecycle import Fetching, Queued, Waiting
+from batchrunner.core.polls import DOUBT, SURVEY
+from batchrunner.core.results import NotFound, PollResult, Taken
+from batchrunner.core.scheduler import plan
 from batchrunner.core.server import Leaving
-from batchrunner.core.states import Fetching, Queued, Waiting
+from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -82,7 +82,7 @@ def test_failed_looks_neither_count_nor_reset() -> None:
     """A look that failed says nothing: the count goes on where it stood, and a hit begins it anew."""
     board = new_board(queued())
     glance(board, now=0.0)
-    glance(board, now=10.0, trouble=AWAY)
+    glance(board, now=10.0, trouble=UNAVAILABLE)
     glance(board, now=30.0)
     assert board.servers[A].absences[JOB].count == 2
     glance(board, queue=[row()], now=40.0)
@@ -132,13 +132,13 @@ def test_a_finished_prompt_that_is_gone_means_a_restart() -> None:
 def test_a_sending_prompt_settles_first() -> None:
     """A POST that got no answer may arrive for 70 s after it ended; then one look and its file decide."""
     board = ready_board(jobs=1)
-    post(board, AWAY, submit(), now=60.0, took=60.0)
+    post(board, UNAVAILABLE, submit(), now=60.0, took=60.0)
     for now in (70.0, 129.9):
         glance(board, now=now)
         assert not gets(board, now)
     glance(board, now=130.0)
     assert gets(board, 130.0) == [JOB]
-    fetch(board, Gone(), now=131.0, probe=True)
+    fetch(board, NotFound(), now=131.0, probe=True)
     again = submit(again=True)
     assert posts(board, 131.0) == [again]
     post(board, Taken(ident(), 3), again, now=132.0)
@@ -149,7 +149,7 @@ def test_a_sending_prompt_settles_first() -> None:
 def test_after_a_start_of_ours_settling_begins_with_the_first_good_look() -> None:
     """Nobody knows when a dead runner's POST ended: it settles from the end of the first look that told anything."""
     board = new_board(sending())
-    glance(board, now=0.0, trouble=AWAY)
+    glance(board, now=0.0, trouble=UNAVAILABLE)
     glance(board, now=100.0, took=1.0)
     glance(board, now=169.9)
     assert not gets(board, 169.9)
@@ -170,20 +170,20 @@ def test_a_look_that_began_before_the_post_ended_proves_nothing() -> None:
     board = ready_board(jobs=1)
     board.servers[A].repost.add(JOB)
     note(board, sending())
-    board.start(look := LookAt(A, (ident(),), DOUBT), 1.0)
+    board.start(look := Poll(A, (ident(),), DOUBT), 1.0)
     board.start(again := submit(again=True), 1.5)
-    facts = judge(board, 2.0).look(look, Look((), {ident(): None}))
+    facts = judge(board, 2.0).look(look, PollResult((), {ident(): None}))
     board.end(look, 2.0)
     assert facts == []
     assert JOB not in board.servers[A].absences
     board.start(look, 2.1)
     note(board, judge(board, 2.2).post(again, Taken(ident(), 1)), 2.2)
     board.end(again, 2.2)
-    assert judge(board, 2.3).look(look, Look((), {ident(): None})) == []
+    assert judge(board, 2.3).look(look, PollResult((), {ident(): None})) == []
     assert JOB not in board.servers[A].absences
     board.end(look, 2.3)
-    board.start(LookAt(A), 3.0)
-    assert judge(board, 3.1).look(LookAt(A), Look((), {})) == []
+    board.start(Poll(A), 3.0)
+    assert judge(board, 3.1).look(Poll(A), PollResult((), {})) == []
     assert JOB not in board.servers[A].absences
 
 
@@ -193,7 +193,7 @@ def test_what_was_found_counts_no_more() -> None:
     for now in (0.0, 30.0, 60.0):
         glance(board, now=now)
     assert look_at(board).ids == (ident(),)
-    assert fetch(board, Gone(), now=60.0, probe=True) == [
+    assert fetch(board, NotFound(), now=60.0, probe=True) == [
         replace(lost(burns=False), at=board_at(60.0), says="in neither queue nor history, three looks running")
     ]
     assert not board.servers[A].absences
@@ -213,7 +213,7 @@ def test_a_probe_that_was_overtaken_decides_nothing() -> None:
     for now in (0.0, 30.0, 60.0):
         glance(board, now=now)
     glance(board, queue=[row()], now=61.0)
-    assert fetch(board, Gone(), now=62.0, probe=True) == []
+    assert fetch(board, NotFound(), now=62.0, probe=True) == []
     assert isinstance(board.states[JOB], Queued)
 
 
@@ -222,7 +222,7 @@ def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
     board = new_board(sending())
     for now in (0.0, 80.0):
         glance(board, now=now)
-    fetch(board, Gone(), now=81.0, probe=True)
+    fetch(board, NotFound(), now=81.0, probe=True)
     assert glance(board, now=82.0) == []
     assert board.servers[A].repost == {JOB}
     assert not gets(board, 82.0)
@@ -235,7 +235,7 @@ def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, b
     glance(board, queue=seen, now=0.0)  # type: ignore[arg-type]
     for now in (10.0, 40.0, 70.0):
         glance(board, now=now)
-    (fact,) = fetch(board, Gone(), now=71.0, probe=True)
+    (fact,) = fetch(board, NotFound(), now=71.0, probe=True)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, burns)
 
@@ -247,7 +247,7 @@ def test_a_job_that_ends_the_server_at_once_is_not_tried_for_ever() -> None:
         post(board, Taken(ident(job), number), submit(job), now=1.0)
     for now in (2.0, 32.0, 62.0):
         glance(board, now=now)
-    ends = [fetch(board, Gone(), job=job, now=63.0, probe=True) for job in JOBS[:2]]
+    ends = [fetch(board, NotFound(), job=job, now=63.0, probe=True) for job in JOBS[:2]]
     assert [fact.burns for facts in ends for fact in facts if isinstance(fact, Lost)] == [True, False]
 
 
@@ -330,7 +330,7 @@ def test_a_delete_that_failed_is_tried_again_after_a_good_look() -> None:
     glance(board, queue=[row(running=True), row(number=1)], now=0.0)
     action = Withdraw(A, (ident(),))
     board.start(action, 0.0)
-    judge(board, 0.1).withdraw(action, AWAY)
+    judge(board, 0.1).withdraw(action, UNAVAILABLE)
     board.end(action, 0.1)
     assert plan(board, 0.2) == []
     glance(board, queue=[row(running=True), row(number=1)], now=5.0)
@@ -342,7 +342,7 @@ def test_an_unnamed_server_gets_no_post_again() -> None:
     board = ready_board(sending(server=C), jobs=1)
     for now in (0.0, 80.0):
         glance(board, C, now=now)
-    (fact,) = fetch(board, Gone(), now=81.0, probe=True, server=C)
+    (fact,) = fetch(board, NotFound(), now=81.0, probe=True, server=C)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
     assert [action.server for action in posts(board, 81.0)] == [A]
@@ -351,7 +351,7 @@ def test_an_unnamed_server_gets_no_post_again() -> None:
 def test_a_found_post_ends_the_doubt_about_a_server() -> None:
     """A POST without an answer that a look finds has worked: the server is not fruitless."""
     board = ready_board(jobs=1)
-    post(board, AWAY, submit(), now=1.0)
+    post(board, UNAVAILABLE, submit(), now=1.0)
     assert board.servers[A].fruitless_at == 1.0
     glance(board, queue=[row(running=True)], now=5.0)
     assert board.servers[A].fruitless_at is None
@@ -422,7 +422,7 @@ def test_a_look_from_before_is_not_the_last_one() -> None:
     board = ready_board(queued(), jobs=1)
     board.start(look := look_at(board), 0.5)
     board.leave(1.0)
-    judge(board, 1.2).look(look, Look((row(),), {ident(): None}))
+    judge(board, 1.2).look(look, PollResult((row(),), {ident(): None}))
     board.end(look, 1.2)
     assert board.servers[A].leaving is Leaving.ASKING
     assert board.servers[A].look_at == 1.2

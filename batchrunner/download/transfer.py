@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import aiofiles
 from anyio import CancelScope
 
-from batchrunner import media
-from batchrunner.athome import files_of
-from batchrunner.core.looks import Blame, Gone, Got, Home, Trouble, Unfit
-from batchrunner.disk import Folder, aside, digest, says
-from batchrunner.suffixes import SUFFIXES, suffix
+from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.suffixes import SUFFIXES, suffix
+from batchrunner.download import verify as media
+from batchrunner.download.folder import Folder, aside, digest, says
+from batchrunner.download.scan import files_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from batchrunner.core.actions import Fetch
+    from batchrunner.core.actions import Download
     from batchrunner.core.facts import File
-    from batchrunner.core.looks import FetchEnd
+    from batchrunner.core.results import DownloadEnd
 
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
@@ -67,18 +67,18 @@ class Stream(Protocol):
     def content_type(self) -> str:
         """Lower case, without parameters."""
 
-    async def read(self) -> bytes | Trouble:
+    async def read(self) -> bytes | Failure:
         """Return the next piece, nothing at the end of the body."""
 
 
 class Source(Protocol):
     """Where files come from; `comfy.client.Client` is one."""
 
-    def view(self, file: File, start: int = 0, etag: str = "") -> AbstractAsyncContextManager[Stream | Trouble]:
+    def view(self, file: File, start: int = 0, etag: str = "") -> AbstractAsyncContextManager[Stream | Failure]:
         """Open a file, from byte `start` of the one with `etag`."""
 
 
-class Downloads:
+class Downloader:
     """The downloads of one batch into `folder`; `boot` is the boot id of this machine."""
 
     def __init__(self, folder: Path, boot: str, largest: int = LARGEST) -> None:
@@ -89,8 +89,8 @@ class Downloads:
         """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
     async def fetch(
-        self, action: Fetch, source: Source, stem: str, opened: Callable[[str, int, str], None]
-    ) -> FetchEnd:
+        self, action: Download, source: Source, stem: str, opened: Callable[[str, int, str], None]
+    ) -> DownloadEnd:
         """Bring one file home, or say why not. `stem` is its local path without suffix, `/` between folders.
 
         `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
@@ -98,16 +98,16 @@ class Downloads:
         """
         ending = suffix(action.file.name)
         if not ending:
-            return Unfit("its name ends in no kind of film, picture or sound we know", never=True)
+            return Rejected("its name ends in no kind of film, picture or sound we know", never=True)
         one = _One(self._folder, self._boot, self._largest, action, stem, ending, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
-            return Trouble(Blame.LOCAL, f"the output folder can't be written: {says(error)}")
+            return Failure(Cause.LOCAL, f"the output folder can't be written: {says(error)}")
         finally:
             self.transfers.pop(stem, None)
 
-    def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[Home, ...]:
+    def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
         """Return every whole file of `batch` in the folder, or with these `stems`; see `athome.files_of`. Blocks."""
         return files_of(batch, self._folder, stems)
 
@@ -124,12 +124,12 @@ class _One:
     folder: Folder
     boot: str
     largest: int
-    action: Fetch
+    action: Download
     stem: str
     suffix: str
     transfers: dict[str, tuple[int, int]]
 
-    async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> FetchEnd:
+    async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         home = await aside(self.home)
         if home is not None:
             return home
@@ -138,9 +138,9 @@ class _One:
         if end is None and start:
             await aside(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
-        return end or Trouble(Blame.AWAY, "the server answers a plain request as if we had asked for a part")
+        return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
 
-    def home(self) -> Got | None:
+    def home(self) -> Downloaded | None:
         """Look on our own disk: a final file that is ours, or a complete `.part`, which is then published."""
         for number, name in enumerate(self._finals()):
             file = self.folder.read(name)
@@ -148,12 +148,12 @@ class _One:
                 with file:
                     if self._ours(file):
                         self.folder.remove(self.part)
-                        return Got(name, *digest(file))
+                        return Downloaded(name, *digest(file))
             elif number > 1:
                 break
         return self._complete()
 
-    def _complete(self) -> Got | None:
+    def _complete(self) -> Downloaded | None:
         """Publish a complete `.part`, unless it may hold the zeros of a power cut."""
         was, file = self.action.opened, self.folder.read(self.part)
         if file is None:
@@ -179,15 +179,15 @@ class _One:
             return size if 0 < size < was.size and _STRONG.fullmatch(was.etag) else 0
         return 0
 
-    async def _get(self, source: Source, opened: Callable[[str, int, str], None], start: int) -> FetchEnd | None:
+    async def _get(self, source: Source, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd | None:
         """Make one GET; None if the file there is not the one we began."""
         etag = self.action.opened.etag if self.action.opened and start else ""
         async with source.view(self.action.file, start, etag) as stream:
-            if isinstance(stream, Trouble):
+            if isinstance(stream, Failure):
                 return stream
             match stream.status:
                 case 400:
-                    return Unfit("the server will never hand it out: its name is refused (400)", never=True)
+                    return Rejected("the server will never hand it out: its name is refused (400)", never=True)
                 case 404:
                     return await aside(self._gone)
                 case 200:
@@ -196,37 +196,37 @@ class _One:
                     return await self._take(stream, opened, start)
             return None
 
-    def _gone(self) -> Got | Gone:
+    def _gone(self) -> Downloaded | NotFound:
         """Look once more: an earlier run may have been killed between the last byte and the record of it."""
         home = self.home()
         if home is None:
             self.folder.remove(self.part)
-        return home or Gone()
+        return home or NotFound()
 
     def _continues(self, stream: Stream, start: int) -> bool:
         was = self.action.opened
         return was is not None and (stream.start, stream.size, stream.etag) == (start, was.size, was.etag)
 
-    async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> FetchEnd:
+    async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd:
         if stream.content_type in ("text/html", "application/xhtml+xml"):
             # Says nothing about the file: a proxy's login page must not cost a render, however often it comes.
-            return Trouble(Blame.AWAY, "the server sent a page instead of the file: does it want a login?")
+            return Failure(Cause.UNAVAILABLE, "the server sent a page instead of the file: does it want a login?")
         if stream.size > self.largest:
-            return Unfit(f"it is larger than {self.largest} bytes", stream.etag)
+            return Rejected(f"it is larger than {self.largest} bytes", stream.etag)
         try:
             end = await self._write(stream, opened, start)
         except OSError:
             await aside(self.folder.remove, self.part)
             raise
         if end is not None:
-            if isinstance(end, Unfit):
+            if isinstance(end, Rejected):
                 await aside(self.folder.remove, self.part)
             return end
         return await aside(self._finish, stream.etag if stream.size >= 0 else "")
 
     async def _write(
         self, stream: Stream, opened: Callable[[str, int, str], None], start: int
-    ) -> Unfit | Trouble | None:
+    ) -> Rejected | Failure | None:
         """Write the body behind the first `start` bytes. Closed whatever happens; a full disk may only show then."""
         if not start:
             await aside(self.folder.remove, self.part)
@@ -236,11 +236,11 @@ class _One:
         try:
             opened(stream.etag, stream.size, self.part)
             while piece := await stream.read():
-                if isinstance(piece, Trouble):
+                if isinstance(piece, Failure):
                     return piece
                 start += len(piece)
                 if start > (self.largest if stream.size < 0 else stream.size):
-                    return Unfit("the server sends more than it announced")
+                    return Rejected("the server sends more than it announced")
                 await file.write(piece)
                 self.transfers[self.stem] = (start, stream.size)
             await file.flush()
@@ -249,9 +249,9 @@ class _One:
             with CancelScope(shield=True):
                 await file.close()
         short = stream.size >= 0 and start < stream.size
-        return Trouble(Blame.AWAY, f"the file broke off after {start} of {stream.size} bytes") if short else None
+        return Failure(Cause.UNAVAILABLE, f"the file broke off after {start} of {stream.size} bytes") if short else None
 
-    def _finish(self, etag: str) -> FetchEnd:
+    def _finish(self, etag: str) -> DownloadEnd:
         """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong."""
         file = self.folder.read(self.part)
         if file is None:
@@ -264,20 +264,20 @@ class _One:
             return unfit
         return self._publish(*whole)
 
-    def _unfit(self, seen: media.Inspection, etag: str) -> Unfit | None:
+    def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
-            return Unfit(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
+            return Rejected(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
-            return Unfit("it carries the workflow of another attempt", etag, foreign=True)
+            return Rejected("it carries the workflow of another attempt", etag, foreign=True)
         if seen.prefixes is None and self.action.probe:
-            return Unfit("it carries no workflow, so its name alone proves nothing", etag)
+            return Rejected("it carries no workflow, so its name alone proves nothing", etag)
         return None
 
-    def _publish(self, size: int, sha256: str) -> Got:
+    def _publish(self, size: int, sha256: str) -> Downloaded:
         """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
         for name in self._finals():
             if self.folder.publish(self.part, name):
-                return Got(name, size, sha256)
+                return Downloaded(name, size, sha256)
         raise FileExistsError(errno.EEXIST, "every name for it is taken")
 
     @property

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Accepted, Dropped, File, Rendered, Reopened, Saved, Why
+from batchrunner.core.lifecycle import Fetching, Queued, Sending, Unwanted, Waiting
 from batchrunner.core.server import OUR_DISK, SIM
-from batchrunner.core.states import Fetching, Queued, Sending, Unwanted, Waiting
-from batchrunner.core.verdict import Case, lose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.states import Open
+    from batchrunner.core.lifecycle import Open
 
 
 def opening(board: Board, at: float) -> Iterator[Fact]:
@@ -25,10 +25,10 @@ def opening(board: Board, at: float) -> Iterator[Fact]:
         if isinstance(state, Waiting) and job not in board.positions:
             yield Dropped(job, state.past.highest, at, "no longer in the manifest")
     for job, held in board.open_on(SIM):
-        case = Case(job, held, at, board.rules)
+        case = Attempt(job, held, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
     for job, taken in _cut_short(board):
-        case = Case(job, taken, at, board.rules)
+        case = Attempt(job, taken, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the run ended while its file was taken in from our own disk", burns=False)
 
 
@@ -56,7 +56,7 @@ def moved_in(board: Board, at: float) -> Iterator[Fact]:
             if state.prompt.attempt >= attempt:
                 continue
             says = f"attempt {attempt} of it is at home, so this one had been given up"
-            yield lose(Case(job, state, at, board.rules), Why.FORGOTTEN, says, burns=False)
+            yield lose(Attempt(job, state, at, board.rules), Why.FORGOTTEN, says, burns=False)
         highest = max(attempt, board.seen.get(job, 0))
         prefix = homes[0].prefix
         yield Accepted(job, attempt, at, prefix, prefix, OUR_DISK, highest)

@@ -12,34 +12,38 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.core.actions import LookAt
+    from batchrunner.core.actions import Poll
     from batchrunner.core.facts import File
 
 
-class Blame(StrEnum):
+class Cause(StrEnum):
     """What kind of trouble ended an exchange."""
 
-    AWAY = "away"
+    UNAVAILABLE = "unavailable"
     """Refused, DNS, time-out, 5xx, 429, 3xx, HTML, or an answer of the wrong shape: wait and ask again."""
-    DENIED = "denied"
+    UNAUTHORIZED = "unauthorized"
     """401 or 403."""
     LOCAL = "local"
     """This machine: no space, no file handles, a failing disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """An exchange that told us nothing about the job."""
 
-    blame: Blame
+    cause: Cause
     says: str
     """One line for a person; holds no secret."""
     sent: bool = True
     """False if not a byte of the request can have left."""
     retry_after: float | None = None
     """Seconds the server asked us to wait, 0 to 600; None if it did not."""
-    nowhere: bool = False
+    not_found: bool = False
     """404: there is nothing at this address."""
+    page: bool = False
+    """What answered was no ComfyUI but something before it: an HTML page, whatever its status."""
+    needs_person: bool = False
+    """Waiting does not help: a name that does not resolve, or a certificate that is not trusted."""
 
 
 class Ended(Enum):
@@ -82,7 +86,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PollResult:
     """One whole look at one server: the queue was read before the history, else a finish slips between.
 
     PROTOCOL.md §1, 5: the other order called 134 of 300 jobs lost.
@@ -90,19 +94,24 @@ class Look:
 
     queue: tuple[Row, ...]
     history: Mapping[str, Entry | None]
-    """For every id asked for that the queue does not show: its entry, or None where the server answered `{}`."""
+    """For ids asked for that the queue does not show: the entry, or None where the server answered `{}`.
+
+    An id whose entry could not be read is not in it: nothing is known of that prompt.
+    """
     recent: tuple[Entry, ...] = ()
-    """The last entries of the history, of anyone, where they were asked for."""
+    """The last entries of the history, of anyone, where they were asked for and the server has such a list."""
     date: float | None = None
     """The server's clock (`Date`), seconds since the epoch."""
+    unread: Failure | None = None
+    """The first failure to read the history, though the queue was read well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A look with what is needed to judge it."""
 
-    action: LookAt
-    look: Look
+    action: Poll
+    look: PollResult
     began: float
     now: float
     at: float
@@ -141,7 +150,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
+class Downloaded:
     """The file is home."""
 
     path: str
@@ -151,12 +160,12 @@ class Got:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class NotFound:
     """404 on the file, and our own disk does not have it either."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
+class Rejected:
     """Every byte came, and it is not what it should be; or the server will never hand it out (400)."""
 
     says: str
@@ -168,7 +177,7 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class LocalFile:
     """A file of this batch found on our own disk."""
 
     prefix: str
@@ -177,6 +186,6 @@ class Home:
     sha256: str
 
 
-LookEnd: TypeAlias = Look | Trouble
-PostEnd: TypeAlias = Taken | Refused | Trouble
-FetchEnd: TypeAlias = Got | Gone | Unfit | Trouble
+PollEnd: TypeAlias = PollResult | Failure
+PostEnd: TypeAlias = Taken | Refused | Failure
+DownloadEnd: TypeAlias = Downloaded | NotFound | Rejected | Failure

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from batchrunner.core.outlook import remaining
+from batchrunner.core.eta import remaining
+from batchrunner.core.lifecycle import Sending
 from batchrunner.core.server import FASTEST_LOOK
-from batchrunner.core.states import Sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
     """Yield since when, and until when, a prompt of ours may be there or not: missing, or its POST without answer."""
     for job, state in board.open_on(server.url):
         since = server.posted_at.get(job, server.answered_at)
-        if isinstance(state, Sending) and job not in board.posting and since is not None:
+        if isinstance(state, Sending) and job not in board.submitting and since is not None:
             yield since, since + board.rules.settle
         elif job in server.absences:
             since = server.absences[job].since

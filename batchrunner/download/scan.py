@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batchrunner import media
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.looks import Home
-from batchrunner.disk import digest, says
+from batchrunner.core.results import LocalFile
+from batchrunner.core.suffixes import suffix
+from batchrunner.download import verify as media
+from batchrunner.download.folder import digest, says
 from batchrunner.errors import LocalError
-from batchrunner.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from batchrunner.disk import Folder
+    from batchrunner.download.folder import Folder
 
 
-def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -> tuple[Home, ...]:
+def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
     """Return every whole file of `batch` in `folder`, or only those whose path without suffix is in `stems`. Blocks.
 
     Raises LocalError where the disk fails: what is not seen then must not be taken for missing.
@@ -30,7 +30,7 @@ def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -
         raise LocalError(f"{folder.root}: can't be searched: {says(error)}") from None
 
 
-def _homes(batch: str, folder: Folder, path: str) -> Iterator[Home]:
+def _homes(batch: str, folder: Folder, path: str) -> Iterator[LocalFile]:
     file = folder.read(path) if suffix(path) else None
     if file is None:
         return
@@ -38,4 +38,4 @@ def _homes(batch: str, folder: Folder, path: str) -> Iterator[Home]:
         seen = media.inspect_open(file)
         ours = [prefix for prefix in seen.prefixes or () if parse_prefix(batch, prefix)]
         if seen.whole and ours:
-            yield Home(ours[0], path, *digest(file))
+            yield LocalFile(ours[0], path, *digest(file))

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.eta import fits
 from batchrunner.core.facts import File
 from batchrunner.core.identity import file_prefix, prompt_id
 from batchrunner.core.judge import template_refusal
-from batchrunner.core.outlook import fits
-from batchrunner.core.reconcile import DOUBT, SURVEY
+from batchrunner.core.lifecycle import Fetching, Sending
+from batchrunner.core.polls import DOUBT, SURVEY
 from batchrunner.core.server import Leaving
-from batchrunner.core.states import Fetching, Sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchrunner.core.actions import Action
     from batchrunner.core.board import Board
+    from batchrunner.core.lifecycle import Queued
     from batchrunner.core.server import Server
-    from batchrunner.core.states import Queued
 
 _AHEAD = 200
 """How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
@@ -66,20 +66,20 @@ def leaving_time(board: Board) -> float:
 # -- looks
 
 
-def _looks(board: Board, now: float) -> Iterator[LookAt]:
+def _looks(board: Board, now: float) -> Iterator[Poll]:
     for server in board.servers.values():
         if server.look_at <= now and not is_idle(board, server) and not board.is_looking(server.url):
             yield _question(board, server)
 
 
-def _question(board: Board, server: Server) -> LookAt:
-    held = [(job, state) for job, state in board.open_on(server.url) if job not in board.posting]
+def _question(board: Board, server: Server) -> Poll:
+    held = [(job, state) for job, state in board.open_on(server.url) if job not in board.submitting]
     ids = [state.prompt.id for _, state in held]
     if server.absences and server.anchor:
         ids.append(server.anchor)
     doubt = DOUBT if any(_is_doubtful(board, server, job, state) for job, state in held) else 0
     recent = SURVEY if server.answered_at is None or not server.surveyed else doubt
-    return LookAt(server.url, tuple(ids), recent)
+    return Poll(server.url, tuple(ids), recent)
 
 
 def _is_doubtful(board: Board, server: Server, job: str, state: Sending | Queued) -> bool:
@@ -97,7 +97,7 @@ def _withdrawals(board: Board) -> Iterator[Withdraw]:
 # -- files
 
 
-def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Fetch]]:
+def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Download]]:
     for server in board.servers.values():
         if server.failures or server.is_denied():
             continue  # one shared back-off: the next good look opens the way again
@@ -106,20 +106,20 @@ def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Fetch
         yield from _probes(board, server)
 
 
-def _fetch(board: Board, job: str, key: str) -> tuple[float, Fetch]:
+def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
     state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
     prompt = state.prompt
-    fetch = Fetch(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
+    fetch = Download(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
     return (state.deadline or 0.0), fetch
 
 
-def _probes(board: Board, server: Server) -> Iterator[tuple[float, Fetch]]:
+def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
     for job, state in board.open_on(server.url):
         if server.probes.get(job) is False and server.is_up():
             file = File(f"{state.prompt.prefix}{FIRST_FILE}{board.suffix}")
-            fetch = Fetch(job, state.prompt.attempt, state.prompt.prefix, server.url, file, probe=True)
-            if fetch not in board.flying:
+            fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.url, file, probe=True)
+            if fetch not in board.in_flight:
                 yield 0.0, fetch
 
 
@@ -169,7 +169,7 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
     for job, state in board.open_on(server.url):
-        if job in server.repost and job not in board.posting:
+        if job in server.repost and job not in board.submitting:
             prompt = state.prompt
             yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.url, again=True)
 

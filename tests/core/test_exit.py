@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from boards import (
-    AWAY,
-    DENIED,
     JOB,
     JOBS,
     LOCAL,
     OTHER,
+    UNAUTHORIZED,
+    UNAVAILABLE,
     A,
     B,
     done,
@@ -32,11 +32,11 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
-from batchrunner.core.conclude import conclude
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import File, Why
-from batchrunner.core.looks import Complaint, Gone, Refused, Taken
-from batchrunner.core.plan import plan
+from batchrunner.core.results import Complaint, NotFound, Refused, Taken
+from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -47,13 +47,13 @@ C = "http://unnamed:8188"
 
 def ended(board: Board, now: float) -> int | None:
     """Return the exit code, None while it goes on."""
-    ending = conclude(board, now)
+    ending = exit_decision(board, now)
     return ending.exit if ending else None
 
 
 def says(board: Board, now: float) -> str:
     """Return what a person is told at the end."""
-    ending = conclude(board, now)
+    ending = exit_decision(board, now)
     assert ending is not None
     return ending.says
 
@@ -105,7 +105,7 @@ def test_a_refused_prompt_is_taken_off_first() -> None:
     (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
     board.start(action, 1.0)
     assert ended(board, 1.0) is None
-    judge(board, 2.0).withdraw(action, AWAY)
+    judge(board, 2.0).withdraw(action, UNAVAILABLE)
     board.end(action, 2.0)
     assert ended(board, 2.0) == 1
 
@@ -125,7 +125,7 @@ def test_answering_and_getting_nothing_through() -> None:
 def test_away_for_longer_than_patience() -> None:
     """A server that never answers is exit 3 after `patience`, saying so; before, it is waited for."""
     board = new_board(queued())
-    glance(board, trouble=AWAY, now=5.0)
+    glance(board, trouble=UNAVAILABLE, now=5.0)
     assert ended(board, PATIENCE - 1) is None
     assert ended(board, PATIENCE) == 3
     assert says(board, PATIENCE) == f"{A} does not answer (502); it holds 1 of our prompts: run it again when it does"
@@ -139,9 +139,9 @@ def test_never_heard_of() -> None:
 def test_patience_counts_from_the_last_good_answer() -> None:
     """One good look and the waiting begins anew."""
     board = ready_board()
-    glance(board, trouble=AWAY, now=1000.0)
+    glance(board, trouble=UNAVAILABLE, now=1000.0)
     glance(board, now=2000.0)
-    glance(board, trouble=AWAY, now=3000.0)
+    glance(board, trouble=UNAVAILABLE, now=3000.0)
     assert ended(board, 2000.0 + PATIENCE - 1) is None
     assert ended(board, 2000.0 + PATIENCE) == 3
 
@@ -149,7 +149,7 @@ def test_patience_counts_from_the_last_good_answer() -> None:
 def test_looks_alone_are_no_progress() -> None:
     """A server whose looks are good but whose every POST fails is given up after `patience` too."""
     board = ready_board()
-    post(board, AWAY, submit(), now=10.0)
+    post(board, UNAVAILABLE, submit(), now=10.0)
     glance(board, now=PATIENCE)
     assert ended(board, PATIENCE + 9) is None
     assert ended(board, PATIENCE + 10) == 3
@@ -167,10 +167,10 @@ def test_a_wedged_server() -> None:
 def test_denied_needs_a_second_look() -> None:
     """One 401 is asked about once more; the second is exit 3, and says what to do. Nothing is failed."""
     board = new_board(queued())
-    glance(board, trouble=DENIED, now=0.0)
+    glance(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) is None
     assert 0.8 < board.servers[A].look_at < 1.2
-    glance(board, trouble=DENIED, now=1.0)
+    glance(board, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 1.0) == 3
     assert "set BATCHRUNNER_TOKEN" in says(board, 1.0)
     assert board.tally()["failed"] == 0
@@ -180,18 +180,18 @@ def test_a_good_look_clears_a_denial() -> None:
     """A 401 that passes is forgotten."""
     board = ready_board()
     for now in (1.0, 3.0):
-        glance(board, trouble=DENIED, now=now)
+        glance(board, trouble=UNAUTHORIZED, now=now)
         glance(board, now=now + 1)
         assert ended(board, now + 1) is None
 
 
 def test_open_downloads_finish() -> None:
     """Files that are open come home before a denied run ends; so do POSTs under way."""
-    for action in (Fetch(JOB, 1, prefix(), A, File("x")), submit()):
-        board = new_board(fetching() if isinstance(action, Fetch) else sending())
+    for action in (Download(JOB, 1, prefix(), A, File("x")), submit()):
+        board = new_board(fetching() if isinstance(action, Download) else sending())
         board.start(action, 0.0)
         for now in (0.0, 1.0):
-            glance(board, trouble=DENIED, now=now)
+            glance(board, trouble=UNAUTHORIZED, now=now)
         assert ended(board, 1.0) is None
         board.end(action, 2.0)
         assert ended(board, 2.0) == 3
@@ -201,7 +201,7 @@ def test_the_other_server_goes_on() -> None:
     """While one server works, one that is out ends nothing; the last message names each."""
     board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
     for now in (1.0, 2.0):
-        glance(board, B, trouble=DENIED, now=now)
+        glance(board, B, trouble=UNAUTHORIZED, now=now)
     assert ended(board, 2.0) is None
     note(board, done(OTHER))
     assert ended(board, 2.0) == 3
@@ -214,7 +214,7 @@ def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
     board = new_board(servers=(A, B))
     glance(board, A)
     for now in (1.0, 2.0):
-        glance(board, B, trouble=DENIED, now=now)
+        glance(board, B, trouble=UNAUTHORIZED, now=now)
     assert not any(isinstance(action, Submit) for action in plan(board, 2.0))
     assert ended(board, 2.0) == 3
     assert says(board, 2.0).startswith(f"{B} refuses the token")
@@ -232,7 +232,7 @@ def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
     glance(waiting, C)
     note(waiting, [lost(final=True)])
     for now in (1.0, 2.0):
-        glance(waiting, A, trouble=DENIED, now=now)
+        glance(waiting, A, trouble=UNAUTHORIZED, now=now)
     assert says(waiting, 2.0).splitlines() == [says(waiting, 2.0)]
     assert A in says(waiting, 2.0)
 
@@ -275,7 +275,7 @@ def test_one_fault_does_not_end_the_night() -> None:
     """A single fault, followed by a download that simply takes long, ends nothing."""
     board = ready_board(fetching(), jobs=2)
     fetch(board, LOCAL, now=1.0)
-    board.start(Fetch(JOB, 1, prefix(), A, File("x")), 2.0)
+    board.start(Download(JOB, 1, prefix(), A, File("x")), 2.0)
     assert ended(board, 500.0) is None
 
 
@@ -297,11 +297,11 @@ def test_leaving_waits_for_what_is_rendered() -> None:
     board.leave(1.0)
     glance(board, now=1.5)
     assert ended(board, 1.5) is None
-    glance(board, now=2.0, trouble=AWAY)
+    glance(board, now=2.0, trouble=UNAVAILABLE)
     assert ended(board, 2.0) is None
     assert ended(board, 600.9) is None
     assert ended(board, 601.0) == 130
-    fetch(board, Gone(), now=3.0)
+    fetch(board, NotFound(), now=3.0)
     assert ended(board, 3.0) == 130
 
 
@@ -309,16 +309,16 @@ def test_leaving_a_server_that_is_away() -> None:
     """A server that does not answer has nothing to tell: we do not wait for it."""
     board = new_board(queued())
     board.leave(1.0)
-    board.start(action := LookAt(A), 1.0)
+    board.start(action := Poll(A), 1.0)
     assert ended(board, 1.0) is None
-    judge(board, 2.0).look(action, AWAY)
+    judge(board, 2.0).look(action, UNAVAILABLE)
     board.end(action, 2.0)
     assert ended(board, 2.0) == 130
 
 
 def test_leaving_waits_for_posts_and_open_files() -> None:
     """A POST or a download under way is heard first."""
-    for action in (submit(), Fetch(JOB, 1, prefix(), A, File("x"))):
+    for action in (submit(), Download(JOB, 1, prefix(), A, File("x"))):
         board = ready_board()
         board.leave(1.0)
         glance(board, now=1.5)
@@ -390,9 +390,9 @@ def test_no_last_word_on_a_server_that_is_being_asked() -> None:
     """A look that is under way may tell why nothing got through, or that it does again: it is heard first."""
     board = ready_board(fetching())
     for second in (1.0, PATIENCE + 1.0):
-        fetch(board, AWAY, now=second)
-    board.start(LookAt(A), PATIENCE + 1.0)
+        fetch(board, UNAVAILABLE, now=second)
+    board.start(Poll(A), PATIENCE + 1.0)
     assert ended(board, PATIENCE + 2.0) is None
-    note(board, judge(board, PATIENCE + 3.0).look(LookAt(A), AWAY))
-    board.end(LookAt(A), PATIENCE + 3.0)
+    note(board, judge(board, PATIENCE + 3.0).look(Poll(A), UNAVAILABLE))
+    board.end(Poll(A), PATIENCE + 3.0)
     assert "does not answer" in says(board, PATIENCE + 3.0)

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchrunner import mp4
 from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
+from batchrunner.download import mp4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -42,7 +42,7 @@ class Contradiction(Exception):  # noqa: N818 - it is named for what it is, not 
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class AttemptHistory:
     """What a job carries from attempt to attempt."""
 
     highest: int = 0
@@ -82,14 +82,14 @@ class Item:
 class Waiting:
     """Nobody has it; it may be claimed."""
 
-    past: Past = Past()
+    past: AttemptHistory = AttemptHistory()
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
     """Claimed: the server may have it."""
 
-    past: Past
+    past: AttemptHistory
     prompt: Prompt
 
 
@@ -97,7 +97,7 @@ class Sending:
 class Queued:
     """The server has it, pending or running."""
 
-    past: Past
+    past: AttemptHistory
     prompt: Prompt
 
 
@@ -105,7 +105,7 @@ class Queued:
 class Fetching:
     """Rendered; its files are to be brought home."""
 
-    past: Past
+    past: AttemptHistory
     prompt: Prompt
     items: tuple[Item, ...]
     deadline: float | None
@@ -116,7 +116,7 @@ class Fetching:
 class Done:
     """Every file is home."""
 
-    past: Past
+    past: AttemptHistory
     prompt: Prompt
     files: tuple[Saved, ...]
 
@@ -125,7 +125,7 @@ class Done:
 class Failed:
     """It will not be rendered, and this is why."""
 
-    past: Past
+    past: AttemptHistory
     why: Why
     says: str
 
@@ -134,7 +134,7 @@ class Failed:
 class Unwanted:
     """Out of the batch: cancelled, or no longer in the manifest."""
 
-    past: Past
+    past: AttemptHistory
 
 
 State: TypeAlias = Waiting | Sending | Queued | Fetching | Done | Failed | Unwanted
@@ -148,7 +148,7 @@ def advance(state: State, fact: Fact) -> State:  # noqa: C901, PLR0911 - it is a
     """
     match state, fact:
         case ((Waiting() | Done() | Failed() | Unwanted()), Reopened()):
-            return Waiting(Past(state.past.highest))
+            return Waiting(AttemptHistory(state.past.highest))
         case ((Waiting() | Failed() | Unwanted()), Dropped()):
             return Unwanted(state.past)
         case Waiting(), Claimed() if fact.attempt > state.past.highest:
@@ -183,11 +183,11 @@ def _is_late(state: State, fact: Fact) -> bool:
     return fact.attempt <= state.past.highest
 
 
-def _claimed(past: Past, fact: Claimed) -> Past:
+def _claimed(past: AttemptHistory, fact: Claimed) -> AttemptHistory:
     return replace(past, highest=fact.attempt, spent=past.spent + 1)
 
 
-def _seen(past: Past, fact: Accepted) -> Past:
+def _seen(past: AttemptHistory, fact: Accepted) -> AttemptHistory:
     return replace(past, highest=max(past.highest, fact.highest, fact.attempt))
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from batchrunner.core.agenda import Agenda
+from batchrunner.core.priority import PriorityQueue
 
-Sleeper: TypeAlias = "tuple[str, str]"
+CooldownKey: TypeAlias = "tuple[str, str]"
 """A job and one of its files; the job itself if the file is empty."""
 
 
-class Rests:
+class Cooldowns:
     """The rests of a run. They end by themselves: nothing has to be taken back when the reason is gone."""
 
     def __init__(self) -> None:
-        self._until: dict[Sleeper, float] = {}
-        self._agenda: Agenda[Sleeper] = Agenda()
+        self._until: dict[CooldownKey, float] = {}
+        self._agenda: PriorityQueue[CooldownKey] = PriorityQueue()
 
     def rest(self, job: str, file: str, until: float) -> None:
         """Let a job, or one file of it, rest."""

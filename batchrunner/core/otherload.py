@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Others:
+class OtherUsersLoad:
     """Prompts of others, on one server. Times in seconds on the loop's clock."""
 
     running: dict[str, float] = field(default_factory=dict)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from batchrunner.core.agenda import Agenda
-from batchrunner.core.ours import Ours
-from batchrunner.core.rests import Rests
+from batchrunner.core.cooldowns import Cooldowns
+from batchrunner.core.localfault import LocalFault
+from batchrunner.core.priority import PriorityQueue
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.integers(0, 9), st.integers(0, 9)))
 
@@ -14,7 +14,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.
 @given(STEPS)
 def test_an_agenda_is_a_sorted_list(steps: list[tuple[str, int, int]]) -> None:
     """Whatever is added, moved forward and forgotten, an agenda answers as a sorted list would."""
-    agenda: Agenda[int] = Agenda()
+    agenda: PriorityQueue[int] = PriorityQueue()
     model: dict[int, tuple[int, int]] = {}
     unwanted: set[int] = set()
     for turn, (step, item, number) in enumerate(steps):
@@ -59,7 +59,7 @@ def _kept(
 def test_moved_forward_and_asked_in_every_way() -> None:
     """What is left behind when an item moves forward is never seen again."""
     for ask in ("first", "due", "next"):
-        agenda: Agenda[str] = Agenda()
+        agenda: PriorityQueue[str] = PriorityQueue()
         agenda.add(9.0, "late")
         agenda.add(5.0, "moved")
         agenda.add(1.0, "moved")
@@ -73,7 +73,7 @@ def test_moved_forward_and_asked_in_every_way() -> None:
 
 def test_asking_twice_changes_nothing() -> None:
     """What was asked for stays where it stands, in the same order."""
-    agenda: Agenda[str] = Agenda()
+    agenda: PriorityQueue[str] = PriorityQueue()
     for item in "abc":
         agenda.add(1.0, item)
     assert agenda.first(2, lambda _: True) == agenda.first(2, lambda _: True) == ["a", "b"]
@@ -81,7 +81,7 @@ def test_asking_twice_changes_nothing() -> None:
 
 def test_rests_end_when_the_last_one_does() -> None:
     """A rest made longer holds; one of another file ends for itself."""
-    rests = Rests()
+    rests = Cooldowns()
     rests.rest("job", "one", 5.0)
     rests.rest("job", "one", 9.0)
     rests.rest("job", "two", 6.0)
@@ -97,7 +97,7 @@ def test_rests_end_when_the_last_one_does() -> None:
 
 def test_a_disk_fails_for_good_only_when_tried_again() -> None:
     """One fault is no full disk, however long ago; a second one after `grace` is."""
-    disk = Ours()
+    disk = LocalFault()
     assert disk.calms_at() is None
     assert not disk.is_out(60.0)
     disk.failed("no space", 0.0)

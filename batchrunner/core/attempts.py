@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
-from batchrunner.core.looks import Ended
+from batchrunner.core.results import Ended
 
 if TYPE_CHECKING:
     from batchrunner.core.facts import File
-    from batchrunner.core.looks import Complaint, Entry
-    from batchrunner.core.rules import Rules
-    from batchrunner.core.states import Open, Prompt
+    from batchrunner.core.lifecycle import Open, Prompt
+    from batchrunner.core.results import Complaint, Entry
+    from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN})
 _OUT_OF_MEMORY = "OutOfMemory"
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Attempt:
     """One attempt under judgement."""
 
     job: str
@@ -32,7 +32,7 @@ class Case:
     rules: Rules
 
 
-def lose(case: Case, why: Why, says: str, *, burns: bool | None = None, error: str = "") -> Lost:
+def lose(case: Attempt, why: Why, says: str, *, burns: bool | None = None, error: str = "") -> Lost:
     """Return the loss of this attempt, final if no further attempt can help or none is left.
 
     `burns` is True unless somebody else is to blame; `error` is the signature of an execution error, and the same
@@ -51,7 +51,7 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
     return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
 
 
-def classify(case: Case, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
+def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
     """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
 
     `date` is the server's clock at the look, for entries that carry no time of their own. `excused`: an error is the
@@ -84,7 +84,7 @@ def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) ->
     return ""
 
 
-def _success(case: Case, entry: Entry, date: float | None) -> Rendered | Lost:
+def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
     files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
     if not files:
         named = ", ".join(file.key for file in entry.files[:3]) or "no file"

@@ -10,18 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchrunner.core.adopt import adopt
-from batchrunner.core.cadence import next_look
+from batchrunner.core.attempts import Attempt, accept, classify, kind_of, lose
 from batchrunner.core.facts import Why
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.looks import Ended
+from batchrunner.core.lifecycle import Sending
+from batchrunner.core.polling import next_look
+from batchrunner.core.results import Ended
 from batchrunner.core.server import Leaving
-from batchrunner.core.states import Sending
-from batchrunner.core.verdict import Case, accept, classify, kind_of, lose
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.looks import Entry, Row, Seen
+    from batchrunner.core.results import Entry, Row, Seen
     from batchrunner.core.server import Server
 
 SURVEY = 100
@@ -40,14 +40,14 @@ def reconcile(board: Board, seen: Seen) -> list[Fact]:
     facts = list(adopt(board, server, seen)) if surveying else []
     server.surveyed = server.surveyed or surveying
     for job, state in board.open_on(server.url):
-        if state.prompt.id in seen.action.ids and job not in board.posting:
-            facts.extend(_find(board, server, seen, Case(job, state, seen.at, board.rules)))
+        if state.prompt.id in seen.action.ids and job not in board.submitting:
+            facts.extend(_find(board, server, seen, Attempt(job, state, seen.at, board.rules)))
     _leave(board, server, seen)
     _schedule(board, server, seen)
     return facts
 
 
-def give_up(server: Server, case: Case) -> list[Fact]:
+def give_up(server: Server, case: Attempt) -> list[Fact]:
     """Return what follows when a prompt is in neither queue nor history and its file is not there either.
 
     One that was never acknowledged is posted again, same id and body: a late twin stays recognisable and costs
@@ -65,7 +65,7 @@ def give_up(server: Server, case: Case) -> list[Fact]:
 # -- one prompt
 
 
-def _find(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+def _find(board: Board, server: Server, seen: Seen, case: Attempt) -> list[Fact]:
     """Find a prompt by its id; only then by its prefix, which a server that chose its own id leaves us.
 
     That order matters: whoever queues our workflow once more, prefix and all, must not hide that ours has ended.
@@ -84,7 +84,7 @@ def _find(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
     return _missing(board, server, seen, case)
 
 
-def _alive(server: Server, seen: Seen, case: Case, rows: list[Row]) -> list[Fact]:
+def _alive(server: Server, seen: Seen, case: Attempt, rows: list[Row]) -> list[Fact]:
     """Note that a prompt is in the queue; `rows` are its entries there, at least one."""
     server.found(case.job, arrived=isinstance(case.state, Sending))
     if any(row.running for row in rows):
@@ -105,7 +105,7 @@ def _late_twin(server: Server, rows: list[Row]) -> None:
         server.twins.add(rows[0].prompt)
 
 
-def _ended(board: Board, server: Server, seen: Seen, case: Case, entry: Entry) -> list[Fact]:
+def _ended(board: Board, server: Server, seen: Seen, case: Attempt, entry: Entry) -> list[Fact]:
     """Note how a prompt ended."""
     server.found(case.job, arrived=isinstance(case.state, Sending))
     facts: list[Fact] = []
@@ -130,7 +130,7 @@ def _by_prefix(entries: tuple[Entry, ...], prefix: str) -> Entry | None:
     return next((entry for entry in reversed(entries) if prefix in entry.prefixes), None)
 
 
-def _missing(board: Board, server: Server, seen: Seen, case: Case) -> list[Fact]:
+def _missing(board: Board, server: Server, seen: Seen, case: Attempt) -> list[Fact]:
     """Count a look that did not find a prompt, and give the prompt up once that is proof."""
     if case.state.prompt.id in server.withdrawn:
         server.settled(case.job)
@@ -162,7 +162,7 @@ def _of_batch(board: Board, row: Row) -> bool:
 def _leave(board: Board, server: Server, seen: Seen) -> None:
     """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
     held = {job: state.prompt.id for job, state in board.open_on(server.url)}
-    if board.leaving_at is None or seen.began < board.leaving_at or not board.posting.isdisjoint(held):
+    if board.leaving_at is None or seen.began < board.leaving_at or not board.submitting.isdisjoint(held):
         return
     if server.leaving is Leaving.ASKING:
         pending = set(held.values()).intersection(server.pending)

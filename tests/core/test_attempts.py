@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 from boards import AT, JOB, RULES, accepted, claimed, failure, ident, interrupted, mp4, prefix, success
 
+from batchrunner.core.attempts import Attempt, accept, classify, kind_of, lose, refusal
 from batchrunner.core.facts import File, Lost, Rendered, Why
-from batchrunner.core.looks import Complaint, Entry
-from batchrunner.core.rules import Rules
-from batchrunner.core.states import Past, Prompt, Queued
-from batchrunner.core.verdict import Case, accept, classify, kind_of, lose, refusal
+from batchrunner.core.lifecycle import AttemptHistory, Prompt, Queued
+from batchrunner.core.results import Complaint, Entry
+from batchrunner.core.settings import Rules
 
 
-def case(spent: int = 1, error: str = "", rules: Rules = RULES, attempt: int = 1) -> Case:
+def case(spent: int = 1, error: str = "", rules: Rules = RULES, attempt: int = 1) -> Attempt:
     """Return a queued attempt of a job that has spent so much."""
     prompt = Prompt(attempt, ident(attempt=attempt), prefix(attempt=attempt), claimed().server, claimed=True)
-    return Case(JOB, Queued(Past(attempt, spent, error), prompt), AT, rules)
+    return Attempt(JOB, Queued(AttemptHistory(attempt, spent, error), prompt), AT, rules)
 
 
 @pytest.mark.parametrize(

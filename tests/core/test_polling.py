@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from boards import JOB, OTHER, RULES, A, glance, new_board, queued, ready_board, row, sending, stranger
 from hypothesis import given, strategies as st
 
-from batchrunner.core.rules import Rules
+from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board

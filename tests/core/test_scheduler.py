@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from boards import (
     AT,
-    AWAY,
-    DENIED,
     JOB,
     JOBS,
     OTHER,
+    UNAUTHORIZED,
+    UNAVAILABLE,
     A,
     B,
     claimed,
@@ -35,12 +35,12 @@ from boards import (
     success,
 )
 
-from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.facts import Opened
-from batchrunner.core.looks import Taken
-from batchrunner.core.plan import plan
-from batchrunner.core.reconcile import SURVEY
-from batchrunner.core.rules import Rules
+from batchrunner.core.polls import SURVEY
+from batchrunner.core.results import Taken
+from batchrunner.core.scheduler import plan
+from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -69,7 +69,7 @@ def begin(board: Board, now: float = 0.0) -> None:
 def test_a_run_begins_with_a_look_at_every_server() -> None:
     """Nothing is posted before every server has been asked what it holds of this batch."""
     board = new_board(servers=(A, B))
-    assert plan(board, 0.0) == [LookAt(A, (), SURVEY), LookAt(B, (), SURVEY)]
+    assert plan(board, 0.0) == [Poll(A, (), SURVEY), Poll(B, (), SURVEY)]
 
 
 def test_asking_again_returns_the_same() -> None:
@@ -77,7 +77,7 @@ def test_asking_again_returns_the_same() -> None:
     board = ready_board([*fetching(), *queued(OTHER)], jobs=5, servers=(A, B))
     first = plan(board, 30.0)
     assert first == plan(board, 30.0)
-    assert {type(action) for action in first} == {Fetch, LookAt, Submit}
+    assert {type(action) for action in first} == {Download, Poll, Submit}
     begin(board, 30.0)
     assert plan(board, 30.0) == []
 
@@ -128,36 +128,36 @@ def test_downloads_come_first_and_by_deadline() -> None:
     board = ready_board(facts, servers=(A, B))
     actions = plan(board, 100.0)
     assert actions[:2] == [
-        Fetch(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened),
-        Fetch(JOB, 1, prefix(JOB), A, mp4(JOB)),
+        Download(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened),
+        Download(JOB, 1, prefix(JOB), A, mp4(JOB)),
     ]
-    assert {type(action) for action in actions[2:]} == {LookAt, Submit}
+    assert {type(action) for action in actions[2:]} == {Poll, Submit}
 
 
 def test_downloads_are_bounded() -> None:
     """No more files are open than allowed, whatever waits."""
     facts = [fact for number, job in enumerate(JOBS) for fact in [*queued(job), rendered(job, deadline=AT - number)]]
     board = ready_board(facts, jobs=12, rules=Rules(downloads=3))
-    assert [action.job for action in plan(board, 0.0) if isinstance(action, Fetch)] == list(JOBS[:8:-1])
+    assert [action.job for action in plan(board, 0.0) if isinstance(action, Download)] == list(JOBS[:8:-1])
     begin(board)
     assert board.downloads() == 3
-    board.end(next(action for action in board.flying if isinstance(action, Fetch)), 1.0)
-    assert sum(isinstance(action, Fetch) for action in plan(board, 1.0)) == 1
+    board.end(next(action for action in board.in_flight if isinstance(action, Download)), 1.0)
+    assert sum(isinstance(action, Download) for action in plan(board, 1.0)) == 1
 
 
 def test_files_are_fetched_before_the_first_look() -> None:
     """After a restart of ours the race goes on at once: a GET waits for no look, unless one has failed."""
     board = new_board(fetching())
-    assert isinstance(plan(board, 0.0)[0], Fetch)
-    glance(board, trouble=AWAY)
-    assert not any(isinstance(action, Fetch) for action in plan(board, 0.0))
+    assert isinstance(plan(board, 0.0)[0], Download)
+    glance(board, trouble=UNAVAILABLE)
+    assert not any(isinstance(action, Download) for action in plan(board, 0.0))
 
 
 def test_files_of_one_prompt_are_numbered() -> None:
     """Each file of a prompt knows which of them it is."""
     two = mp4(attempt=2)
     board = new_board([*queued(), rendered(files=[mp4(), two])])
-    assert [(one.file, one.index) for one in plan(board, 0.0) if isinstance(one, Fetch)] == [(mp4(), 0), (two, 1)]
+    assert [(one.file, one.index) for one in plan(board, 0.0) if isinstance(one, Download)] == [(mp4(), 0), (two, 1)]
 
 
 def wedged(board: Board) -> None:
@@ -176,8 +176,8 @@ def tripped(board: Board) -> None:
 @pytest.mark.parametrize(
     "keeps",
     [
-        lambda board: glance(board, trouble=AWAY),
-        lambda board: glance(board, trouble=DENIED),
+        lambda board: glance(board, trouble=UNAVAILABLE),
+        lambda board: glance(board, trouble=UNAUTHORIZED),
         wedged,
         tripped,
         lambda board: board.leave(0.0),
@@ -238,7 +238,7 @@ def test_after_a_trip_one_job_probes() -> None:
 def test_another_server_goes_on() -> None:
     """What keeps one server from getting prompts does not keep the others."""
     board = ready_board(jobs=9, servers=(A, B))
-    glance(board, A, trouble=AWAY)
+    glance(board, A, trouble=UNAVAILABLE)
     assert {server for _, server in posts(board)} == {B}
 
 
@@ -256,9 +256,9 @@ def test_servers_nobody_names_are_watched_while_they_hold_something() -> None:
     """A server out of the manifest is looked at while it holds prompts or files of ours, and then no more."""
     for held in (queued(server=C), fetching(server=C)):
         board = new_board(held)
-        assert LookAt(C, (ident(),) if board.load_on(C) else (), SURVEY) in plan(board, 0.0)
+        assert Poll(C, (ident(),) if board.load_on(C) else (), SURVEY) in plan(board, 0.0)
         note(board, [lost()])
-        assert not any(isinstance(one, LookAt) and one.server == C for one in plan(board, 0.0))
+        assert not any(isinstance(one, Poll) and one.server == C for one in plan(board, 0.0))
 
 
 def test_one_look_at_a_time() -> None:
@@ -273,10 +273,10 @@ def test_a_delete_waits_for_the_look_and_for_the_server() -> None:
     board = ready_board(queued())
     board.servers[A].twins = {"b", "a"}
     assert Withdraw(A, ("a", "b")) in plan(board, 0.0)
-    board.start(LookAt(A), 0.0)
+    board.start(Poll(A), 0.0)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
-    board.end(LookAt(A), 0.0)
-    glance(board, trouble=AWAY)
+    board.end(Poll(A), 0.0)
+    glance(board, trouble=UNAVAILABLE)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
 
 
@@ -284,5 +284,5 @@ def test_a_prompt_being_posted_is_not_asked_for() -> None:
     """A look does not ask for a prompt whose POST is under way: its absence would prove nothing."""
     board = ready_board(jobs=1)
     begin(board)
-    assert [one for one in plan(board, 20.0) if isinstance(one, LookAt)] == [LookAt(A)]
+    assert [one for one in plan(board, 20.0) if isinstance(one, Poll)] == [Poll(A)]
     assert not glance(board, queue=[row(running=True)], now=20.0)

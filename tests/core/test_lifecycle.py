@@ -11,13 +11,13 @@ from hypothesis import given, strategies as st
 
 from batchrunner.core.facts import Broke, Dropped, Fact, File, Opened, Reopened, Why
 from batchrunner.core.folding import folded
-from batchrunner.core.states import (
+from batchrunner.core.lifecycle import (
+    AttemptHistory,
     Contradiction,
     Done,
     Failed,
     Fetching,
     Item,
-    Past,
     Prompt,
     Queued,
     Sending,
@@ -28,7 +28,7 @@ from batchrunner.core.states import (
 )
 
 JOB = claimed().job
-PAST = Past(highest=2, spent=1)
+PAST = AttemptHistory(highest=2, spent=1)
 PROMPT = Prompt(2, claimed(attempt=2).prompt, claimed(attempt=2).prefix, claimed().server, claimed=True)
 NOW, BEFORE, AFTER = 2, 1, 3
 """The attempt that counts in every state below, an earlier one, and one that nobody claimed yet."""
@@ -148,17 +148,17 @@ def test_whatever_is_heard_twice_changes_nothing_more(news: list[tuple[str, int]
 def test_a_claim_counts_at_once_and_a_free_loss_gives_it_back() -> None:
     """An attempt counts from its claim on; lost through nobody's fault it is given back, its number never."""
     sent = advance(Waiting(), claimed())
-    assert sent.past == Past(highest=1, spent=1)
-    assert advance(sent, lost(burns=False)).past == Past(highest=1, spent=0)
-    assert advance(sent, lost()).past == Past(highest=1, spent=1)
+    assert sent.past == AttemptHistory(highest=1, spent=1)
+    assert advance(sent, lost(burns=False)).past == AttemptHistory(highest=1, spent=0)
+    assert advance(sent, lost()).past == AttemptHistory(highest=1, spent=1)
 
 
 def test_an_adopted_attempt_does_not_count() -> None:
     """What this ledger did not send costs it no attempt, free loss or not."""
     adopted = advance(Waiting(), accepted(attempt=4, highest=7))
-    assert adopted.past == Past(highest=7, spent=0)
-    assert advance(adopted, lost(attempt=4, burns=False)).past == Past(highest=7, spent=0)
-    assert advance(adopted, lost(attempt=4)).past == Past(highest=7, spent=0)
+    assert adopted.past == AttemptHistory(highest=7, spent=0)
+    assert advance(adopted, lost(attempt=4, burns=False)).past == AttemptHistory(highest=7, spent=0)
+    assert advance(adopted, lost(attempt=4)).past == AttemptHistory(highest=7, spent=0)
 
 
 def test_an_old_server_names_the_prompt() -> None:
@@ -170,8 +170,8 @@ def test_an_old_server_names_the_prompt() -> None:
 
 def test_reopening_forgets_what_was_spent_but_no_number() -> None:
     """A job that a person wants again has all its attempts before it and goes on counting their numbers."""
-    failed = Failed(Past(3, 3, "KSampler: ValueError"), Why.ERROR, "raised")
-    assert advance(failed, Reopened(JOB, 3, AT)) == Waiting(Past(3))
+    failed = Failed(AttemptHistory(3, 3, "KSampler: ValueError"), Why.ERROR, "raised")
+    assert advance(failed, Reopened(JOB, 3, AT)) == Waiting(AttemptHistory(3))
 
 
 def test_the_last_error_is_remembered() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Fetch, Submit
+from batchrunner.core.actions import Download, Submit
+from batchrunner.core.eta import is_hopeless
 from batchrunner.core.judge import template_refusal
-from batchrunner.core.outlook import is_hopeless
-from batchrunner.core.plan import is_barred, is_gone, is_idle, leaving_time
-from batchrunner.core.states import Failed
+from batchrunner.core.lifecycle import Failed
+from batchrunner.core.scheduler import is_barred, is_gone, is_idle, leaving_time
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -19,7 +19,7 @@ DONE, FAILED, STOPPED, LOCAL, INTERRUPTED = 0, 1, 3, 5, 130
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Exit:
     """How a run ended."""
 
     exit: int
@@ -27,30 +27,30 @@ class Ending:
     """What happened and what to do next, for a person; several lines if there is more than one reason."""
 
 
-def conclude(board: Board, now: float) -> Ending | None:
+def exit_decision(board: Board, now: float) -> Exit | None:
     """Return how the run ends, None while there is something left to do or to wait for."""
     refusal = template_refusal(board)
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
     if board.disk.is_out(board.rules.grace):
-        return Ending(LOCAL, f"{board.disk.says}: free some space, then run the same command again")
+        return Exit(LOCAL, f"{board.disk.says}: free some space, then run the same command again")
     if board.sockets.is_out(board.rules.grace):
-        return Ending(LOCAL, f"{board.sockets.says}: close what holds so many, then run the same command again")
+        return Exit(LOCAL, f"{board.sockets.says}: close what holds so many, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if refusal:
-        return None if _busy(board) or _withdrawing(board) else Ending(STOPPED, _template(refusal))
+        return None if _busy(board) or _withdrawing(board) else Exit(STOPPED, _template(refusal))
     return _in_time(board, now) or _stopped(board, now)
 
 
-def _settled(board: Board) -> Ending:
+def _settled(board: Board) -> Exit:
     failed = sum(isinstance(board.states[job], Failed) for job in board.chosen)
     if failed:
-        return Ending(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
-    return Ending(DONE, "every job is done")
+        return Exit(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
+    return Exit(DONE, "every job is done")
 
 
-def _in_time(board: Board, now: float) -> Ending | None:
+def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
     if board.until is None or _busy(board) or any(board.owes(url) for url in board.servers):
         return None
@@ -58,10 +58,10 @@ def _in_time(board: Board, now: float) -> Ending | None:
         return None
     ending = _settled(board)
     left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"
-    return Ending(ending.exit, f"{ending.says}\n{left}" if ending.exit else left)
+    return Exit(ending.exit, f"{ending.says}\n{left}" if ending.exit else left)
 
 
-def _left(board: Board, now: float, since: float) -> Ending | None:
+def _left(board: Board, now: float, since: float) -> Exit | None:
     """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
     gone = all(is_gone(board, server) for server in board.servers.values())
     coming = any(
@@ -69,10 +69,10 @@ def _left(board: Board, now: float, since: float) -> Ending | None:
         for url, server in board.servers.items()
     )
     over = gone and not coming and not _busy(board)
-    return Ending(INTERRUPTED, "stopped") if over or now >= since + leaving_time(board) else None
+    return Exit(INTERRUPTED, "stopped") if over or now >= since + leaving_time(board) else None
 
 
-def _stopped(board: Board, now: float) -> Ending | None:
+def _stopped(board: Board, now: float) -> Exit | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
     live = [server for server in useful if not server.is_out(now, board.rules)]
@@ -81,12 +81,12 @@ def _stopped(board: Board, now: float) -> Ending | None:
         return None
     if _busy(board) or any(board.is_looking(server.url) for server in useful):
         return None
-    return Ending(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
+    return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 
 
 def _busy(board: Board) -> bool:
     """Whether something is under way that may still bring a fact home."""
-    return any(isinstance(action, Fetch | Submit) for action in board.flying)
+    return any(isinstance(action, Download | Submit) for action in board.in_flight)
 
 
 def _withdrawing(board: Board) -> bool:

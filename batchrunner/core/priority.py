@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Agenda(Generic[T]):
+class PriorityQueue(Generic[T]):
     """Items with a number each, smallest first. Adding and taking cost O(log n).
 
     An item stands in it once: added again, it keeps the smaller of its two numbers.
