@@ -116,7 +116,10 @@ class Judge:
             return []
         if isinstance(end, Failure):
             return self._fetch_trouble(server, action, case, end)
-        server.fruitless_at = None
+        if isinstance(end, Downloaded) or not action.probe:
+            server.fruitless_at = (
+                None  # the 404 of a guess brought nothing: else no failing POST would ever be given up
+            )
         server.doubted.pop((action.job, action.file.key), None)
         if isinstance(end, Downloaded):
             self.board.disk.worked()
