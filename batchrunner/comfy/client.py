@@ -99,7 +99,7 @@ class Client:
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
 
-    async def look(self, at: Poll) -> PollEnd:
+    async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
         An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind.
@@ -110,15 +110,15 @@ class Client:
         rows, date = answer
         history: dict[str, Entry | None] = {}
         alive = {row.prompt for row in rows}
-        for prompt in (prompt for prompt in at.ids if prompt not in alive):
+        for prompt in (prompt for prompt in action.ids if prompt not in alive):
             entry = await self._json("GET", f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
                 return entry
             found, date = entry
             history[prompt] = found and hush.entry(found, self._token)
-        if not at.recent:
+        if not action.recent:
             return PollResult(rows, history, date=date)
-        last = await self._json("GET", f"/history?max_items={at.recent}", self._recent, _RECENT)
+        last = await self._json("GET", f"/history?max_items={action.recent}", self._recent, _RECENT)
         return last if isinstance(last, Failure) else PollResult(rows, history, last[0], last[1])
 
     async def submit(self, body: bytes) -> PostEnd:

@@ -218,7 +218,7 @@ def test_an_unnamed_server_is_watched_while_it_holds_prompts() -> None:
     """A server that nobody names any more appears with its prompts; our own disk is no server."""
     board = new_board(queued(server=C), servers=(A,), now=7.0)
     assert not board.servers[C].named
-    assert board.servers[C].look_at == 7.0
+    assert board.servers[C].poll_at == 7.0
     assert OUR_DISK not in new_board([accepted(server=OUR_DISK)]).servers
 
 
@@ -241,10 +241,10 @@ def test_one_look_or_delete_at_a_time() -> None:
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
-    assert not board.is_looking(A)
+    assert not board.is_polling(A)
     assert board.submitting == {JOB}
     board.start(Withdraw(A, ("id",)), 0.0)
-    assert board.is_looking(A)
+    assert board.is_polling(A)
     board.end(Submit(JOB, 1, "id", "p", A), 1.0)
     assert not board.submitting
 
@@ -253,9 +253,9 @@ def test_leaving_is_asked_once() -> None:
     """To be asked to leave a second time changes nothing: the first time counts."""
     board = new_board()
     board.leave(5.0)
-    board.servers[A].look_at = 9.0
+    board.servers[A].poll_at = 9.0
     board.leave(6.0)
-    assert (board.leaving_at, board.servers[A].look_at) == (5.0, 9.0)
+    assert (board.leaving_at, board.servers[A].poll_at) == (5.0, 9.0)
 
 
 def test_trouble_with_our_disk_ends_where_nothing_is_left_to_try_it_with() -> None:

@@ -11,6 +11,7 @@ from boards import (
     A,
     B,
     glance,
+    health,
     ident,
     new_board,
     note,
@@ -28,6 +29,7 @@ from batchrunner.core.eta import HOMEWARD, backlog, fits, outlook, overdue, prog
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
+from batchrunner.core.health import Breaker
 from batchrunner.core.results import Taken
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
@@ -210,7 +212,7 @@ def test_a_server_that_rests_is_busy_with_that() -> None:
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
     before = outlook(board, 0.0)
-    board.servers[A].breaker.paused_until = 500.0
+    board.servers[A].breaker = Breaker(paused_until=500.0)
     after = outlook(board, 0.0)
     assert before is not None
     assert after is not None
@@ -220,7 +222,7 @@ def test_a_server_that_rests_is_busy_with_that() -> None:
 def test_without_a_server_nobody_can_tell() -> None:
     """If no server is waited for any more, there is no forecast."""
     board = ready_board()
-    board.servers[A].denied_looks = 2
+    health(board, denied_polls=2)
     assert outlook(board, 0.0) is None
 
 

@@ -23,6 +23,7 @@ from boards import (
 
 from batchrunner.core.actions import Poll
 from batchrunner.core.facts import Broke, Why
+from batchrunner.core.health import Breaker
 from batchrunner.core.scheduler import leaving_time, plan, wake
 from batchrunner.core.settings import Rules
 
@@ -65,7 +66,7 @@ def test_a_rest_that_ends() -> None:
 def test_a_pause_after_errors() -> None:
     """The end of a server's pause."""
     board = ready_board()
-    board.servers[A].breaker.paused_until = 7.0
+    board.servers[A].breaker = Breaker(paused_until=7.0)
     assert wake(board, 0.0) == 7.0
 
 

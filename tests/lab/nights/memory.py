@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class BusyClient(comfy.Client):
     """A client whose every action is progress of the run, as it begins."""
 
-    async def look(self, at: Poll) -> PollEnd:
+    async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history."""
         _progress()
-        return await super().look(at)
+        return await super().poll(action)
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt."""
