@@ -287,7 +287,7 @@ async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "blame"),
+    ("status", "cause"),
     [
         (401, Cause.UNAUTHORIZED),
         (403, Cause.UNAUTHORIZED),
