@@ -99,7 +99,7 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """Seconds since the epoch; no decision reads it."""
+        """Seconds since the epoch; only `until` is held against it."""
         ...
 
 
@@ -158,7 +158,7 @@ class Engine:
         while True:
             now = self._clock.now()
             self._move_in(now)
-            self._board.tick(now)
+            self._board.tick(now, self._clock.wall())
             for action in plan(self._board, now):
                 self._start(action, group)
             shown = self._observer.pulse(self._board, now)

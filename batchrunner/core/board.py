@@ -92,8 +92,10 @@ class Board:
         self.forecast = Forecast()
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
+        self.until_wall: float | None = None
+        """When everything must be home, in seconds since the epoch; nothing is submitted that would come later."""
         self.until: float | None = None
-        """When everything must be home; nothing is submitted that would come later."""
+        """The same on the loop's clock, as of the last tick: that clock stands still while this machine sleeps."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
@@ -267,8 +269,13 @@ class Board:
             self.submitting.discard(action.job)
         return self.in_flight.pop(action)
 
-    def tick(self, now: float) -> None:
-        """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try."""
+    def tick(self, now: float, wall: float) -> None:
+        """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try.
+
+        `wall` is the wall clock at `now`: how far away `until` is has to be asked anew each time, because people turn
+        their clocks and machines are suspended.
+        """
+        self.until = None if self.until_wall is None else self.until_wall - wall + now
         for job in self._rests.over(now):
             self._offer(job, now)
         calm = self.disk.calms_at()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _AHEAD = 200
 """How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
+_CLOCK_CHECK = 60.0
+"""Seconds within which it is noticed that the wall clock was turned, or this machine has slept."""
 FIRST_FILE = "_00001_"
 """What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
 
@@ -45,7 +47,9 @@ def plan(board: Board, now: float) -> list[Action]:
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk.calms_at(), board.until]
+    times = [board.rests_until(), board.disk.calms_at()]
+    if board.until is not None:
+        times += [board.until, now + _CLOCK_CHECK]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     for server in board.servers.values():

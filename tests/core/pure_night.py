@@ -216,7 +216,7 @@ class Night:
                 self._note_all(board, moved_in(board, BEGIN + self.now))
                 board.homes, board.settled_in = {}, True
                 self.marks.add("settled in")
-            board.tick(self.now)
+            board.tick(self.now, BEGIN + self.now)
             for action in plan(board, self.now):
                 self._start(board, action)
             assert plan(board, self.now) == [], "something could have been started and was not"
@@ -249,7 +249,7 @@ class Night:
         """Assert that nothing becomes possible, or is over, before the moment we sleep to."""
         between = self.now + (until - self.now) * self.rng.random()
         if self.now < between < until:
-            board.tick(between)
+            board.tick(between, BEGIN + between)
             assert plan(board, between) == [], "it slept too long"
             assert exit_decision(board, between) is None, "it slept past its end"
 

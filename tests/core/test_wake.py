@@ -81,11 +81,23 @@ def test_a_disk_that_may_have_calmed_down() -> None:
 
 
 def test_the_end_of_the_night() -> None:
-    """The moment by which everything must be home."""
+    """The moment by which everything must be home; until then, a look at the wall clock every minute."""
     board = ready_board()
     board.start(Poll(A), 0.0)
-    board.until = 500.0
-    assert wake(board, 0.0) == 500.0
+    board.until_wall = AT + 500.0
+    board.tick(460.0, AT + 460.0)
+    assert wake(board, 460.0) == 500.0
+    board.tick(100.0, AT + 100.0)
+    assert wake(board, 100.0) == 160.0
+
+
+def test_an_end_of_the_night_that_has_passed() -> None:
+    """The wall clock is looked at every minute after the end too: it may be set back."""
+    board = ready_board()
+    board.start(Poll(A), 0.0)
+    board.until_wall = AT + 500.0
+    board.tick(600.0, AT + 600.0)
+    assert wake(board, 600.0) == 660.0
 
 
 def test_the_end_of_leaving() -> None:

@@ -81,7 +81,7 @@ async def test_one_failed_read_is_no_look(broken: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "blame", "word"),
+    ("status", "cause", "word"),
     [
         (401, Cause.UNAUTHORIZED, "401"),
         (403, Cause.UNAUTHORIZED, "403"),

@@ -210,7 +210,7 @@ async def main(root):
     resource.setrlimit(kind, (limit, hard))
     end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
     resource.setrlimit(kind, (soft, hard))
-    print(getattr(end, "blame", "home"), *sorted(name for name in names(root) if "." in name))
+    print(getattr(end, "cause", "home"), *sorted(name for name in names(root) if "." in name))
 
 asyncio.run(main(Path(sys.argv[2])))
 """
