@@ -46,14 +46,16 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
         return _failed(board, action, attempt, end, moment)
     kept = {key: at for key, at in record.denied.items() if key != action.file.key}
     record = replace(record, denied=kept)
-    notes: list[Note] = [TransferWorked(action.server)]
+    notes: list[Note]
     facts: list[Fact]
     if isinstance(end, Downloaded):
-        notes.append(LocalWorked(Resource.DISK))
+        notes = [TransferWorked(action.server), LocalWorked(Resource.DISK)]
         facts, record = _home(action, attempt, end, record)
     elif action.probe:
+        notes = []  # the 404 of a guess is no transfer that worked: a server that fails every POST must be given up
         facts, record = _not_there(board, attempt, record)
     else:
+        notes = [TransferWorked(action.server)]
         facts = [_unfit(board, action, attempt, end)]
     return Outcome(tuple(facts), (*notes, Track(action.job, record)))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from processes import Running, until
@@ -11,6 +13,10 @@ from processes import Running, until
 if TYPE_CHECKING:
     from pathlib import Path
 
+_UNCHOSEN = (10_000, 32_000)
+"""Ports that neither Linux (from 32768 on) nor macOS (from 49152 on) ever chooses."""
+_DICE = random.SystemRandom()
+"""Several workers draw at the same time, and hypothesis seeds the global dice of each alike."""
 Happening = dict[str, Any]
 """A line of the server's own record: at, what, prompt_id, prefix, peer, note."""
 
@@ -93,7 +99,12 @@ class Doorbell:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nobody listens, and which the system gives to nobody who does not ask for it.
+
+    Ports that the system chooses itself would not do: while a server is down to be started again, a connection of any
+    other process on this machine may come to leave from its port.
+    """
+    while True:
+        port = _DICE.randrange(*_UNCHOSEN)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

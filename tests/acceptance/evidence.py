@@ -7,7 +7,6 @@ import json
 import re
 import struct
 from collections import Counter
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from batches import NAME
@@ -90,15 +89,3 @@ def posted_twice(events: Iterable[Happening]) -> dict[str, int]:
     """Return the ids that were posted more than once to a server that never restarted."""
     counts = Counter(event["prompt_id"] for event in events if event["what"] == "posted")
     return {prompt: count for prompt, count in counts.items() if count > 1}
-
-
-def idle_gap(events: Iterable[Happening]) -> float:
-    """Return the median of the seconds between the end of one of our prompts and the start of the next."""
-    ended: float | None = None
-    gaps: list[float] = []
-    for event in ours(events):
-        if event["what"] == "started" and ended is not None:
-            gaps.append(event["at"] - ended)
-        elif event["what"] == "succeeded":
-            ended = event["at"]
-    return median(gaps)

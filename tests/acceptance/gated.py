@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from socket import create_server
 from threading import Event
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from comfyui import free_port
 
 from batchrunner.sim.boxes import BoxRenderer
 from batchrunner.sim.failures import NodeFailure
@@ -20,6 +22,7 @@ from tests.lab import stranger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+    from socket import socket
 
     from aiohttp.typedefs import Handler
     from comfyui import Happening
@@ -77,9 +80,10 @@ class Gated:
     """Whether every request from now on is held."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the request to be held is."""
-    port: int = 0
+    port: int = field(default_factory=free_port)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
-    _site: web.TCPSite | None = None
+    _door: socket | None = None
+    _site: web.SockSite | None = None
 
     @property
     def url(self) -> str:
@@ -88,13 +92,21 @@ class Gated:
 
     async def listen(self, runner: web.AppRunner) -> None:
         """Listen, at the same port every time."""
-        self._site = web.TCPSite(runner, "127.0.0.1", self.port)
+        self._door = create_server(("127.0.0.1", self.port))
+        self._site = web.SockSite(runner, self._door)
         await self._site.start()
-        self.port = self.port or int(runner.addresses[0][1])
 
     async def go_away(self) -> None:
-        """Refuse connections from now on."""
+        """Refuse connections from now on.
+
+        A connection that was accepted in this very turn of the loop gets its transport in the next one. Were the server
+        closed in between, asyncio (before 3.13) would fail an assertion there, swallow it, and leave socket and
+        transport to the garbage collector, which warns. So first nobody else is let in, and then the door is closed.
+        """
         assert self._site is not None, "it never listened"
+        assert self._door is not None, "it never listened"
+        asyncio.get_running_loop().remove_reader(self._door)
+        await asyncio.sleep(0)
         await self._site.stop()
 
     def answer(self) -> None:

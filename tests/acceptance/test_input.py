@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from comfyui import Doorbell
-from processes import ended
+from processes import ended, telling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,25 +19,33 @@ sweep:
   prompt: a cat
   seed: 1
 """
-_WRONG = [
-    ("an unknown key", "workflow: ltx2", "workflow: ltx2\nworkflw: x", "5:1: ", "did you mean workflow"),
-    ("a wrong type", "workflow: ltx2", "workflow: ltx2\nattempts: many", "5:11: ", "attempts"),
-    ("an unknown parameter", "  seed: 1", "  sed: 1", "7:3: ", "did you mean seed"),
-    ("a file that is not there", "prompt: a cat", "prompt: {{file: none.txt}}", "6:18: ", "none.txt"),
-    ("an empty axis", "prompt: a cat", "prompt: []", "6:11: ", "sweep.prompt"),
-    ("bad YAML", "  seed: 1", "  seed: [1", "", ""),
-    ("a negative seed", "seed: 1", "seed: -1", "7:9: ", "sweep.seed"),
-    ("a seed that is too large", "seed: 1", "seed: 18446744073709551616", "7:9: ", "sweep.seed"),
-    ("a name with a slash", "name: night", "name: ni/ght", "2:7: ", "name"),
-    ("a sweep of nothing", "  prompt: a cat\n  seed: 1\n", "  {{}}\n", "6:3: ", "makes no jobs"),
-]
+_WRONG = {
+    "an unknown key": ("workflow: ltx2", "workflow: ltx2\nworkflw: x", "5:1: ", "did you mean workflow"),
+    "a wrong type": ("workflow: ltx2", "workflow: ltx2\nattempts: many", "5:11: ", "attempts"),
+    "an unknown parameter": ("  seed: 1", "  sed: 1", "7:3: ", "did you mean seed"),
+    "a file that is not there": ("prompt: a cat", "prompt: {{file: none.txt}}", "6:18: ", "none.txt"),
+    "an empty axis": ("prompt: a cat", "prompt: []", "6:11: ", "sweep.prompt"),
+    "bad YAML": ("  seed: 1", "  seed: [1", "", ""),
+    "a negative seed": ("seed: 1", "seed: -1", "7:9: ", "sweep.seed"),
+    "a seed that is too large": ("seed: 1", "seed: 18446744073709551616", "7:9: ", "sweep.seed"),
+    "a name with a slash": ("name: night", "name: ni/ght", "2:7: ", "name"),
+    "a sweep of nothing": ("  prompt: a cat\n  seed: 1\n", "  {{}}\n", "6:3: ", "makes no jobs"),
+}
+_WRONG_COMMANDS = {
+    "run none.yaml": "none.yaml",
+    "run good.yaml --server gpu-box": "--server",
+    "run good.yaml --set seed=-1": "--set",
+    "run good.yaml --only colour=red": "--only",
+    "run good.yaml --limit 0": "--limit",
+    "run good.yaml --token-file none": "--token-file",
+    "run good.yaml --tokn-file none": "--tokn-file",
+}
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "place", "says"), [case[1:] for case in _WRONG], ids=[case[0] for case in _WRONG]
-)
-def test_one_clear_line(tmp_path: Path, old: str, new: str, place: str, says: str) -> None:
+@pytest.mark.parametrize("name", telling(_WRONG, ("an unknown key", "a file that is not there", "bad YAML")))
+def test_one_clear_line(tmp_path: Path, name: str) -> None:
     """A mistake is one line with file, line and column and exit 2; no traceback, nothing sent, nothing created."""
+    old, new, place, says = _WRONG[name]
     with Doorbell() as bell:
         text = "# a night\n" + _GOOD.replace(old, new).format(url=bell.url)
         (tmp_path / "night.yaml").write_text(text, encoding="utf-8")
@@ -74,26 +82,14 @@ sweep:
     assert [path.name for path in tmp_path.iterdir()] == ["night.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("run", "none.yaml"), "none.yaml"),
-        (("run", "good.yaml", "--server", "gpu-box"), "--server"),
-        (("run", "good.yaml", "--set", "seed=-1"), "--set"),
-        (("run", "good.yaml", "--only", "colour=red"), "--only"),
-        (("run", "good.yaml", "--limit", "0"), "--limit"),
-        (("run", "good.yaml", "--token-file", "none"), "--token-file"),
-        (("run", "good.yaml", "--tokn-file", "none"), "--tokn-file"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_a_wrong_command_line(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+@pytest.mark.parametrize("words", telling(_WRONG_COMMANDS, ("run none.yaml", "run good.yaml --set seed=-1")))
+def test_a_wrong_command_line(tmp_path: Path, words: str) -> None:
     """A mistake on the command line is exit 2 and names what is wrong; nothing sent, nothing created."""
     with Doorbell() as bell:
         (tmp_path / "good.yaml").write_text(_GOOD.format(url=bell.url), encoding="utf-8")
-        end = ended(tmp_path, *arguments)
+        end = ended(tmp_path, *words.split())
         assert (end.code, end.out) == (2, "")
-        assert says in end.err
+        assert _WRONG_COMMANDS[words] in end.err
         assert "Traceback" not in end.err
         assert not bell.rang()
         assert [path.name for path in tmp_path.iterdir()] == ["good.yaml"]

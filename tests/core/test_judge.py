@@ -253,6 +253,21 @@ def test_a_probe_that_failed_is_made_again_after_a_look() -> None:
     assert isinstance(board.states[JOB], Queued)
 
 
+def test_a_file_that_is_not_there_is_no_progress() -> None:
+    """Every POST fails and every probe is answered with 404: the server fails since the first of them."""
+    board = ready_board(jobs=2)
+    for round_began in (2.0, 80.0):
+        for place, job in enumerate(JOBS[:2]):
+            again = round_began > 2.0
+            assert post(board, UNAVAILABLE, submit(job, again=again), now=round_began + place) == []
+        glance(board, now=round_began + 75)
+        for job in JOBS[:2]:
+            assert fetch(board, NotFound(), job=job, now=round_began + 76, probe=True) == []
+        assert board.servers[A].health.failing_since == 2.0
+    fetch(board, GOT, now=180.0, probe=True)
+    assert board.servers[A].health.failing_since is None
+
+
 def test_servers_are_judged_one_by_one() -> None:
     """Trouble with one server is no trouble with another."""
     board = ready_board(servers=(A, B))

@@ -2,10 +2,11 @@
 
 How it works. The loop has no selector, no sockets and no threads, so the only thing that can happen is a callback; when
 none is ready, the clock jumps to the next timer, and when there is no timer either, nothing will ever happen again and
-`StuckError` is raised. Unmodified aiohttp runs on it (`web.UnixSite`, `aiohttp.UnixConnector`): unix connections are
-joined in memory, through `Network`. So do anyio's task groups and cancel scopes, and aiofiles: `run_in_executor` calls
-in the loop's thread, before or after a short virtual delay. anyio's own file and thread helpers do not: they need real
-threads.
+`StuckError` is raised. Timers that only repeat, as heartbeats do, would hide that: while a run is `under_way`, it must
+also make `progress` within `SILENCE`. Unmodified aiohttp runs on this loop (`web.UnixSite`, `aiohttp.UnixConnector`):
+unix connections are joined in memory, through `Network`. So do anyio's task groups and cancel scopes, and aiofiles:
+`run_in_executor` calls in the loop's thread, before or after a short virtual delay. anyio's own file and thread helpers
+do not: they need real threads.
 
 What is random is drawn from the seed: latencies, thread delays and, if asked for, the order in which coroutines that
 are ready go on (plain callbacks keep the order asyncio promises). A trace, a running hash over every arrival, call
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from aiohttp import connector
 
 from tests.lab.network import Listener, Network
-from tests.lab.schedule import EPOCH, Schedule, StuckError
+from tests.lab.schedule import EPOCH, SILENCE, Schedule, StuckError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import IO
 
-__all__ = ["EPOCH", "StuckError", "VirtualLoop", "run"]
+__all__ = ["EPOCH", "SILENCE", "StuckError", "VirtualLoop", "run"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

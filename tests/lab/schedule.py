@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import threading
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from itertools import count
 from math import inf, nextafter
@@ -15,18 +16,24 @@ from tests.lab.process import Process, owner_in, owner_now
 from tests.lab.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 EPOCH = 1_790_000_000.0
 """What wall clocks show when a loop starts: a night in September 2026, UTC."""
+SILENCE = 24 * 3600.0
+"""Seconds in which a run under way makes progress at least once.
+
+The longest that a sound run waits is `patience` (8 h) for a server that is away, and even then it asks that server once
+a minute. Only a suspension makes it silent: for two hours and a quarter at most, if a seed draws it.
+"""
 _STANDSTILL = 100_000
 
 
 class StuckError(RuntimeError):
-    """Everything waits and no timer is set: this would wait for ever (for a real thread, perhaps)."""
+    """This would go on for ever: everything waits and no timer is set, or nothing but timers goes on."""
 
 
 class _Step(asyncio.Handle):
@@ -71,6 +78,8 @@ class Schedule(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, _Handle]] = []
         self._sequence = count()
         self._still = 0
+        self._progress_at: float | None = None
+        """When the run under way last made progress; None: no run is under way."""
 
     # What a simulation asks for.
 
@@ -91,6 +100,20 @@ class Schedule(asyncio.BaseEventLoop):
     async def elapse(self, seconds: float) -> None:
         """Let virtual time pass."""
         await asyncio.sleep(seconds)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Until the block ends, a run is under way: StuckError if it makes no progress for as long as `SILENCE`."""
+        self._progress_at = self.now
+        try:
+            yield
+        finally:
+            self._progress_at = None
+
+    def progress(self) -> None:
+        """Note that the run under way commits a fact or begins an action: no heartbeat, nothing that only repeats."""
+        if self._progress_at is not None:
+            self._progress_at = self.now
 
     def passes(self, point: str) -> bool:
         """Pass a named point; False if the process that runs is dead, since now or before."""
@@ -115,7 +138,7 @@ class Schedule(asyncio.BaseEventLoop):
 
     def finish(self) -> None:
         """Cancel what still lives, oldest first, and let it end; the dead stay as they are."""
-        self._still = 0
+        self._still, self._progress_at = 0, None
         while living := [task for process in self._processes for task in process.living()]:
             for task in living:
                 task.cancel()
@@ -204,6 +227,11 @@ class Schedule(asyncio.BaseEventLoop):
             heapq.heappop(self._timers)
         if not self._timers:
             raise StuckError("everything waits and no timer is set")
+        if self._progress_at is not None and self._timers[0][0] > self._progress_at + SILENCE:
+            raise StuckError(
+                f"since {self._progress_at:.3f} s no fact was committed and no action begun, for "
+                f"{SILENCE / 3600:.0f} hours, though timers go on"
+            )
         if self._timers[0][0] > self.now:
             self.now = self._timers[0][0]
             self._still = 0

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 import pytest
-from answering import QUICK, TOKEN, Place, answering, client, raw, says, tells
+from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.view import View
 from batchrunner.core.actions import Poll
@@ -36,7 +36,7 @@ async def _failures(comfy: Client) -> list[Failure]:
     return [end for end in ends if isinstance(end, Failure)]
 
 
-async def _page(body: bytes, *, waits: Waits = QUICK) -> Failure:
+async def _page(body: bytes, *, waits: Waits = PATIENT) -> Failure:
     async with answering(says(403, body, Content_Type=PAGE)) as place, client(place, waits=waits) as comfy:
         failure = await comfy.submit(b"{}")
     assert isinstance(failure, Failure)

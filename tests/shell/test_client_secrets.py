@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
-from answering import QUICK, TOKEN, Place, answering, client, raw, says, tells
+from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.comfy.secret import Secret
@@ -209,7 +209,7 @@ async def test_an_unknown_name_sent_nothing(code: int, *, needs_person: bool) ->
     """A name that resolves to nothing is for a person to mend; a resolver that can't be asked may answer later."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=_Resolver(code))
     async with session(connector) as http:
-        failures = await _troubles(Client("http://no-such-host.invalid:8188", http, waits=QUICK))
+        failures = await _troubles(Client("http://no-such-host.invalid:8188", http, waits=PATIENT))
     for failure in failures:
         assert (failure.cause, failure.sent, failure.handles) == (Cause.UNAVAILABLE, False, False)
         assert failure.needs_person == needs_person
@@ -291,7 +291,7 @@ async def test_another_network_can_stand_in(tmp_path: Path) -> None:
         await web.UnixSite(runner, str(tmp_path / "s")).start()
         connector = aiohttp.UnixConnector(str(tmp_path / "s"), limit=0, force_close=True)
         async with session(connector) as http:
-            assert await Client("http://sim:1/", http, waits=QUICK).submit(b"{}") == Taken("a", 1.0)
+            assert await Client("http://sim:1/", http, waits=PATIENT).submit(b"{}") == Taken("a", 1.0)
     finally:
         await runner.cleanup()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import certificates
 import pytest
 from aiohttp import web
-from answering import QUICK, TOKEN
+from answering import PATIENT, TOKEN
 
 from batchrunner.comfy.client import Client, session
 from batchrunner.comfy.secret import Secret
@@ -48,7 +48,7 @@ async def _secured(folder: Path, certificate: str) -> AsyncIterator[tuple[str, l
 
 async def _posted(url: str, trusted: ssl.SSLContext | None) -> PostEnd:
     async with session(tls=trusted) as http:
-        return await Client(url, http, Secret(TOKEN), waits=QUICK).submit(b"{}")
+        return await Client(url, http, Secret(TOKEN), waits=PATIENT).submit(b"{}")
 
 
 @pytest.mark.parametrize(

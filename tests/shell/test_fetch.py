@@ -15,6 +15,7 @@ from aiohttp import web
 from answering import answering, client, raw, says
 from films import PREFIX, box, film, mesh, picture, tensors
 
+from batchrunner.comfy.client import Waits
 from batchrunner.core.actions import Download
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
@@ -59,9 +60,9 @@ class Shelf:
         """Remember a call; nothing of this answer may be on the disk yet."""
         self.opened.append((etag, size, part))
 
-    async def fetch(self, place: Place, action: Download = FETCH, boot: str = BOOT) -> DownloadEnd:
+    async def fetch(self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0) -> DownloadEnd:
         """Make one attempt."""
-        async with client(place) as comfy:
+        async with client(place, waits=Waits(stall=stall)) as comfy:
             return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note)
 
     def again(self, action: Download = FETCH) -> Download:
@@ -248,7 +249,17 @@ async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", FILM[:-1], FILM[:48], FILM + b"\0", picture(), bytes(5000), box(b"ftyp") + bytes(900)]
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"<html>", id="html"),
+        pytest.param(FILM[:-1], id="a byte short"),
+        pytest.param(FILM[:48], id="its beginning"),
+        pytest.param(FILM + b"\0", id="a byte long"),
+        pytest.param(picture(), id="a picture"),
+        pytest.param(bytes(5000), id="zeros"),
+        pytest.param(box(b"ftyp") + bytes(900), id="one box and zeros"),
+    ],
 )
 async def test_what_is_no_film_is_not_published(shelf: Shelf, tmp_path: Path, body: bytes) -> None:
     """Every byte came and it is no whole film: nothing gets the name, and the ETag says which file it was."""
@@ -403,7 +414,7 @@ async def test_a_part_is_continued_only_with_its_own_fact(shelf: Shelf, changes:
 async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
     """Silence in mid-file ends the attempt after the inactivity time-out, and what came is kept."""
     async with raw(cut(FILM, 200_000), hang=True) as place:
-        end = await shelf.fetch(place)
+        end = await shelf.fetch(place, stall=0.5)
     assert isinstance(end, Failure)
     assert "in time" in end.says
     assert shelf.files() == {PART: FILM[:200_000]}

@@ -11,11 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from defects import put_in
 
 from batchrunner.sim.record import What
+from tests.lab import schedule
+from tests.lab.clock import StuckError
 from tests.lab.mishaps import KINDS, Mishap, Where
+from tests.lab.nights import world
 from tests.lab.nights.batch import batch_of
-from tests.lab.nights.command import main, once
+from tests.lab.nights.command import main, once, traces
 from tests.lab.nights.night import night, pass_night
 from tests.lab.nights.plan import Axes, Host, Plan
 from tests.lab.nights.shape import drawn
@@ -23,6 +27,7 @@ from tests.lab.nights.shape import drawn
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.lab.nights.witness import Witness
     from tests.lab.nights.world import World
 
 
@@ -39,6 +44,26 @@ def test_a_quiet_night_renders_every_job_once(tmp_path: Path) -> None:
     outcome = pass_night(tmp_path, Plan(1, 5))
     assert (outcome.done, outcome.failed, outcome.exits, outcome.renders) == (5, 0, (0,), 5)
     assert outcome.broken == ()
+
+
+def test_a_runner_that_only_beats_is_stuck(tmp_path: Path) -> None:
+    """A runner that does nothing but beat once a minute is called stuck, with its seed, though the beat never ends."""
+
+    async def beats(_batch: object, _folder: object, witness: Witness, *_: object) -> int:
+        while True:
+            await witness.loop.elapse(60)
+
+    with put_in(((world, "program", beats),)), pytest.raises(StuckError, match="no action begun") as stuck:
+        pass_night(tmp_path, Plan(7, 2))
+    assert stuck.value.__notes__ == ["in the night of seed 7, 2 jobs"]
+
+
+def test_an_ordinary_night_is_never_silent_for_long(tmp_path: Path) -> None:
+    """A night with its server away for two hours makes progress every few minutes: far from the day that is stuck."""
+    with put_in(((schedule, "SILENCE", 600.0),)):
+        outcome = pass_night(tmp_path, Plan(1, 5, (Mishap("refuse", at=100.0, lasts=7200.0),)))
+    assert (outcome.done, outcome.broken) == (5, ())
+    assert outcome.hours > 2
 
 
 @pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do != "unauthorised"])
@@ -144,12 +169,16 @@ def test_the_command_tells_what_came_of_it(capsys: pytest.CaptureFixture[str]) -
     assert "The end: 2 done, 0 failed" in told
 
 
-def test_the_command_sums_up_the_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    """The summary says how many nights had how many servers, how many an old one, how many a mixed batch."""
+def test_the_command_sums_up_the_nights(capsys: pytest.CaptureFixture[str]) -> None:
+    """The summary counts nights by their servers, and shows by one hash that same seeds were the same nights."""
     assert main(["--seeds", "3:5", "--jobs", "1", "--workers", "1"]) == 0
     hosts = Counter(len(drawn(seed, 1).hosts) for seed in (3, 4))
     counted = ", ".join(f"{number} in {hosts[number]} nights" for number in sorted(hosts))
-    assert f"servers: {counted}; " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"servers: {counted}; " in told
+    nights = [night(4, 1), night(3, 1)]
+    assert f"traces: {traces(nights)}\n" in told
+    assert traces(nights) == traces(reversed(nights)) != traces(nights[:1])
 
 
 def test_a_broken_promise_is_seen() -> None:

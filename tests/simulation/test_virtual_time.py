@@ -17,7 +17,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from tests.lab.clock import EPOCH, StuckError, VirtualLoop, run
+from tests.lab.clock import EPOCH, SILENCE, StuckError, VirtualLoop, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -178,6 +178,59 @@ def test_never_waiting_is_an_error() -> None:
 
     with pytest.raises(StuckError):
         run(main, seed=1)
+
+
+async def heartbeat(loop: VirtualLoop) -> None:
+    """Beat once a minute, for ever."""
+    while True:
+        await loop.elapse(60)
+
+
+def test_nothing_but_a_heartbeat_is_an_error() -> None:
+    """A run under way whose only timer is an endless heartbeat is stuck, after a day of it and no later."""
+    ends: list[float] = []
+
+    async def main(loop: VirtualLoop) -> None:
+        await loop.elapse(NIGHT)
+        with loop.under_way():
+            try:
+                await heartbeat(loop)
+            finally:
+                ends.append(loop.now)
+
+    with pytest.raises(StuckError, match=r"since 28800\.000 s no fact was committed and no action begun, for 24 hours"):
+        run(main, seed=1)
+    assert ends == [NIGHT + SILENCE]
+
+
+def test_progress_keeps_a_run_going() -> None:
+    """A run may last for days beside its heartbeat as long as it makes progress, however rarely."""
+
+    async def main(loop: VirtualLoop) -> float:
+        beating = loop.create_task(heartbeat(loop))
+        with loop.under_way():
+            for _ in range(5):
+                await loop.elapse(SILENCE - 1)
+                loop.progress()
+        beating.cancel()
+        return loop.now
+
+    assert run(main, seed=1) == 5 * (SILENCE - 1)
+
+
+def test_heartbeats_of_no_run_are_nobodys_business() -> None:
+    """Before a run and after it anything may beat for as long as it likes, and a late step of it changes nothing."""
+
+    async def main(loop: VirtualLoop) -> float:
+        with loop.under_way():
+            pass
+        loop.progress()
+        beating = loop.create_task(heartbeat(loop))
+        await loop.elapse(3 * SILENCE)
+        beating.cancel()
+        return loop.now
+
+    assert run(main, seed=1) == 3 * SILENCE
 
 
 def test_seeds_explore_the_order_of_ready_coroutines() -> None:

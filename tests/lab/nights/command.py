@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,15 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
         f"{lives} lives of the runner, {kills} of them ended by kill -9",
         _shapes(outcomes),
         "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
+        f"traces: {traces(outcomes)}",
         "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
     ]
+
+
+def traces(outcomes: Iterable[Outcome]) -> str:
+    """Return one sha256 (hex) over the digests of all nights in the order of their seeds: same seeds, same traces."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.seed)
+    return sha256("".join(outcome.digest for outcome in ordered).encode()).hexdigest()
 
 
 def _shapes(outcomes: Sequence[Outcome]) -> str:

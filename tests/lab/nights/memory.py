@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,59 @@ from yarl import URL
 
 from batchrunner.cli.running import Night
 from batchrunner.comfy import client as comfy
+from batchrunner.ledger import Ledger
+from tests.lab.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
+    from batchrunner.comfy.view import View
+    from batchrunner.core.actions import Poll
+    from batchrunner.core.facts import Fact, File
+    from batchrunner.core.results import Failure, PollEnd, PostEnd
     from batchrunner.sim.server import Simulator
+
+
+class BusyClient(comfy.Client):
+    """A client whose every action is progress of the run, as it begins."""
+
+    async def poll(self, action: Poll) -> PollEnd:
+        """Read the queue, then the history."""
+        _progress()
+        return await super().poll(action)
+
+    async def submit(self, body: bytes) -> PostEnd:
+        """POST one prompt."""
+        _progress()
+        return await super().submit(body)
+
+    async def withdraw(self, prompts: Collection[str]) -> Failure | None:
+        """Delete pending prompts."""
+        _progress()
+        return await super().withdraw(prompts)
+
+    @asynccontextmanager
+    async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
+        """Open a file."""
+        _progress()
+        async with super().view(file, start, etag) as opened:
+            yield opened
+
+
+class BusyLedger(Ledger):
+    """A ledger whose every fact is progress of the run; a mark is none."""
+
+    def append(self, fact: Fact) -> None:
+        """Write one fact."""
+        super().append(fact)
+        _progress()
+
+
+def _progress() -> None:
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, Schedule):
+        raise TypeError("a run in memory needs a loop in virtual time")
+    loop.progress()
 
 
 class MemoryNight(Night):
@@ -32,8 +81,8 @@ class MemoryNight(Night):
                 clients[url] = self._client(url, await stack.enter_async_context(comfy.session(connector)))
             return await self._drive(clients.__getitem__)
 
-    def _client(self, url: str, http: aiohttp.ClientSession) -> comfy.Client:
-        return comfy.Client(url, http, self.secret, nodes=self.batch.outputs)
+    def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
+        return BusyClient(url, http, self.secret, nodes=self.batch.outputs)
 
 
 @asynccontextmanager

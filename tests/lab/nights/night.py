@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.lab.clock import VirtualLoop, run
+from tests.lab.clock import StuckError, VirtualLoop, run
 from tests.lab.disk import watched
 from tests.lab.nights.batch import batch_of
 from tests.lab.nights.shape import drawn
@@ -34,7 +34,7 @@ def night(seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None
 
 
 def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = None) -> Outcome:
-    """Let one planned night pass in `folder`, and judge it."""
+    """Let one planned night pass in `folder`, and judge it; StuckError names its seed."""
     batch = batch_of(folder, plan)
 
     async def main(loop: VirtualLoop) -> Outcome:
@@ -52,5 +52,8 @@ def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = 
     gc.disable()  # the dead are kept, so there is little to collect and much to walk
     try:
         return run(main, seed=plan.seed)
+    except StuckError as error:
+        error.add_note(f"in the night of seed {plan.seed}, {plan.jobs} jobs")
+        raise
     finally:
         gc.enable()

@@ -19,7 +19,7 @@ from yarl import URL
 
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.watching import Watching
-from batchrunner.ledger import Ledger, hold
+from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
@@ -28,7 +28,7 @@ from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
 from tests.lab.nights.crowd import Crowd
-from tests.lab.nights.memory import MemoryNight, serving
+from tests.lab.nights.memory import BusyLedger, MemoryNight, serving
 from tests.lab.nights.morning import Heard, Morning
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
         runner = loop.spawn("runner")
         if plan.meanwhile:
             loop.call_later(MEANWHILE, plan.meanwhile, runner)
-        code = await runner.start(_run(plan, batch, folder / "home", heard, console))
+        with loop.under_way():
+            code = await runner.start(_run(plan, batch, folder / "home", heard, console))
         return heard.morning(plan.seed, code, began, servers, console.getvalue())
 
 
@@ -153,7 +154,7 @@ async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.
         audience.join(notifier)
     with ExitStack() as stack:
         stack.enter_context(hold(home))
-        ledger = stack.enter_context(Ledger.open(home, batch.name))
+        ledger = stack.enter_context(BusyLedger.open(home, batch.name))
         until = None if plan.until is None else time.time() + plan.until
         night = _Run(batch, home, None, ledger, watching, until, LastWords(watching, notifier))
         night.heard = heard

@@ -8,13 +8,12 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli.watching import Watching
-from batchrunner.comfy import client as comfy
 from batchrunner.errors import BatchrunnerError
-from batchrunner.ledger import Ledger, hold
+from batchrunner.ledger import hold
 from batchrunner.show.log import file_log
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience
-from tests.lab.nights.memory import MemoryNight
+from tests.lab.nights.memory import BusyClient, BusyLedger, MemoryNight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import Fact, File
     from batchrunner.core.identity import Json
     from batchrunner.core.results import Failure, PostEnd
+    from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
     from batchrunner.show.scene import Scene
     from batchrunner.show.words import Event
@@ -53,7 +53,7 @@ class Watch(Protocol):
         """Hear of an error that should not be."""
 
 
-class WatchedLedger(Ledger):
+class WatchedLedger(BusyLedger):
     """A ledger that passes a point before and after every commit; the dead commit nothing."""
 
     watch: Watch
@@ -72,7 +72,7 @@ class WatchedLedger(Ledger):
             self.watch.passes("committed")
 
 
-class WatchedClient(comfy.Client):
+class WatchedClient(BusyClient):
     """A client that tells what it is about to do."""
 
     watch: Watch

@@ -122,7 +122,8 @@ class World:
         self.runner.turn_clock(self._jumped)
         self._stopping = False
         life = self.runner.start(program(self.batch, self.home, self.witness, self.ledgers, f"boot {self._boots}"))
-        await asyncio.wait([life])
+        with self.loop.under_way():
+            await asyncio.wait([life])
         trouble = life.exception()
         if trouble is None:
             return life.result()
