@@ -1,9 +1,9 @@
 """The one loop: facts in, actions out, until the board says that it is over.
 
-Every action runs by itself in one group and puts how it ended into one inbox. The loop takes the ends out one by one,
-lets `judge` turn them into facts, writes each fact to the ledger and only then to the board, and asks `plan` what to
-start next. Writing a fact is synchronous: no await lies between what the ledger knows and what the board knows, and
-the claim is on disk before the POST leaves.
+Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one by
+one, has each interpreted (`polls`, `submissions`, `downloads`), applies the notes to the board, writes each fact to the
+ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a fact is synchronous: no await
+lies between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 import anyio
 
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.downloads import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
-from batchrunner.core.judge import Judge
+from batchrunner.core.notes import Moment, Outcome
+from batchrunner.core.polls import interpret_poll
 from batchrunner.core.results import Cause, Failure
 from batchrunner.core.scheduler import is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import moved_in, opening
+from batchrunner.core.submissions import interpret_post, interpret_withdrawal
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 class Comfy(Protocol):
     """One server. Every call is one attempt; trouble is an answer, not an exception."""
 
-    async def look(self, at: Poll) -> PollEnd:
+    async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history."""
         ...
 
@@ -96,15 +99,15 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """Seconds since the epoch; no decision reads it."""
+        """Seconds since the epoch; only `until` is held against it."""
         ...
 
 
 SETTLED_IN = "settled in"
 T = TypeVar("T")
-Hearing: TypeAlias = "Callable[[Judge], list[Fact]]"
-"""How an action ended, waiting to be judged."""
-News: TypeAlias = "tuple[Action, Hearing] | BatchrunnerError | None"
+Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
+"""The result of an action, waiting to be interpreted."""
+Message: TypeAlias = "tuple[Action, Interpreter] | BatchrunnerError | None"
 
 
 class Engine:
@@ -130,7 +133,7 @@ class Engine:
         self._comfy = comfy
         self._body = body
         self._boot = boot
-        streams = anyio.create_memory_object_stream["News"](math.inf)
+        streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
 
@@ -141,9 +144,9 @@ class Engine:
         """
         with self._inbox, self._send, unwrapped():
             self._note_all(opening(self._board, self._clock.wall()))
-            async with anyio.create_task_group() as crew:
-                ending = await self._until_over(crew)
-                crew.cancel_scope.cancel()
+            async with anyio.create_task_group() as group:
+                ending = await self._until_over(group)
+                group.cancel_scope.cancel()
         return ending
 
     def leave(self) -> None:
@@ -151,21 +154,21 @@ class Engine:
         self._board.leave(self._clock.now())
         self._send.send_nowait(None)
 
-    async def _until_over(self, crew: TaskGroup) -> Exit:
+    async def _until_over(self, group: TaskGroup) -> Exit:
         while True:
             now = self._clock.now()
             self._move_in(now)
-            self._board.tick(now)
+            self._board.tick(now, self._clock.wall())
             for action in plan(self._board, now):
-                self._start(action, crew)
+                self._start(action, group)
             shown = self._observer.pulse(self._board, now)
             if ending := exit_decision(self._board, now):
                 return ending
-            await self._hear(min(shown, wake(self._board, now) or math.inf))
+            await self._receive(min(shown, wake(self._board, now) or math.inf))
 
     # -- acting
 
-    def _start(self, action: Action, crew: TaskGroup) -> None:
+    def _start(self, action: Action, group: TaskGroup) -> None:
         now = self._clock.now()
         body = b""
         if isinstance(action, Submit):
@@ -173,7 +176,7 @@ class Engine:
             if not action.again:
                 self._claim(action, body)
         self._board.start(action, now)
-        crew.start_soon(self._attempt, action, body)
+        group.start_soon(self._attempt, action, body)
 
     def _claim(self, action: Submit, body: bytes) -> None:
         digest = sha256(body).hexdigest()
@@ -187,22 +190,23 @@ class Engine:
         except BatchrunnerError as error:
             self._send.send_nowait(error)
 
-    async def _perform(self, action: Action, body: bytes) -> Hearing:
+    async def _perform(self, action: Action, body: bytes) -> Interpreter:
+        board = self._board
         match action:
             case Poll():
-                look = await self._met(self._comfy(action.server).look(action))
-                return lambda judge: judge.look(action, look)
+                seen = await self._result(self._comfy(action.server).poll(action))
+                return lambda moment: interpret_poll(board, action, seen, moment)
             case Submit():
-                post = await self._met(self._comfy(action.server).submit(body))
-                return lambda judge: judge.post(action, post)
+                answer = await self._result(self._comfy(action.server).submit(body))
+                return lambda moment: interpret_post(board, action, answer, moment)
             case Download():
-                fetch = await self._met(self._shelf.fetch(action, self._opener(action)))
-                return lambda judge: judge.fetch(action, fetch)
+                end = await self._result(self._shelf.fetch(action, self._opener(action)))
+                return lambda moment: interpret_download(board, action, end, moment)
             case Withdraw():
-                trouble = await self._met(self._comfy(action.server).withdraw(action.prompts))
-                return lambda judge: judge.withdraw(action, trouble)
+                failure = await self._result(self._comfy(action.server).withdraw(action.prompts))
+                return lambda moment: interpret_withdrawal(board, action, failure, moment)
 
-    async def _met(self, attempt: Awaitable[T]) -> T | Failure:
+    async def _result(self, attempt: Awaitable[T]) -> T | Failure:
         """Return how an attempt ended; an error of ours must not end the night."""
         try:
             return await attempt
@@ -220,17 +224,20 @@ class Engine:
 
         return opened
 
-    # -- hearing
+    # -- what came back
 
-    async def _hear(self, until: float) -> None:
-        """Wait for the next end of an action, no longer than `until`, and note what follows."""
+    async def _receive(self, until: float) -> None:
+        """Wait for the next result of an action, no longer than `until`, and apply what follows."""
         with anyio.move_on_after(max(0.0, until - self._clock.now())):
             match await self._inbox.receive():
                 case BatchrunnerError() as error:
                     raise error
-                case (action, hearing):
-                    judge = Judge(self._board, self._clock.now(), self._clock.wall())
-                    self._note_all(hearing(judge))
+                case (action, interpret):
+                    began = self._board.in_flight[action]
+                    outcome = interpret(Moment(began, self._clock.now(), self._clock.wall()))
+                    for note in outcome.notes:
+                        self._board.apply(note)
+                    self._note_all(outcome.facts)
                     self._board.end(action, self._clock.now())
                     self._mark_surveys()
 

@@ -14,6 +14,7 @@ import typer
 
 from batchrunner.cli import (
     cancelling,
+    forget as forgetting,
     gallery as galleries,
     mending,
     planning,
@@ -90,6 +91,7 @@ def plan(
     sets: Sets = [],
     only: Only = [],
     limit: Limit = None,
+    until: Until = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
     token_file: TokenFile = None,
@@ -98,7 +100,7 @@ def plan(
     """Say what `run` would do. No server is asked, unless by --ask."""
     with _told():
         options = Options(tuple(server), _pairs("--set", sets), _pairs("--only", only), limit, allow_outside)
-        planning.plan(Asked(manifest, options, out, token_file, ask=ask, as_json=as_json))
+        planning.plan(Asked(manifest, options, out, token_file, until, ask=ask, as_json=as_json))
 
 
 @app.command()
@@ -172,6 +174,24 @@ def cancel(
     with _told():
         options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
         raise typer.Exit(cancelling.cancel(Asked(manifest, options, out, token_file)))
+
+
+@app.command()
+def forget(
+    manifest: Manifest,
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="Its URL, or sim.")],
+    out: Out = Path("outputs"),
+    sets: Sets = [],
+    allow_outside: Outside = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give up a server that is gone: what it held waits again.
+
+    The next `run` renders it elsewhere. No attempt is spent, and no server is asked.
+    """
+    with _told():
+        options = Options(sets=_pairs("--set", sets), allow_outside=allow_outside)
+        raise typer.Exit(forgetting.forget(Asked(manifest, options, out, as_json=as_json), server))
 
 
 @app.command()

@@ -33,8 +33,11 @@ _NEVER = "{} holds no batch: run it first"
 class Books:
     """One batch's ledger, held by us, with what the manifest wants of it."""
 
+    batch: str
     folder: Path
     ledger: Ledger
+    servers: tuple[str, ...]
+    """Of the manifest."""
     jobs: list[Job]
     """What `--only` picks of the manifest's jobs, or all of them."""
     states: dict[str, State]
@@ -84,4 +87,5 @@ def held(asked: Asked, stack: ExitStack) -> Books:
     stack.enter_context(hold(folder))
     ledger = stack.enter_context(Ledger.open(folder, batch.name))
     jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
-    return Books(folder, ledger, jobs, standing(batch.name, ledger.jobs(), ledger.facts()))
+    states = standing(batch.name, ledger.jobs(), ledger.facts())
+    return Books(batch.name, folder, ledger, batch.servers, jobs, states)

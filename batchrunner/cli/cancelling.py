@@ -118,7 +118,7 @@ async def _emptied(client: Client, prompts: Mapping[str, Prompt]) -> PollResult 
     ids = tuple(prompt.id for prompt in prompts.values())
     looks = 0
     while True:
-        look = await client.look(Poll("", ids))
+        look = await client.poll(Poll("", ids))
         looks += 1
         if isinstance(look, Failure) or looks == _LOOKS or not (there := _queued(look, prompts)):
             return look

@@ -58,7 +58,7 @@ def _staying(board: Board, onlooker: Onlooker) -> Iterator[str]:
     now = anyio.current_time()
     for url, server in board.servers.items():
         for job, state in board.open_on(url):
-            if isinstance(state, Queued) and state.prompt.id in server.running:
+            if isinstance(state, Queued) and state.prompt.id in server.queue.running:
                 until = _until(board, onlooker, onlooker.until_rendered(url, job, now))
                 yield f"{url} goes on rendering {onlooker.jobs[job].file}: run the same command again{until}"
 

@@ -121,7 +121,7 @@ def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float
         for job, state in board.states.items()
         if job in board.positions and isinstance(state, Waiting | Sending | Queued)
     }
-    running = {prompt for server in board.servers.values() for prompt in server.running}
+    running = {prompt for server in board.servers.values() for prompt in server.queue.running}
     return Outlook(
         at=at,
         live=told is None,

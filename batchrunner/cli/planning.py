@@ -14,6 +14,7 @@ from batchrunner.cli.books import read, standing
 from batchrunner.cli.preflight import ask_nodes
 from batchrunner.cli.speaking import say, show, tell
 from batchrunner.cli.token import token
+from batchrunner.cli.until import moment, read_until
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
@@ -24,12 +25,13 @@ from batchrunner.ledger.place import STATE
 from batchrunner.manifest import load
 from batchrunner.show.status import Plan, plan_json, status_json
 from batchrunner.show.tables import plan_view, status_view
-from batchrunner.show.text import clock, json_text
+from batchrunner.show.text import json_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from batchrunner.cli.asked import Asked
+    from batchrunner.cli.until import Until
     from batchrunner.comfy.secret import Secret
     from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
@@ -47,6 +49,8 @@ def plan(asked: Asked) -> None:
     it can't run it: `run` would end there too.
     """
     batch = load(asked.manifest, asked.options)
+    hh_mm = asked.until or batch.until
+    until = read_until(hh_mm, time.time()) if hh_mm else None
     snapshot = read(asked.out / batch.name, batch.name)
     secret = token(asked.token_file, os.environ)
     missing, unknown = anyio.run(_ask, batch, secret) if asked.ask else ([], [])
@@ -54,9 +58,18 @@ def plan(asked: Asked) -> None:
     if asked.as_json:
         tell(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
     else:
-        show(plan_view(planned))
+        show(plan_view(_limited(planned, until)))
     if missing:
         raise YoursError("\n".join(missing))
+
+
+def _limited(planned: Plan, until: Until | None) -> Plan:
+    """Return a plan that says, to people only, by when everything must be home."""
+    if until is None:
+        return planned
+    if until.missed:
+        return replace(planned, warnings=[until.message, *planned.warnings])
+    return replace(planned, until=until.message)
 
 
 def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str]) -> Plan:
@@ -69,8 +82,9 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str]) -> Pl
     forecast = learnt(snapshot) if snapshot else Forecast()
     seconds = round(_seconds(batch, left, forecast), 1)
     shares = [(name, _seconds(batch, some, forecast)) for name, some in _by_preset(batch, left).items()]
-    ends = clock(time.time() + seconds) if seconds else ""
-    return Plan(batch.name, jobs, states, gone, warnings, seconds, ends, shares)
+    now = time.time()
+    ends = moment(now + seconds, now) if seconds else ""
+    return Plan(batch.name, jobs, states, gone, warnings, seconds, ends, shares=shares)
 
 
 def status(asked: Asked) -> None:

@@ -54,7 +54,7 @@ async def _asked(batch: Batch, url: str, client: Client) -> tuple[list[str], lis
 
 async def not_found(batch: Batch, client: Callable[[str], Client]) -> list[str]:
     """Ask every server for its queue; return a complaint about each address that has none: it is mistyped."""
-    looks = [(url, await client(url).look(Poll(url))) for url in batch.servers if url != SIM]
+    looks = [(url, await client(url).poll(Poll(url))) for url in batch.servers if url != SIM]
     wrong = [url for url, look in looks if isinstance(look, Failure) and look.not_found]
     return [f"{url}: no ComfyUI is there, {url}/queue is not found (404): is the address complete?" for url in wrong]
 

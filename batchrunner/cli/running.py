@@ -22,7 +22,7 @@ from batchrunner.cli.preflight import ask_nodes, not_found, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
-from batchrunner.cli.until import local_now, seconds_until
+from batchrunner.cli.until import read_until
 from batchrunner.cli.watching import Watching, watching
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
@@ -74,8 +74,8 @@ def run(asked: Asked) -> int:
     """
     batch = load(asked.manifest, asked.options)
     secret = token(asked.token_file, os.environ)
-    until = asked.until or batch.until
-    ends = time.time() + seconds_until(until, local_now()) if until else None
+    hh_mm = asked.until or batch.until
+    until = read_until(hh_mm, time.time()) if hh_mm else None
     addressees = targets(batch.notify, os.environ, secret.reveal() if secret else "")
     folder = asked.out / batch.name
     with ExitStack() as stack:
@@ -95,7 +95,9 @@ def run(asked: Asked) -> int:
             list(ledger.facts()),
         )
         last = LastWords(watchers, notifier, gallery)
-        return anyio.run(Night(batch, folder, secret, ledger, watchers, ends, last).run)
+        if until:
+            warn(time.time(), until.message)
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, until.at if until else None, last).run)
 
 
 def boot_id() -> str:
@@ -230,7 +232,8 @@ class Night:
         if self.until is None:
             return
         now = self.clock.now()
-        board.until = now + self.until - self.clock.wall()
+        board.until_wall = self.until
+        board.tick(now, self.clock.wall())
         late = list(too_late(board, now))
         if late:
             named = ", ".join(jobs[job].file for job in late[:_NAMED])

@@ -111,7 +111,7 @@ class Client:
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
 
-    async def look(self, at: Poll) -> PollEnd:
+    async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
         An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind. A
@@ -124,7 +124,7 @@ class Client:
         history: dict[str, Entry | None] = {}
         date, failed = seen.date, None
         alive = {row.prompt for row in seen.queue}
-        for prompt in (prompt for prompt in at.ids if prompt not in alive):
+        for prompt in (prompt for prompt in action.ids if prompt not in alive):
             entry = await self._json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
                 failed = failed or entry
@@ -135,8 +135,8 @@ class Client:
             if found is not None or seen.unread is None:
                 history[prompt] = found and hush.entry(found, self._token)
         recent: tuple[Entry, ...] = ()
-        if at.recent and failed is None:
-            last = await self._recent(at.recent)
+        if action.recent and failed is None:
+            last = await self._recent(action.recent)
             recent, failed = ((), last) if isinstance(last, Failure) else (last, None)
         return PollResult(seen.queue, history, recent, date, seen.unread or failed)
 

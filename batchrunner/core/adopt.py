@@ -13,6 +13,7 @@ from batchrunner.core.attempts import Attempt, classify, lose
 from batchrunner.core.facts import Accepted, Why
 from batchrunner.core.identity import parse_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Prompt, Queued, Sending, Waiting
+from batchrunner.core.notes import AttemptSeen, Remove
 from batchrunner.core.results import Ended, Entry, Row
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.lifecycle import State
-    from batchrunner.core.results import PollResult, Seen
+    from batchrunner.core.notes import Moment, Note
+    from batchrunner.core.results import PollResult
     from batchrunner.core.server import Server
 
 
@@ -44,24 +46,26 @@ class _Candidate:
         return self.found.ended is Ended.SUCCESS, self.attempt, 3
 
 
-def adopt(board: Board, server: Server, seen: Seen) -> Iterator[Fact]:
-    """Yield the adoption of everything of ours that the ledger does not know, one prompt a job."""
-    for job, found in sorted(_candidates(board, seen.look).items()):
-        board.seen[job] = max(board.seen.get(job, 0), *(one.attempt for one in found))
+def adopt(board: Board, server: Server, result: PollResult, moment: Moment) -> tuple[list[Fact], list[Note]]:
+    """Return the adoption of everything of ours that the ledger does not know, one prompt a job."""
+    facts: list[Fact] = []
+    notes: list[Note] = []
+    for job, found in sorted(_candidates(board, result).items()):
+        highest = max(board.seen.get(job, 0), *(one.attempt for one in found))
+        notes.append(AttemptSeen(job, highest))
         state = board.states.get(job)
         if state is None:
             continue
         best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
         if best and _is_superseded(state, best):
             says = f"attempt {best.attempt} of it was found, so this one had been given up"
-            yield lose(Attempt(job, state, seen.at, board.rules), Why.FORGOTTEN, says, burns=False)
+            facts.append(lose(Attempt(job, state, moment.at, board.rules), Why.FORGOTTEN, says, burns=False))
         elif best and not isinstance(state, Waiting):
             best = None
         if best:
-            yield from _take_in(board, server, seen, job, best)
-        for one in found:
-            if one.prompt == prompt_id(board.batch, job, one.attempt):
-                _untwin(server, state, one, best)
+            facts += _take_in(board, server, result, _Finding(job, highest, best, moment.at))
+        notes += _duplicates(board, server, job, found, best)
+    return facts, notes
 
 
 def _is_superseded(state: State, best: _Candidate) -> TypeGuard[Queued | Fetching]:
@@ -71,9 +75,9 @@ def _is_superseded(state: State, best: _Candidate) -> TypeGuard[Queued | Fetchin
     return best.worth()[0] and best.attempt > state.prompt.attempt
 
 
-def _candidates(board: Board, look: PollResult) -> dict[str, list[_Candidate]]:
+def _candidates(board: Board, result: PollResult) -> dict[str, list[_Candidate]]:
     found: dict[str, list[_Candidate]] = {}
-    both: list[Row | Entry] = [*look.queue, *look.recent]
+    both: list[Row | Entry] = [*result.queue, *result.recent]
     for one in both:
         for prefix in dict.fromkeys(one.prefixes):
             if match := parse_prefix(board.batch, prefix):
@@ -96,23 +100,41 @@ def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Cand
             yield one
 
 
-def _take_in(board: Board, server: Server, seen: Seen, job: str, one: _Candidate) -> Iterator[Fact]:
-    accepted = Accepted(job, one.attempt, seen.at, one.prompt, one.prefix, server.url, board.seen[job])
-    yield accepted
-    if isinstance(one.found, Entry):
-        past = replace(board.states[job].past, highest=max(board.states[job].past.highest, board.seen[job]))
-        prompt = Prompt(one.attempt, one.prompt, one.prefix, server.url, claimed=False)
-        case = Attempt(job, Queued(past, prompt), seen.at, board.rules)
-        yield classify(case, one.found, seen.look.date)
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """The prompt of a job that is taken over."""
+
+    job: str
+    highest: int
+    """The highest attempt number of the job seen anywhere."""
+    candidate: _Candidate
+    at: float
+    """Wall clock, for facts."""
 
 
-def _untwin(server: Server, state: State, one: _Candidate, adopted: _Candidate | None) -> None:
-    """Have a pending prompt of ours deleted whose job another prompt or a file at home already serves.
+def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) -> Iterator[Fact]:
+    found = one.candidate
+    yield Accepted(one.job, found.attempt, one.at, found.prompt, found.prefix, server.url, one.highest)
+    if isinstance(found.found, Entry):
+        history = board.states[one.job].past
+        history = replace(history, highest=max(history.highest, one.highest))
+        prompt = Prompt(found.attempt, found.prompt, found.prefix, server.url, claimed=False)
+        attempt = Attempt(one.job, Queued(history, prompt), one.at, board.rules)
+        yield classify(attempt, found.found, result.date)
+
+
+def _duplicates(
+    board: Board, server: Server, job: str, found: list[_Candidate], adopted: _Candidate | None
+) -> Iterator[Note]:
+    """Yield the deletion of pending prompts of ours whose job another prompt or a file at home already serves.
 
     Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
     """
-    if not isinstance(one.found, Row) or one.found.running or one is adopted:
-        return
-    serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
-    if not serves and one.prompt not in server.untwinned:
-        server.twins.add(one.prompt)
+    state = board.states[job]
+    for one in found:
+        ours = one.prompt == prompt_id(board.batch, job, one.attempt)
+        if not ours or not isinstance(one.found, Row) or one.found.running or one is adopted:
+            continue
+        serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
+        if not serves and one.prompt not in server.removed:
+            yield Remove(server.url, frozenset({one.prompt}))

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
+from batchrunner.core.lifecycle import Fetching, Queued, Sending
 from batchrunner.core.results import Ended
 
 if TYPE_CHECKING:
+    from batchrunner.core.actions import Download, Submit
+    from batchrunner.core.board import Board
     from batchrunner.core.facts import File
     from batchrunner.core.lifecycle import Open, Prompt
     from batchrunner.core.results import Complaint, Entry
@@ -30,6 +33,14 @@ class Attempt:
     at: float
     """Wall clock, for the fact."""
     rules: Rules
+
+
+def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | None:
+    """Return the attempt that `action` was for, None if it is over; `at` is the wall clock, for facts."""
+    state = board.states[action.job]
+    if not isinstance(state, Sending | Queued | Fetching) or state.prompt.attempt != action.attempt:
+        return None
+    return Attempt(action.job, state, at, board.rules)
 
 
 def lose(case: Attempt, why: Why, says: str, *, burns: bool | None = None, error: str = "") -> Lost:

@@ -14,11 +14,26 @@ from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.facts import Broke, Lost, Rendered, Why
 from batchrunner.core.forecast import Forecast
+from batchrunner.core.health import Health
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
 from batchrunner.core.localfault import LocalFault
+from batchrunner.core.notes import (
+    AttemptSeen,
+    Leave,
+    Leaving,
+    LocalFailed,
+    LocalWorked,
+    PollAt,
+    PollLater,
+    PostAnswered,
+    Resource,
+    Track,
+)
+from batchrunner.core.polling import next_poll
 from batchrunner.core.priority import PriorityQueue
-from batchrunner.core.server import OUR_DISK, SIM, Leaving, Server
+from batchrunner.core.server import OUR_DISK, SIM, Server
 from batchrunner.core.settings import backoff
+from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,9 +41,11 @@ if TYPE_CHECKING:
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
     from batchrunner.core.lifecycle import Open, State
+    from batchrunner.core.notes import Note
     from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
 
+_WORKFLOW_JOBS = 3
 _RETRY = 1.0
 _RETRY_CAP = 60.0
 _RETRY_CAP_IN_RACE = 5.0
@@ -44,7 +61,7 @@ class Board:
         """Extension of the file to expect where nobody tells its name."""
         self.outputs: frozenset[str] | None = None
         """Ids of the nodes whose files are wanted; None for all."""
-        self.servers = {url: Server(url, good_at=now, look_at=now) for url in servers}
+        self.servers = {url: Server(url, Health(now), now) for url in servers}
         self.states: dict[str, State] = {}
         self.positions: dict[str, int] = {}
         """Where each wanted job stands in the run order."""
@@ -66,15 +83,19 @@ class Board:
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
         self.inherited: frozenset[str] = frozenset()
         """Prompts that were fetching from the built-in ComfyUI when this run began."""
-        self.verdicts: list[str] = []
+        self.refusals: list[str] = []
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
+        self.tracked: dict[str, Tracked] = {}
+        """The live record of every open prompt, by job."""
         self.disk, self.sockets = LocalFault(), LocalFault()
         """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
+        self.until_wall: float | None = None
+        """When everything must be home, in seconds since the epoch; nothing is submitted that would come later."""
         self.until: float | None = None
-        """When everything must be home; nothing is submitted that would come later."""
+        """The same on the loop's clock, as of the last tick: that clock stands still while this machine sleeps."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
@@ -123,6 +144,7 @@ class Board:
         if job in self.states:
             self._unlist(job, self.states[job], state)
         self.states[job] = state
+        self._track(job, state)
         if job in self.positions:
             self.counts[type(state)] += 1
         if fact is not None:
@@ -156,11 +178,18 @@ class Board:
             case Fetching():
                 self._fetching[before.prompt.server].pop(job)
 
+    def _track(self, job: str, state: State) -> None:
+        """Begin the record of an attempt with its claim or adoption, and drop it when the attempt is over."""
+        if not isinstance(state, Sending | Queued | Fetching):
+            self.tracked.pop(job, None)
+        elif job not in self.tracked:
+            self.tracked[job] = Tracked()
+
     def _server(self, state: Open, now: float) -> str:
         """Return the server of an open prompt, which is watched even if nobody names it any more."""
         url = state.prompt.server
         if url not in self.servers and url != OUR_DISK:
-            self.servers[url] = Server(url, good_at=now, look_at=now, named=False)
+            self.servers[url] = Server(url, Health(now), now, named=False)
         return url
 
     def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
@@ -176,8 +205,13 @@ class Board:
         """Learn from a render that has just ended how fast its server is."""
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             server = self.servers.get(state.prompt.server)
-            passed = server.rendered(job, now) if server else None
+            passed = self._rendered(server, job, now) if server else None
             self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
+
+    def _rendered(self, server: Server, job: str, now: float) -> float | None:
+        """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""
+        since, server.rendered_at = server.ready_since(self.tracked.get(job)), now
+        return None if since is None else now - since
 
     def _offer(self, job: str, now: float) -> None:
         """List a job for what it needs next; what still rests is offered again afterwards."""
@@ -194,6 +228,29 @@ class Board:
 
     # -- what is under way
 
+    def apply(self, note: Note) -> None:
+        """Put what a note says in place; of a prompt that is over there is nothing left to note."""
+        match note:
+            case Track():
+                if note.job in self.tracked:
+                    self.tracked[note.job] = note.record
+            case AttemptSeen():
+                self.seen[note.job] = note.attempt
+            case PostAnswered():
+                self.refusals.append(note.refusal)
+            case LocalFailed():
+                self._fault(note.resource).failed(note.says, note.now)
+            case LocalWorked():
+                self._fault(note.resource).worked()
+            case PollLater():
+                server = self.servers[note.server]
+                server.poll_at = next_poll(self, server, note.now)
+            case _:
+                self.servers[note.server].apply(note, self.rules)
+
+    def _fault(self, resource: Resource) -> LocalFault:
+        return self.disk if resource is Resource.DISK else self.sockets
+
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
         self.in_flight[action] = now
@@ -201,7 +258,7 @@ class Board:
             self._busy.add((action.job, action.file.key))
         if isinstance(action, Submit):
             self.submitting.add(action.job)
-            self.servers[action.server].settled(action.job)
+            self.tracked[action.job] = self.tracked.get(action.job, Tracked()).found()
 
     def end(self, action: Action, now: float) -> float:
         """Note that an action has ended, after its facts were applied; return when it began."""
@@ -212,8 +269,13 @@ class Board:
             self.submitting.discard(action.job)
         return self.in_flight.pop(action)
 
-    def tick(self, now: float) -> None:
-        """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try."""
+    def tick(self, now: float, wall: float) -> None:
+        """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try.
+
+        `wall` is the wall clock at `now`: how far away `until` is has to be asked anew each time, because people turn
+        their clocks and machines are suspended.
+        """
+        self.until = None if self.until_wall is None else self.until_wall - wall + now
         for job in self._rests.over(now):
             self._offer(job, now)
         calm = self.disk.calms_at()
@@ -270,8 +332,8 @@ class Board:
         """Return how many downloads are open."""
         return len(self._busy)
 
-    def is_looking(self, url: str) -> bool:
-        """Whether a look at a server is under way: there is never more than one."""
+    def is_polling(self, url: str) -> bool:
+        """Whether a poll of a server is under way: there is never more than one."""
         return any(isinstance(action, Poll | Withdraw) and action.server == url for action in self.in_flight)
 
     def rests_until(self) -> float | None:
@@ -281,6 +343,12 @@ class Board:
     def owes(self, url: str) -> int:
         """Return how many prompts or renders of ours a server holds or may hold."""
         return len(self._open.get(url, ())) + len(self._fetching.get(url, ()))
+
+    def refused_alike(self) -> str:
+        """Return the refusal that the first three jobs of this run share, or "": then it is the workflow."""
+        first = self.refusals[:_WORKFLOW_JOBS]
+        alike = len(first) == _WORKFLOW_JOBS and len(set(first)) == 1
+        return first[0] if alike else ""
 
     def is_settled(self) -> bool:
         """Whether there is nothing left to see through."""
@@ -295,6 +363,6 @@ class Board:
         if self.leaving_at is not None:
             return
         self.leaving_at = now
-        for server in self.servers.values():
-            server.leaving = Leaving.ASKING
-            server.look_at = now
+        for url in self.servers:
+            self.apply(Leave(url, Leaving.ASKING))
+            self.apply(PollAt(url, now))

@@ -22,7 +22,9 @@ def outlook(board: Board, now: float) -> Estimate | None:
 
     Costs what is left in the batch, not what one fact costs: ask every few seconds, not after every fact.
     """
-    servers = [url for url, server in board.servers.items() if server.named and not server.is_out(now, board.rules)]
+    servers = [
+        url for url, server in board.servers.items() if server.named and not server.health.is_out(now, board.rules)
+    ]
     if not servers:
         return None
     waiting = sorted(board.waiting, key=board.positions.__getitem__)
@@ -42,8 +44,8 @@ def _waited(board: Board, url: str, now: float) -> float:
     """Return how long the next prompt of ours has waited for others', and will."""
     server, left = board.servers[url], _others(board, url, now)
     for job, state in board.open_on(url):
-        since = server.ready_since(job)
-        began = server.running.get(state.prompt.id, now)
+        since = server.ready_since(board.tracked.get(job))
+        began = server.queue.running.get(state.prompt.id, now)
         return left if since is None else left + max(0.0, began - since)
     return left
 
@@ -51,12 +53,12 @@ def _waited(board: Board, url: str, now: float) -> float:
 def _others(board: Board, url: str, now: float) -> float:
     """Return how long a server is busy with what others have there, as far as the last look saw it."""
     server = board.servers[url]
-    return server.others.left(server.foreign, board.forecast.typical(url), now)
+    return server.queue.others.left(server.queue.foreign, board.forecast.typical(url), now)
 
 
 def _rendered(board: Board, url: str, now: float) -> tuple[str, float, float] | None:
     """Return the job of ours that a server renders right now, its cost, and for how long it was seen running."""
-    running = board.servers[url].running
+    running = board.servers[url].queue.running
     found = ((job, running.get(state.prompt.id)) for job, state in board.open_on(url))
     return next(((job, board.costs.get(job, 0.0), now - since) for job, since in found if since is not None), None)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.eta import is_hopeless
-from batchrunner.core.judge import template_refusal
 from batchrunner.core.lifecycle import Failed
 from batchrunner.core.scheduler import is_barred, is_gone, is_idle, leaving_time
 
@@ -29,7 +28,7 @@ class Exit:
 
 def exit_decision(board: Board, now: float) -> Exit | None:
     """Return how the run ends, None while there is something left to do or to wait for."""
-    refusal = template_refusal(board)
+    refusal = board.refused_alike()
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
     if board.disk.is_out(board.rules.grace):
@@ -65,7 +64,7 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
     """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
     gone = all(is_gone(board, server) for server in board.servers.values())
     coming = any(
-        any(True for _ in board.fetching_on(url)) and not server.is_out(now, board.rules)
+        any(True for _ in board.fetching_on(url)) and not server.health.is_out(now, board.rules)
         for url, server in board.servers.items()
     )
     over = gone and not coming and not _busy(board)
@@ -75,11 +74,11 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
 def _stopped(board: Board, now: float) -> Exit | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
-    live = [server for server in useful if not server.is_out(now, board.rules)]
+    live = [server for server in useful if not server.health.is_out(now, board.rules)]
     waits = board.waiting and not is_barred(board)
     if any((server.named and waits) or board.owes(server.url) for server in live):
         return None
-    if _busy(board) or any(board.is_looking(server.url) for server in useful):
+    if _busy(board) or any(board.is_polling(server.url) for server in useful):
         return None
     return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 
@@ -91,19 +90,19 @@ def _busy(board: Board) -> bool:
 
 def _withdrawing(board: Board) -> bool:
     """Whether a prompt of ours is still to be taken off a server that answers."""
-    return any(server.twins and server.is_up() for server in board.servers.values())
+    return any(server.to_remove and server.health.is_up() for server in board.servers.values())
 
 
 def _reason(board: Board, server: Server) -> str:
     left = board.owes(server.url)
     holds = f"; it holds {left} of our prompts" if left else ""
-    if server.is_denied():
-        return f"{server.url} refuses the token ({server.says}){holds}: set BATCHRUNNER_TOKEN and run it again"
-    if server.stalled_at is not None:
+    if server.health.is_denied():
+        return f"{server.url} refuses the token ({server.health.says}){holds}: set BATCHRUNNER_TOKEN and run it again"
+    if server.health.stalled_at is not None:
         return f"{server.url} has prompts waiting and runs none{holds}: restart ComfyUI and run it again"
-    if server.is_up():
+    if server.health.is_up():
         return f"{server.url} answers, but no prompt and no file gets through{holds}: see run.log, then run it again"
-    return f"{server.url} does not answer ({server.says or 'no answer'}){holds}: run it again when it does"
+    return f"{server.url} does not answer ({server.health.says or 'no answer'}){holds}: run it again when it does"
 
 
 def _template(refusal: str) -> str:

@@ -6,26 +6,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OtherUsersLoad:
     """Prompts of others, on one server. Times in seconds on the loop's clock."""
 
-    running: dict[str, float] = field(default_factory=dict)
+    running: Mapping[str, float] = field(default_factory=dict)
     """Those that run, with the start of the look that first saw them."""
     ran: int = 0
     took: float = 0.0
     """How many were seen to begin and to end, and how long they took together: from one look to another."""
 
-    def looked(self, running: Collection[str], began: float) -> None:
-        """Take in a good look that began at `began` and saw others' prompts `running`."""
-        for prompt, since in self.running.items():
-            if prompt not in running:
-                self.ran += 1
-                self.took += began - since
-        self.running = {prompt: self.running.get(prompt, began) for prompt in running}
+    def updated(self, running: Collection[str], began: float) -> OtherUsersLoad:
+        """Take in a good poll that began at `began` and saw others' prompts `running`."""
+        ended = [began - since for prompt, since in self.running.items() if prompt not in running]
+        return OtherUsersLoad(
+            {prompt: self.running.get(prompt, began) for prompt in running},
+            self.ran + len(ended),
+            self.took + sum(ended),
+        )
 
     def left(self, queued: int, guess: float, now: float) -> float:
         """Return how long their `queued` prompts will still take, if one takes `guess` where none was seen yet."""

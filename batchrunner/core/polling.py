@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.eta import remaining
 from batchrunner.core.lifecycle import Sending
-from batchrunner.core.server import FASTEST_LOOK
+from batchrunner.core.server import FASTEST_POLL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +19,13 @@ _SLOWEST_LOOK = 10.0
 _LOOKS_PER_TTL = 6
 
 
-def next_look(board: Board, server: Server, now: float) -> float:
+def next_poll(board: Board, server: Server, now: float) -> float:
     """Return when to look again after a good look: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
     rules = board.rules
     if rules.poll is not None:
         return now + rules.poll
     slowest = min(_SLOWEST_LOOK, (rules.ttl or inf) / _LOOKS_PER_TTL)
-    return now + min(slowest, max(FASTEST_LOOK, _pause(board, server, now)))
+    return now + min(slowest, max(FASTEST_POLL, _pause(board, server, now)))
 
 
 def _pause(board: Board, server: Server, now: float) -> float:
@@ -38,7 +38,7 @@ def _pause(board: Board, server: Server, now: float) -> float:
     ends_in = remaining(board, server.url, now)
     if ends_in is not None:
         return abs(ends_in) / 3
-    return (now - min(server.running.values(), default=now)) / 10
+    return (now - min(server.queue.running.values(), default=now)) / 10
 
 
 def _patience(since: float, until: float, now: float) -> float:
@@ -49,9 +49,10 @@ def _patience(since: float, until: float, now: float) -> float:
 def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
     """Yield since when, and until when, a prompt of ours may be there or not: missing, or its POST without answer."""
     for job, state in board.open_on(server.url):
-        since = server.posted_at.get(job, server.answered_at)
+        record = board.tracked[job]
+        since = server.health.answered_at if record.sent_at is None else record.sent_at
         if isinstance(state, Sending) and job not in board.submitting and since is not None:
             yield since, since + board.rules.settle
-        elif job in server.absences:
-            since = server.absences[job].since
+        elif record.absence is not None:
+            since = record.absence.since
             yield since, since + board.rules.grace

@@ -1,179 +1,247 @@
-"""One look at one server, and what it implies for the prompts of ours that it holds or may hold.
+"""What one poll of one server implies for the prompts of ours that it holds or may hold.
 
 Start-up, reconnect, a missed message, a restart of the server and a crash of ours all end here: there is no second
-way to find out. A prompt is missing only if a whole good look that began after its POST had ended did not find it,
+way to find out. A prompt is missing only if a whole good poll that began after its POST had ended did not find it,
 neither in the queue nor, read after that, in the history.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.adopt import adopt
 from batchrunner.core.attempts import Attempt, accept, classify, kind_of, lose
 from batchrunner.core.facts import Why
+from batchrunner.core.health import Breaker
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Sending
-from batchrunner.core.polling import next_look
-from batchrunner.core.results import Ended
-from batchrunner.core.server import Leaving
+from batchrunner.core.notes import (
+    Leave,
+    Leaving,
+    LocalFailed,
+    LocalWorked,
+    Outcome,
+    PollAt,
+    Polled,
+    PollFailed,
+    PollLater,
+    PollRefused,
+    Remove,
+    RenderFailed,
+    RenderSucceeded,
+    Resource,
+    Surveyed,
+    Track,
+    TransferWorked,
+)
+from batchrunner.core.results import Cause, Ended, Failure
+from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchrunner.core.actions import Poll
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.results import Entry, Row, Seen
+    from batchrunner.core.notes import Moment, Note
+    from batchrunner.core.results import Entry, PollEnd, PollResult, Row
     from batchrunner.core.server import Server
+    from batchrunner.core.tracking import Absence, Tracked
 
 SURVEY = 100
-"""How many of the last history entries a first look reads, to find what an earlier ledger sent."""
+"""How many of the last history entries a first poll reads, to find what an earlier ledger sent."""
 DOUBT = 64
 """How many are read while a POST of ours got no answer: an old server may have chosen an id of its own."""
 _ABSENCES = 3
+_LOCAL_PAUSE = 5.0
+"""Seconds until a server is asked again after this machine had no room to."""
 
 
-def reconcile(board: Board, seen: Seen) -> list[Fact]:
-    """Return the facts that a good look implies, in the order they are to be noted."""
-    server = board.servers[seen.action.server]
-    ours = frozenset(row.prompt for row in seen.look.queue if _of_batch(board, row))
-    server.looked(seen.look, ours, seen.began, seen.now)
-    surveying = seen.action.recent >= SURVEY
-    facts = list(adopt(board, server, seen)) if surveying else []
-    server.surveyed = server.surveyed or surveying
-    for job, state in board.open_on(server.url):
-        if state.prompt.id in seen.action.ids and job not in board.submitting:
-            facts.extend(_find(board, server, seen, Attempt(job, state, seen.at, board.rules)))
-    _leave(board, server, seen)
-    _schedule(board, server, seen)
-    return facts
+def interpret_poll(board: Board, action: Poll, end: PollEnd, moment: Moment) -> Outcome:
+    """Return what follows from a poll that has ended."""
+    if not isinstance(end, Failure):
+        return _Reading(board, board.servers[action.server], action, end, moment).outcome()
+    if end.cause is Cause.UNAUTHORIZED:
+        return Outcome(notes=(PollRefused(action.server, end, moment.now),))
+    return Outcome(notes=failed(board, action.server, end, moment.now))
 
 
-def give_up(server: Server, case: Attempt) -> list[Fact]:
+def failed(board: Board, server: str, failure: Failure, now: float) -> tuple[Note, ...]:
+    """Return what a failure says, whoever met it, of the server or of this machine."""
+    if failure.cause is Cause.LOCAL:
+        return LocalFailed(Resource.SOCKETS, failure.says, now), PollAt(server, now + _LOCAL_PAUSE)
+    return (PollFailed(server, failure, now, racing=board.is_racing(server)),)
+
+
+def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fact], Tracked]:
     """Return what follows when a prompt is in neither queue nor history and its file is not there either.
 
     One that was never acknowledged is posted again, same id and body: a late twin stays recognisable and costs
     nothing. One that was acknowledged is lost: its body would meet the server's cache (PROTOCOL.md §1, 2).
     """
-    if isinstance(case.state, Sending) and server.named:
-        server.repost.add(case.job)
-        return []
-    server.settled(case.job)
-    ran = case.state.prompt.id in server.ran
+    if isinstance(attempt.state, Sending) and server.named:
+        return [], replace(record, resend=True)
+    ran = record.seen_running
     says = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
-    return [lose(case, Why.FORGOTTEN, says, burns=ran)]
+    return [lose(attempt, Why.FORGOTTEN, says, burns=ran)], record.found()
 
 
-# -- one prompt
+@dataclass(slots=True)
+class _Reading:
+    """One good poll, read prompt by prompt; what it finds is collected, and nothing else is changed."""
+
+    board: Board
+    server: Server
+    action: Poll
+    result: PollResult
+    moment: Moment
+    breaker: Breaker = field(init=False)
+    """As the prompts read so far leave it."""
+    answered_at: float = field(init=False)
+    restarted_at: float | None = field(init=False)
+
+    def outcome(self) -> Outcome:
+        """Return the facts in the order they are to be noted, and the notes."""
+        now, began = self.moment.now, self.moment.began
+        ours = frozenset(row.prompt for row in self.result.queue if self._is_ours(row))
+        polled = Polled(self.server.url, self.result, ours, began, now)
+        self.breaker = self.server.breaker
+        self.answered_at = self.server.health.answered_at if self.server.health.answered_at is not None else now
+        self.restarted_at = self.server.memory.polled(polled).restarted_at
+        facts: list[Fact] = []
+        notes: list[Note] = [LocalWorked(Resource.SOCKETS), polled]
+        if self.action.recent >= SURVEY:
+            found, said = adopt(self.board, self.server, self.result, self.moment)
+            facts += found
+            notes += [*said, Surveyed(self.server.url)]
+        for job, state in self.board.open_on(self.server.url):
+            if state.prompt.id in self.action.ids and job not in self.board.submitting:
+                record = self.board.tracked[job]
+                found, said = self._prompt(Attempt(job, state, self.moment.at, self.board.rules), record)
+                facts += found
+                notes += said
+        notes += self._leave()
+        notes.append(self._next())
+        return Outcome(tuple(facts), tuple(notes))
+
+    # -- one prompt
+
+    def _prompt(self, attempt: Attempt, record: Tracked) -> tuple[list[Fact], list[Note]]:
+        """Find a prompt by its id; only then by its prefix, which a server that chose its own id leaves us.
+
+        That order matters: whoever queues our workflow once more, prefix and all, must not hide that ours has ended.
+        """
+        prompt = attempt.state.prompt
+        rows = [row for row in self.result.queue if row.prompt == prompt.id]
+        entry = self.result.history.get(prompt.id)
+        if not rows and not entry:
+            duplicates = [row for row in self.result.queue if prompt.prefix in row.prefixes]
+            rows = sorted(duplicates, key=lambda row: not row.running)[:1]
+            entry = _by_prefix(self.result.recent, prompt.prefix)
+        if rows:
+            return self._alive(attempt, record, rows)
+        if entry:
+            return self._ended(attempt, record, entry)
+        return self._missing(attempt, record)
+
+    def _alive(self, attempt: Attempt, record: Tracked, rows: list[Row]) -> tuple[list[Fact], list[Note]]:
+        """Note that a prompt is in the queue; `rows` are its entries there, at least one.
+
+        Two under one id: a POST that was given up arrived after all, and one of them is to be deleted. Deleting by id
+        takes one pending entry away, never a running one (PROTOCOL.md §2).
+        """
+        running = any(row.running for row in rows)
+        notes = self._found(attempt, replace(record, seen_running=running))
+        if len(rows) > 1 and rows[0].prompt not in self.server.removed:
+            notes.append(Remove(self.server.url, frozenset({rows[0].prompt})))
+        if not isinstance(attempt.state, Sending):
+            return [], notes
+        return [accept(attempt.job, attempt.state.prompt, rows[0].prompt, attempt.at)], notes
+
+    def _ended(self, attempt: Attempt, record: Tracked, entry: Entry) -> tuple[list[Fact], list[Note]]:
+        """Note how a prompt ended."""
+        notes = self._found(attempt, record)
+        facts: list[Fact] = []
+        if isinstance(attempt.state, Sending):
+            facts.append(accept(attempt.job, attempt.state.prompt, entry.prompt, attempt.at))
+        facts.append(classify(attempt, entry, self.result.date, excused=self._is_sick()))
+        url, now = self.server.url, self.moment.now
+        if entry.ended is Ended.SUCCESS:
+            self.breaker = Breaker()
+            notes.append(RenderSucceeded(url, entry.prompt))
+        if entry.ended is Ended.ERROR:
+            kind = kind_of(entry)
+            self.breaker = self.breaker.failed(url, kind, attempt.job, now, self.board.rules.grace)
+            notes.append(RenderFailed(url, attempt.job, kind, now))
+        return facts, notes
+
+    def _found(self, attempt: Attempt, record: Tracked) -> list[Note]:
+        """Note that a prompt was found; one that was only sent proves that a POST arrives."""
+        notes: list[Note] = [Track(attempt.job, record.found())]
+        if isinstance(attempt.state, Sending):
+            notes.append(TransferWorked(self.server.url))
+        return notes
+
+    def _is_sick(self) -> bool:
+        """Whether a server only raises, and another does not: what it says of a job is then nothing of the job."""
+        others = (one for one in self.board.servers.values() if one is not self.server and not one.breaker.jobs)
+        now, rules = self.moment.now, self.board.rules
+        return bool(self.breaker.trips) and any(other.takes_prompts(now, rules) for other in others)
+
+    def _missing(self, attempt: Attempt, record: Tracked) -> tuple[list[Fact], list[Note]]:
+        """Count a poll that did not find a prompt, and give the prompt up once that is proof."""
+        job, began = attempt.job, self.moment.began
+        if record.withdrawn:
+            says = "still pending when the run was stopped: taken back"
+            return [lose(attempt, Why.WITHDRAWN, says)], [Track(job, record.found())]
+        if record.sent_at is not None and record.sent_at > began:
+            return [], []
+        absence = record.missed(began)
+        record = replace(record, absence=absence)
+        if not self._is_lost(attempt, record.sent_at, absence):
+            return [], [Track(job, record)]
+        if record.guess is Guess.FAILED:
+            facts, record = give_up(self.server, attempt, record)
+            return facts, [Track(job, record)]
+        return [], [Track(job, replace(record, guess=Guess.DUE))]
+
+    def _is_lost(self, attempt: Attempt, sent_at: float | None, absence: Absence) -> bool:
+        """Whether it has been missing for long enough, a restart of the server counted in."""
+        rules, began = self.board.rules, self.moment.began
+        if isinstance(attempt.state, Sending):
+            return began >= (self.answered_at if sent_at is None else sent_at) + rules.settle
+        restarted = self.restarted_at is not None and (sent_at is None or sent_at <= self.restarted_at)
+        return absence.count >= _ABSENCES and (restarted or began - absence.since >= rules.grace)
+
+    # -- the rest of a poll
+
+    def _is_ours(self, row: Row) -> bool:
+        return any(parse_prefix(self.board.batch, prefix) for prefix in row.prefixes)
+
+    def _leave(self) -> Iterator[Note]:
+        """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
+        board, url = self.board, self.server.url
+        held = {job: state.prompt.id for job, state in board.open_on(url)}
+        if board.leaving_at is None or self._is_older() or not board.submitting.isdisjoint(held):
+            return
+        if self.server.leaving is Leaving.ASKING:
+            waiting = {row.prompt for row in self.result.queue if not row.running}
+            pending = frozenset(held.values()) & waiting
+            yield Leave(url, Leaving.TAKING if pending else Leaving.GONE)
+            yield Remove(url, pending)
+        elif self.server.leaving is Leaving.CONFIRMING:
+            yield Leave(url, Leaving.GONE)
+
+    def _next(self) -> Note:
+        """Say when to poll again: at once if this poll began before we were asked to leave."""
+        url, now = self.server.url, self.moment.now
+        return PollAt(url, now) if self._is_older() else PollLater(url, now)
+
+    def _is_older(self) -> bool:
+        """Whether this poll began before we were asked to leave."""
+        return self.board.leaving_at is not None and self.moment.began < self.board.leaving_at
 
 
-def _find(board: Board, server: Server, seen: Seen, case: Attempt) -> list[Fact]:
-    """Find a prompt by its id; only then by its prefix, which a server that chose its own id leaves us.
-
-    That order matters: whoever queues our workflow once more, prefix and all, must not hide that ours has ended.
-    """
-    prompt = case.state.prompt
-    rows = [row for row in seen.look.queue if row.prompt == prompt.id]
-    entry = seen.look.history.get(prompt.id)
-    if not rows and not entry:
-        twins = [row for row in seen.look.queue if prompt.prefix in row.prefixes]
-        rows = sorted(twins, key=lambda row: not row.running)[:1]
-        entry = _by_prefix(seen.look.recent, prompt.prefix)
-    if rows:
-        return _alive(server, seen, case, rows)
-    if entry:
-        return _ended(board, server, seen, case, entry)
-    return _missing(board, server, seen, case)
-
-
-def _alive(server: Server, seen: Seen, case: Attempt, rows: list[Row]) -> list[Fact]:
-    """Note that a prompt is in the queue; `rows` are its entries there, at least one."""
-    server.found(case.job, arrived=isinstance(case.state, Sending))
-    if any(row.running for row in rows):
-        server.ran.add(case.state.prompt.id)
-    else:
-        server.ran.discard(case.state.prompt.id)
-    if len(rows) > 1:
-        _late_twin(server, rows)
-    return [accept(case.job, case.state.prompt, rows[0].prompt, seen.at)] if isinstance(case.state, Sending) else []
-
-
-def _late_twin(server: Server, rows: list[Row]) -> None:
-    """Have one of two entries under one id deleted: a POST that was given up arrived after all.
-
-    Deleting by id takes one pending entry away, never a running one (PROTOCOL.md §2).
-    """
-    if rows[0].prompt not in server.untwinned:
-        server.twins.add(rows[0].prompt)
-
-
-def _ended(board: Board, server: Server, seen: Seen, case: Attempt, entry: Entry) -> list[Fact]:
-    """Note how a prompt ended."""
-    server.found(case.job, arrived=isinstance(case.state, Sending))
-    facts: list[Fact] = []
-    if isinstance(case.state, Sending):
-        facts.append(accept(case.job, case.state.prompt, entry.prompt, seen.at))
-    facts.append(classify(case, entry, seen.look.date, excused=_is_sick(board, server, seen.now)))
-    if entry.ended is Ended.SUCCESS:
-        server.breaker.worked()
-        server.anchor = entry.prompt
-    if entry.ended is Ended.ERROR:
-        server.breaker.failed(server.url, kind_of(entry), case.job, seen.now, board.rules.grace)
-    return facts
-
-
-def _is_sick(board: Board, server: Server, now: float) -> bool:
-    """Whether a server only raises, and another does not: what it says of a job is then nothing of the job."""
-    others = (other for other in board.servers.values() if other is not server and not other.breaker.jobs)
-    return bool(server.breaker.trips) and any(other.takes_prompts(now, board.rules) for other in others)
-
-
-def _by_prefix(entries: tuple[Entry, ...], prefix: str) -> Entry | None:
-    return next((entry for entry in reversed(entries) if prefix in entry.prefixes), None)
-
-
-def _missing(board: Board, server: Server, seen: Seen, case: Attempt) -> list[Fact]:
-    """Count a look that did not find a prompt, and give the prompt up once that is proof."""
-    if case.state.prompt.id in server.withdrawn:
-        server.settled(case.job)
-        return [lose(case, Why.WITHDRAWN, "still pending when the run was stopped: taken back")]
-    posted = server.posted_at.get(case.job)
-    if posted is not None and posted > seen.began:
-        return []
-    absence = server.missed(case.job, seen.began)
-    if isinstance(case.state, Sending):
-        start = posted if posted is not None else server.answered_at
-        due = start is not None and seen.began >= start + board.rules.settle
-    else:
-        restarted = server.restarted_at is not None and (posted is None or posted <= server.restarted_at)
-        due = absence.count >= _ABSENCES and (restarted or seen.began - absence.since >= board.rules.grace)
-    if not due:
-        return []
-    if server.probes.setdefault(case.job, False):
-        return give_up(server, case)
-    return []
-
-
-# -- the rest of a look
-
-
-def _of_batch(board: Board, row: Row) -> bool:
-    return any(parse_prefix(board.batch, prefix) for prefix in row.prefixes)
-
-
-def _leave(board: Board, server: Server, seen: Seen) -> None:
-    """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
-    held = {job: state.prompt.id for job, state in board.open_on(server.url)}
-    if board.leaving_at is None or seen.began < board.leaving_at or not board.submitting.isdisjoint(held):
-        return
-    if server.leaving is Leaving.ASKING:
-        pending = set(held.values()).intersection(server.pending)
-        server.leaving = Leaving.TAKING if pending else Leaving.GONE
-        server.twins |= pending
-    elif server.leaving is Leaving.CONFIRMING:
-        server.leaving = Leaving.GONE
-
-
-def _schedule(board: Board, server: Server, seen: Seen) -> None:
-    """Say when to look again: at once if this look began before we were asked to leave."""
-    server.look_at = next_look(board, server, seen.now)
-    if board.leaving_at is not None and seen.began < board.leaving_at:
-        server.look_at = seen.now
+def _by_prefix(entries: Iterable[Entry], prefix: str) -> Entry | None:
+    return next((entry for entry in reversed(tuple(entries)) if prefix in entry.prefixes), None)

@@ -1,6 +1,6 @@
 """What the shell brings back: looks at a server, answers to a POST, ends of a download.
 
-These are observations, not judgements: what follows from them is decided in `reconcile` and `judge`.
+These are observations, not judgements: what follows from them is decided in `polls`, `submissions` and `downloads`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.core.actions import Poll
     from batchrunner.core.facts import File
 
 
@@ -110,18 +109,6 @@ class PollResult:
     """The server's clock (`Date`), seconds since the epoch."""
     unread: Failure | None = None
     """The first failure to read the history, though the queue was read well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A look with what is needed to judge it."""
-
-    action: Poll
-    look: PollResult
-    began: float
-    now: float
-    at: float
-    """Wall clock, for facts."""
 
 
 @dataclass(frozen=True, slots=True)

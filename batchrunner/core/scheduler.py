@@ -12,10 +12,10 @@ from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.eta import fits
 from batchrunner.core.facts import File
 from batchrunner.core.identity import file_prefix, prompt_id
-from batchrunner.core.judge import template_refusal
 from batchrunner.core.lifecycle import Fetching, Sending
+from batchrunner.core.notes import Leaving
 from batchrunner.core.polls import DOUBT, SURVEY
-from batchrunner.core.server import Leaving
+from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _AHEAD = 200
 """How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
+_CLOCK_CHECK = 60.0
+"""Seconds within which it is noticed that the wall clock was turned, or this machine has slept."""
 FIRST_FILE = "_00001_"
 """What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
 
@@ -45,13 +47,15 @@ def plan(board: Board, now: float) -> list[Action]:
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk.calms_at(), board.until]
+    times = [board.rests_until(), board.disk.calms_at()]
+    if board.until is not None:
+        times += [board.until, now + _CLOCK_CHECK]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     for server in board.servers.values():
-        stuck = None if is_idle(board, server) else server.stuck_since()
+        stuck = None if is_idle(board, server) else server.health.stuck_since()
         times += [
-            None if board.is_looking(server.url) else server.look_at,
+            None if board.is_polling(server.url) else server.poll_at,
             server.breaker.paused_until,
             None if stuck is None else stuck + board.rules.patience,
         ]
@@ -68,30 +72,31 @@ def leaving_time(board: Board) -> float:
 
 def _looks(board: Board, now: float) -> Iterator[Poll]:
     for server in board.servers.values():
-        if server.look_at <= now and not is_idle(board, server) and not board.is_looking(server.url):
+        if server.poll_at <= now and not is_idle(board, server) and not board.is_polling(server.url):
             yield _question(board, server)
 
 
 def _question(board: Board, server: Server) -> Poll:
     held = [(job, state) for job, state in board.open_on(server.url) if job not in board.submitting]
     ids = [state.prompt.id for _, state in held]
-    if server.absences and server.anchor:
-        ids.append(server.anchor)
-    doubt = DOUBT if any(_is_doubtful(board, server, job, state) for job, state in held) else 0
-    recent = SURVEY if server.answered_at is None or not server.surveyed else doubt
+    last = server.memory.last_finished
+    if last and any(board.tracked[job].absence for job, _ in board.open_on(server.url)):
+        ids.append(last)
+    doubt = DOUBT if any(_is_doubtful(board, job, state) for job, state in held) else 0
+    recent = SURVEY if server.health.answered_at is None or not server.surveyed else doubt
     return Poll(server.url, tuple(ids), recent)
 
 
-def _is_doubtful(board: Board, server: Server, job: str, state: Sending | Queued) -> bool:
+def _is_doubtful(board: Board, job: str, state: Sending | Queued) -> bool:
     """Whether a prompt may go by an id that we don't know, or missed under the one a server chose for it."""
     chosen = state.prompt.id != prompt_id(board.batch, job, state.prompt.attempt)
-    return isinstance(state, Sending) or (chosen and job in server.absences)
+    return isinstance(state, Sending) or (chosen and board.tracked[job].absence is not None)
 
 
 def _withdrawals(board: Board) -> Iterator[Withdraw]:
     for server in board.servers.values():
-        if server.twins and server.is_up() and not board.is_looking(server.url):
-            yield Withdraw(server.url, tuple(sorted(server.twins)))
+        if server.to_remove and server.health.is_up() and not board.is_polling(server.url):
+            yield Withdraw(server.url, tuple(sorted(server.to_remove)))
 
 
 # -- files
@@ -99,7 +104,7 @@ def _withdrawals(board: Board) -> Iterator[Withdraw]:
 
 def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Download]]:
     for server in board.servers.values():
-        if server.failures or server.is_denied():
+        if server.health.failures or server.health.is_denied():
             continue  # one shared back-off: the next good look opens the way again
         for job, key in board.next_files(server.url, room, now):
             yield _fetch(board, job, key)
@@ -116,7 +121,7 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
 
 def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
     for job, state in board.open_on(server.url):
-        if server.probes.get(job) is False and server.is_up():
+        if board.tracked[job].guess is Guess.DUE and server.health.is_up():
             file = File(f"{state.prompt.prefix}{FIRST_FILE}{board.suffix}")
             fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.url, file, probe=True)
             if fetch not in board.in_flight:
@@ -128,7 +133,7 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
 
 def _submissions(board: Board, now: float) -> Iterator[Submit]:
     ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
-    if board.leaving_at is not None or ailing or template_refusal(board):
+    if board.leaving_at is not None or ailing or board.refused_alike():
         return
     rooms = {}
     for server in board.servers.values():
@@ -169,7 +174,7 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
     for job, state in board.open_on(server.url):
-        if job in server.repost and job not in board.submitting:
+        if board.tracked[job].resend and job not in board.submitting:
             prompt = state.prompt
             yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.url, again=True)
 
@@ -181,12 +186,15 @@ def is_surveyed(board: Board, now: float) -> bool:
     old copy of itself.
     """
     named = (server for server in board.servers.values() if server.named)
-    return all((server.surveyed and server.is_heard()) or server.is_given_up(now, board.rules) for server in named)
+    return all(
+        (server.surveyed and server.health.is_heard()) or server.health.is_given_up(now, board.rules)
+        for server in named
+    )
 
 
 def is_barred(board: Board) -> bool:
     """Whether no new prompt may go anywhere: a server that may hold our prompts refuses to tell."""
-    return any(server.named and server.is_denied() and not server.surveyed for server in board.servers.values())
+    return any(server.named and server.health.is_denied() and not server.surveyed for server in board.servers.values())
 
 
 def is_idle(board: Board, server: Server) -> bool:
@@ -196,5 +204,5 @@ def is_idle(board: Board, server: Server) -> bool:
 
 def is_gone(board: Board, server: Server) -> bool:
     """Whether nothing more is to be learnt from a server before we leave."""
-    silent = not server.is_up() and not board.is_looking(server.url)
+    silent = not server.health.is_up() and not board.is_polling(server.url)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)

@@ -108,18 +108,18 @@ def scene(board: Board, jobs: Mapping[str, Job], now: float, around: Around) -> 
 
 def health(board: Board, server: Server, now: float) -> tuple[str, float | None]:  # noqa: PLR0911 - a row a state
     """Return the word for a server's state and since when it is in trouble (the loop's clock)."""
-    if server.is_denied():
-        return "denied", server.good_at
-    if server.failures >= _TWICE:
-        return "away", server.good_at
-    if server.answered_at is None:
-        return "asking", server.good_at
-    if server.is_wedged(now, board.rules):
-        return "stalled", server.stalled_at
+    if server.health.is_denied():
+        return "denied", server.health.good_at
+    if server.health.failures >= _TWICE:
+        return "away", server.health.good_at
+    if server.health.answered_at is None:
+        return "asking", server.health.good_at
+    if server.health.is_wedged(now, board.rules):
+        return "stalled", server.health.stalled_at
     if server.breaker.paused_until > now:
         return "pausing", None
     if overdue(board, server.url, now):
-        return "stuck", min(server.running.values())
+        return "stuck", min(server.queue.running.values())
     return "up", None
 
 
@@ -134,16 +134,16 @@ def reason(server: Server, state: str, now: float) -> str:
             rest = duration(server.breaker.paused_until - now)
             return f"{server.breaker.kind} on job after job; it gets one more in {rest}"
         case "stuck":
-            ran = duration(now - min(server.running.values()))
+            ran = duration(now - min(server.queue.running.values()))
             return f"one prompt has run for {ran}, several times as long as expected"
         case _:
-            return server.says
+            return server.health.says
 
 
 def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> Stand:
     ours = {state.prompt.id: job for job, state in board.open_on(server.url)}
-    running = next((ours[prompt] for prompt in server.running if prompt in ours), "")
-    began = min(server.running.values(), default=None)
+    running = next((ours[prompt] for prompt in server.queue.running if prompt in ours), "")
+    began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
     return Stand(
         url=server.url,
@@ -152,8 +152,8 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
         says=reason(server, state, now),
         running=jobs[running].file if running in jobs else running,
         running_for=None if began is None else now - began,
-        ready=sum(prompt in ours for prompt in server.pending),
-        foreign=server.foreign,
+        ready=sum(prompt in ours for prompt in server.queue.pending),
+        foreign=server.queue.foreign,
     )
 
 
@@ -163,6 +163,6 @@ def _deadlines(board: Board, now: float) -> list[float]:
     for url, server in board.servers.items():
         for job in board.fetching_on(url):
             state = board.states[job]
-            if isinstance(state, Fetching) and state.deadline is not None and server.skew is not None:
-                found.append(state.deadline - server.skew - now)
+            if isinstance(state, Fetching) and state.deadline is not None and server.queue.skew is not None:
+                found.append(state.deadline - server.queue.skew - now)
     return found

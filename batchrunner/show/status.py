@@ -69,7 +69,9 @@ class Plan:
     seconds: float | None = None
     """How long the rest will take; None if nobody can tell."""
     ends: str = ""
-    """When that is over, if it starts now: a time of day."""
+    """When that is over, if it starts now: a time of day, with the date unless that is today."""
+    until: str = ""
+    """By when everything must be home, in a line; empty for all the time in the world."""
     shares: Sequence[tuple[str, float]] = ()
     """How long each preset's jobs take, in seconds; no clock time is in the JSON, so that it stays the same."""
 

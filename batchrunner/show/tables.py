@@ -34,6 +34,8 @@ def plan_view(plan: Plan) -> list[Text]:
     by_state = ", ".join(f"{found[name]} {name}" for name in _ORDER if found[name])
     left = "" if plan.seconds is None else f", about {duration(plan.seconds)} to go{_ends(plan)}"
     lines = [Text.assemble((safe(plan.batch), "bold"), f"  {_jobs(len(plan.jobs))}: {by_state or 'none'}{left}")]
+    if plan.until:
+        lines.append(Text(plan.until))
     if plan.gone:
         lines.append(Text(f"{_jobs(len(plan.gone))} from before no longer wanted", "yellow"))
     lines += [Text(f"warning: {safe(text, _TEXT)}", "yellow") for text in plan.warnings]

@@ -23,9 +23,9 @@ _INJURED = str(Path(__file__).with_name("injured.py"))
 _LAYERS = {
     "batchrunner.cli.running:load": 70,
     "batchrunner.cli.ending:LastWords.say": 70,
-    "batchrunner.comfy.client:Client.look": 3,
+    "batchrunner.comfy.client:Client.poll": 3,
     "batchrunner.comfy.client:Client.submit": 3,
-    "batchrunner.core.judge:Judge.look": 70,
+    "batchrunner.engine:interpret_poll": 70,
     "batchrunner.engine:plan": 70,
     "batchrunner.download.transfer:Downloader.fetch": 3,
     "batchrunner.ledger.store:Ledger.append": 70,

@@ -95,6 +95,38 @@ def test_cancel_without_the_server(tmp_path: Path) -> None:
         assert_home(batch.home, batch.wanted)
 
 
+def test_forget(tmp_path: Path) -> None:
+    """What a server that is gone for good held is rendered by another one, and no attempt is spent on the first."""
+    with Server(tmp_path / "gone", seconds=30.0) as gone, Server(tmp_path / "other", seconds=0.4) as other:
+        batch = Batch(tmp_path, (gone.url,), ("cat-1", "cat-2"), rules={"attempts": "2"})
+        with batch.start() as running:
+            gone.until("posted", 2)
+            gone.until("started")
+            busy = _verb(batch, "forget", gone.url)
+            assert (busy.code, len(busy.err.splitlines())) == (4, 1)
+            running.kill()
+        gone.kill()
+        held = [job["id"] for job in batch.status()["jobs"] if job["state"] in ("sending", "queued")]
+        forgotten = _verb(batch, "forget", gone.url, "--json")
+        assert forgotten.code == 0, forgotten.err
+        document = {"version": 1, "batch": "night", "server": gone.url, "freed": held}
+        assert (json.loads(forgotten.out), len(held)) == (document, 2)
+        status = batch.status()
+        assert status["counts"]["waiting"] == len(status["jobs"]) == 4
+        with batch.start("--server", other.url) as running:
+            # One more attempt is lost here. Had the first one counted, these jobs would have none left.
+            other.until("started")
+            other.kill()
+            other.start()
+            last = running.end()
+        assert last.code == 0, last.err
+        assert_home(batch.home, batch.wanted)
+        assert twice(other.events()) == {}
+        jobs = batch.status()["jobs"]
+        assert {job["state"] for job in jobs} == {"done"}
+        assert {job["attempts"] for job in jobs if job["id"] in held} <= {2, 3}
+
+
 def test_retry(tmp_path: Path) -> None:
     """A job that failed waits again when somebody says so, that one only if picked, and the next run renders it."""
     with Server(tmp_path / "server", seconds=0.4) as server:

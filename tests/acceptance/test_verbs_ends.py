@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -65,12 +66,15 @@ def test_a_closed_stderr_is_not_the_state(batch: Batch) -> None:
 
 
 def test_until(tmp_path: Path) -> None:
-    """A run whose jobs can't be home in time names them, submits none, and exits with 0: nothing of it is lost."""
+    """A run whose jobs can't be home in time says until when, names them, submits none, and exits with 0."""
     with Server(tmp_path / "server") as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         soon = f"{datetime.now().astimezone() + timedelta(minutes=2):%H:%M}"
         ran = batch.run("--until", soon)
         assert ran.code == 0, ran.err
+        assert re.search(
+            rf"^\d\d:\d\d:\d\d until (\w+ \d+ \w+ )?{soon} \(in (\d+ s|[12] min.*)\)$", ran.err, re.MULTILINE
+        )
         assert "4 of 4 jobs will not be home in time: cat-1-s7, cat-2-s7, cat-1-s8, cat-2-s8" in ran.err
         assert "next: batchrunner run night.yaml" in ran.err
         assert server.events("posted") == []

@@ -305,7 +305,8 @@ def test_schema() -> None:
 
 def test_a_time_that_is_none(folder: Path) -> None:
     """A bad --until ends a run before anything is made; a bad `until` in a manifest is a complaint about its line."""
-    assert "a time of day is wanted" in _refused(2, "run", "night.yaml", "--until", "25:00")
+    for verb in ("run", "plan"):
+        assert "a time of day is wanted" in _refused(2, verb, "night.yaml", "--until", "25:00")
     (folder / "late.yaml").write_text(_NIGHT.replace("name: night", "name: late\nuntil: 25:00"), encoding="utf-8")
     assert _refused(2, "run", "late.yaml").startswith("late.yaml:3:")
     assert not (folder / "outputs").exists()
@@ -345,7 +346,7 @@ def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
     assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["", *_VERBS, "why", "promote", "init", "schema", "sim"])
+@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
     told = _call(*filter(None, [verb]), "--help")

@@ -8,6 +8,7 @@ from batchrunner.cli.onlooker import Onlooker
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
+from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
 from batchrunner.show.watch import Audience
 
@@ -80,7 +81,7 @@ def test_a_render_under_way_takes_less_and_less() -> None:
         assert state is not None
         board.put(ONE, state, 0.0, fact)
     whole = onlooker.until_rendered(GPU, ONE, 0.0)
-    board.servers[GPU].running["id"] = 0.0
+    board.servers[GPU].queue = QueueSeen(running={"id": 0.0})
     assert onlooker.until_rendered(GPU, ONE, 60.0) == whole - 60.0
     assert onlooker.until_rendered(GPU, ONE, 1e6) == 0.0
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from batchrunner.cli.app import app
 from batchrunner.cli.planning import _by_preset, learnt
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.forecast import Forecast
@@ -64,3 +67,44 @@ def test_time_by_preset(tmp_path: Path) -> None:
         "quality fast": 6,
         "quality high": 6,
     }
+
+
+_LIMITED = "{name: n, server: sim, workflow: ltx2, sweep: {prompt: a, seed: 1}"
+
+
+def _plan(path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as ended:
+        app(["plan", str(path), "--out", str(path.parent / "outputs"), *options], prog_name="batchrunner")
+    assert not ended.value.code
+    return capsys.readouterr()
+
+
+def test_until_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` says by when all must be home, by the option or the manifest, with the date if it is not today."""
+    now = datetime.now().astimezone()
+    soon, before = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, -2))
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}, until: '{soon}'}}", encoding="utf-8")
+    told = _plan(path, capsys)[1]
+    assert re.search(rf"^until (\w+ \d+ \w+ )?{soon} \(in (1 h 59 min|2 h)\)$", told, re.MULTILINE), told
+    told = _plan(path, capsys, "--until", before)[1]
+    assert re.search(rf"^until (\w+ \d+ \w+ )?{before} \(in 2[12] h", told, re.MULTILINE), told
+
+
+def test_a_time_that_has_just_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` warns of a time that was a few minutes ago, and says which day it means."""
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}}}", encoding="utf-8")
+    before = f"{datetime.now().astimezone() - timedelta(minutes=5):%H:%M}"
+    told = _plan(path, capsys, "--until", before)[1]
+    assert re.search(rf"^warning: {before} was [56] minutes ago: this means (today|tomorrow), ", told, re.MULTILINE)
+
+
+def test_no_clock_time_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan --json` is the same document with a time to be home by and without one."""
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}}}", encoding="utf-8")
+    told = _plan(path, capsys, "--json")[0]
+    for minutes in (-5, 120):
+        then = f"{datetime.now().astimezone() + timedelta(minutes=minutes):%H:%M}"
+        assert _plan(path, capsys, "--json", "--until", then) == (told, "")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from batchrunner.core.actions import Download, Poll, Submit
+from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
+from batchrunner.core.downloads import interpret_download
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.identity import file_prefix, prompt_id
-from batchrunner.core.judge import Judge
+from batchrunner.core.notes import Moment
+from batchrunner.core.polls import interpret_poll
 from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
 from batchrunner.core.settings import Rules
+from batchrunner.core.submissions import interpret_post, interpret_withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
+    from batchrunner.core.notes import Outcome
     from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 BATCH = "cats"
@@ -138,9 +143,33 @@ def note(board: Board, facts: Iterable[Fact], now: float = 0.0) -> list[Fact]:
     return told
 
 
-def judge(board: Board, now: float) -> Judge:
-    """Return the judge of that moment."""
-    return Judge(board, now, AT + now)
+def health(board: Board, url: str = A, **changes: Any) -> None:
+    """Set what is known of a server's health."""
+    server = board.servers[url]
+    server.health = replace(server.health, **changes)
+
+
+def track(board: Board, job: str = JOB, **changes: Any) -> None:
+    """Set what is known of an open prompt."""
+    board.tracked[job] = replace(board.tracked[job], **changes)
+
+
+def interpret(board: Board, action: Action, end: Any, now: float, epoch: float = AT) -> list[Fact]:
+    """Interpret the result of an action that has begun, apply its notes, and return its facts."""
+    moment = Moment(board.in_flight[action], now, epoch + now)
+    outcome: Outcome
+    match action:
+        case Poll():
+            outcome = interpret_poll(board, action, end, moment)
+        case Submit():
+            outcome = interpret_post(board, action, end, moment)
+        case Download():
+            outcome = interpret_download(board, action, end, moment)
+        case Withdraw():
+            outcome = interpret_withdrawal(board, action, end, moment)
+    for one in outcome.notes:
+        board.apply(one)
+    return list(outcome.facts)
 
 
 def glance(
@@ -155,18 +184,18 @@ def glance(
     action: Poll | None = None,
 ) -> list[Fact]:
     """Look at a server that shows this, as `plan` would ask; apply and return what follows."""
-    asked = action or look_at(board, url)
+    asked = action or due_poll(board, url)
     entries = {entry.prompt: entry for entry in history}
     found = {prompt: entries.get(prompt) for prompt in asked.ids}
     recent = tuple(entries.values())[-asked.recent :] if asked.recent else ()
     end: PollEnd = trouble or PollResult(tuple(queue), found, recent, AT + now)
     board.start(asked, now - took)
-    facts = note(board, judge(board, now).look(asked, end), now)
+    facts = note(board, interpret(board, asked, end, now), now)
     board.end(asked, now)
     return facts
 
 
-def look_at(board: Board, url: str = A) -> Poll:
+def due_poll(board: Board, url: str = A) -> Poll:
     """Return the look that `plan` would ask for."""
     from batchrunner.core.scheduler import _question  # noqa: PLC0415 - only here is a look wanted before it is due
 
@@ -178,7 +207,7 @@ def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: 
     if not action.again:
         note(board, [claimed(action.job, action.attempt, action.server)], now - took)
     board.start(action, now - took)
-    facts = note(board, judge(board, now).post(action, end), now)
+    facts = note(board, interpret(board, action, end, now), now)
     board.end(action, now)
     return facts
 
@@ -202,7 +231,7 @@ def fetch(
     """Download a file, and hear how that ended."""
     action = Download(job, attempt, prefix(job, attempt), server, file or mp4(job, attempt), probe=probe)
     board.start(action, now)
-    facts = note(board, judge(board, now).fetch(action, end), now)
+    facts = note(board, interpret(board, action, end, now), now)
     board.end(action, now)
     return facts
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from boards import interpret
 from pure_comfy import BEGIN, PureComfy
 
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
@@ -19,7 +20,6 @@ from batchrunner.core.board import Board
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.judge import Judge
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.results import Cause, Downloaded, Ended, Failure, LocalFile, NotFound, PollResult, Rejected, Taken
 from batchrunner.core.scheduler import is_surveyed, plan, wake
@@ -111,7 +111,7 @@ class Night:
         self._turn = 0
         self._open: set[tuple[int, Submit]] = set()
         """POSTs whose answer is outstanding, each with the run that sent it."""
-        self._ended: list[tuple[Action, Callable[[Judge], list[Fact]]]] = []
+        self._ended: list[tuple[Action, Any]] = []
         if not self.calm:
             self._weather()
 
@@ -216,7 +216,7 @@ class Night:
                 self._note_all(board, moved_in(board, BEGIN + self.now))
                 board.homes, board.settled_in = {}, True
                 self.marks.add("settled in")
-            board.tick(self.now)
+            board.tick(self.now, BEGIN + self.now)
             for action in plan(board, self.now):
                 self._start(board, action)
             assert plan(board, self.now) == [], "something could have been started and was not"
@@ -249,14 +249,14 @@ class Night:
         """Assert that nothing becomes possible, or is over, before the moment we sleep to."""
         between = self.now + (until - self.now) * self.rng.random()
         if self.now < between < until:
-            board.tick(between)
+            board.tick(between, BEGIN + between)
             assert plan(board, between) == [], "it slept too long"
             assert exit_decision(board, between) is None, "it slept past its end"
 
     def _hear(self, board: Board) -> None:
-        for action, hearing in self._ended:
+        for action, end in self._ended:
             self.ends += 1
-            self._note_all(board, hearing(Judge(board, self.now, BEGIN + self.now)))
+            self._note_all(board, interpret(board, action, end, self.now, BEGIN))
             board.end(action, self.now)
             self.marks.update(url for url, server in board.servers.items() if server.surveyed)
         self._ended = []
@@ -303,8 +303,8 @@ class Night:
         if life in (0, self.lives):
             does()
 
-    def _ends(self, after: float, action: Action, hearing: Callable[[Judge], list[Fact]]) -> None:
-        self._at(self.now + after, lambda: self._ended.append((action, hearing)), self.lives)
+    def _ends(self, after: float, action: Action, end: Any) -> None:
+        self._at(self.now + after, lambda: self._ended.append((action, end)), self.lives)
 
     def _start(self, board: Board, action: Action) -> None:
         match action:
@@ -343,13 +343,13 @@ class Night:
                 end = (
                     PollResult(end.queue, history, recent, BEGIN + self.now) if server.is_up(self.now) else UNAVAILABLE
                 )
-            self._ended.append((action, lambda judge: judge.look(action, end)))
+            self._ended.append((action, end))
 
         self._at(read, first, self.lives)
 
     def _post(self, action: Submit, server: PureComfy) -> None:
         if self.rng.random() < self.odds.unsent:
-            self._ends(0.1, action, lambda judge: judge.post(action, UNSENT))
+            self._ends(0.1, action, UNSENT)
             return
         silent = self.rng.random() < self.odds.silent
         wait = self.rng.uniform(0, 65) if self.rng.random() < self.odds.late else self.rng.random()
@@ -372,14 +372,14 @@ class Night:
         """Hear the first of the answer and the time-out."""
         if (self.lives, action) in self._open:
             self._open.remove((self.lives, action))
-            self._ended.append((action, lambda judge: judge.post(action, end)))
+            self._ended.append((action, end))
 
     def _withdraw(self, action: Withdraw, server: PureComfy) -> None:
         def arrive() -> None:
             trouble = self._trouble(server)
             if trouble is None:
                 server.delete(action.prompts, self.now)
-            self._ended.append((action, lambda judge: judge.withdraw(action, trouble)))
+            self._ended.append((action, trouble))
 
         self._at(self.now + self.rng.random(), arrive, self.lives)
 
@@ -389,7 +389,7 @@ class Night:
         def over(end: DownloadEnd) -> None:
             if isinstance(end, Downloaded):
                 self.home[path] = action.prefix
-            self._ended.append((action, lambda judge: judge.fetch(action, end)))
+            self._ended.append((action, end))
 
         def opened() -> None:
             server.to(self.now)

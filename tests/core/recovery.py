@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards import (
+    AT,
     JOB,
     UNAUTHORIZED,
     UNAVAILABLE,
@@ -110,7 +111,7 @@ def decision(persisted: str, look: str, file: str = "") -> Decision | None:
     shown = LOOKS[look]
     told: list[Fact] = []
     for now in shown.looks:
-        board.tick(now)
+        board.tick(now, AT + now)
         told += glance(board, queue=shown.queue, history=shown.history, now=now, trouble=shown.trouble)
     now = shown.looks[-1]
     if file:

@@ -33,6 +33,7 @@ from boards import (
 
 from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Unwanted, Waiting
+from batchrunner.core.notes import Removed
 from batchrunner.core.results import LocalFile
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
@@ -87,10 +88,10 @@ def test_twins_of_one_id() -> None:
     """Of two entries under one id one is deleted; an entry with two save nodes is no twin."""
     board = new_board(jobs=1)
     glance(board, queue=[row(running=True), row(number=1)])
-    assert board.servers[A].twins == {ident()}
+    assert board.servers[A].to_remove == {ident()}
     single = new_board(jobs=1)
     glance(single, queue=[replace(row(), prefixes=(prefix(), prefix()))])
-    assert not single.servers[A].twins
+    assert not single.servers[A].to_remove
     assert isinstance(single.states[JOB], Queued)
 
 
@@ -98,19 +99,18 @@ def test_pending_twins_of_what_is_served_are_deleted() -> None:
     """A pending prompt of ours whose job is done, failed or adopted otherwise is taken off the server, by its id."""
     board = new_board(done(), jobs=2)
     glance(board, queue=[row(attempt=2), row(OTHER), row(OTHER, attempt=2)])
-    assert board.servers[A].twins == {ident(attempt=2), ident(OTHER)}
-    board.servers[A].untwinned.update(board.servers[A].twins)
-    board.servers[A].twins.clear()
+    assert board.servers[A].to_remove == {ident(attempt=2), ident(OTHER)}
+    board.apply(Removed(A, board.servers[A].to_remove))
     board.servers[A].surveyed = False
     glance(board, queue=[row(attempt=2)])
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
 
 
 def test_what_may_be_a_strangers_is_never_deleted() -> None:
     """A running prompt, one we hold, and one whose id is not ours stay."""
     board = new_board(queued(), jobs=2)
     glance(board, queue=[row(), row(OTHER, prompt="stranger"), row(OTHER, attempt=2, running=True)])
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
     assert board.states[OTHER].past.highest == 2
 
 
@@ -118,7 +118,7 @@ def test_jobs_of_another_manifest_are_left_alone() -> None:
     """A prompt of this batch whose job nobody knows any more is noted by number only."""
     board = new_board(jobs=1)
     assert glance(board, queue=[row("f" * 12)]) == []
-    assert board.servers[A].twins == set()
+    assert board.servers[A].to_remove == set()
 
 
 def test_what_the_ledger_knows_to_be_over_is_not_taken_in_again() -> None:
@@ -207,7 +207,7 @@ def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) 
     board = new_board(jobs=1)
     board.homes = {JOB: home(1)}
     assert names(glance(board, queue=queue, history=history)) == taken
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
 
 
 @pytest.mark.parametrize("stage", [sending, queued, fetching])
@@ -283,3 +283,12 @@ def test_nothing_to_open_with() -> None:
     board = new_board([*done(), *queued(OTHER), lost(OTHER, final=True)], jobs=2)
     assert list(opening(board, AT)) == []
     assert isinstance(board.states[OTHER], Failed)
+
+
+@pytest.mark.parametrize("stage", [sending, queued, fetching])
+def test_an_open_job_that_left_the_manifest_is_not_taken_in(stage: Callable[..., list[Fact]]) -> None:
+    """What nobody wants any more stays as it is on its server, though a later attempt of it lies at home."""
+    board = ready_board(stage(OTHER), jobs=1)
+    board.homes = {OTHER: (2, (LocalFile(prefix(OTHER, 2), "dog.mp4", 9, "0" * 64),))}
+    assert OTHER not in board.positions
+    assert list(moved_in(board, AT)) == []

@@ -111,7 +111,7 @@ def test_indexes_agree_with_a_search(seed: int) -> None:
     now, told = 0.0, []
     for _ in range(120):
         now += rng.choice((0.0, 0.5, 3.0, 70.0))
-        board.tick(now)
+        board.tick(now, AT + now)
         job = rng.choice(JOBS[:6])
         told += note(board, [random_fact(rng, board.states[job], job, AT + now)], now)
         check(board, now)
@@ -186,7 +186,7 @@ def test_a_broken_file_rests_even_if_nobody_asked_meanwhile() -> None:
     until = board.rests_until()
     assert until is not None
     assert 1.5 < until < 2.5
-    board.tick(until)
+    board.tick(until, AT)
     assert sorted(board.next_files(A, 9, until)) == sorted([(JOB, mp4().key), (JOB, two.key)])
 
 
@@ -202,15 +202,31 @@ def test_the_race_shortens_the_rests(deadline: float | None, cap: float) -> None
     assert 0.875 * cap <= pauses[-1] <= 1.125 * cap
 
 
+def test_the_end_is_by_the_wall_clock() -> None:
+    """How far away `until` is follows the wall clock at every tick: machines sleep, and people turn their clocks."""
+    board = new_board()
+    board.tick(5.0, AT + 5.0)
+    assert board.until is None
+    board.until_wall = AT + 1000.0
+    for now, wall, left in (
+        (5.0, 5.0, 995.0),
+        (10.0, 910.0, 90.0),  # slept for 15 minutes
+        (11.0, -2689.0, 3689.0),  # set back by an hour
+        (12.0, 1012.0, -12.0),  # set forward beyond the end
+    ):
+        board.tick(now, AT + wall)
+        assert board.until == now + left
+
+
 def test_a_job_rests_after_an_error() -> None:
     """After an execution error a job waits for `grace`; after a loss that was nobody's fault it does not."""
     board = new_board([*queued(JOB), *queued(OTHER)], jobs=2)
     note(board, [lost(JOB, why=Why.ERROR), lost(OTHER)], 10.0)
     assert board.next_jobs(9, 10.0) == [OTHER]
     assert board.rests_until() == 70.0
-    board.tick(69.0)
+    board.tick(69.0, AT)
     assert board.next_jobs(9, 69.0) == [OTHER]
-    board.tick(70.0)
+    board.tick(70.0, AT)
     assert board.next_jobs(9, 70.0) == [JOB, OTHER]
 
 
@@ -218,7 +234,7 @@ def test_an_unnamed_server_is_watched_while_it_holds_prompts() -> None:
     """A server that nobody names any more appears with its prompts; our own disk is no server."""
     board = new_board(queued(server=C), servers=(A,), now=7.0)
     assert not board.servers[C].named
-    assert board.servers[C].look_at == 7.0
+    assert board.servers[C].poll_at == 7.0
     assert OUR_DISK not in new_board([accepted(server=OUR_DISK)]).servers
 
 
@@ -241,10 +257,10 @@ def test_one_look_or_delete_at_a_time() -> None:
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
-    assert not board.is_looking(A)
+    assert not board.is_polling(A)
     assert board.submitting == {JOB}
     board.start(Withdraw(A, ("id",)), 0.0)
-    assert board.is_looking(A)
+    assert board.is_polling(A)
     board.end(Submit(JOB, 1, "id", "p", A), 1.0)
     assert not board.submitting
 
@@ -253,22 +269,22 @@ def test_leaving_is_asked_once() -> None:
     """To be asked to leave a second time changes nothing: the first time counts."""
     board = new_board()
     board.leave(5.0)
-    board.servers[A].look_at = 9.0
+    board.servers[A].poll_at = 9.0
     board.leave(6.0)
-    assert (board.leaving_at, board.servers[A].look_at) == (5.0, 9.0)
+    assert (board.leaving_at, board.servers[A].poll_at) == (5.0, 9.0)
 
 
 def test_trouble_with_our_disk_ends_where_nothing_is_left_to_try_it_with() -> None:
     """One fault must not stop the night: it is forgotten with the last file to fetch, or after two quiet minutes."""
     board = new_board(fetching())
     board.disk.failed("no space", 0.0)
-    board.tick(119.0)
+    board.tick(119.0, AT)
     assert board.disk.failed_at == 0.0
-    board.tick(120.0)
+    board.tick(120.0, AT)
     assert board.disk.failed_at is None
     board.disk.failed("no space", 130.0)
     note(board, [lost(why=Why.EXPIRED)], 131.0)
-    board.tick(131.0)
+    board.tick(131.0, AT)
     assert board.disk.failed_at is None
 
 

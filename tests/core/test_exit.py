@@ -17,7 +17,9 @@ from boards import (
     fetch,
     fetching,
     glance,
-    judge,
+    health,
+    ident,
+    interpret,
     lost,
     new_board,
     note,
@@ -105,7 +107,7 @@ def test_a_refused_prompt_is_taken_off_first() -> None:
     (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
     board.start(action, 1.0)
     assert ended(board, 1.0) is None
-    judge(board, 2.0).withdraw(action, UNAVAILABLE)
+    interpret(board, action, UNAVAILABLE, 2.0)
     board.end(action, 2.0)
     assert ended(board, 2.0) == 1
 
@@ -117,7 +119,7 @@ def test_answering_and_getting_nothing_through() -> None:
     """A server whose looks are good while every POST and download fails is not called silent."""
     board = ready_board(queued())
     glance(board, queue=[row(running=True)], now=PATIENCE)
-    board.servers[A].fruitless_at = 0.0
+    health(board, A, failing_since=0.0)
     assert ended(board, PATIENCE) == 3
     assert says(board, PATIENCE).startswith(f"{A} answers, but no prompt and no file gets through; it holds 1")
 
@@ -169,7 +171,7 @@ def test_denied_needs_a_second_look() -> None:
     board = new_board(queued())
     glance(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) is None
-    assert 0.8 < board.servers[A].look_at < 1.2
+    assert 0.8 < board.servers[A].poll_at < 1.2
     glance(board, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 1.0) == 3
     assert "set BATCHRUNNER_TOKEN" in says(board, 1.0)
@@ -311,7 +313,7 @@ def test_leaving_a_server_that_is_away() -> None:
     board.leave(1.0)
     board.start(action := Poll(A), 1.0)
     assert ended(board, 1.0) is None
-    judge(board, 2.0).look(action, UNAVAILABLE)
+    interpret(board, action, UNAVAILABLE, 2.0)
     board.end(action, 2.0)
     assert ended(board, 2.0) == 130
 
@@ -336,7 +338,7 @@ def test_leaving_pending_prompts() -> None:
     assert ended(board, 1.5) is None
     (action,) = [one for one in plan(board, 1.5) if isinstance(one, Withdraw)]
     board.start(action, 1.5)
-    judge(board, 1.6).withdraw(action, None)
+    interpret(board, action, None, 1.6)
     board.end(action, 1.6)
     assert ended(board, 1.6) is None
     glance(board, now=1.7)
@@ -366,8 +368,8 @@ def test_this_machine_has_no_connection_left() -> None:
     board = ready_board()
     glance(board, trouble=LOCAL, now=10.0)
     post(board, LOCAL, submit(), now=12.0)
-    assert board.servers[A].failures == 0
-    assert board.servers[A].look_at == 17.0
+    assert board.servers[A].health.failures == 0
+    assert board.servers[A].poll_at == 17.0
     assert not [action for action in plan(board, 16.0) if isinstance(action, Submit)]
     assert ended(board, 69.0) is None
     glance(board, trouble=LOCAL, now=70.0)
@@ -393,6 +395,42 @@ def test_no_last_word_on_a_server_that_is_being_asked() -> None:
         fetch(board, UNAVAILABLE, now=second)
     board.start(Poll(A), PATIENCE + 1.0)
     assert ended(board, PATIENCE + 2.0) is None
-    note(board, judge(board, PATIENCE + 3.0).look(Poll(A), UNAVAILABLE))
+    note(board, interpret(board, Poll(A), UNAVAILABLE, PATIENCE + 3.0), PATIENCE + 3.0)
     board.end(Poll(A), PATIENCE + 3.0)
     assert "does not answer" in says(board, PATIENCE + 3.0)
+
+
+def test_a_refused_template_is_taken_off_first() -> None:
+    """What a server queued of a workflow that it refuses is deleted before the run stops."""
+    board = ready_board(jobs=5)
+    for job in JOBS[:3]:
+        post(board, Taken(ident(job), 1, (Complaint("SaveVideo #15", "format", "no"),)), submit(job), now=1.0)
+    assert ended(board, 1.0) is None
+    (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
+    assert set(action.prompts) == {ident(job) for job in JOBS[:3]}
+    board.start(action, 1.0)
+    assert ended(board, 1.0) is None
+    interpret(board, action, None, 2.0)
+    board.end(action, 2.0)
+    assert ended(board, 2.0) == 3
+
+
+# -- out of time
+
+LEFT = "2 jobs are left for the next run: they would not have been home in time"
+
+
+def test_out_of_time_and_nothing_failed() -> None:
+    """A run that `--until` ends is exit 0 and says how many jobs are left, and why."""
+    board = ready_board(done(), jobs=3)
+    board.until = 1.0
+    assert ended(board, 0.5) == 0
+    assert says(board, 0.5) == LEFT
+
+
+def test_out_of_time_and_some_failed() -> None:
+    """A run that `--until` ends after failures is exit 1 and tells those first, then what is left."""
+    board = ready_board([*done(), *failed(OTHER)], jobs=4)
+    board.until = 1.0
+    assert ended(board, 0.5) == 1
+    assert says(board, 0.5) == f"1 of 4 jobs failed\n{LEFT}"

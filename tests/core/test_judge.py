@@ -16,8 +16,9 @@ from boards import (
     fetch,
     fetching,
     glance,
+    health,
     ident,
-    judge,
+    interpret,
     lost,
     mp4,
     new_board,
@@ -32,7 +33,6 @@ from boards import (
 
 from batchrunner.core.actions import Download, Submit, Withdraw
 from batchrunner.core.facts import Accepted, Broke, File, Lost, Saved, Why
-from batchrunner.core.judge import template_refusal
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending
 from batchrunner.core.results import Complaint, Downloaded, Failure, NotFound, Refused, Rejected, Taken
 from batchrunner.core.scheduler import plan
@@ -48,19 +48,19 @@ def test_a_200_is_accepted_and_looked_after() -> None:
     assert post(board, Taken("chosen", 3), submit(), now=2.0) == [
         Accepted(JOB, 1, AT + 2, "chosen", submit().prefix, A)
     ]
-    assert board.servers[A].look_at == 3.0
-    assert board.verdicts == [""]
+    assert board.servers[A].poll_at == 3.0
+    assert board.refusals == [""]
 
 
 def test_a_400_fails_the_job() -> None:
     """A refusal fails the job at once with the server's words, and nobody else."""
     board = ready_board()
-    board.servers[A].fruitless_at = 1.0
+    health(board, A, failing_since=1.0)
     (fact,) = post(board, Refused("KSampler #3, input cfg: too big"), submit(), now=2.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.final, fact.says) == (Why.REFUSED, True, "KSampler #3, input cfg: too big")
     assert isinstance(board.states[JOB], Failed)
-    assert board.servers[A].fruitless_at is None
+    assert board.servers[A].health.failing_since is None
 
 
 def test_a_200_without_our_output_is_a_refusal() -> None:
@@ -80,7 +80,7 @@ def test_trouble_says_nothing_about_the_job() -> None:
         board = ready_board()
         assert [type(fact) for fact in post(board, end, submit(), now=2.0)] == []
         assert isinstance(board.states[JOB], Sending)
-    assert board.servers[A].look_at == 302.0
+    assert board.servers[A].poll_at == 302.0
 
 
 def test_an_answer_to_what_is_over_is_dropped() -> None:
@@ -88,8 +88,8 @@ def test_an_answer_to_what_is_over_is_dropped() -> None:
     for end in (Taken(ident(), 1), Refused("no")):
         board = ready_board([*queued(), lost()])
         board.start(action := submit(again=True), 1.0)
-        assert judge(board, 2.0).post(action, end) == []
-        assert board.verdicts == []
+        assert interpret(board, action, end, 2.0) == []
+        assert board.refusals == []
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_an_answer_to_what_is_over_is_dropped() -> None:
 def test_three_alike_are_the_template(says: list[str], *, refused: bool) -> None:
     """Only the first three POSTs of a run, all refused for the same reason, accuse the workflow itself."""
     board = ready_board()
-    board.verdicts = says
-    assert bool(template_refusal(board)) is refused
+    board.refusals = says
+    assert bool(board.refused_alike()) is refused
 
 
 def test_one_denied_post_is_confirmed_before_it_counts() -> None:
@@ -118,11 +118,11 @@ def test_one_denied_post_is_confirmed_before_it_counts() -> None:
         note(board, sending(action.job))
         board.start(action, 1.0)
     for action in actions:
-        judge(board, 2.0).post(action, UNAUTHORIZED)
+        interpret(board, action, UNAUTHORIZED, 2.0)
         board.end(action, 2.0)
     server = board.servers[A]
-    assert (server.denied_posts, server.look_at) == (1, 2.0)
-    assert not server.is_denied()
+    assert (server.health.denied_posts, server.poll_at) == (1, 2.0)
+    assert not server.health.is_denied()
     assert not any(isinstance(action, Submit) for action in plan(board, 2.0))
     glance(board, now=3.0)
     assert server.takes_prompts(3.0, board.rules)
@@ -131,7 +131,7 @@ def test_one_denied_post_is_confirmed_before_it_counts() -> None:
     again = submit(again=True)
     assert again in plan(board, 4.0)
     post(board, UNAUTHORIZED, again, now=5.0)
-    assert server.is_denied()
+    assert server.health.is_denied()
 
 
 def test_an_accepted_post_ends_the_doubt() -> None:
@@ -140,7 +140,7 @@ def test_an_accepted_post_ends_the_doubt() -> None:
     post(board, UNAUTHORIZED, submit(), now=2.0)
     glance(board, now=3.0)
     post(board, Taken(ident(OTHER), 1), submit(OTHER), now=4.0)
-    assert (board.servers[A].denied_posts, board.servers[A].denied_at) == (0, None)
+    assert (board.servers[A].health.denied_posts, board.servers[A].health.denied_at) == (0, None)
 
 
 # -- downloads
@@ -190,7 +190,8 @@ def test_a_broken_download_asks_for_a_look() -> None:
     board = ready_board(fetching())
     (fact,) = fetch(board, UNAVAILABLE, now=5.0)
     assert isinstance(fact, Broke)
-    assert (board.servers[A].look_at, board.servers[A].failures, board.servers[A].fruitless_at) == (5.0, 0, 5.0)
+    server = board.servers[A]
+    assert (server.poll_at, server.health.failures, server.health.failing_since) == (5.0, 0, 5.0)
 
 
 def test_our_own_disk_is_not_the_servers_fault() -> None:
@@ -198,7 +199,7 @@ def test_our_own_disk_is_not_the_servers_fault() -> None:
     board = ready_board(fetching())
     (fact,) = fetch(board, LOCAL, now=5.0)
     assert isinstance(fact, Broke)
-    assert (board.disk.failed_at, board.servers[A].look_at, board.servers[A].fruitless_at) == (5.0, 10.0, None)
+    assert (board.disk.failed_at, board.servers[A].poll_at, board.servers[A].health.failing_since) == (5.0, 10.0, None)
     assert not any(isinstance(action, Submit) for action in plan(board, 5.0))
     fetch(board, GOT, now=9.0)
     assert any(isinstance(action, Submit) for action in plan(board, 9.0))

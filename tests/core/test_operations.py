@@ -66,7 +66,7 @@ def one_round(board: Board, number: int, now: float) -> None:
             board.start(action, now)
             note(board, [saved(action.job, action.attempt, mp4(action.job, action.attempt))], now)
             board.end(action, now)
-    board.tick(now)
+    board.tick(now, AT + now)
     wake(board, now)
     assert exit_decision(board, now) is None
 

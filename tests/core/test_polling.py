@@ -18,7 +18,7 @@ TOOK = 300.0
 
 def pause(board: Board, now: float) -> float:
     """Return after how long the next look at a server is due."""
-    return board.servers[A].look_at - now
+    return board.servers[A].poll_at - now
 
 
 def rendering(*, since: float = 0.0, known: bool = True) -> Board:

@@ -15,13 +15,14 @@ from boards import (
     A,
     accepted,
     claimed,
+    due_poll,
     failure,
     fetch,
     fetching,
     glance,
+    health,
     ident,
-    judge,
-    look_at,
+    interpret,
     lost,
     new_board,
     note,
@@ -33,21 +34,30 @@ from boards import (
     stranger,
     submit,
     success,
+    track,
 )
 
 from batchrunner.core.actions import Poll, Submit, Withdraw
+from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Waiting
+from batchrunner.core.notes import Leaving
 from batchrunner.core.polls import DOUBT, SURVEY
 from batchrunner.core.results import NotFound, PollResult, Taken
 from batchrunner.core.scheduler import plan
-from batchrunner.core.server import Leaving
 from batchrunner.core.settings import Rules
+from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
 
 C = "http://unnamed:8188"
+
+
+def absences(board: Board) -> int:
+    """Return how many polls in a row missed the first job's prompt."""
+    record = board.tracked.get(JOB, Tracked())
+    return record.absence.count if record.absence else 0
 
 
 def gets(board: Board, now: float) -> list[str]:
@@ -84,9 +94,9 @@ def test_failed_looks_neither_count_nor_reset() -> None:
     glance(board, now=0.0)
     glance(board, now=10.0, trouble=UNAVAILABLE)
     glance(board, now=30.0)
-    assert board.servers[A].absences[JOB].count == 2
+    assert absences(board) == 2
     glance(board, queue=[row()], now=40.0)
-    assert JOB not in board.servers[A].absences
+    assert absences(board) == 0
     for now in (50.0, 80.0, 109.0):
         glance(board, now=now)
     assert not gets(board, 109.0)
@@ -97,7 +107,7 @@ def test_after_a_restart_three_looks_are_enough() -> None:
     board = ready_board(jobs=3)
     post(board, Taken(ident(JOBS[0]), 7), submit(JOBS[0]), now=1.0)
     post(board, Taken(ident(JOBS[1]), 0), submit(JOBS[1]), now=9.0, took=1.0)
-    assert board.servers[A].restarted_at == 8.0
+    assert board.servers[A].memory.restarted_at == 8.0
     for now in (10.0, 11.0, 12.0):
         glance(board, now=now)
     assert gets(board, 12.0) == [JOBS[0]]
@@ -110,10 +120,10 @@ def test_answers_that_overtake_each_other_are_no_restart() -> None:
     for action in (one, two):
         note(board, [claimed(action.job)])
         board.start(action, 1.0)
-    note(board, judge(board, 2.0).post(two, Taken(two.prompt, 8)), 2.0)
-    note(board, judge(board, 2.5).post(one, Taken(one.prompt, 7)), 2.5)
-    assert board.servers[A].restarted_at is None
-    assert board.servers[A].number == 8
+    note(board, interpret(board, two, Taken(two.prompt, 8), 2.0), 2.0)
+    note(board, interpret(board, one, Taken(one.prompt, 7), 2.5), 2.5)
+    assert board.servers[A].memory.restarted_at is None
+    assert board.servers[A].memory.number == 8
 
 
 def test_a_finished_prompt_that_is_gone_means_a_restart() -> None:
@@ -121,10 +131,10 @@ def test_a_finished_prompt_that_is_gone_means_a_restart() -> None:
     board = new_board([*queued(JOB), *queued(OTHER)])
     glance(board, history=[success(OTHER)], queue=[row(JOB)], now=0.0)
     glance(board, history=[success(OTHER)], now=1.0)
-    asked = look_at(board)
+    asked = due_poll(board)
     assert set(asked.ids) == {ident(JOB), ident(OTHER)}
     glance(board, now=2.0)
-    assert board.servers[A].restarted_at == 2.0
+    assert board.servers[A].memory.restarted_at == 2.0
     glance(board, now=3.0)
     assert gets(board, 3.0) == [JOB]
 
@@ -143,7 +153,7 @@ def test_a_sending_prompt_settles_first() -> None:
     assert posts(board, 131.0) == [again]
     post(board, Taken(ident(), 3), again, now=132.0)
     assert isinstance(board.states[JOB], Queued)
-    assert not board.servers[A].repost
+    assert not board.tracked[JOB].resend
 
 
 def test_after_a_start_of_ours_settling_begins_with_the_first_good_look() -> None:
@@ -168,23 +178,23 @@ def test_a_post_that_never_left_needs_no_settling() -> None:
 def test_a_look_that_began_before_the_post_ended_proves_nothing() -> None:
     """A look is judged only for prompts it asked for, that were not being posted, and whose POST had ended before."""
     board = ready_board(jobs=1)
-    board.servers[A].repost.add(JOB)
     note(board, sending())
+    track(board, resend=True)
     board.start(look := Poll(A, (ident(),), DOUBT), 1.0)
     board.start(again := submit(again=True), 1.5)
-    facts = judge(board, 2.0).look(look, PollResult((), {ident(): None}))
+    facts = interpret(board, look, PollResult((), {ident(): None}), 2.0)
     board.end(look, 2.0)
     assert facts == []
-    assert JOB not in board.servers[A].absences
+    assert absences(board) == 0
     board.start(look, 2.1)
-    note(board, judge(board, 2.2).post(again, Taken(ident(), 1)), 2.2)
+    note(board, interpret(board, again, Taken(ident(), 1), 2.2), 2.2)
     board.end(again, 2.2)
-    assert judge(board, 2.3).look(look, PollResult((), {ident(): None})) == []
-    assert JOB not in board.servers[A].absences
+    assert interpret(board, look, PollResult((), {ident(): None}), 2.3) == []
+    assert absences(board) == 0
     board.end(look, 2.3)
     board.start(Poll(A), 3.0)
-    assert judge(board, 3.1).look(Poll(A), PollResult((), {})) == []
-    assert JOB not in board.servers[A].absences
+    assert interpret(board, Poll(A), PollResult((), {}), 3.1) == []
+    assert absences(board) == 0
 
 
 def test_what_was_found_counts_no_more() -> None:
@@ -192,14 +202,14 @@ def test_what_was_found_counts_no_more() -> None:
     board = new_board(queued())
     for now in (0.0, 30.0, 60.0):
         glance(board, now=now)
-    assert look_at(board).ids == (ident(),)
+    assert due_poll(board).ids == (ident(),)
     assert fetch(board, NotFound(), now=60.0, probe=True) == [
         replace(lost(burns=False), at=board_at(60.0), says="in neither queue nor history, three looks running")
     ]
-    assert not board.servers[A].absences
-    assert not board.servers[A].probes
+    assert absences(board) == 0
+    assert JOB not in board.tracked
     glance(board, now=61.0)
-    assert board.servers[A].look_at == 71.0
+    assert board.servers[A].poll_at == 71.0
 
 
 def board_at(now: float) -> float:
@@ -224,7 +234,7 @@ def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
         glance(board, now=now)
     fetch(board, NotFound(), now=81.0, probe=True)
     assert glance(board, now=82.0) == []
-    assert board.servers[A].repost == {JOB}
+    assert board.tracked[JOB].resend
     assert not gets(board, 82.0)
 
 
@@ -256,12 +266,12 @@ def test_behind_a_stranger_nothing_runs_at_once() -> None:
     board = ready_board(jobs=1)
     glance(board, queue=[stranger(running=True)], now=0.5)
     post(board, Taken(ident(), 1), submit(), now=1.0)
-    assert not board.servers[A].ran
+    assert not board.tracked[JOB].seen_running
     other = ready_board(jobs=1)
     post(other, Taken(ident(), 1), submit(), now=1.0)
-    assert other.servers[A].ran == {ident()}
+    assert other.tracked[JOB].seen_running
     glance(other, queue=[row()], now=2.0)
-    assert not other.servers[A].ran
+    assert not other.tracked[JOB].seen_running
 
 
 def test_an_old_server_chose_the_id() -> None:
@@ -269,8 +279,8 @@ def test_an_old_server_chose_the_id() -> None:
     for shown in ({"queue": [row(prompt="chosen")]}, {"history": [success(prompt="chosen")]}):
         board = new_board(sending())
         board.servers[A].surveyed = True
-        board.servers[A].answered_at = 0.0
-        asked = look_at(board)
+        health(board, A, answered_at=0.0)
+        asked = due_poll(board)
         assert asked.recent == DOUBT
         facts = glance(board, **shown)  # type: ignore[arg-type]
         assert isinstance(facts[0], Accepted)
@@ -281,12 +291,12 @@ def test_a_chosen_id_that_vanishes_is_looked_for_by_prefix() -> None:
     """Before a prompt under a chosen id is lost, the last entries are searched for its prefix."""
     board = new_board([claimed(), replace(accepted(), prompt="chosen")])
     glance(board, now=0.0)
-    assert look_at(board).recent == DOUBT
+    assert due_poll(board).recent == DOUBT
     (fact,) = glance(board, history=[success(prompt="another")], now=1.0)
     assert isinstance(fact, Rendered)
     ours = new_board(queued())
     glance(ours, now=0.0)
-    assert look_at(ours).recent == 0
+    assert due_poll(ours).recent == 0
 
 
 def test_a_copy_of_our_workflow_does_not_hide_ours() -> None:
@@ -295,10 +305,10 @@ def test_a_copy_of_our_workflow_does_not_hide_ours() -> None:
     board = new_board(queued())
     (fact,) = glance(board, queue=[copy], history=[success()], now=0.0)
     assert isinstance(fact, Rendered)
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
     pending = new_board(queued())
     glance(pending, queue=[row(), copy], now=0.0)
-    assert not pending.servers[A].twins
+    assert not pending.servers[A].to_remove
 
 
 def test_the_running_one_of_two_is_followed() -> None:
@@ -307,7 +317,7 @@ def test_the_running_one_of_two_is_followed() -> None:
     (fact,) = glance(board, queue=[row(prompt="late"), row(prompt="first", running=True)])
     assert isinstance(fact, Accepted)
     assert fact.prompt == "first"
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
 
 
 def test_a_late_twin_is_deleted_once() -> None:
@@ -318,7 +328,7 @@ def test_a_late_twin_is_deleted_once() -> None:
     action = Withdraw(A, (ident(),))
     assert [one for one in plan(board, 0.0) if isinstance(one, Withdraw)] == [action]
     board.start(action, 0.0)
-    judge(board, 0.1).withdraw(action, None)
+    interpret(board, action, None, 0.1)
     board.end(action, 0.1)
     glance(board, queue=twice, now=1.0)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 1.0))
@@ -330,7 +340,7 @@ def test_a_delete_that_failed_is_tried_again_after_a_good_look() -> None:
     glance(board, queue=[row(running=True), row(number=1)], now=0.0)
     action = Withdraw(A, (ident(),))
     board.start(action, 0.0)
-    judge(board, 0.1).withdraw(action, UNAVAILABLE)
+    interpret(board, action, UNAVAILABLE, 0.1)
     board.end(action, 0.1)
     assert plan(board, 0.2) == []
     glance(board, queue=[row(running=True), row(number=1)], now=5.0)
@@ -352,9 +362,9 @@ def test_a_found_post_ends_the_doubt_about_a_server() -> None:
     """A POST without an answer that a look finds has worked: the server is not fruitless."""
     board = ready_board(jobs=1)
     post(board, UNAVAILABLE, submit(), now=1.0)
-    assert board.servers[A].fruitless_at == 1.0
+    assert board.servers[A].health.failing_since == 1.0
     glance(board, queue=[row(running=True)], now=5.0)
-    assert board.servers[A].fruitless_at is None
+    assert board.servers[A].health.failing_since is None
 
 
 def test_errors_trip_the_breaker_and_a_success_resets_it() -> None:
@@ -381,7 +391,7 @@ def withdraw(board: Board, now: float) -> None:
     """Carry out the delete that is planned."""
     (action,) = [one for one in plan(board, now) if isinstance(one, Withdraw)]
     board.start(action, now)
-    judge(board, now).withdraw(action, None)
+    interpret(board, action, None, now)
     board.end(action, now)
 
 
@@ -391,12 +401,12 @@ def test_pending_prompts_are_taken_back() -> None:
     assert board.servers[A].leaving is Leaving.TAKING
     withdraw(board, 1.6)
     assert board.servers[A].leaving is Leaving.CONFIRMING
-    assert board.servers[A].look_at == 1.6
+    assert board.servers[A].poll_at == 1.6
     (fact,) = glance(board, now=1.7)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.WITHDRAWN, False)
     assert board.servers[A].leaving is Leaving.GONE
-    assert not board.servers[A].absences
+    assert absences(board) == 0
 
 
 def test_one_that_began_to_run_stays() -> None:
@@ -412,7 +422,7 @@ def test_what_runs_is_left_alone() -> None:
     """With nothing pending a server is left after one look."""
     board = leaving_board(running=True)
     assert board.servers[A].leaving is Leaving.GONE
-    assert not board.servers[A].twins
+    assert not board.servers[A].to_remove
     glance(board, queue=[row(running=True)], now=3.0)
     assert board.servers[A].leaving is Leaving.GONE
 
@@ -420,12 +430,12 @@ def test_what_runs_is_left_alone() -> None:
 def test_a_look_from_before_is_not_the_last_one() -> None:
     """A look that was under way when we were asked to leave does not count; the next one follows at once."""
     board = ready_board(queued(), jobs=1)
-    board.start(look := look_at(board), 0.5)
+    board.start(look := due_poll(board), 0.5)
     board.leave(1.0)
-    judge(board, 1.2).look(look, PollResult((row(),), {ident(): None}))
+    interpret(board, look, PollResult((row(),), {ident(): None}), 1.2)
     board.end(look, 1.2)
     assert board.servers[A].leaving is Leaving.ASKING
-    assert board.servers[A].look_at == 1.2
+    assert board.servers[A].poll_at == 1.2
 
 
 def test_a_post_under_way_is_waited_for() -> None:
@@ -436,7 +446,7 @@ def test_a_post_under_way_is_waited_for() -> None:
     board.leave(1.0)
     glance(board, now=1.5)
     assert board.servers[A].leaving is Leaving.ASKING
-    note(board, judge(board, 2.0).post(action, Taken(ident(), 1)), 2.0)
+    note(board, interpret(board, action, Taken(ident(), 1), 2.0), 2.0)
     board.end(action, 2.0)
     glance(board, queue=[stranger(running=True), row()], now=2.5)
     assert board.servers[A].leaving is Leaving.TAKING
@@ -448,33 +458,33 @@ def test_a_post_under_way_is_waited_for() -> None:
 def test_when_to_look_again() -> None:
     """Every 10 s, every second while anything is in doubt, soon while a render is young."""
     board = ready_board(jobs=3)
-    assert board.servers[A].look_at == 10.0
+    assert board.servers[A].poll_at == 10.0
     note(board, queued())
     glance(board, queue=[row(running=True)], now=100.0)
-    assert board.servers[A].look_at == 101.0
+    assert board.servers[A].poll_at == 101.0
     glance(board, queue=[row(running=True)], now=140.0)
-    assert board.servers[A].look_at == 144.0
+    assert board.servers[A].poll_at == 144.0
     glance(board, queue=[row(running=True)], now=900.0)
-    assert board.servers[A].look_at == 910.0
+    assert board.servers[A].poll_at == 910.0
     glance(board, now=1000.0)
-    assert board.servers[A].look_at == 1001.0
+    assert board.servers[A].poll_at == 1001.0
     sure = ready_board(sending(), jobs=1)
-    assert sure.servers[A].look_at == 1.0
+    assert sure.servers[A].poll_at == 1.0
 
 
 @pytest.mark.parametrize(("rules", "pause"), [(Rules(poll=7.0), 7.0), (Rules(ttl=6.0), 1.0), (Rules(ttl=None), 10.0)])
 def test_poll_and_ttl_set_the_pace(rules: Rules, pause: float) -> None:
     """`poll` is kept as it is; without it there are at least six looks per `ttl`."""
-    assert ready_board(rules=rules).servers[A].look_at == pause
+    assert ready_board(rules=rules).servers[A].poll_at == pause
 
 
 def test_the_first_look_of_a_run_surveys() -> None:
     """The first good look reads the last hundred entries, each time we start; later ones do not."""
     board = new_board(fetching())
     board.servers[A].surveyed = True
-    assert look_at(board).recent == SURVEY
+    assert due_poll(board).recent == SURVEY
     glance(board, now=0.0)
-    assert look_at(board).recent == 0
+    assert due_poll(board).recent == 0
     assert isinstance(board.states[JOB], Fetching)
 
 
@@ -483,18 +493,18 @@ def test_the_queue_is_counted() -> None:
     board = new_board([*queued(), *sending(OTHER)])
     glance(board, queue=[stranger(running=True), row(), row(OTHER, prompt="chosen"), stranger("two")], now=3.0)
     server = board.servers[A]
-    assert (server.foreign, server.running) == (2, {"stranger": 3.0})
-    assert server.pending == (ident(), "chosen", "two")
+    assert (server.queue.foreign, server.queue.running) == (2, {"stranger": 3.0})
+    assert server.queue.pending == (ident(), "chosen", "two")
     assert isinstance(board.states[OTHER], Queued)
     glance(board, queue=[stranger(running=True), row(), row(OTHER, prompt="chosen")], now=5.0)
-    assert server.running == {"stranger": 3.0}
+    assert server.queue.running == {"stranger": 3.0}
 
 
 def test_waiting_jobs_are_no_ones_prompt() -> None:
     """A prefix of ours is recognised in a queue, whatever its job is doing."""
     board = new_board([*queued(), lost(burns=False)])
-    board.servers[A].answered_at = 0.0
+    health(board, A, answered_at=0.0)
     board.servers[A].surveyed = True
     glance(board, queue=[row(attempt=9)], now=1.0)
-    assert board.servers[A].foreign == 0
+    assert board.servers[A].queue.foreign == 0
     assert isinstance(board.states[JOB], Waiting)

@@ -10,6 +10,7 @@ from boards import (
     JOB,
     JOBS,
     OTHER,
+    RULES,
     UNAUTHORIZED,
     UNAVAILABLE,
     A,
@@ -18,6 +19,7 @@ from boards import (
     failure,
     fetching,
     glance,
+    health,
     ident,
     lost,
     mp4,
@@ -33,19 +35,22 @@ from boards import (
     stranger,
     submit,
     success,
+    track,
 )
 
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.facts import Opened
 from batchrunner.core.polls import SURVEY
 from batchrunner.core.results import Taken
-from batchrunner.core.scheduler import plan
+from batchrunner.core.scheduler import is_surveyed, plan
 from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
 
 C = "http://unnamed:8188"
+LATE = 7000.0
+"""A time at which nothing is zero by chance."""
 
 
 def posts(board: Board, now: float = 0.0) -> list[tuple[str, str]]:
@@ -182,10 +187,10 @@ def tripped(board: Board) -> None:
         tripped,
         lambda board: board.leave(0.0),
         lambda board: board.disk.failed("no space", 0.0),
-        lambda board: board.verdicts.extend(["x", "x", "x"]),
+        lambda board: board.refusals.extend(["x", "x", "x"]),
         lambda board: setattr(board.servers[A], "named", False),
         lambda board: setattr(board.servers[A], "surveyed", False),
-        lambda board: setattr(board.servers[A], "fruitless_at", -8 * 3600.0),
+        lambda board: health(board, failing_since=-8 * 3600.0),
     ],
     ids=[
         "away",
@@ -220,15 +225,14 @@ def test_after_a_trip_one_job_probes() -> None:
     """When the pause is over one job goes; if it fails too the pause grows, if it works all is well again."""
     board = ready_board(jobs=9)
     tripped(board)
-    breaker = board.servers[A].breaker
-    until = breaker.paused_until
+    until = board.servers[A].breaker.paused_until
     assert 0.875 * 60 <= until <= 1.125 * 60
     assert posts(board, until - 0.1) == []
     (probe,) = submits(board, until)
     post(board, Taken(probe.prompt, 1), probe, now=until)
     glance(board, history=[failure(probe.job, probe.attempt)], now=until + 1)
-    assert breaker.paused_until - until - 1 >= 0.875 * 120
-    later = breaker.paused_until
+    assert board.servers[A].breaker.paused_until - until - 1 >= 0.875 * 120
+    later = board.servers[A].breaker.paused_until
     (probe,) = submits(board, later)
     post(board, Taken(probe.prompt, 2), probe, now=later)
     glance(board, history=[success(probe.job, probe.attempt)], now=later + 1)
@@ -246,7 +250,7 @@ def test_a_post_is_repeated_though_another_server_was_never_asked() -> None:
     """The same id and body to the same server needs nobody else's word; a new attempt does."""
     board = new_board(sending(), jobs=2, servers=(A, B))
     glance(board, A)
-    board.servers[A].repost.add(JOB)
+    track(board, resend=True)
     assert [(one.job, one.again) for one in plan(board, 0.0) if isinstance(one, Submit)] == [(JOB, True)]
     glance(board, B)
     assert posts(board) == [(JOB, A), (OTHER, B)]
@@ -271,7 +275,7 @@ def test_one_look_at_a_time() -> None:
 def test_a_delete_waits_for_the_look_and_for_the_server() -> None:
     """Prompts are deleted by id when the server answers and no look is under way."""
     board = ready_board(queued())
-    board.servers[A].twins = {"b", "a"}
+    board.servers[A].to_remove = {"b", "a"}
     assert Withdraw(A, ("a", "b")) in plan(board, 0.0)
     board.start(Poll(A), 0.0)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
@@ -286,3 +290,29 @@ def test_a_prompt_being_posted_is_not_asked_for() -> None:
     begin(board)
     assert [one for one in plan(board, 20.0) if isinstance(one, Poll)] == [Poll(A)]
     assert not glance(board, queue=[row(running=True)], now=20.0)
+
+
+def test_a_dead_server_that_nobody_names_any_more_holds_up_nothing() -> None:
+    """A server out of the manifest that never answers keeps no new prompt from the others."""
+    board = new_board(queued(server=C), now=LATE)
+    glance(board, A, now=LATE)
+    glance(board, C, trouble=UNAVAILABLE, now=LATE)
+    assert is_surveyed(board, LATE)
+    assert posts(board, LATE) == [(JOBS[1], A), (JOBS[2], A)]
+
+
+def test_a_stall_counts_from_its_beginning() -> None:
+    """A server on which prompts wait and nothing runs still gets prompts until that has lasted for `grace`."""
+    board = ready_board(jobs=9, now=LATE)
+    for now in (LATE, LATE + 30.0):
+        glance(board, queue=[stranger()], now=now)
+    assert len(posts(board, LATE + RULES.grace - 1.0)) == 2
+    assert posts(board, LATE + RULES.grace) == []
+
+
+def test_ctrl_c_asks_every_server_at_once() -> None:
+    """Asked to leave, the run looks at every server in that moment, however long the next look was to wait."""
+    board = ready_board([*queued()], servers=(A, B), rules=Rules(poll=300.0), now=LATE)
+    assert not [one for one in plan(board, LATE + 1.0) if isinstance(one, Poll)]
+    board.leave(LATE + 1.0)
+    assert [one.server for one in plan(board, LATE + 1.0) if isinstance(one, Poll)] == [A, B]

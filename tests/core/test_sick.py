@@ -8,9 +8,10 @@ from boards import JOBS, A, B, failure, glance, note, post, queued, ready_board,
 
 from batchrunner.core.actions import Submit
 from batchrunner.core.facts import Lost
+from batchrunner.core.health import Breaker
+from batchrunner.core.notes import RenderFailed
 from batchrunner.core.results import Taken
 from batchrunner.core.scheduler import plan
-from batchrunner.core.server import Breaker
 from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
@@ -47,14 +48,12 @@ def test_no_more_goes_out_than_it_takes_to_trip() -> None:
     """After one failure two prompts may be out, after two one: the third trips, and none lies behind it in vain."""
     breaker = Breaker()
     assert breaker.most(5) == 5
-    breaker.failed(A, OOM, "a", 0.0, 60.0)
+    breaker = breaker.failed(A, OOM, "a", 0.0, 60.0)
     assert (breaker.most(5), breaker.most(1)) == (2, 1)
-    breaker.failed(A, OOM, "b", 0.0, 60.0)
+    breaker = breaker.failed(A, OOM, "b", 0.0, 60.0)
     assert breaker.most(5) == 1
-    breaker.failed(A, OOM, "c", 0.0, 60.0)
+    breaker = breaker.failed(A, OOM, "c", 0.0, 60.0)
     assert breaker.most(5) == 1
-    breaker.worked()
-    assert breaker.most(5) == 5
 
 
 def test_probes_go_round() -> None:
@@ -78,7 +77,7 @@ def test_a_probe_costs_nothing_where_another_server_is_well() -> None:
     board = tripped(9, A, B)
     job = probe(board)
     assert board.states[job].past.spent == 0
-    board.servers[B].breaker.failed(B, OOM, JOBS[8], 0.0, 60.0)
+    board.apply(RenderFailed(B, JOBS[8], OOM, 0.0))
     job = probe(board)
     assert board.states[job].past.spent == 1
 

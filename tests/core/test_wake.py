@@ -23,6 +23,7 @@ from boards import (
 
 from batchrunner.core.actions import Poll
 from batchrunner.core.facts import Broke, Why
+from batchrunner.core.health import Breaker
 from batchrunner.core.scheduler import leaving_time, plan, wake
 from batchrunner.core.settings import Rules
 
@@ -65,7 +66,7 @@ def test_a_rest_that_ends() -> None:
 def test_a_pause_after_errors() -> None:
     """The end of a server's pause."""
     board = ready_board()
-    board.servers[A].breaker.paused_until = 7.0
+    board.servers[A].breaker = Breaker(paused_until=7.0)
     assert wake(board, 0.0) == 7.0
 
 
@@ -80,11 +81,23 @@ def test_a_disk_that_may_have_calmed_down() -> None:
 
 
 def test_the_end_of_the_night() -> None:
-    """The moment by which everything must be home."""
+    """The moment by which everything must be home; until then, a look at the wall clock every minute."""
     board = ready_board()
     board.start(Poll(A), 0.0)
-    board.until = 500.0
-    assert wake(board, 0.0) == 500.0
+    board.until_wall = AT + 500.0
+    board.tick(460.0, AT + 460.0)
+    assert wake(board, 460.0) == 500.0
+    board.tick(100.0, AT + 100.0)
+    assert wake(board, 100.0) == 160.0
+
+
+def test_an_end_of_the_night_that_has_passed() -> None:
+    """The wall clock is looked at every minute after the end too: it may be set back."""
+    board = ready_board()
+    board.start(Poll(A), 0.0)
+    board.until_wall = AT + 500.0
+    board.tick(600.0, AT + 600.0)
+    assert wake(board, 600.0) == 660.0
 
 
 def test_the_end_of_leaving() -> None:

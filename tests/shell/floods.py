@@ -147,9 +147,9 @@ def _calls(folder: Path) -> dict[str, Callable[[Client], Awaitable[object]]]:
     downloads = Downloader(folder, "boot", _LARGEST)
     look = Poll("s", ("a",), 100)
     return {
-        "GET /queue": lambda client: client.look(look),
-        "GET /history/": lambda client: client.look(look),
-        "GET /history?": lambda client: client.look(look),
+        "GET /queue": lambda client: client.poll(look),
+        "GET /history/": lambda client: client.poll(look),
+        "GET /history?": lambda client: client.poll(look),
         "POST /prompt": lambda client: client.submit(b"{}"),
         "GET /view": lambda client: downloads.fetch(fetch, client, "night/cat", lambda *_: None),
         "GET /object_info": lambda client: client.object_info(),

@@ -26,7 +26,7 @@ async def _polled(url: str, recent: int, ids: tuple[str, ...]) -> None:
         client = Client(url, http)
         await client.interrupt("warm up")
         before = _most()
-        seen = await client.look(Poll("s", ids, recent))
+        seen = await client.poll(Poll("s", ids, recent))
         if not isinstance(seen, PollResult):
             raise SystemExit(seen.says)
         found = {

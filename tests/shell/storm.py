@@ -198,7 +198,7 @@ def verdict(end: Any) -> str:
 
 
 async def _look(client: Client, _folder: Path) -> object:
-    return await client.look(Poll("s", (ID,), 100))
+    return await client.poll(Poll("s", (ID,), 100))
 
 
 async def _fetch(client: Client, folder: Path, file: File = _FETCH.file, *, begun: bool = False) -> object:

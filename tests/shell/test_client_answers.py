@@ -24,7 +24,7 @@ JSON = "application/json; charset=utf-8"
 
 async def _look(place: Place, at: Poll = LOOK) -> PollEnd:
     async with client(place) as comfy:
-        return await comfy.look(at)
+        return await comfy.poll(at)
 
 
 async def _post(place: Place, body: bytes = b"{}") -> PostEnd:

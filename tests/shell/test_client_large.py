@@ -99,7 +99,7 @@ async def _in_a_child(answer: Callable[[web.Request], Awaitable[web.Response]], 
 
 async def _poll(answer: Callable[[web.Request], Awaitable[web.Response]], poll: Poll) -> tuple[Place, PollResult]:
     async with answering(answer) as place, client(place, waits=WAITS) as comfy:
-        seen = await comfy.look(poll)
+        seen = await comfy.poll(poll)
     assert isinstance(seen, PollResult)
     return place, seen
 
@@ -145,7 +145,7 @@ async def test_one_monster_does_not_hide_ours(row: bytes, theirs: list[str]) -> 
 async def test_a_monster_that_is_no_row_is_the_wrong_shape(row: bytes) -> None:
     """What no server could have written is no queue, found out at once and without the memory it was meant to take."""
     async with answering(_says(queue=_with_row(row))) as place, client(place, waits=WAITS) as comfy:
-        seen = await comfy.look(Poll("s"))
+        seen = await comfy.poll(Poll("s"))
     assert isinstance(seen, Failure)
     assert "wrong shape" in seen.says
 
@@ -168,7 +168,7 @@ async def test_a_queue_beyond_the_cap_is_read_in_part() -> None:
 async def test_beyond_the_cap_the_shape_counts_too(body: bytes) -> None:
     """What was wrong before it grew too large is no queue, not even a part of one."""
     async with answering(_says(queue=body)) as place, client(place, waits=WAITS) as comfy:
-        seen = await comfy.look(Poll("s"))
+        seen = await comfy.poll(Poll("s"))
     assert isinstance(seen, Failure)
     assert "more than 32768 KiB" in seen.says
 

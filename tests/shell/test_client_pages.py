@@ -25,7 +25,7 @@ async def _failures(comfy: Client) -> list[Failure]:
     """Make one exchange of every kind, all of which must fail."""
     async with comfy.view(File("a.mp4"), 5, '"x"') as view:
         ends = [
-            await comfy.look(Poll("s", ("a",))),
+            await comfy.poll(Poll("s", ("a",))),
             await comfy.submit(b"{}"),
             await comfy.withdraw(["a"]),
             await comfy.interrupt("a"),
@@ -158,7 +158,7 @@ async def test_a_404_names_the_path(base: str, path: str) -> None:
     """A mistyped address is told with the path that was not there, and with the page that was."""
     for answer, sent in ((says(404), ""), (says(404, b"<title>nginx</title>", Content_Type=PAGE), "nginx")):
         async with answering(answer) as place, client(Place(place.url + base)) as comfy:
-            failure = await comfy.look(Poll("s"))
+            failure = await comfy.poll(Poll("s"))
         assert isinstance(failure, Failure)
         assert f" has no {path} (404): is the URL right?" in failure.says
         assert failure.says.endswith(f'It sent a page: "{sent}"' if sent else "right?")

@@ -49,7 +49,7 @@ async def _troubles(comfy: Client) -> list[Failure]:
     """Make one exchange of every kind, all of which must fail."""
     async with comfy.view(File("a.mp4"), 5, '"x"') as view:
         ends = [
-            await comfy.look(LOOK),
+            await comfy.poll(LOOK),
             await comfy.submit(b"{}"),
             await comfy.withdraw(["a"]),
             await comfy.interrupt("a"),
@@ -80,7 +80,7 @@ async def test_a_redirect_to_anywhere_is_one_short_line(location: str) -> None:
     """Whatever a Location says, the message stays short, printable and free of passwords and queries."""
     answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n" % location[:8000].encode()
     async with raw(answer) as place, client(place) as comfy:
-        look = await comfy.look(LOOK)
+        look = await comfy.poll(LOOK)
     assert isinstance(look, Failure)
     assert len(look.says) < 300
     assert look.says.isprintable()
@@ -94,7 +94,7 @@ async def test_nothing_a_server_does_makes_the_token_appear(nobody: Place) -> No
     for answer in answers:
         async with raw(answer) as place, client(place) as comfy:
             async with comfy.view(File("a.mp4")) as view:
-                ends = [await comfy.look(LOOK), await comfy.submit(b"{}"), view]
+                ends = [await comfy.poll(LOOK), await comfy.submit(b"{}"), view]
                 if not isinstance(view, Failure):
                     ends.append(await view.read())
                     assert TOKEN not in repr(view)
@@ -249,7 +249,7 @@ async def test_a_silent_server_is_left_after_a_while() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
     for pieces in ((), (head[:20],), (head,)):
         async with raw(*pieces, hang=True) as place, client(place, waits=waits) as comfy:
-            ends = [await comfy.look(LOOK), await comfy.submit(b"{}")]
+            ends = [await comfy.poll(LOOK), await comfy.submit(b"{}")]
         for end in ends:
             assert isinstance(end, Failure)
             assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
@@ -305,7 +305,7 @@ from batchrunner.core.facts import File
 async def main():
     async with session() as http:
         comfy = Client(sys.argv[2], http)
-        await comfy.look(Poll("s"))
+        await comfy.poll(Poll("s"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
         held = []
         try:
@@ -314,7 +314,7 @@ async def main():
         except OSError:
             pass
         async with comfy.view(File("a.mp4")) as view:
-            ends = [await comfy.look(Poll("s")), await comfy.submit(b"{}"), view]
+            ends = [await comfy.poll(Poll("s")), await comfy.submit(b"{}"), view]
         for end in ends:
             print(end.cause, end.handles, end.needs_person, end.says)
         for each in held:

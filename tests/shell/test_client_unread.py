@@ -45,7 +45,7 @@ def _server(broken: dict[str, Answer]) -> Answer:
 
 async def _poll(place: Place, poll: Poll = POLL) -> PollResult:
     async with client(place, waits=WAITS) as comfy:
-        look = await comfy.look(poll)
+        look = await comfy.poll(poll)
     assert isinstance(look, PollResult)
     assert look.queue == (Row("r", 1.0, running=True),)
     return look

@@ -128,6 +128,15 @@ def test_an_empty_plan_is_no_mistake() -> None:
     assert _printed(plan_view(Plan("cats", []))) == "cats  0 jobs: none\n"
 
 
+def test_a_plan_says_when_it_ends_and_by_when_it_must() -> None:
+    """How long it takes stands in the first line, by when all must be home in the second."""
+    plan = Plan("cats", [], seconds=7200.0, ends="Sun 29 Nov 01:18", until="until Sun 29 Nov 07:30 (in 8 h 12 min)")
+    assert _printed(plan_view(plan)).splitlines() == [
+        "cats  0 jobs: none, about 2 h to go, until Sun 29 Nov 01:18 if it starts now",
+        "until Sun 29 Nov 07:30 (in 8 h 12 min)",
+    ]
+
+
 def test_axes_are_what_differs() -> None:
     """Only parameters with more than one value are axes, in order of appearance."""
     assert axes(JOBS[:2]) == {"seed": [2**64 - 1, 2**64 - 2]}

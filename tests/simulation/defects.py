@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from stages import Stage, other_take, power_cut, quiet
 
+from batchrunner import engine
 from batchrunner.comfy.client import Client
-from batchrunner.core import plan, reconcile, states
+from batchrunner.core import lifecycle, polls, scheduler
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
-from batchrunner.core.judge import Judge
 from batchrunner.core.results import Failure, NotFound
 from batchrunner.download import transfer as fetch, verify as media
 from batchrunner.download.folder import Folder
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from stages import Change
 
     from batchrunner.core.actions import Download
+    from batchrunner.core.board import Board
+    from batchrunner.core.notes import Outcome
     from batchrunner.manifest import Batch
     from tests.lab.mishaps import Script
 
@@ -75,7 +77,7 @@ def put_in(changes: tuple[Change, ...]) -> Iterator[None]:
 
 def shared_prefix() -> tuple[Change, ...]:
     """Give every attempt of every job the same file prefix."""
-    return ((plan, "file_prefix", lambda batch, _job, _attempt: f"{batch}-{'0' * 12}-a1"),)
+    return ((scheduler, "file_prefix", lambda batch, _job, _attempt: f"{batch}-{'0' * 12}-a1"),)
 
 
 def blind_repost() -> tuple[Change, ...]:
@@ -105,24 +107,24 @@ def no_write_ahead() -> tuple[Change, ...]:
 
 def same_body() -> tuple[Change, ...]:
     """Send the very same body again after a loss."""
-    prompt, prefix = vars(plan)["prompt_id"], vars(plan)["file_prefix"]
+    prompt, prefix = vars(scheduler)["prompt_id"], vars(scheduler)["file_prefix"]
     return (
-        (plan, "prompt_id", lambda batch, job, _attempt: prompt(batch, job, 1)),
-        (plan, "file_prefix", lambda batch, job, _attempt: prefix(batch, job, 1)),
+        (scheduler, "prompt_id", lambda batch, job, _attempt: prompt(batch, job, 1)),
+        (scheduler, "file_prefix", lambda batch, job, _attempt: prefix(batch, job, 1)),
     )
 
 
 def count_at_the_end() -> tuple[Change, ...]:
     """Count an attempt when it ends, not when it is claimed."""
-    lost = vars(states)["_lost"]
+    lost = vars(lifecycle)["_lost"]
 
     def late(state: Any, fact: Any) -> Any:
         after = lost(state, replace(fact, burns=True))
         return replace(after, past=replace(after.past, spent=state.past.spent + fact.burns))
 
     return (
-        (states, "_claimed", lambda past, fact: replace(past, highest=fact.attempt)),
-        (states, "_lost", late),
+        (lifecycle, "_claimed", lambda past, fact: replace(past, highest=fact.attempt)),
+        (lifecycle, "_lost", late),
     )
 
 
@@ -163,53 +165,56 @@ def jump_the_queue() -> tuple[Change, ...]:
 
 def post_elsewhere() -> tuple[Change, ...]:
     """POST to another server when the answer of the first is lost."""
-    look, submit = Client.look, WatchedClient.submit
+    poll, submit = Client.poll, WatchedClient.submit
     clients: dict[str, WatchedClient] = {}
 
-    async def seen(self: Any, at: Any) -> Any:
+    async def seen(self: Any, action: Any) -> Any:
         clients[self.server] = self
-        return await look(self, at)
+        return await poll(self, action)
 
     async def elsewhere(self: WatchedClient, body: bytes) -> Any:
         end = await submit(self, body)
         others = [client for client in clients.values() if client is not self]
         return await submit(others[0], body) if isinstance(end, Failure) and others else end
 
-    return ((Client, "look", seen), (WatchedClient, "submit", elsewhere))
+    return ((Client, "poll", seen), (WatchedClient, "submit", elsewhere))
 
 
 def silent_is_lost() -> tuple[Change, ...]:
     """Take the prompts of a server that is merely silent for lost."""
-    look = Judge.look
+    interpret = engine.interpret_poll
 
-    def impatient(self: Judge, action: Any, end: Any) -> Any:
-        facts = look(self, action, end)
+    def impatient(board: Board, action: Any, end: Any, moment: Any) -> Outcome:
+        outcome = interpret(board, action, end, moment)
         if not isinstance(end, Failure):
-            return facts
-        held = [Attempt(job, state, self.at, self.board.rules) for job, state in self.board.open_on(action.server)]
-        return [*facts, *(lose(case, Why.FORGOTTEN, "its server is silent", burns=False) for case in held)]
+            return outcome
+        held = [Attempt(job, state, moment.at, board.rules) for job, state in board.open_on(action.server)]
+        lost = (lose(one, Why.FORGOTTEN, "its server is silent", burns=False) for one in held)
+        return replace(outcome, facts=(*outcome.facts, *lost))
 
-    return ((Judge, "look", impatient),)
+    return ((engine, "interpret_poll", impatient),)
 
 
 def one_survey() -> tuple[Change, ...]:
     """Start anew where the state is lost as soon as one of the servers was asked."""
 
     def hasty(board: Any, _now: float) -> bool:
-        return any(server.surveyed and server.is_heard() for server in board.servers.values())
+        return any(server.surveyed and server.health.is_heard() for server in board.servers.values())
 
-    return ((plan, "is_surveyed", hasty),)
+    return ((scheduler, "is_surveyed", hasty),)
 
 
 def known_by_id() -> tuple[Change, ...]:
     """Know a prompt by the id we gave it, and by nothing else."""
-    find = vars(reconcile)["_find"]
+    interpret = engine.interpret_poll
 
-    def blind(board: Any, server: Any, seen: Any, case: Any) -> Any:
-        queue = tuple(replace(row, prefixes=()) for row in seen.look.queue)
-        return find(board, server, replace(seen, look=replace(seen.look, queue=queue, recent=())), case)
+    def blind(board: Board, action: Any, end: Any, moment: Any) -> Outcome:
+        if isinstance(end, Failure):
+            return interpret(board, action, end, moment)
+        queue = tuple(replace(row, prefixes=()) for row in end.queue)
+        return interpret(board, action, replace(end, queue=queue, recent=()), moment)
 
-    return ((reconcile, "_find", blind),)
+    return ((engine, "interpret_poll", blind),)
 
 
 # What is believed lost.
@@ -217,16 +222,16 @@ def known_by_id() -> tuple[Change, ...]:
 
 def no_survey() -> tuple[Change, ...]:
     """Start anew where the state is lost, without asking the server what it has."""
-    return ((plan, "is_surveyed", lambda *_: True), (reconcile, "adopt", lambda *_: ()))
+    return ((scheduler, "is_surveyed", lambda *_: True), (polls, "adopt", lambda *_: ([], [])))
 
 
 def history_first() -> tuple[Change, ...]:
     """Ask the history before the queue, and call lost, without a probe, what one such look does not see."""
-    look = Client.look
+    poll = Client.poll
 
-    async def backwards(self: Client, at: Any) -> Any:
-        first = await look(self, at)
-        second = await look(self, at)
+    async def backwards(self: Client, action: Any) -> Any:
+        first = await poll(self, action)
+        second = await poll(self, action)
         if isinstance(first, Failure) or isinstance(second, Failure):
             return first
         return replace(first, queue=second.queue)
@@ -236,8 +241,8 @@ def history_first() -> tuple[Change, ...]:
     async def unless_probed(self: Downloader, action: Download, *rest: Any) -> Any:
         return NotFound() if action.probe else await fetch_one(self, action, *rest)
 
-    hasty = ((reconcile, "_ABSENCES", 1), _rules(grace=0.0))
-    return ((Client, "look", backwards), (Downloader, "fetch", unless_probed), *hasty)
+    hasty = ((polls, "_ABSENCES", 1), _rules(grace=0.0))
+    return ((Client, "poll", backwards), (Downloader, "fetch", unless_probed), *hasty)
 
 
 def one_absent_look() -> tuple[Change, ...]:
@@ -281,12 +286,12 @@ def one_at_a_time() -> tuple[Change, ...]:
 
 def downloads_last() -> tuple[Change, ...]:
     """Begin to download when everything is rendered."""
-    fetches = vars(plan)["_fetches"]
+    fetches = vars(scheduler)["_fetches"]
 
     def later(board: Any, room: int, now: float) -> Any:
         return () if board.waiting else fetches(board, room, now)
 
-    return ((plan, "_fetches", later),)
+    return ((scheduler, "_fetches", later),)
 
 
 def _rules(**changes: Any) -> Change:

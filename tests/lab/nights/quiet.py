@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
     from batchrunner.notify import Notifier
     from tests.lab.clock import VirtualLoop
+    from tests.lab.process import Process
 
 _MANIFEST = """
 name: quiet
@@ -55,6 +56,8 @@ _SIZES = ("sd", "720p", "1080p")
 _QUALITIES = ("fast", "high")
 _SLOWEST = 0.6
 """The speed of the slowest further server; the first has 1."""
+MEANWHILE = 600.0
+"""Seconds from the start until something happens to the runner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Quiet:
     """Given every server before it starts."""
     notifier: Callable[[Callable[[str], None]], Notifier] | None = None
     """Makes who is told elsewhere, given whom to tell that it could not."""
+    meanwhile: Callable[[Process], None] | None = None
+    """Given the runner's process `MEANWHILE` seconds after the start: it may suspend it, or turn its clock."""
 
 
 def morning(plan: Quiet) -> Morning:
@@ -96,7 +101,10 @@ async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
             await stack.enter_async_context(serving(server, URL(url).host or ""))
             servers.append(server)
         heard, began, console = Heard(loop, plan.after), loop.now, io.StringIO()
-        code = await _run(plan, batch, folder / "home", heard, console)
+        runner = loop.spawn("runner")
+        if plan.meanwhile:
+            loop.call_later(MEANWHILE, plan.meanwhile, runner)
+        code = await runner.start(_run(plan, batch, folder / "home", heard, console))
         return heard.morning(plan.seed, code, began, servers, console.getvalue())
 
 
