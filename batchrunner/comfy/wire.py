@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import File
 from batchrunner.core.identity import Json, prefixes
 from batchrunner.core.results import Ended, Entry, Row
-from batchrunner.core.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -208,17 +207,12 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 
 
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
-    """Return what the nodes saved: `images`, `gifs`, `videos`, `audio` or any other key (PROTOCOL.md §1, 3).
-
-    A latent or a text beside the films is left where it is: it can't be checked, and must not cost the films. Where
-    nothing else was saved it is returned, so that somebody says so.
-    """
+    """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (PROTOCOL.md §1, 3)."""
     outputs = fields(value, "outputs") if value is not None else {}
     wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
     lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
     found = [_file(each) for several in lists if isinstance(several, list) for each in several]
-    saved = tuple(dict.fromkeys(file for file in found if file is not None))
-    return tuple(file for file in saved if suffix(file.name)) or saved
+    return tuple(dict.fromkeys(file for file in found if file is not None))
 
 
 def _file(value: Json) -> File | None:
