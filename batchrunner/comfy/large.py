@@ -144,9 +144,11 @@ class _Scan:
 
 def _read_queue(scan: _Scan, rows: dict[str, list[Row]]) -> None:
     """Add the rows to `rows`, by the key of their list."""
+    keys: set[str] = set()
     for key in scan.members():
-        if key in rows:
+        if key in keys:
             raise WrongShapeError("a key twice")
+        keys.add(key)
         if key in ("queue_running", "queue_pending"):
             found = rows[key] = []
             for start, end in scan.items():

@@ -280,6 +280,15 @@ def test_a_queue_that_is_cut_off_shows_what_came(running: Any, pending: Any, len
         assert [(row.prompt, row.running) for row in seen] == [(row.prompt, row.running) for row in whole[: len(seen)]]
 
 
+@pytest.mark.parametrize("key", ["queue_running", "more"])
+def test_a_key_twice_is_no_queue(key: str) -> None:
+    """A queue that says something twice is refused row by row as it is as a whole."""
+    body = b'{"queue_running": [], "queue_pending": [], "more": 1, "%s": []}' % key.encode()
+    for read in (large.queue, lambda each: wire.queue(wire.parse(each))):
+        with pytest.raises(WrongShapeError, match="twice"):
+            read(body)
+
+
 def test_a_heavy_row_is_known_by_its_head() -> None:
     """Of a row that could not be built the number and the id are read, in either order and whatever is escaped."""
     heavy = b"[0%s]" % (b",[]" * MIB)
