@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.downloads import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
+from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.notes import Moment, Outcome
 from batchrunner.core.polls import interpret_poll
 from batchrunner.core.results import Cause, Failure
 from batchrunner.core.scheduler import is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import moved_in, opening
-from batchrunner.core.submissions import interpret_post, interpret_withdrawal
+from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Comfy(Protocol):
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id."""
+        ...
+
+    async def interrupt(self, prompt: str) -> Failure | None:
+        """Stop a prompt if it runs, by id."""
         ...
 
 
@@ -159,6 +164,8 @@ class Engine:
             now = self._clock.now()
             self._move_in(now)
             self._board.tick(now, self._clock.wall())
+            for outcome in give_up_servers(self._board, now, self._clock.wall()):
+                self._apply(outcome)
             for action in plan(self._board, now):
                 self._start(action, group)
             shown = self._observer.pulse(self._board, now)
@@ -205,6 +212,9 @@ class Engine:
             case Withdraw():
                 failure = await self._result(self._comfy(action.server).withdraw(action.prompts))
                 return lambda moment: interpret_withdrawal(board, action, failure, moment)
+            case Interrupt():
+                failure = await self._result(self._comfy(action.server).interrupt(action.prompt))
+                return lambda moment: interpret_interrupt(board, action, failure, moment)
 
     async def _result(self, attempt: Awaitable[T]) -> T | Failure:
         """Return how an attempt ended; an error of ours must not end the night."""
@@ -234,12 +244,15 @@ class Engine:
                     raise error
                 case (action, interpret):
                     began = self._board.in_flight[action]
-                    outcome = interpret(Moment(began, self._clock.now(), self._clock.wall()))
-                    for note in outcome.notes:
-                        self._board.apply(note)
-                    self._note_all(outcome.facts)
+                    self._apply(interpret(Moment(began, self._clock.now(), self._clock.wall())))
                     self._board.end(action, self._clock.now())
                     self._mark_surveys()
+
+    def _apply(self, outcome: Outcome) -> None:
+        """Apply what follows from a result: the notes first, then the facts."""
+        for note in outcome.notes:
+            self._board.apply(note)
+        self._note_all(outcome.facts)
 
     def _note_all(self, facts: Iterable[Fact]) -> None:
         for fact in facts:

@@ -10,7 +10,6 @@ from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
-from batchrunner.core.scheduler import FIRST_FILE
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
@@ -33,7 +32,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
     """
     board = Board(batch.name, _rules(batch), batch.servers, now)
-    board.suffix = expected_file(batch.template.graph).removeprefix(FIRST_FILE)
+    board.first_file = expected_file(batch.template.graph)
     board.outputs = batch.outputs
     board.costs = {job.id: job.cost for job in batch.jobs}
     with sound(batch.name):

@@ -56,4 +56,12 @@ class Withdraw:
     prompts: tuple[str, ...]
 
 
-Action: TypeAlias = Poll | Submit | Download | Withdraw
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Stop a running prompt of ours, by id."""
+
+    server: str
+    prompt: str
+
+
+Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt

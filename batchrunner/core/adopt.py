@@ -114,11 +114,11 @@ class _Finding:
 
 def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) -> Iterator[Fact]:
     found = one.candidate
-    yield Accepted(one.job, found.attempt, one.at, found.prompt, found.prefix, server.url, one.highest)
+    yield Accepted(one.job, found.attempt, one.at, found.prompt, found.prefix, server.name, one.highest)
     if isinstance(found.found, Entry):
         history = board.states[one.job].past
         history = replace(history, highest=max(history.highest, one.highest))
-        prompt = Prompt(found.attempt, found.prompt, found.prefix, server.url, claimed=False)
+        prompt = Prompt(found.attempt, found.prompt, found.prefix, server.name, claimed=False)
         attempt = Attempt(one.job, Queued(history, prompt), one.at, board.rules)
         yield classify(attempt, found.found, result.date)
 
@@ -137,4 +137,4 @@ def _duplicates(
             continue
         serves = isinstance(state, Sending | Queued) and one.prefix == state.prompt.prefix
         if not serves and one.prompt not in server.removed:
-            yield Remove(server.url, frozenset({one.prompt}))
+            yield Remove(server.name, frozenset({one.prompt}))

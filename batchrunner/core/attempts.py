@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
+from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
 from batchrunner.core.results import Ended
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from batchrunner.core.results import Complaint, Entry
     from batchrunner.core.settings import Rules
 
-_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN})
+_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+_MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
+"""Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
 
 
@@ -82,9 +85,15 @@ def is_memory(entry: Entry) -> bool:
     return _OUT_OF_MEMORY in entry.exception
 
 
-def kind_of(entry: Entry) -> str:
-    """Return the class of an execution error, for the breaker."""
-    return entry.exception if is_memory(entry) else f"{entry.node}: {entry.exception}"
+def burned_loss(lost: Lost) -> BurnedLoss | None:
+    """Return what a loss says of its server: that it rendered in vain, and how; None if it says nothing."""
+    if lost.why is Why.ERROR:
+        what = lost.says.partition(":")[0]
+        memory = _OUT_OF_MEMORY in what
+        return BurnedLoss(lost.job, "out of memory" if memory else what, lost.says, may_pass=memory)
+    if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
+        return BurnedLoss(lost.job, lost.why.value, lost.says, may_pass=lost.why in _MAY_PASS)
+    return None
 
 
 def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) -> str:
@@ -98,15 +107,23 @@ def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) ->
 def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
     files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
     if not files:
-        named = ", ".join(file.key for file in entry.files[:3]) or "no file"
-        return lose(case, Why.FOREIGN, f"success, but with {named}, none of them ours")
+        return lose(case, Why.FOREIGN, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
     deadline = None if case.rules.ttl is None or finished is None else finished + case.rules.ttl
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry))
 
 
+def _without_files(entry: Entry) -> str:
+    """Say what a success left us with, if no file of ours."""
+    if not entry.files:
+        return "rendered, but its saving nodes left no file of type output to bring home"
+    named = ", ".join(file.key for file in entry.files[:3])
+    return f"rendered, but with files of another prompt: {named}"
+
+
 def _seconds(entry: Entry) -> float | None:
-    if entry.began is None or entry.finished is None:
+    """Return how long it rendered; None if nobody says, or if all but the saving came out of the server's cache."""
+    if entry.began is None or entry.finished is None or entry.from_cache:
         return None
     return max(0.0, entry.finished - entry.began)
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.attempts import burned_loss
 from batchrunner.core.cooldowns import Cooldowns
-from batchrunner.core.facts import Broke, Lost, Rendered, Why
+from batchrunner.core.facts import Broke, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
 from batchrunner.core.localfault import LocalFault
 from batchrunner.core.notes import (
     AttemptSeen,
+    JobBurned,
+    JobWell,
     Leave,
     Leaving,
     LocalFailed,
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _WORKFLOW_JOBS = 3
+_RESTED = frozenset({Why.ERROR, Why.FOREIGN, Why.UNUSABLE, Why.DENIED})
+"""Losses after which a job rests for `grace` before its next attempt."""
 _RETRY = 1.0
 _RETRY_CAP = 60.0
 _RETRY_CAP_IN_RACE = 5.0
@@ -57,8 +62,8 @@ class Board:
     def __init__(self, batch: str, rules: Rules, servers: Iterable[str], now: float) -> None:
         self.batch = batch
         self.rules = rules
-        self.suffix = ".mp4"
-        """Extension of the file to expect where nobody tells its name."""
+        self.first_file = "_00001_.mp4"
+        """What a server appends to a prefix for its first file; empty if nobody can tell."""
         self.outputs: frozenset[str] | None = None
         """Ids of the nodes whose files are wanted; None for all."""
         self.servers = {url: Server(url, Health(now), now) for url in servers}
@@ -96,6 +101,10 @@ class Board:
         """When everything must be home, in seconds since the epoch; nothing is submitted that would come later."""
         self.until: float | None = None
         """The same on the loop's clock, as of the last tick: that clock stands still while this machine sleeps."""
+        self.started_at = now
+        """When this run began."""
+        self.well = False
+        """Whether any file of this batch ever came home."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
@@ -103,12 +112,15 @@ class Board:
     def _index(self) -> None:
         """Make the indexes: per server what it holds, and what comes next."""
         self.submitting: set[str] = set()
+        self._out: set[str] = set()
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
         self._ready: PriorityQueue[str] = PriorityQueue()
         self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
         self._rests = Cooldowns()
         self._busy: set[tuple[str, str]] = set()
+        self._asked: set[str] = set()
+        """Servers to which a poll, a deletion or an interrupt is under way: never more than one at a time."""
 
     def load(self, jobs: Iterable[str], facts: Iterable[Fact], now: float) -> None:
         """Fold the ledger: every job it knows, and all its facts in order."""
@@ -120,6 +132,7 @@ class Board:
                 self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
         for job, state in states.items():
             self.put(job, state, now)
+            self.well = self.well or isinstance(state, Done)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
 
@@ -141,8 +154,9 @@ class Board:
 
     def put(self, job: str, state: State, now: float, fact: Fact | None = None) -> None:
         """Set a job's state and bring every index up to date."""
-        if job in self.states:
-            self._unlist(job, self.states[job], state)
+        before = self.states.get(job)
+        if before is not None:
+            self._unlist(job, before, state)
         self.states[job] = state
         self._track(job, state)
         if job in self.positions:
@@ -150,6 +164,7 @@ class Board:
         if fact is not None:
             self._rest(job, state, fact, now)
             self._learn(job, state, fact, now)
+            self._judge_server(before, fact, now)
         self._list(job, state, now)
 
     def _list(self, job: str, state: State, now: float) -> None:
@@ -160,8 +175,10 @@ class Board:
                 self._offer(job, now)
             case Sending() | Queued():
                 self._open.setdefault(self._server(state, now), {})[job] = None
+                self._out.add(job)
                 self.unsettled.add(job)
             case Fetching():
+                self._out.add(job)
                 self._fetching.setdefault(self._server(state, now), {})[job] = None
                 self.unsettled.add(job)
                 self._offer(job, now)
@@ -171,6 +188,7 @@ class Board:
             self.counts[type(before)] -= 1
         self.waiting.discard(job)
         self.unsettled.discard(job)
+        self._out.discard(job)
         match before:
             case Sending() | Queued() if not isinstance(after, Sending | Queued):
                 # A prompt that is heard of keeps its place: the oldest of a server is the one that runs.
@@ -194,12 +212,23 @@ class Board:
 
     def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
         """Let a job wait after an execution error, a file after a broken download."""
-        if isinstance(state, Waiting) and isinstance(fact, Lost) and fact.why is Why.ERROR:
+        if isinstance(state, Waiting) and isinstance(fact, Lost) and fact.why in _RESTED:
             self._rests.rest(job, "", now + self.rules.grace)
         if isinstance(state, Fetching) and isinstance(fact, Broke):
             broken = next(item.broken for item in state.items if item.file.key == fact.file)
             cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
             self._rests.rest(job, fact.file, now + backoff(f"{job}/{fact.file}", broken, _RETRY, cap))
+
+    def _judge_server(self, before: State | None, fact: Fact, now: float) -> None:
+        """Count against a server what it rendered in vain, and for it what is home."""
+        if not isinstance(before, Sending | Queued | Fetching) or before.prompt.server not in self.servers:
+            return
+        server = before.prompt.server
+        if isinstance(fact, Saved):
+            self.well = True
+            self.apply(JobWell(server))
+        elif isinstance(fact, Lost) and (loss := burned_loss(fact)):
+            self.apply(JobBurned(server, loss, now))
 
     def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
         """Learn from a render that has just ended how fast its server is."""
@@ -254,6 +283,8 @@ class Board:
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
         self.in_flight[action] = now
+        if isinstance(action, Poll | Withdraw | Interrupt):
+            self._asked.add(action.server)
         if isinstance(action, Download):
             self._busy.add((action.job, action.file.key))
         if isinstance(action, Submit):
@@ -265,6 +296,8 @@ class Board:
         if isinstance(action, Download):
             self._busy.discard((action.job, action.file.key))
             self._offer(action.job, now)
+        if isinstance(action, Poll | Withdraw | Interrupt):
+            self._asked.discard(action.server)
         if isinstance(action, Submit):
             self.submitting.discard(action.job)
         return self.in_flight.pop(action)
@@ -288,6 +321,14 @@ class Board:
         """Return the prompts that a server holds or may hold, oldest first."""
         found = ((job, self.states[job]) for job in self._open.get(url, ()))
         return [(job, state) for job, state in found if isinstance(state, Sending | Queued)]
+
+    def held_by(self, url: str) -> list[str]:
+        """Return the jobs whose prompts or files a server holds or may hold, oldest first."""
+        return [*self._open.get(url, ()), *self._fetching.get(url, ())]
+
+    def is_under_way(self, job: str) -> bool:
+        """Whether a POST or a download of a job is under way."""
+        return job in self.submitting or any(busy == job for busy, _ in self._busy)
 
     def load_on(self, url: str) -> int:
         """Return how many prompts of ours a server holds or may hold."""
@@ -318,6 +359,8 @@ class Board:
             state = self.states[job]
             if not isinstance(state, Fetching) or state.prompt.attempt != attempt or (job, key) in self._busy:
                 return False
+            if key in self.tracked[job].not_found:
+                return False
             open_files = (item.file.key for item in state.items if not item.saved)
             return self._rests.is_over(job, key, now) and key in open_files
 
@@ -334,7 +377,7 @@ class Board:
 
     def is_polling(self, url: str) -> bool:
         """Whether a poll of a server is under way: there is never more than one."""
-        return any(isinstance(action, Poll | Withdraw) and action.server == url for action in self.in_flight)
+        return url in self._asked
 
     def rests_until(self) -> float | None:
         """Return when the first resting job may go on."""
@@ -349,6 +392,25 @@ class Board:
         first = self.refusals[:_WORKFLOW_JOBS]
         alike = len(first) == _WORKFLOW_JOBS and len(set(first)) == 1
         return first[0] if alike else ""
+
+    def hopeless_loss(self) -> str:
+        """Return why rendering on is in vain, or "": on every server three different jobs came to nothing alike.
+
+        Only where none of this batch was ever well, and waiting does not help: then it is the workflow.
+        """
+        named = [] if self.well else [one for one in self.servers.values() if one.named and one.health.is_up()]
+        if not named or not all(server.breaker.is_hopeless() for server in named):
+            return ""
+        message = named[0].breaker.message
+        return f"three different jobs came to nothing alike, and none of this batch ever succeeded: {message}"
+
+    def holds_any(self) -> bool:
+        """Whether anything of this batch is on a server, or may be."""
+        return bool(self._out)
+
+    def is_out(self, server: Server, now: float) -> bool:
+        """Whether a server is no longer waited for."""
+        return server.health.is_out(now, self.rules, holding=self.holds_any())
 
     def is_settled(self) -> bool:
         """Whether there is nothing left to see through."""

@@ -21,7 +21,6 @@ from batchrunner.core.notes import (
     TransferFailed,
     TransferWorked,
 )
-from batchrunner.core.polls import give_up
 from batchrunner.core.results import Cause, Downloaded, Failure, NotFound
 from batchrunner.core.tracking import Guess
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from batchrunner.core.notes import Moment, Note
     from batchrunner.core.results import DownloadEnd, Rejected
     from batchrunner.core.tracking import Tracked
-
-_NO_ETAG = "no etag"
 
 
 def interpret_download(board: Board, action: Download, end: DownloadEnd, moment: Moment) -> Outcome:
@@ -52,11 +49,17 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
         notes = [TransferWorked(action.server), LocalWorked(Resource.DISK)]
         facts, record = _home(action, attempt, end, record)
     elif action.probe:
-        notes = []  # the 404 of a guess is no transfer that worked: a server that fails every POST must be given up
-        facts, record = _not_there(board, attempt, record)
+        # The 404 of a guess is no transfer that worked: a server that fails every POST must be given up.
+        notes, facts = [PollAt(action.server, moment.now)], []
+        if record.guess is not Guess.UNTRIED:
+            record = replace(record, guess=Guess.FAILED)
+    elif isinstance(end, NotFound):
+        # Only together with a good poll after it is a 404 proof: `polls` takes the loss from here.
+        notes, facts = [PollAt(action.server, moment.now)], []
+        record = replace(record, not_found={**record.not_found, action.file.key: moment.now})
     else:
         notes = [TransferWorked(action.server)]
-        facts = [_unfit(board, action, attempt, end)]
+        facts = [_rejected(action, attempt, end)]
     return Outcome(tuple(facts), (*notes, Track(action.job, record)))
 
 
@@ -75,28 +78,15 @@ def _home(action: Download, attempt: Attempt, got: Downloaded, record: Tracked) 
     return [accept(job, attempt.state.prompt, attempt.state.prompt.id, at), rendered, saved], record
 
 
-def _not_there(board: Board, attempt: Attempt, record: Tracked) -> tuple[list[Fact], Tracked]:
-    """Note that the guessed file is not there: unless a poll found its prompt meanwhile, that is gone."""
-    if record.guess is Guess.UNTRIED:
-        return [], record
-    server = board.servers[attempt.state.prompt.server]
-    return give_up(server, attempt, replace(record, guess=Guess.FAILED))
-
-
-def _unfit(board: Board, action: Download, attempt: Attempt, end: NotFound | Rejected) -> Fact:
-    """Return what it means that the file is not there, or not what it should be."""
-    if isinstance(end, NotFound):
-        if attempt.state.prompt.id in board.inherited:
-            return lose(attempt, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
-        return lose(attempt, Why.EXPIRED, "404: clean-up deleted the file before it was home")
+def _rejected(action: Download, attempt: Attempt, end: Rejected) -> Fact:
+    """Return what it means that a file came whole and is not what it should be, or will never come."""
     if end.never:
-        return lose(attempt, Why.UNUSABLE, end.says)
+        return replace(lose(attempt, Why.UNUSABLE, end.says), final=True)
     if end.foreign:
         return lose(attempt, Why.FOREIGN, end.says)
-    etag = end.etag or _NO_ETAG
-    if _whole_before(attempt, action.file.key) == etag:
+    if _whole_before(attempt, action.file.key) == end.etag:
         return lose(attempt, Why.UNUSABLE, f"{end.says}; twice the same")
-    return Broke(attempt.job, action.attempt, attempt.at, action.file.key, end.says, whole=etag)
+    return Broke(attempt.job, action.attempt, attempt.at, action.file.key, end.says, whole=end.etag)
 
 
 def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, moment: Moment) -> Outcome:
@@ -104,11 +94,14 @@ def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, 
     server, record, key = board.servers[action.server], board.tracked[action.job], action.file.key
     notes: list[Note]
     if failure.cause is Cause.LOCAL:
-        notes = [LocalFailed(Resource.DISK, failure.says, moment.now)]
+        resource = Resource.SOCKETS if failure.handles else Resource.DISK
+        notes = [LocalFailed(resource, failure.says, moment.now)]
     else:
         notes = [TransferFailed(action.server, moment.now), PollAt(action.server, min(server.poll_at, moment.now))]
     if action.probe:
-        notes.append(Track(action.job, replace(record, guess=Guess.UNTRIED)))
+        # Where /view is refused though polls are good, no guess can ever be tried.
+        hopeless = failure.cause is Cause.UNAUTHORIZED and server.health.is_up()
+        notes.append(Track(action.job, replace(record, guess=Guess.FAILED if hopeless else Guess.UNTRIED)))
         return Outcome(notes=tuple(notes))
     if failure.cause is Cause.UNAUTHORIZED:
         first = record.denied.get(key)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.forecast import Estimate
 
-_STUCK_TIMES, _STUCK_AT_LEAST = 3.0, 600.0
+_TOLD_TIMES, _TOLD_AT_LEAST = 3.0, 600.0
+_STUCK_RENDERS, _STUCK_AT_LEAST = 3, 45 * 60.0
 HOMEWARD = 20.0
 """Seconds to leave for the way home of a finished file, the look that sees it included."""
 
@@ -22,9 +23,7 @@ def outlook(board: Board, now: float) -> Estimate | None:
 
     Costs what is left in the batch, not what one fact costs: ask every few seconds, not after every fact.
     """
-    servers = [
-        url for url, server in board.servers.items() if server.named and not server.health.is_out(now, board.rules)
-    ]
+    servers = [url for url, server in board.servers.items() if server.named and not board.is_out(server, now)]
     if not servers:
         return None
     waiting = sorted(board.waiting, key=board.positions.__getitem__)
@@ -87,14 +86,32 @@ def remaining(board: Board, url: str, now: float) -> float | None:
 def overdue(board: Board, url: str, now: float) -> str | None:
     """Return the job that a server has rendered for three times as long as it should at most take, if there is one.
 
-    Never one in its first ten minutes: models are loaded, drives wake up. It is told, and nothing is done about it: a
-    server that answers and runs may be slow for a reason that we don't see.
+    Never one in its first ten minutes: models are loaded, drives wake up. It is told; `stuck_job` says when something
+    is done about it.
     """
     rendered = _rendered(board, url, now)
-    if rendered is None or rendered[2] <= _STUCK_AT_LEAST:
+    if rendered is None or rendered[2] <= _TOLD_AT_LEAST:
         return None
     job, cost, ran = rendered
-    return job if ran > _STUCK_TIMES * board.forecast.at_most(url, cost) else None
+    return job if ran > _TOLD_TIMES * board.forecast.at_most(url, cost) else None
+
+
+def stuck_job(board: Board, url: str, now: float) -> str | None:
+    """Return the job that a server renders without an end: it is to be interrupted.
+
+    So long means `Rules.stuck` times the upper end of a forecast from at least three renders of its kind there, never
+    under 45 minutes; and `patience` in any case.
+    """
+    rendered = _rendered(board, url, now)
+    if rendered is None:
+        return None
+    job, cost, ran = rendered
+    rules = board.rules
+    if ran >= rules.patience:
+        return job
+    if rules.stuck is None or board.forecast.renders_of(url, cost) < _STUCK_RENDERS:
+        return None
+    return job if ran > max(_STUCK_AT_LEAST, rules.stuck * board.forecast.at_most(url, cost)) else None
 
 
 def backlog(board: Board, url: str, now: float) -> float:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.eta import is_hopeless
+from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Failed
-from batchrunner.core.scheduler import is_barred, is_gone, is_idle, leaving_time
+from batchrunner.core.scheduler import is_gone, is_idle, leaving_time
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -37,8 +38,8 @@ def exit_decision(board: Board, now: float) -> Exit | None:
         return Exit(LOCAL, f"{board.sockets.says}: close what holds so many, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
-    if refusal:
-        return None if _busy(board) or _withdrawing(board) else Exit(STOPPED, _template(refusal))
+    if reason := _template(refusal) if refusal else board.hopeless_loss():
+        return None if _busy(board) or _withdrawing(board) else Exit(STOPPED, reason)
     return _in_time(board, now) or _stopped(board, now)
 
 
@@ -64,7 +65,7 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
     """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
     gone = all(is_gone(board, server) for server in board.servers.values())
     coming = any(
-        any(True for _ in board.fetching_on(url)) and not server.health.is_out(now, board.rules)
+        any(True for _ in board.fetching_on(url)) and not board.is_out(server, now)
         for url, server in board.servers.items()
     )
     over = gone and not coming and not _busy(board)
@@ -74,11 +75,12 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
 def _stopped(board: Board, now: float) -> Exit | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
-    live = [server for server in useful if not server.health.is_out(now, board.rules)]
-    waits = board.waiting and not is_barred(board)
-    if any((server.named and waits) or board.owes(server.url) for server in live):
+    live = [server for server in useful if not board.is_out(server, now)]
+    if any((server.named and board.waiting) or board.owes(server.name) for server in live):
         return None
-    if _busy(board) or any(board.is_polling(server.url) for server in useful):
+    if any(_still_gives(board, server, now) for server in useful):
+        return None
+    if _busy(board) or any(board.is_polling(server.name) for server in useful):
         return None
     return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
 
@@ -94,15 +96,23 @@ def _withdrawing(board: Board) -> bool:
 
 
 def _reason(board: Board, server: Server) -> str:
-    left = board.owes(server.url)
+    left = board.owes(server.name)
     holds = f"; it holds {left} of our prompts" if left else ""
-    if server.health.is_denied():
-        return f"{server.url} refuses the token ({server.health.says}){holds}: set BATCHRUNNER_TOKEN and run it again"
-    if server.health.stalled_at is not None:
-        return f"{server.url} has prompts waiting and runs none{holds}: restart ComfyUI and run it again"
+    if server.health.condition is Condition.UNAUTHORIZED:
+        refuses = f"{server.name} refuses the token ({server.health.message}){holds}"
+        return f"{refuses}: set BATCHRUNNER_TOKEN and run it again"
+    if server.health.stalled_since is not None:
+        return f"{server.name} has prompts waiting and runs none{holds}: restart ComfyUI and run it again"
     if server.health.is_up():
-        return f"{server.url} answers, but no prompt and no file gets through{holds}: see run.log, then run it again"
-    return f"{server.url} does not answer ({server.health.says or 'no answer'}){holds}: run it again when it does"
+        return f"{server.name} answers, but no prompt and no file gets through{holds}: see run.log, then run it again"
+    return f"{server.name} does not answer ({server.health.message or 'no answer'}){holds}: run it again when it does"
+
+
+def _still_gives(board: Board, server: Server, now: float) -> bool:
+    """Whether a server that refuses new prompts still brings home what it has."""
+    stuck = server.health.stuck_since()
+    patient = stuck is None or now < stuck + board.rules.patience
+    return server.health.is_up() and server.health.gives_files() and board.owes(server.name) > 0 and patient
 
 
 def _template(refusal: str) -> str:

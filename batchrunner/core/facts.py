@@ -30,6 +30,12 @@ class Why(StrEnum):
     """The file can't be fetched at all, or is whole and still not what it claims to be."""
     WITHDRAWN = "withdrawn"
     """We took it back ourselves."""
+    DENIED = "denied"
+    """Something before the server refuses this prompt, a firewall for one, while it lets others pass."""
+    STUCK = "stuck"
+    """It ran far longer than it should and was interrupted by us."""
+    SERVER_GONE = "server gone"
+    """Its server was given up: it is rendered elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

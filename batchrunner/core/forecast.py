@@ -108,6 +108,10 @@ class Forecast:
         """Whether a job of this cost was rendered before, anywhere."""
         return self._known(cost) > 0
 
+    def renders_of(self, server: str, cost: float) -> int:
+        """Return how many jobs of this cost a server has rendered."""
+        return self._of(server).kinds.get(cost, NO_KIND).renders
+
     def _known(self, cost: float) -> int:
         """Return how many renders of a kind there were, anywhere."""
         return sum(learnt.kinds.get(cost, NO_KIND).renders for learnt in self._servers.values())

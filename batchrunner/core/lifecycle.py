@@ -51,6 +51,10 @@ class AttemptHistory:
     """Attempts that count, since the last Reopened."""
     error: str = ""
     """The last execution error that had a signature."""
+    given_up: int = 0
+    """The last attempt that was given up with its server, which may still have rendered it; 0 if none."""
+    stuck_on: str = ""
+    """The server on which an attempt got stuck; empty if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +225,8 @@ def _lost(state: Open, fact: Lost) -> Waiting | Failed:
     past = state.past
     given_back = state.prompt.claimed and not fact.burns
     past = replace(past, spent=past.spent - given_back, error=fact.error or past.error)
+    if fact.why is Why.SERVER_GONE:
+        past = replace(past, given_up=state.prompt.attempt)
+    if fact.why is Why.STUCK:
+        past = replace(past, stuck_on=state.prompt.server)
     return Failed(past, fact.why, fact.says) if fact.final else Waiting(past)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from batchrunner.core.facts import Fact
+    from batchrunner.core.health import BurnedLoss
     from batchrunner.core.results import Failure, PollResult
     from batchrunner.core.tracking import Tracked
 
@@ -61,6 +62,8 @@ class Polled:
     ours: frozenset[str]
     began: float
     now: float
+    hung: bool = False
+    """A prompt of ours runs on though it was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +75,22 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
-    """The server is unavailable; `racing` while it has files of ours that it may delete."""
+    """The server is unavailable; `holding` while prompts or files of ours are there."""
 
     server: str
     failure: Failure
     now: float
-    racing: bool
+    holding: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PollRefused:
-    """401 or 403 on a poll."""
+    """401 or 403 on a poll; `holding` as above."""
 
     server: str
     failure: Failure
     now: float
+    holding: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +105,19 @@ class PostTaken:
 
 @dataclass(frozen=True, slots=True)
 class PostRefused:
-    """401 or 403 on a POST that began at `began`."""
+    """401 or 403 on a POST."""
 
     server: str
     failure: Failure
-    began: float
     now: float
+
+
+@dataclass(frozen=True, slots=True)
+class PostsWait:
+    """The server wants no POST before `until` (429)."""
+
+    server: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,7 @@ class TransferWorked:
 
 
 @dataclass(frozen=True, slots=True)
-class RenderSucceeded:
+class Finished:
     """The history says that this prompt of ours was rendered."""
 
     server: str
@@ -133,13 +144,26 @@ class RenderSucceeded:
 
 
 @dataclass(frozen=True, slots=True)
-class RenderFailed:
-    """A prompt of ours raised an error of this kind."""
+class JobWell:
+    """A file that this server rendered is home."""
 
     server: str
-    job: str
-    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobBurned:
+    """An attempt was rendered here in vain."""
+
+    server: str
+    loss: BurnedLoss
     now: float
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """What it holds is rendered elsewhere; if it comes back, it is surveyed again."""
+
+    server: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +180,22 @@ class Removed:
 
     server: str
     prompts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """Prompts of ours that must not be rendered: deleted while they wait, interrupted by id if they run."""
+
+    server: str
+    prompts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The server was told to interrupt this prompt of ours."""
+
+    server: str
+    prompt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +231,15 @@ ServerNote: TypeAlias = (
     | PostRefused
     | TransferFailed
     | TransferWorked
-    | RenderSucceeded
-    | RenderFailed
+    | PostsWait
+    | Finished
+    | JobWell
+    | JobBurned
+    | GivenUp
     | Remove
     | Removed
+    | Unwanted
+    | Interrupted
     | Leave
     | PollAt
 )

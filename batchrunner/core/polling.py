@@ -30,12 +30,12 @@ def next_poll(board: Board, server: Server, now: float) -> float:
 
 def _pause(board: Board, server: Server, now: float) -> float:
     """Return how long nothing is expected to be missed."""
-    if not board.load_on(server.url):
+    if not board.load_on(server.name):
         return _SLOWEST_LOOK
     doubts = [_patience(since, until, now) for since, until in _doubts(board, server)]
     if doubts:
         return min(doubts)
-    ends_in = remaining(board, server.url, now)
+    ends_in = remaining(board, server.name, now)
     if ends_in is not None:
         return abs(ends_in) / 3
     return (now - min(server.queue.running.values(), default=now)) / 10
@@ -48,7 +48,7 @@ def _patience(since: float, until: float, now: float) -> float:
 
 def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
     """Yield since when, and until when, a prompt of ours may be there or not: missing, or its POST without answer."""
-    for job, state in board.open_on(server.url):
+    for job, state in board.open_on(server.name):
         record = board.tracked[job]
         since = server.health.answered_at if record.sent_at is None else record.sent_at
         if isinstance(state, Sending) and job not in board.submitting and since is not None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.adopt import adopt
-from batchrunner.core.attempts import Attempt, accept, classify, kind_of, lose
+from batchrunner.core.attempts import Attempt, accept, classify, lose
 from batchrunner.core.facts import Why
-from batchrunner.core.health import Breaker
 from batchrunner.core.identity import parse_prefix
-from batchrunner.core.lifecycle import Sending
+from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import (
+    Finished,
     Leave,
     Leaving,
     LocalFailed,
@@ -28,14 +28,14 @@ from batchrunner.core.notes import (
     PollLater,
     PollRefused,
     Remove,
-    RenderFailed,
-    RenderSucceeded,
     Resource,
     Surveyed,
     Track,
     TransferWorked,
 )
 from batchrunner.core.results import Cause, Ended, Failure
+from batchrunner.core.server import FASTEST_POLL
+from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Poll
     from batchrunner.core.board import Board
-    from batchrunner.core.facts import Fact
+    from batchrunner.core.facts import Fact, Lost
     from batchrunner.core.notes import Moment, Note
     from batchrunner.core.results import Entry, PollEnd, PollResult, Row
     from batchrunner.core.server import Server
@@ -54,6 +54,8 @@ SURVEY = 100
 DOUBT = 64
 """How many are read while a POST of ours got no answer: an old server may have chosen an id of its own."""
 _ABSENCES = 3
+_UNREAD_CAP = 5.0
+"""Seconds between two polls at most while the history can not be read whole."""
 _LOCAL_PAUSE = 5.0
 """Seconds until a server is asked again after this machine had no room to."""
 
@@ -63,7 +65,7 @@ def interpret_poll(board: Board, action: Poll, end: PollEnd, moment: Moment) -> 
     if not isinstance(end, Failure):
         return _Reading(board, board.servers[action.server], action, end, moment).outcome()
     if end.cause is Cause.UNAUTHORIZED:
-        return Outcome(notes=(PollRefused(action.server, end, moment.now),))
+        return Outcome(notes=(PollRefused(action.server, end, moment.now, holding=board.owes(action.server) > 0),))
     return Outcome(notes=failed(board, action.server, end, moment.now))
 
 
@@ -71,7 +73,7 @@ def failed(board: Board, server: str, failure: Failure, now: float) -> tuple[Not
     """Return what a failure says, whoever met it, of the server or of this machine."""
     if failure.cause is Cause.LOCAL:
         return LocalFailed(Resource.SOCKETS, failure.says, now), PollAt(server, now + _LOCAL_PAUSE)
-    return (PollFailed(server, failure, now, racing=board.is_racing(server)),)
+    return (PollFailed(server, failure, now, holding=board.owes(server) > 0),)
 
 
 def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fact], Tracked]:
@@ -96,8 +98,6 @@ class _Reading:
     action: Poll
     result: PollResult
     moment: Moment
-    breaker: Breaker = field(init=False)
-    """As the prompts read so far leave it."""
     answered_at: float = field(init=False)
     restarted_at: float | None = field(init=False)
 
@@ -105,25 +105,37 @@ class _Reading:
         """Return the facts in the order they are to be noted, and the notes."""
         now, began = self.moment.now, self.moment.began
         ours = frozenset(row.prompt for row in self.result.queue if self._is_ours(row))
-        polled = Polled(self.server.url, self.result, ours, began, now)
-        self.breaker = self.server.breaker
+        whole = self.result.unread is None
+        polled = Polled(self.server.name, self.result, ours, began, now, hung=self._is_hung())
         self.answered_at = self.server.health.answered_at if self.server.health.answered_at is not None else now
         self.restarted_at = self.server.memory.polled(polled).restarted_at
         facts: list[Fact] = []
         notes: list[Note] = [LocalWorked(Resource.SOCKETS), polled]
-        if self.action.recent >= SURVEY:
+        if self.action.recent >= SURVEY and whole:
             found, said = adopt(self.board, self.server, self.result, self.moment)
             facts += found
-            notes += [*said, Surveyed(self.server.url)]
-        for job, state in self.board.open_on(self.server.url):
+            notes += [*said, Surveyed(self.server.name)]
+        for job, state in self.board.open_on(self.server.name):
             if state.prompt.id in self.action.ids and job not in self.board.submitting:
                 record = self.board.tracked[job]
                 found, said = self._prompt(Attempt(job, state, self.moment.at, self.board.rules), record)
                 facts += found
                 notes += said
-        notes += self._leave()
+        facts += self._gone_files()
+        if whole:
+            notes += self._leave()
         notes.append(self._next())
         return Outcome(tuple(facts), tuple(notes))
+
+    def _is_hung(self) -> bool:
+        """Whether a prompt of ours still runs long after it was interrupted: then nothing else will run there."""
+        running = {row.prompt for row in self.result.queue if row.running}
+        limit = self.moment.began - self.board.rules.grace
+        records = ((state.prompt.id, self.board.tracked[job]) for job, state in self.board.open_on(self.server.name))
+        return any(
+            prompt in running and record.interrupted_at is not None and record.interrupted_at < limit
+            for prompt, record in records
+        )
 
     # -- one prompt
 
@@ -143,6 +155,8 @@ class _Reading:
             return self._alive(attempt, record, rows)
         if entry:
             return self._ended(attempt, record, entry)
+        if prompt.id not in self.result.history:
+            return [], []
         return self._missing(attempt, record)
 
     def _alive(self, attempt: Attempt, record: Tracked, rows: list[Row]) -> tuple[list[Fact], list[Note]]:
@@ -154,7 +168,7 @@ class _Reading:
         running = any(row.running for row in rows)
         notes = self._found(attempt, replace(record, seen_running=running))
         if len(rows) > 1 and rows[0].prompt not in self.server.removed:
-            notes.append(Remove(self.server.url, frozenset({rows[0].prompt})))
+            notes.append(Remove(self.server.name, frozenset({rows[0].prompt})))
         if not isinstance(attempt.state, Sending):
             return [], notes
         return [accept(attempt.job, attempt.state.prompt, rows[0].prompt, attempt.at)], notes
@@ -165,29 +179,27 @@ class _Reading:
         facts: list[Fact] = []
         if isinstance(attempt.state, Sending):
             facts.append(accept(attempt.job, attempt.state.prompt, entry.prompt, attempt.at))
+        if entry.ended is Ended.INTERRUPTED and record.interrupted_at is not None:
+            facts.append(stuck(attempt))
+            return facts, notes
         facts.append(classify(attempt, entry, self.result.date, excused=self._is_sick()))
-        url, now = self.server.url, self.moment.now
         if entry.ended is Ended.SUCCESS:
-            self.breaker = Breaker()
-            notes.append(RenderSucceeded(url, entry.prompt))
-        if entry.ended is Ended.ERROR:
-            kind = kind_of(entry)
-            self.breaker = self.breaker.failed(url, kind, attempt.job, now, self.board.rules.grace)
-            notes.append(RenderFailed(url, attempt.job, kind, now))
+            notes.append(Finished(self.server.name, entry.prompt))
         return facts, notes
 
     def _found(self, attempt: Attempt, record: Tracked) -> list[Note]:
         """Note that a prompt was found; one that was only sent proves that a POST arrives."""
         notes: list[Note] = [Track(attempt.job, record.found())]
         if isinstance(attempt.state, Sending):
-            notes.append(TransferWorked(self.server.url))
+            notes.append(TransferWorked(self.server.name))
         return notes
 
     def _is_sick(self) -> bool:
         """Whether a server only raises, and another does not: what it says of a job is then nothing of the job."""
+        if not self.server.breaker.trips:
+            return False
         others = (one for one in self.board.servers.values() if one is not self.server and not one.breaker.jobs)
-        now, rules = self.moment.now, self.board.rules
-        return bool(self.breaker.trips) and any(other.takes_prompts(now, rules) for other in others)
+        return any(other.takes_prompts(self.moment.now, self.board.rules) for other in others)
 
     def _missing(self, attempt: Attempt, record: Tracked) -> tuple[list[Fact], list[Note]]:
         """Count a poll that did not find a prompt, and give the prompt up once that is proof."""
@@ -219,9 +231,16 @@ class _Reading:
     def _is_ours(self, row: Row) -> bool:
         return any(parse_prefix(self.board.batch, prefix) for prefix in row.prefixes)
 
+    def _gone_files(self) -> Iterator[Fact]:
+        """Yield the loss of files that a GET did not find: this poll began after it, and the server itself answered."""
+        for job in self.board.fetching_on(self.server.name):
+            state, record = self.board.states[job], self.board.tracked[job]
+            if isinstance(state, Fetching) and any(at <= self.moment.began for at in record.not_found.values()):
+                yield expired(Attempt(job, state, self.moment.at, self.board.rules), self.board)
+
     def _leave(self) -> Iterator[Note]:
         """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
-        board, url = self.board, self.server.url
+        board, url = self.board, self.server.name
         held = {job: state.prompt.id for job, state in board.open_on(url)}
         if board.leaving_at is None or self._is_older() or not board.submitting.isdisjoint(held):
             return
@@ -234,13 +253,29 @@ class _Reading:
             yield Leave(url, Leaving.GONE)
 
     def _next(self) -> Note:
-        """Say when to poll again: at once if this poll began before we were asked to leave."""
-        url, now = self.server.url, self.moment.now
+        """Say when to poll again: at once if this one began before we were asked to leave, soon if it was not whole."""
+        url, now = self.server.name, self.moment.now
+        if self.result.unread is not None:
+            pause = backoff(f"{url}/unread", self.server.health.unread + 1, FASTEST_POLL, _UNREAD_CAP)
+            return PollAt(url, now + pause)
         return PollAt(url, now) if self._is_older() else PollLater(url, now)
 
     def _is_older(self) -> bool:
         """Whether this poll began before we were asked to leave."""
         return self.board.leaving_at is not None and self.moment.began < self.board.leaving_at
+
+
+def expired(attempt: Attempt, board: Board) -> Lost:
+    """Return the loss of a file that is on its server no more."""
+    if attempt.state.prompt.id in board.inherited:
+        return lose(attempt, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
+    return lose(attempt, Why.EXPIRED, "404: clean-up deleted the file before it was home")
+
+
+def stuck(attempt: Attempt) -> Lost:
+    """Return the loss of a prompt that we interrupted because it ran far too long; a second one is final."""
+    says = "it ran far longer than it should, without an end, and was interrupted"
+    return lose(attempt, Why.STUCK, says, error="stuck")
 
 
 def _by_prefix(entries: Iterable[Entry], prefix: str) -> Entry | None:

@@ -88,6 +88,8 @@ class Entry:
     began: float | None = None
     """Server's clock, seconds since the epoch."""
     finished: float | None = None
+    from_cache: bool = False
+    """Everything but the saving nodes came out of the server's cache: how long it took says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
-from batchrunner.core.eta import fits
+from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.eta import fits, stuck_job
 from batchrunner.core.facts import File
+from batchrunner.core.giveup import frees_at
 from batchrunner.core.identity import file_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
@@ -29,8 +30,8 @@ _AHEAD = 200
 """How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
 _CLOCK_CHECK = 60.0
 """Seconds within which it is noticed that the wall clock was turned, or this machine has slept."""
-FIRST_FILE = "_00001_"
-"""What ComfyUI appends to a prefix nobody used before (PROTOCOL.md §4)."""
+SURVEY_LIMIT = 60.0
+"""Seconds after the start in which servers are waited for that may hold prompts of an earlier ledger."""
 
 
 def plan(board: Board, now: float) -> list[Action]:
@@ -40,6 +41,7 @@ def plan(board: Board, now: float) -> list[Action]:
     return [
         *(action for _, action in files),
         *_withdrawals(board),
+        *_interrupts(board, now),
         *_looks(board, now),
         *_submissions(board, now),
     ]
@@ -53,12 +55,16 @@ def wake(board: Board, now: float) -> float | None:
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     for server in board.servers.values():
-        stuck = None if is_idle(board, server) else server.health.stuck_since()
+        idle = is_idle(board, server)
         times += [
-            None if board.is_polling(server.url) else server.poll_at,
+            None if board.is_polling(server.name) else server.poll_at,
             server.breaker.paused_until,
-            None if stuck is None else stuck + board.rules.patience,
+            server.health.posts_at,
+            None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
+            None if idle else frees_at(board, server),
         ]
+    if not is_surveyed(board, now):
+        times.append(board.started_at + SURVEY_LIMIT)
     return min((at for at in times if at is not None and at > now), default=None)
 
 
@@ -72,19 +78,19 @@ def leaving_time(board: Board) -> float:
 
 def _looks(board: Board, now: float) -> Iterator[Poll]:
     for server in board.servers.values():
-        if server.poll_at <= now and not is_idle(board, server) and not board.is_polling(server.url):
+        if server.poll_at <= now and not is_idle(board, server) and not board.is_polling(server.name):
             yield _question(board, server)
 
 
 def _question(board: Board, server: Server) -> Poll:
-    held = [(job, state) for job, state in board.open_on(server.url) if job not in board.submitting]
+    held = [(job, state) for job, state in board.open_on(server.name) if job not in board.submitting]
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
-    if last and any(board.tracked[job].absence for job, _ in board.open_on(server.url)):
+    if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):
         ids.append(last)
     doubt = DOUBT if any(_is_doubtful(board, job, state) for job, state in held) else 0
     recent = SURVEY if server.health.answered_at is None or not server.surveyed else doubt
-    return Poll(server.url, tuple(ids), recent)
+    return Poll(server.name, tuple(ids), recent)
 
 
 def _is_doubtful(board: Board, job: str, state: Sending | Queued) -> bool:
@@ -95,8 +101,21 @@ def _is_doubtful(board: Board, job: str, state: Sending | Queued) -> bool:
 
 def _withdrawals(board: Board) -> Iterator[Withdraw]:
     for server in board.servers.values():
-        if server.to_remove and server.health.is_up() and not board.is_polling(server.url):
-            yield Withdraw(server.url, tuple(sorted(server.to_remove)))
+        if server.to_remove and server.health.is_up() and not board.is_polling(server.name):
+            yield Withdraw(server.name, tuple(sorted(server.to_remove)))
+
+
+def _interrupts(board: Board, now: float) -> Iterator[Interrupt]:
+    """Yield the interrupt of what must not run, and of what has run far too long."""
+    for server in board.servers.values():
+        if not server.health.is_up() or board.is_polling(server.name):
+            continue
+        if server.to_interrupt:
+            yield Interrupt(server.name, min(server.to_interrupt))
+        elif (job := stuck_job(board, server.name, now)) is not None:
+            state = cast("Queued", board.states[job])
+            if board.tracked[job].interrupted_at is None:
+                yield Interrupt(server.name, state.prompt.id)
 
 
 # -- files
@@ -104,9 +123,9 @@ def _withdrawals(board: Board) -> Iterator[Withdraw]:
 
 def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Download]]:
     for server in board.servers.values():
-        if server.health.failures or server.health.is_denied():
-            continue  # one shared back-off: the next good look opens the way again
-        for job, key in board.next_files(server.url, room, now):
+        if not server.health.gives_files():
+            continue  # one shared back-off: the next good poll opens the way again
+        for job, key in board.next_files(server.name, room, now):
             yield _fetch(board, job, key)
         yield from _probes(board, server)
 
@@ -120,10 +139,10 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
 
 
 def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
-    for job, state in board.open_on(server.url):
+    for job, state in board.open_on(server.name):
         if board.tracked[job].guess is Guess.DUE and server.health.is_up():
-            file = File(f"{state.prompt.prefix}{FIRST_FILE}{board.suffix}")
-            fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.url, file, probe=True)
+            file = File(f"{state.prompt.prefix}{board.first_file}")
+            fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.name, file, probe=True)
             if fetch not in board.in_flight:
                 yield 0.0, fetch
 
@@ -133,13 +152,13 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
 
 def _submissions(board: Board, now: float) -> Iterator[Submit]:
     ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
-    if board.leaving_at is not None or ailing or board.refused_alike():
+    if board.leaving_at is not None or ailing or board.refused_alike() or board.hopeless_loss():
         return
     rooms = {}
     for server in board.servers.values():
         if server.takes_prompts(now, board.rules):
             yield from _again(board, server)
-            rooms[server.url] = server.room(board.load_on(server.url), board.rules)
+            rooms[server.name] = server.room(board.load_on(server.name), board.rules)
     if not is_surveyed(board, now):
         return
     for job, url in _given(board, rooms, now):
@@ -155,6 +174,7 @@ def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[st
     taken = dict.fromkeys(rooms, 0.0)
     for job in board.next_jobs(ahead, now):
         able = [url for url, room in rooms.items() if room and _probes_with(board, url, job)]
+        able = [url for url in able if url != board.states[job].past.stuck_on] or able
         free = [url for url in able if fits(board, url, job, now + taken[url])]
         if free:
             url = max(free, key=rooms.__getitem__)
@@ -173,36 +193,31 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
-    for job, state in board.open_on(server.url):
+    for job, state in board.open_on(server.name):
         if board.tracked[job].resend and job not in board.submitting:
             prompt = state.prompt
-            yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.url, again=True)
+            yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
 
 
 def is_surveyed(board: Board, now: float) -> bool:
-    """Whether every server that may hold prompts of an earlier ledger was asked, or is no longer waited for.
+    """Whether every server that may hold prompts of an earlier ledger was asked, or was waited for long enough.
 
     One that was asked in an earlier run is asked once more all the same, as long as it answers: the ledger may be an
-    old copy of itself.
+    old copy of itself. One that can't be asked within a minute holds up nobody; what it turns out to hold when it
+    comes back is adopted then. A rare double render costs less than a night.
     """
+    if now >= board.started_at + SURVEY_LIMIT:
+        return True
     named = (server for server in board.servers.values() if server.named)
-    return all(
-        (server.surveyed and server.health.is_heard()) or server.health.is_given_up(now, board.rules)
-        for server in named
-    )
-
-
-def is_barred(board: Board) -> bool:
-    """Whether no new prompt may go anywhere: a server that may hold our prompts refuses to tell."""
-    return any(server.named and server.health.is_denied() and not server.surveyed for server in board.servers.values())
+    return all((server.surveyed and server.health.is_heard()) or board.is_out(server, now) for server in named)
 
 
 def is_idle(board: Board, server: Server) -> bool:
     """Whether a server has nothing to do with us any more: nobody names it, and it holds nothing of ours."""
-    return not server.named and not board.owes(server.url)
+    return not server.named and not board.owes(server.name)
 
 
 def is_gone(board: Board, server: Server) -> bool:
     """Whether nothing more is to be learnt from a server before we leave."""
-    silent = not server.health.is_up() and not board.is_polling(server.url)
+    silent = not server.health.is_up() and not board.is_polling(server.name)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)

@@ -10,8 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, assert_never
 
+from batchrunner.core.facts import Why
 from batchrunner.core.health import Breaker, Health
 from batchrunner.core.notes import (
+    Finished,
+    GivenUp,
+    Interrupted,
+    JobBurned,
+    JobWell,
     Leave,
     Leaving,
     PollAt,
@@ -19,14 +25,14 @@ from batchrunner.core.notes import (
     PollFailed,
     PollRefused,
     PostRefused,
+    PostsWait,
     PostTaken,
     Remove,
     Removed,
-    RenderFailed,
-    RenderSucceeded,
     Surveyed,
     TransferFailed,
     TransferWorked,
+    Unwanted,
 )
 from batchrunner.core.otherload import OtherUsersLoad
 from batchrunner.core.settings import backoff
@@ -45,7 +51,10 @@ OUR_DISK = "this disk"
 FASTEST_POLL = 1.0
 """Seconds between two polls where every moment counts."""
 _UNAVAILABLE_CAP = 60.0
-_UNAVAILABLE_CAP_IN_RACE = 5.0
+_UNAVAILABLE_CAP_HOLDING = 5.0
+"""While prompts or files of ours are there: they may finish, or be deleted, at any moment."""
+_LONGEST_OBEYED = 60.0
+"""Seconds of a Retry-After that are waited for while prompts or files of ours are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,8 @@ class Memory:
 class Server:
     """One server as this run knows it."""
 
-    url: str
+    name: str
+    """What facts call it; by default its URL."""
     health: Health
     poll_at: float
     """When the next poll is due."""
@@ -127,16 +137,22 @@ class Server:
     to_remove: frozenset[str] = frozenset()
     """Pending prompts of ours to be deleted by id, once."""
     removed: frozenset[str] = frozenset()
+    unwanted: frozenset[str] = frozenset()
+    """Prompts of ours that must not be rendered."""
+    to_interrupt: frozenset[str] = frozenset()
+    """Prompts of ours that are to be interrupted by id."""
     rendered_at: float | None = None
     """When a poll saw the last render of ours."""
 
-    def apply(self, note: ServerNote, rules: Rules) -> None:  # noqa: C901, PLR0912 - it is a table: a case a note
+    def apply(self, note: ServerNote, rules: Rules) -> None:  # noqa: C901, PLR0912, PLR0915 - it is a table: a case a note
         """Put what a note says in place."""
         match note:
             case Polled():
                 self.queue = self.queue.updated(note)
-                stalled = bool(self.queue.pending) and not self.queue.running
-                self.health = self.health.polled(note.began, note.now, stalled=stalled)
+                stalled = note.hung or (bool(self.queue.pending) and not self.queue.running)
+                tripped, whole = self.breaker.trips > 0, note.result.unread is None
+                self.health = self.health.polled(note.began, note.now, stalled=stalled, tripped=tripped, whole=whole)
+                self._find_unwanted(note)
                 self.memory = self.memory.polled(note)
             case Surveyed():
                 self.surveyed = True
@@ -144,28 +160,43 @@ class Server:
                 self.health = self.health.poll_failed(note.failure, note.now)
                 self.poll_at = note.now + self._pause_after(note, rules)
             case PollRefused():
-                self.health = self.health.poll_refused(note.failure)
-                base = min(rules.poll or FASTEST_POLL, _UNAVAILABLE_CAP)
-                self.poll_at = note.now + backoff(self.url, self.health.denied_polls, base, _UNAVAILABLE_CAP)
+                self.health = self.health.poll_refused(note.failure, note.now)
+                self.poll_at = note.now + self._pause_after(note, rules)
             case PostTaken():
                 self.memory, self.health = self.memory.posted(note), self.health.post_taken()
+                if self.breaker.kind == Why.DENIED:
+                    self.breaker = Breaker()
                 if not self.health.failures:
                     self.poll_at = min(self.poll_at, note.now + (rules.poll or FASTEST_POLL))
             case PostRefused():
-                self.health, self.poll_at = self.health.post_refused(note.failure, note.began, note.now), note.now
+                self.health = self.health.post_refused(self.name, note.failure, note.now)
+                self.poll_at = note.now
+            case PostsWait():
+                self.health = self.health.posts_wait(note.until)
             case TransferFailed():
                 self.health = self.health.transfer_failed(note.now)
             case TransferWorked():
                 self.health = self.health.transfer_worked()
-            case RenderSucceeded():
-                self.breaker, self.memory = Breaker(), replace(self.memory, last_finished=note.prompt)
-            case RenderFailed():
-                self.breaker = self.breaker.failed(self.url, note.kind, note.job, note.now, rules.grace)
+            case Finished():
+                self.memory = replace(self.memory, last_finished=note.prompt)
+            case JobWell():
+                self.breaker, self.health = Breaker(), self.health.job_well()
+            case JobBurned():
+                self.breaker = self.breaker.failed(self.name, note.loss, note.now, rules.grace)
+                if self.breaker.trips:
+                    self.health = self.health.tripped()
+            case GivenUp():
+                self.health, self.surveyed = self.health.given_up(), False
             case Remove():
                 self.to_remove |= note.prompts
             case Removed():
                 self.to_remove -= note.prompts
                 self.removed |= note.prompts
+            case Unwanted():
+                self.unwanted |= note.prompts
+                self.to_remove |= note.prompts
+            case Interrupted():
+                self.to_interrupt -= {note.prompt}
             case Leave():
                 self.leaving = note.stage
             case PollAt():
@@ -173,11 +204,17 @@ class Server:
             case _:
                 assert_never(note)
 
-    def _pause_after(self, note: PollFailed, rules: Rules) -> float:
+    def _find_unwanted(self, note: Polled) -> None:
+        """Have what must not be rendered interrupted if it runs, and forget what the queue no longer shows."""
+        there = {row.prompt: row.running for row in note.result.queue if row.prompt in self.unwanted}
+        self.to_interrupt |= {prompt for prompt, running in there.items() if running}
+        self.unwanted &= there.keys() | self.to_remove
+
+    def _pause_after(self, note: PollFailed | PollRefused, rules: Rules) -> float:
         """Return how long to wait after a failure: one shared back-off, whoever met it."""
-        cap = _UNAVAILABLE_CAP_IN_RACE if note.racing else _UNAVAILABLE_CAP
-        pause = backoff(self.url, self.health.failures, min(rules.poll or FASTEST_POLL, cap), cap)
-        return max(pause, min(note.failure.retry_after or 0.0, _UNAVAILABLE_CAP if note.racing else inf))
+        cap = _UNAVAILABLE_CAP_HOLDING if note.holding else _UNAVAILABLE_CAP
+        pause = backoff(self.name, self.health.failures, min(rules.poll or FASTEST_POLL, cap), cap)
+        return max(pause, min(note.failure.retry_after or 0.0, _LONGEST_OBEYED if note.holding else inf))
 
     def takes_prompts(self, now: float, rules: Rules) -> bool:
         """Whether a POST may go there now."""

@@ -10,29 +10,37 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.attempts import Attempt, accept, attempt_of, lose, refusal
 from batchrunner.core.facts import Why
+from batchrunner.core.health import BREAKER_JOBS, PROBE_PAUSE
 from batchrunner.core.notes import (
+    Interrupted,
     Leave,
     Leaving,
     Outcome,
     PollAt,
     PostAnswered,
     PostRefused,
+    PostsWait,
     PostTaken,
-    Remove,
     Removed,
     Track,
     TransferFailed,
     TransferWorked,
+    Unwanted,
 )
 from batchrunner.core.polls import failed
 from batchrunner.core.results import Cause, Failure, Refused, Taken
+from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Submit, Withdraw
+    from batchrunner.core.actions import Interrupt, Submit, Withdraw
     from batchrunner.core.board import Board
     from batchrunner.core.notes import Moment, Note
     from batchrunner.core.results import PostEnd
+
+_NOT_ACCEPTABLE, _TOO_MANY = 406, 429
+_OF_ALL_PROMPTS = frozenset({401, 404, 408, 429})
+"""Refusals that are not about what a prompt says."""
 
 
 def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -> Outcome:
@@ -40,6 +48,8 @@ def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -
     attempt = attempt_of(board, action, moment.at)
     record = replace(board.tracked.get(action.job, Tracked()), sent_at=moment.now)
     match end:
+        case Failure() if attempt and _is_denied(end) and board.servers[action.server].health.is_up():
+            return _denied(board, attempt, end, moment.now)
         case Failure():
             return _failed(board, action, end, record, moment)
         case Refused() if attempt:
@@ -48,6 +58,17 @@ def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -
         case Taken() if attempt:
             return _taken(board, attempt, end, record, moment)
     return Outcome()
+
+
+def interpret_interrupt(board: Board, action: Interrupt, failure: Failure | None, moment: Moment) -> Outcome:
+    """Return what follows once a prompt of ours was to be interrupted by id; the next poll tells whether it was."""
+    if failure is not None:
+        return Outcome(notes=failed(board, action.server, failure, moment.now))
+    notes: list[Note] = [Interrupted(action.server, action.prompt), PollAt(action.server, moment.now)]
+    for job, state in board.open_on(action.server):
+        if state.prompt.id == action.prompt:
+            notes.append(Track(job, replace(board.tracked[job], interrupted_at=moment.now)))
+    return Outcome(notes=tuple(notes))
 
 
 def interpret_withdrawal(board: Board, action: Withdraw, failure: Failure | None, moment: Moment) -> Outcome:
@@ -71,7 +92,7 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
     posted = PostTaken(server, taken.number, moment.began, moment.now)
     says = refusal(taken.complaints, board.outputs)
     if says:
-        notes = (Track(job, record), posted, PostAnswered(says), Remove(server, frozenset({taken.prompt})))
+        notes = (Track(job, record), posted, PostAnswered(says), Unwanted(server, frozenset({taken.prompt})))
         return Outcome((accepted, lose(attempt, Why.REFUSED, says)), notes)
     if not board.servers[server].queue.foreign and board.open_on(server)[0][0] == job:
         # Nothing is in front of it: it runs at once, and may end the server before a poll sees it.
@@ -81,13 +102,34 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
 
 def _failed(board: Board, action: Submit, failure: Failure, record: Tracked, moment: Moment) -> Outcome:
     """Keep the claim. If nothing can have left us, nothing has to settle: the next good poll decides."""
-    server = board.servers[action.server]
+    server, name, now = board.servers[action.server], action.server, moment.now
     refused = failure.cause is Cause.UNAUTHORIZED
-    if refused or not failure.sent:
+    if refused or not failure.sent or failure.status == _TOO_MANY:
         record = replace(record, sent_at=server.health.good_at - board.rules.settle)
-    notes: list[Note] = [Track(action.job, record), TransferFailed(action.server, moment.now)]
+    notes: list[Note] = [Track(action.job, record), TransferFailed(name, now)]
+    if failure.status == _TOO_MANY:
+        pause = backoff(f"{name}/{action.job}", 1, PROBE_PAUSE, PROBE_PAUSE)
+        return Outcome(notes=(*notes, PostsWait(name, now + (failure.retry_after or pause))))
     if refused:
-        notes.append(PostRefused(action.server, failure, moment.began, moment.now))
-    else:
-        notes += failed(board, action.server, failure, moment.now)
-    return Outcome(notes=tuple(notes))
+        return Outcome(notes=(*notes, PostRefused(name, failure, now)))
+    return Outcome(notes=(*notes, *failed(board, name, failure, now)))
+
+
+def _is_denied(failure: Failure) -> bool:
+    """Whether something before the server refuses this prompt: a web firewall that dislikes its text, for one."""
+    status = failure.status or 0
+    return status == _NOT_ACCEPTABLE or (failure.page and 400 <= status < 500 and status not in _OF_ALL_PROMPTS)
+
+
+def _denied(board: Board, attempt: Attempt, failure: Failure, now: float) -> Outcome:
+    """Lose an attempt that was refused while polls are good: the second time it is the job's failure.
+
+    Nothing was rendered, so it costs no attempt. Three different jobs alike are the server's trouble: it rests, one job
+    tries, and no job fails of it.
+    """
+    server = board.servers[attempt.state.prompt.server]
+    breaker = server.breaker
+    alike = breaker.jobs | {attempt.job} if breaker.kind == Why.DENIED else frozenset({attempt.job})
+    everybodys = breaker.trips > 0 or len(alike) >= BREAKER_JOBS
+    lost = lose(attempt, Why.DENIED, failure.says, error="" if everybodys else f"denied: {failure.status}")
+    return Outcome((lost,), (TransferFailed(server.name, now),))

@@ -42,6 +42,10 @@ class Tracked:
     """The same POST is due again: it never arrived."""
     withdrawn: bool = False
     """Deleted from the queue because we are leaving."""
+    interrupted_at: float | None = None
+    """When its server was told to interrupt it, because it ran far too long."""
+    not_found: Mapping[str, float] = field(default_factory=dict)
+    """When a GET did not find a file: proof that it is gone only once a later poll was good."""
     denied: Mapping[str, float] = field(default_factory=dict)
     """When the download of a file was first refused: if polls are not, it is the file's trouble."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchrunner.core.eta import overdue
+from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
 from batchrunner.show.text import duration
 
@@ -108,17 +109,17 @@ def scene(board: Board, jobs: Mapping[str, Job], now: float, around: Around) -> 
 
 def health(board: Board, server: Server, now: float) -> tuple[str, float | None]:  # noqa: PLR0911 - a row a state
     """Return the word for a server's state and since when it is in trouble (the loop's clock)."""
-    if server.health.is_denied():
-        return "denied", server.health.good_at
-    if server.health.failures >= _TWICE:
+    if server.health.condition is Condition.UNAUTHORIZED:
+        return "denied", server.health.refused_since
+    if server.health.failures >= _TWICE or server.health.condition is Condition.GONE:
         return "away", server.health.good_at
     if server.health.answered_at is None:
         return "asking", server.health.good_at
     if server.health.is_wedged(now, board.rules):
-        return "stalled", server.health.stalled_at
+        return "stalled", server.health.stalled_since
     if server.breaker.paused_until > now:
         return "pausing", None
-    if overdue(board, server.url, now):
+    if overdue(board, server.name, now):
         return "stuck", min(server.queue.running.values())
     return "up", None
 
@@ -137,16 +138,16 @@ def reason(server: Server, state: str, now: float) -> str:
             ran = duration(now - min(server.queue.running.values()))
             return f"one prompt has run for {ran}, several times as long as expected"
         case _:
-            return server.health.says
+            return server.health.message
 
 
 def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> Stand:
-    ours = {state.prompt.id: job for job, state in board.open_on(server.url)}
+    ours = {state.prompt.id: job for job, state in board.open_on(server.name)}
     running = next((ours[prompt] for prompt in server.queue.running if prompt in ours), "")
     began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
     return Stand(
-        url=server.url,
+        url=server.name,
         state=state,
         since=None if since is None else now - since,
         says=reason(server, state, now),

@@ -1,0 +1,71 @@
+"""When what a server holds is rendered elsewhere: it is gone, or others have nothing left to do.
+
+A prompt is no longer waited for on its server if that is not named any more and does not answer for `grace`; if it has
+brought nothing for ten minutes while another server stands idle; or if it has brought nothing for `patience` and
+another server works. It costs no attempt. Should the server come back, what it rendered after all is taken over as long
+as nobody else began it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.attempts import Attempt, lose
+from batchrunner.core.facts import Why
+from batchrunner.core.lifecycle import Fetching, Queued, Sending
+from batchrunner.core.notes import GivenUp, Outcome, Remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.notes import Note
+    from batchrunner.core.server import Server
+
+AWAY_TOO_LONG = 600.0
+"""Seconds that a named server may bring nothing while another server stands idle."""
+
+
+def give_up_servers(board: Board, now: float, at: float) -> Iterator[Outcome]:
+    """Yield what follows for every server that is given up at `now`; `at` is the wall clock, for facts."""
+    if board.leaving_at is not None:
+        return
+    for server in board.servers.values():
+        frees = frees_at(board, server)
+        if frees is not None and now >= frees:
+            yield _give_up(board, server, now, at)
+
+
+def frees_at(board: Board, server: Server) -> float | None:
+    """Return when what a server holds is free for others, or was; None if there is no reason to think so."""
+    since = server.health.stuck_since()
+    if since is None or not board.owes(server.name):
+        return None
+    if not server.named:
+        return since + board.rules.grace
+    others = [other for other in board.servers.values() if other is not server and other.named]
+    working = [other for other in others if other.health.is_up() and other.health.stuck_since() is None]
+    if any(_is_dry(board, other) for other in working):
+        return since + min(AWAY_TOO_LONG, board.rules.patience)
+    return since + board.rules.patience if working else None
+
+
+def _is_dry(board: Board, server: Server) -> bool:
+    """Whether a server that takes prompts has nothing of ours to render, and nothing waits for it."""
+    return not board.waiting and not board.load_on(server.name)
+
+
+def _give_up(board: Board, server: Server, now: float, at: float) -> Outcome:
+    """Lose everything that a server holds; what waits in the queue of one that answers is deleted there."""
+    since = server.health.stuck_since()
+    minutes = max(1, round((now - (since or now)) / 60))
+    says = f"{server.name} has brought nothing for {minutes} min: rendered elsewhere"
+    # What is under way at this moment tells more than the clock.
+    states = ((job, board.states[job]) for job in board.held_by(server.name) if not board.is_under_way(job))
+    free = [(job, state) for job, state in states if isinstance(state, Sending | Queued | Fetching)]
+    facts = tuple(lose(Attempt(job, state, at, board.rules), Why.SERVER_GONE, says) for job, state in free)
+    notes: list[Note] = [GivenUp(server.name)]
+    if server.health.is_up():
+        waiting = frozenset(state.prompt.id for _, state in free).intersection(server.queue.pending)
+        notes.append(Remove(server.name, waiting))
+    return Outcome(facts, tuple(notes))
