@@ -9,6 +9,7 @@ lies between what the ledger knows and what the board knows, and the claim is on
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
@@ -22,7 +23,7 @@ from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.notes import Moment, Outcome
 from batchrunner.core.polls import interpret_poll
 from batchrunner.core.results import Cause, Failure
-from batchrunner.core.scheduler import is_surveyed, plan, wake
+from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import moved_in, opening
 from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
@@ -168,6 +169,7 @@ class Engine:
                 self._apply(outcome)
             for action in plan(self._board, now):
                 self._start(action, group)
+            file_away(self._board, now)
             shown = self._observer.pulse(self._board, now)
             if ending := exit_decision(self._board, now):
                 return ending
@@ -238,15 +240,21 @@ class Engine:
 
     async def _receive(self, until: float) -> None:
         """Wait for the next result of an action, no longer than `until`, and apply what follows."""
+        messages: list[Message] = []
         with anyio.move_on_after(max(0.0, until - self._clock.now())):
-            match await self._inbox.receive():
+            messages.append(await self._inbox.receive())
+        with suppress(anyio.WouldBlock):
+            while messages:
+                messages.append(self._inbox.receive_nowait())
+        for message in messages:
+            match message:
                 case BatchrunnerError() as error:
                     raise error
                 case (action, interpret):
                     began = self._board.in_flight[action]
                     self._apply(interpret(Moment(began, self._clock.now(), self._clock.wall())))
                     self._board.end(action, self._clock.now())
-                    self._mark_surveys()
+                    self._mark_survey(action.server)
 
     def _apply(self, outcome: Outcome) -> None:
         """Apply what follows from a result: the notes first, then the facts."""
@@ -267,12 +275,12 @@ class Engine:
         self._board.put(fact.job, state, self._clock.now(), fact)
         self._observer.fact(fact)
 
-    def _mark_surveys(self) -> None:
-        """Remember which servers were asked for an earlier ledger's prompts; the built-in one never has any."""
-        for url, server in self._board.servers.items():
-            if server.surveyed and url not in self._surveyed and url != SIM:
-                self._surveyed.add(url)
-                self._journal.mark(survey_mark(url), value=True)
+    def _mark_survey(self, name: str) -> None:
+        """Remember if a server was asked for an earlier ledger's prompts; the built-in one never has any."""
+        server = self._board.servers.get(name)
+        if server is not None and server.surveyed and name != SIM and name not in self._surveyed:
+            self._surveyed.add(name)
+            self._journal.mark(survey_mark(name), value=True)
 
     def _move_in(self, now: float) -> None:
         """Take in what was found at home, and remember that it was done: a kill may come at any point before."""

@@ -10,6 +10,7 @@ from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
+from batchrunner.core.notes import Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
@@ -40,8 +41,9 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     ledger.keep(batch.jobs)
     board.want([job.id for job in batch.jobs], batch.chosen, now)
     marks = ledger.marks()
-    for url, server in board.servers.items():
-        server.surveyed = surveyed(marks, url)
+    for name in list(board.servers):
+        if surveyed(marks, name):
+            board.apply(Surveyed(name))
     board.settled_in = settled_in(marks)
     await _find_at_home(board, downloads, batch)
     if board.settled_in and board.homes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.attempts import burned_loss
+from batchrunner.core.attention import Attention
 from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.facts import Broke, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
@@ -108,6 +109,8 @@ class Board:
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
+        for name in self.servers:
+            self.touch(name)
 
     def _index(self) -> None:
         """Make the indexes: per server what it holds, and what comes next."""
@@ -115,10 +118,22 @@ class Board:
         self._out: set[str] = set()
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
+        self._with_files: dict[str, None] = {}
         self._ready: PriorityQueue[str] = PriorityQueue()
         self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
         self._rests = Cooldowns()
         self._busy: set[tuple[str, str]] = set()
+        self.attention = Attention()
+        self.roomy: dict[str, None] = {}
+        """Servers that had room for more prompts when they were last visited."""
+        self.unsurveyed: dict[str, None] = {}
+        """Named servers that were not asked yet what they hold of this batch."""
+        self.working: dict[str, None] = {}
+        """Named servers that answer and bring something."""
+        self.stuck: dict[str, None] = {}
+        """Servers that hold something of ours and bring nothing."""
+        self.tripped: dict[str, None] = {}
+        """Named servers on which job after job comes to nothing."""
         self._asked: set[str] = set()
         """Servers to which a poll, a deletion or an interrupt is under way: never more than one at a time."""
 
@@ -166,6 +181,9 @@ class Board:
             self._learn(job, state, fact, now)
             self._judge_server(before, fact, now)
         self._list(job, state, now)
+        for one in (before, state):
+            if isinstance(one, Sending | Queued | Fetching):
+                self.touch(one.prompt.server)
 
     def _list(self, job: str, state: State, now: float) -> None:
         match state:
@@ -179,7 +197,9 @@ class Board:
                 self.unsettled.add(job)
             case Fetching():
                 self._out.add(job)
-                self._fetching.setdefault(self._server(state, now), {})[job] = None
+                server = self._server(state, now)
+                self._fetching.setdefault(server, {})[job] = None
+                self._with_files[server] = None
                 self.unsettled.add(job)
                 self._offer(job, now)
 
@@ -195,6 +215,8 @@ class Board:
                 self._open[before.prompt.server].pop(job)
             case Fetching():
                 self._fetching[before.prompt.server].pop(job)
+                if not self._fetching[before.prompt.server]:
+                    self._with_files.pop(before.prompt.server)
 
     def _track(self, job: str, state: State) -> None:
         """Begin the record of an attempt with its claim or adoption, and drop it when the attempt is over."""
@@ -208,6 +230,7 @@ class Board:
         url = state.prompt.server
         if url not in self.servers and url != OUR_DISK:
             self.servers[url] = Server(url, Health(now), now, named=False)
+            self.touch(url)
         return url
 
     def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
@@ -255,14 +278,34 @@ class Board:
             case _:
                 pass
 
+    def touch(self, name: str) -> None:
+        """Have a server visited in the next turn, and bring up to date what is known of all of them together."""
+        server = self.servers.get(name)
+        if server is None:
+            return  # our own disk
+        self.attention.touch(name)
+        up, well = server.health.is_up(), server.health.stuck_since() is None
+        for kept, belongs in (
+            (self.unsurveyed, server.named and not (server.surveyed and server.health.is_heard())),
+            (self.working, server.named and up and well),
+            (self.stuck, not well and self.owes(name) > 0),
+            (self.tripped, server.named and server.breaker.trips > 0),
+        ):
+            if belongs:
+                kept[name] = None
+            else:
+                kept.pop(name, None)
+
     # -- what is under way
 
     def apply(self, note: Note) -> None:
         """Put what a note says in place; of a prompt that is over there is nothing left to note."""
         match note:
             case Track():
-                if note.job in self.tracked:
+                state = self.states[note.job]
+                if note.job in self.tracked and isinstance(state, Sending | Queued | Fetching):
                     self.tracked[note.job] = note.record
+                    self.touch(state.prompt.server)
             case AttemptSeen():
                 self.seen[note.job] = note.attempt
             case PostAnswered():
@@ -274,8 +317,10 @@ class Board:
             case PollLater():
                 server = self.servers[note.server]
                 server.poll_at = next_poll(self, server, note.now)
+                self.touch(note.server)
             case _:
                 self.servers[note.server].apply(note, self.rules)
+                self.touch(note.server)
 
     def _fault(self, resource: Resource) -> LocalFault:
         return self.disk if resource is Resource.DISK else self.sockets
@@ -283,6 +328,7 @@ class Board:
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
         self.in_flight[action] = now
+        self.attention.touch(action.server)
         if isinstance(action, Poll | Withdraw | Interrupt):
             self._asked.add(action.server)
         if isinstance(action, Download):
@@ -300,6 +346,7 @@ class Board:
             self._asked.discard(action.server)
         if isinstance(action, Submit):
             self.submitting.discard(action.job)
+        self.attention.touch(action.server)
         return self.in_flight.pop(action)
 
     def tick(self, now: float, wall: float) -> None:
@@ -309,10 +356,11 @@ class Board:
         their clocks and machines are suspended.
         """
         self.until = None if self.until_wall is None else self.until_wall - wall + now
+        self.attention.call_up(now)
         for job in self._rests.over(now):
             self._offer(job, now)
         calm = self.disk.calms_at()
-        if calm is not None and (now >= calm or not any(self._fetching.values())):
+        if calm is not None and (now >= calm or not self._with_files):
             self.disk.worked()
 
     # -- questions
@@ -325,6 +373,10 @@ class Board:
     def held_by(self, url: str) -> list[str]:
         """Return the jobs whose prompts or files a server holds or may hold, oldest first."""
         return [*self._open.get(url, ()), *self._fetching.get(url, ())]
+
+    def with_files(self) -> list[str]:
+        """Return the servers from which files are to be brought home."""
+        return list(self._with_files)
 
     def is_under_way(self, job: str) -> bool:
         """Whether a POST or a download of a job is under way."""
@@ -398,7 +450,9 @@ class Board:
 
         Only where none of this batch was ever well, and waiting does not help: then it is the workflow.
         """
-        named = [] if self.well else [one for one in self.servers.values() if one.named and one.health.is_up()]
+        if self.well or not self.tripped:
+            return ""
+        named = [one for one in self.servers.values() if one.named and one.health.is_up()]
         if not named or not all(server.breaker.is_hopeless() for server in named):
             return ""
         message = named[0].breaker.message

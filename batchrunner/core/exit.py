@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Submit
 from batchrunner.core.eta import is_hopeless
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Failed
@@ -74,20 +73,28 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
 
 def _stopped(board: Board, now: float) -> Exit | None:
     """Stop if every server that could do or give us anything is no longer waited for."""
+    if _busy(board) or any(_is_waited_for(board, server, now) for server in board.servers.values()):
+        return None
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
-    live = [server for server in useful if not board.is_out(server, now)]
-    if any((server.named and board.waiting) or board.owes(server.name) for server in live):
+    if any(board.is_polling(server.name) for server in useful):
         return None
-    if any(_still_gives(board, server, now) for server in useful):
-        return None
-    if _busy(board) or any(board.is_polling(server.name) for server in useful):
-        return None
-    return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if server not in live))
+    return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if board.is_out(server, now)))
+
+
+def _is_waited_for(board: Board, server: Server, now: float) -> bool:
+    """Whether a server may still take what waits, or bring home what it holds."""
+    owes = board.owes(server.name) > 0
+    if board.is_out(server, now):
+        # One that refuses new prompts may still bring home what it has.
+        stuck = server.health.stuck_since()
+        patient = stuck is None or now < stuck + board.rules.patience
+        return owes and patient and server.health.is_up() and server.health.gives_files()
+    return owes or (server.named and bool(board.waiting))
 
 
 def _busy(board: Board) -> bool:
     """Whether something is under way that may still bring a fact home."""
-    return any(isinstance(action, Download | Submit) for action in board.in_flight)
+    return board.downloads() > 0 or bool(board.submitting)
 
 
 def _withdrawing(board: Board) -> bool:
@@ -106,13 +113,6 @@ def _reason(board: Board, server: Server) -> str:
     if server.health.is_up():
         return f"{server.name} answers, but no prompt and no file gets through{holds}: see run.log, then run it again"
     return f"{server.name} does not answer ({server.health.message or 'no answer'}){holds}: run it again when it does"
-
-
-def _still_gives(board: Board, server: Server, now: float) -> bool:
-    """Whether a server that refuses new prompts still brings home what it has."""
-    stuck = server.health.stuck_since()
-    patient = stuck is None or now < stuck + board.rules.patience
-    return server.health.is_up() and server.health.gives_files() and board.owes(server.name) > 0 and patient
 
 
 def _template(refusal: str) -> str:

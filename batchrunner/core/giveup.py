@@ -28,9 +28,12 @@ AWAY_TOO_LONG = 600.0
 
 def give_up_servers(board: Board, now: float, at: float) -> Iterator[Outcome]:
     """Yield what follows for every server that is given up at `now`; `at` is the wall clock, for facts."""
-    if board.leaving_at is not None:
+    if board.leaving_at is not None or not board.stuck:
         return
-    for server in board.servers.values():
+    # Only the end of the work elsewhere frees servers that nothing happened to.
+    names = [name for name in board.attention.names() if name in board.stuck] if board.waiting else list(board.stuck)
+    for name in names:
+        server = board.servers[name]
         frees = frees_at(board, server)
         if frees is not None and now >= frees:
             yield _give_up(board, server, now, at)
@@ -43,16 +46,10 @@ def frees_at(board: Board, server: Server) -> float | None:
         return None
     if not server.named:
         return since + board.rules.grace
-    others = [other for other in board.servers.values() if other is not server and other.named]
-    working = [other for other in others if other.health.is_up() and other.health.stuck_since() is None]
-    if any(_is_dry(board, other) for other in working):
-        return since + min(AWAY_TOO_LONG, board.rules.patience)
-    return since + board.rules.patience if working else None
-
-
-def _is_dry(board: Board, server: Server) -> bool:
-    """Whether a server that takes prompts has nothing of ours to render, and nothing waits for it."""
-    return not board.waiting and not board.load_on(server.name)
+    if not board.working:
+        return None  # a server that brings nothing is not among them
+    idle = not board.waiting and any(not board.load_on(other) for other in board.working)
+    return since + (min(AWAY_TOO_LONG, board.rules.patience) if idle else board.rules.patience)
 
 
 def _give_up(board: Board, server: Server, now: float, at: float) -> Outcome:

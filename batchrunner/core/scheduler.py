@@ -19,7 +19,7 @@ from batchrunner.core.polls import DOUBT, SURVEY
 from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from batchrunner.core.actions import Action
     from batchrunner.core.board import Board
@@ -30,41 +30,61 @@ _AHEAD = 200
 """How many waiting jobs are looked through for one that is short enough, or has not failed on a sick server yet."""
 _CLOCK_CHECK = 60.0
 """Seconds within which it is noticed that the wall clock was turned, or this machine has slept."""
-SURVEY_LIMIT = 60.0
-"""Seconds after the start in which servers are waited for that may hold prompts of an earlier ledger."""
+_SURVEY_LIMIT = 60.0
 
 
 def plan(board: Board, now: float) -> list[Action]:
     """Return the actions to start now; starting none of them and asking again returns the same."""
     room = board.rules.downloads - board.downloads()
-    files = sorted(_fetches(board, room, now), key=lambda pair: pair[0])[: max(room, 0)]
+    visited = [board.servers[name] for name in board.attention.names() if name in board.servers]
+    files = sorted(_fetches(board, visited, room, now), key=lambda pair: pair[0])[: max(room, 0)]
     return [
         *(action for _, action in files),
-        *_withdrawals(board),
-        *_interrupts(board, now),
-        *_looks(board, now),
-        *_submissions(board, now),
+        *_withdrawals(board, visited),
+        *_interrupts(board, visited, now),
+        *_polls(board, visited, now),
+        *_submissions(board, visited, now),
     ]
+
+
+def file_away(board: Board, now: float) -> None:
+    """End a turn: what was visited is visited again when something happens to it, or when its time has come."""
+    for name in board.attention.names():
+        server = board.servers.get(name)
+        if server is None:
+            board.attention.file_away(name, None)
+            continue
+        if server.takes_prompts(now, board.rules) and server.room(board.load_on(name), board.rules):
+            board.roomy[name] = None
+        else:
+            board.roomy.pop(name, None)
+        board.attention.file_away(name, _due(board, server, now))
 
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk.calms_at()]
+    times = [board.rests_until(), board.disk.calms_at(), board.attention.next_at()]
     if board.until is not None:
         times += [board.until, now + _CLOCK_CHECK]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
-    for server in board.servers.values():
-        idle = is_idle(board, server)
-        times += [
-            None if board.is_polling(server.name) else server.poll_at,
-            server.breaker.paused_until,
-            server.health.posts_at,
-            None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
-            None if idle else frees_at(board, server),
-        ]
-    if not is_surveyed(board, now):
-        times.append(board.started_at + SURVEY_LIMIT)
+    if board.unsurveyed:
+        times.append(board.started_at + survey_limit(board))
+    touched = (board.servers[name] for name in board.attention.names() if name in board.servers)
+    times += [_due(board, server, now) for server in touched]
+    return min((at for at in times if at is not None and at > now), default=None)
+
+
+def _due(board: Board, server: Server, now: float) -> float | None:
+    """Return the next moment at which time alone makes a difference to a server."""
+    idle = is_idle(board, server)
+    times = (
+        None if idle or board.is_polling(server.name) else server.poll_at,
+        server.breaker.paused_until,
+        server.health.posts_at,
+        None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
+        None if idle else frees_at(board, server),
+    )
     return min((at for at in times if at is not None and at > now), default=None)
 
 
@@ -73,11 +93,11 @@ def leaving_time(board: Board) -> float:
     return 600.0 if board.rules.ttl is None else board.rules.ttl
 
 
-# -- looks
+# -- polls
 
 
-def _looks(board: Board, now: float) -> Iterator[Poll]:
-    for server in board.servers.values():
+def _polls(board: Board, visited: Sequence[Server], now: float) -> Iterator[Poll]:
+    for server in visited:
         if server.poll_at <= now and not is_idle(board, server) and not board.is_polling(server.name):
             yield _question(board, server)
 
@@ -99,15 +119,15 @@ def _is_doubtful(board: Board, job: str, state: Sending | Queued) -> bool:
     return isinstance(state, Sending) or (chosen and board.tracked[job].absence is not None)
 
 
-def _withdrawals(board: Board) -> Iterator[Withdraw]:
-    for server in board.servers.values():
+def _withdrawals(board: Board, visited: Sequence[Server]) -> Iterator[Withdraw]:
+    for server in visited:
         if server.to_remove and server.health.is_up() and not board.is_polling(server.name):
             yield Withdraw(server.name, tuple(sorted(server.to_remove)))
 
 
-def _interrupts(board: Board, now: float) -> Iterator[Interrupt]:
+def _interrupts(board: Board, visited: Sequence[Server], now: float) -> Iterator[Interrupt]:
     """Yield the interrupt of what must not run, and of what has run far too long."""
-    for server in board.servers.values():
+    for server in visited:
         if not server.health.is_up() or board.is_polling(server.name):
             continue
         if server.to_interrupt:
@@ -121,12 +141,13 @@ def _interrupts(board: Board, now: float) -> Iterator[Interrupt]:
 # -- files
 
 
-def _fetches(board: Board, room: int, now: float) -> Iterator[tuple[float, Download]]:
-    for server in board.servers.values():
-        if not server.health.gives_files():
-            continue  # one shared back-off: the next good poll opens the way again
-        for job, key in board.next_files(server.name, room, now):
-            yield _fetch(board, job, key)
+def _fetches(board: Board, visited: Sequence[Server], room: int, now: float) -> Iterator[tuple[float, Download]]:
+    for name in board.with_files():
+        # Where polls fail there is one shared back-off: the next good one opens the way again.
+        if name in board.servers and board.servers[name].health.gives_files():
+            for job, key in board.next_files(name, room, now):
+                yield _fetch(board, job, key)
+    for server in visited:
         yield from _probes(board, server)
 
 
@@ -150,20 +171,24 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
 # -- prompts
 
 
-def _submissions(board: Board, now: float) -> Iterator[Submit]:
+def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Submit]:
     ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
     if board.leaving_at is not None or ailing or board.refused_alike() or board.hopeless_loss():
         return
-    rooms = {}
-    for server in board.servers.values():
+    for server in visited:
         if server.takes_prompts(now, board.rules):
             yield from _again(board, server)
-            rooms[server.name] = server.room(board.load_on(server.name), board.rules)
-    if not is_surveyed(board, now):
+    if not board.next_jobs(1, now) or not is_surveyed(board, now):
         return
-    for job, url in _given(board, rooms, now):
+    rooms = {}
+    for name in dict.fromkeys([*(server.name for server in visited), *board.roomy]):
+        server = board.servers[name]
+        room = server.room(board.load_on(name), board.rules) if server.takes_prompts(now, board.rules) else 0
+        if room:
+            rooms[name] = room
+    for job, name in _given(board, rooms, now):
         attempt = board.next_attempt(job)
-        yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), url)
+        yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), name)
 
 
 def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
@@ -206,10 +231,14 @@ def is_surveyed(board: Board, now: float) -> bool:
     old copy of itself. One that can't be asked within a minute holds up nobody; what it turns out to hold when it
     comes back is adopted then. A rare double render costs less than a night.
     """
-    if now >= board.started_at + SURVEY_LIMIT:
+    if not board.unsurveyed or now >= board.started_at + survey_limit(board):
         return True
-    named = (server for server in board.servers.values() if server.named)
-    return all((server.surveyed and server.health.is_heard()) or board.is_out(server, now) for server in named)
+    return all(board.is_out(board.servers[name], now) for name in board.unsurveyed)
+
+
+def survey_limit(board: Board) -> float:
+    """Return for how many seconds after the start servers are waited for that were not asked yet."""
+    return min(_SURVEY_LIMIT, board.rules.grace)
 
 
 def is_idle(board: Board, server: Server) -> bool:

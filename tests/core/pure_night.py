@@ -19,10 +19,12 @@ from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
+from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done, Failed
+from batchrunner.core.notes import Surveyed
 from batchrunner.core.results import Cause, Downloaded, Ended, Failure, LocalFile, NotFound, PollResult, Rejected, Taken
-from batchrunner.core.scheduler import is_surveyed, plan, wake
+from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
 from batchrunner.core.startup import moved_in, opening
 
@@ -111,6 +113,8 @@ class Night:
         self._turn = 0
         self._open: set[tuple[int, Submit]] = set()
         """POSTs whose answer is outstanding, each with the run that sent it."""
+        self.given_up: set[str] = set()
+        """Prefixes of attempts that were given up with their server: what it makes of them costs a render, no more."""
         self._ended: list[tuple[Action, Any]] = []
         if not self.calm:
             self._weather()
@@ -198,7 +202,7 @@ class Night:
         board.load(self.names, self.journal, self.now)
         board.want(self.names, None, self.now)
         for url in self.marks.intersection(board.servers):
-            board.servers[url].surveyed = True
+            board.apply(Surveyed(url))
         board.settled_in = "settled in" in self.marks
         if not board.settled_in:
             for path, prefix in self.home.items():
@@ -217,9 +221,15 @@ class Night:
                 board.homes, board.settled_in = {}, True
                 self.marks.add("settled in")
             board.tick(self.now, BEGIN + self.now)
+            for outcome in give_up_servers(board, self.now, BEGIN + self.now):
+                for one in outcome.notes:
+                    board.apply(one)
+                self._note_all(board, outcome.facts)
             for action in plan(board, self.now):
                 self._start(board, action)
             assert plan(board, self.now) == [], "something could have been started and was not"
+            file_away(board, self.now)
+            self._is_nothing_missed(board, self.now)
             if ending := exit_decision(board, self.now):
                 return ending
             if not self._wait(board, killed_at, leaves_at):
@@ -251,7 +261,15 @@ class Night:
         if self.now < between < until:
             board.tick(between, BEGIN + between)
             assert plan(board, between) == [], "it slept too long"
+            self._is_nothing_missed(board, between)
             assert exit_decision(board, between) is None, "it slept past its end"
+
+    def _is_nothing_missed(self, board: Board, now: float) -> None:
+        """Assert that visiting every server would find no more to do than visiting those that are due."""
+        for name in board.servers:
+            board.touch(name)
+        assert plan(board, now) == [], "a server that has something to do was not visited"
+        file_away(board, now)
 
     def _hear(self, board: Board) -> None:
         for action, end in self._ended:
@@ -282,8 +300,10 @@ class Night:
         """Assert that what is noted is so, seen with the servers' own eyes."""
         for server in self.servers.values():
             server.to(self.now)
+        if isinstance(fact, Lost) and fact.why is Why.SERVER_GONE:
+            self.given_up.add(f"{BATCH}-{fact.job}-a{fact.attempt}")
         if isinstance(fact, Claimed):
-            earlier = [f"{BATCH}-{fact.job}-a{attempt}" for attempt in range(1, fact.attempt + 1)]
+            earlier = {f"{BATCH}-{fact.job}-a{attempt}" for attempt in range(1, fact.attempt + 1)} - self.given_up
             assert not any(server.has(prefix) for server in self.servers.values() for prefix in earlier), "not lost"
             assert not any(prefix in earlier for prefix in self.home.values()), "it is at home"
         if isinstance(fact, Lost) and fact.why in (Why.FORGOTTEN, Why.EXPIRED, Why.WITHDRAWN):
