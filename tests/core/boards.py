@@ -197,9 +197,9 @@ def glance(
 
 def due_poll(board: Board, url: str = A) -> Poll:
     """Return the look that `plan` would ask for."""
-    from batchrunner.core.scheduler import _question  # noqa: PLC0415 - only here is a look wanted before it is due
+    from batchrunner.core.scheduler import _poll  # noqa: PLC0415 - only here is a look wanted before it is due
 
-    return _question(board, board.servers[url])
+    return _poll(board, board.servers[url])
 
 
 def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: float = 0.0) -> list[Fact]:
