@@ -166,10 +166,10 @@ def test_a_file_under_way_is_not_offered() -> None:
     board = new_board(fetching())
     action = Download(JOB, 1, "p", A, mp4())
     board.start(action, 3.0)
-    assert board.downloads() == 1
+    assert board.in_flight.downloads() == 1
     assert board.next_files(A, 9, 3.0) == []
     assert board.end(action, 4.0) == 3.0
-    assert board.downloads() == 0
+    assert board.in_flight.downloads() == 0
     assert board.next_files(A, 9, 4.0) == [(JOB, mp4().key)]
 
 
@@ -257,12 +257,12 @@ def test_one_look_or_delete_at_a_time() -> None:
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
-    assert not board.is_polling(A)
-    assert board.submitting == {JOB}
+    assert not board.in_flight.is_asking(A)
+    assert board.in_flight.is_posting(JOB)
     board.start(Withdraw(A, ("id",)), 0.0)
-    assert board.is_polling(A)
+    assert board.in_flight.is_asking(A)
     board.end(Submit(JOB, 1, "id", "p", A), 1.0)
-    assert not board.submitting
+    assert not board.in_flight.is_posting(JOB)
 
 
 def test_leaving_is_asked_once() -> None:
