@@ -19,9 +19,8 @@ class Part:
 
 
 _NIGHTS = ("tests/simulation/test_mishaps.py", "tests/simulation/test_network.py", "tests/simulation/test_processes.py")
-"""The whole product in virtual time: seconds each."""
+"""The whole product in virtual time: seconds each. What only longer nights notice deserves a test of its own."""
 _DISK = ("tests/simulation/test_platter.py", "tests/simulation/test_disk.py")
-_DEFECTS = "tests/simulation/test_defects.py"
 
 PARTS = (
     Part(
@@ -30,8 +29,7 @@ PARTS = (
         (
             ("tests/core/test_{name}.py",),
             ("tests/core/test_*.py",),
-            (*_NIGHTS, "tests/shell/test_engine*.py", "tests/show/test_live.py", "tests/show/test_status.py"),
-            ("tests/simulation/test_breaker_nights.py", _DEFECTS, "tests/cli/test_cli_*.py"),
+            (*_NIGHTS, "tests/shell/test_engine*.py", "tests/simulation/test_breaker_nights.py"),
         ),
     ),
     Part(
@@ -39,8 +37,7 @@ PARTS = (
         ("batchrunner/engine.py",),
         (
             ("tests/shell/test_engine*.py", *_NIGHTS),
-            (*_DISK, _DEFECTS),
-            ("tests/cli/test_cli_*.py", "tests/simulation/test_nights.py"),
+            _DISK,
         ),
     ),
     Part(
@@ -49,7 +46,7 @@ PARTS = (
         (
             ("tests/shell/test_{name}.py", "tests/shell/test_ledger*.py"),
             ("tests/shell/test_lock.py", *_NIGHTS),
-            (*_DISK, "tests/cli/test_cli_*.py"),
+            _DISK,
         ),
     ),
     Part(
@@ -59,7 +56,6 @@ PARTS = (
             ("tests/shell/test_{name}.py", "tests/shell/test_fetch.py", "tests/shell/test_disk*.py"),
             ("tests/shell/test_media.py", "tests/shell/test_mp4*.py", "tests/shell/test_fetch*.py"),
             (*_NIGHTS, *_DISK),
-            ("tests/cli/test_cli_evenings.py", _DEFECTS),
         ),
     ),
     Part(
@@ -68,7 +64,7 @@ PARTS = (
         (
             ("tests/shell/test_{name}.py", "tests/shell/test_wire.py", "tests/shell/test_client_answers.py"),
             ("tests/shell/test_client*.py", "tests/shell/test_fetch.py", "tests/sim/test_sim_recordings.py", *_NIGHTS),
-            ("tests/shell/test_fetch_hostile.py", "tests/shell/test_hostile_answers.py"),
+            ("tests/shell/test_fetch_hostile.py",),
         ),
     ),
 )
