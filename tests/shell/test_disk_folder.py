@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.disk import Folder, says
+from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,15 @@ def test_publishing_never_overwrites(folder: Folder) -> None:
     assert folder.publish("a/p.part", "b/z.mp4")
     assert (folder.root / "b/z.mp4").read_bytes() == b"whole"
     assert sorted(folder.files()) == ["a/x.mp4", "b/z.mp4"]
+
+
+def test_what_is_published_outlives_a_power_cut(folder: Folder) -> None:
+    """A whole file, its name and the folders above it are on the disk when publishing it has ended."""
+    _write(folder, "a/p.part", b"whole")
+    platter = Platter()
+    with platter.spinning():
+        assert folder.publish("a/p.part", "b/c/z.mp4")
+    assert all(platter.has(folder.root / path) for path in ("", "b", "b/c", "b/c/z.mp4"))
 
 
 def test_the_root_may_be_reached_by_a_link(tmp_path: Path) -> None:

@@ -73,10 +73,11 @@ class Shelf:
 
 @dataclass
 class Breaking:
-    """A file whose first bytes come; then the connection breaks, or (`silent`) nothing comes any more."""
+    """A file whose first bytes come; then the connection breaks, or (`silent`) nothing comes, or (`ends`) it ends."""
 
     first: bytes
     silent: bool = False
+    ends: bool = False
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     status: int = 200
     etag: str = '"e"'
@@ -87,7 +88,7 @@ class Breaking:
     async def read(self) -> bytes | Trouble:
         """Return the first bytes once."""
         piece, self.first = self.first, b""
-        if piece:
+        if piece or self.ends:
             return piece
         self.waiting.set()
         if self.silent:
@@ -313,6 +314,16 @@ async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, 
     assert "If-Range" not in asked.headers
     assert shelf.files() == {"night/cat.mp4": FILM}
     assert shelf.opened[-1] == (etag, len(FILM), PART)
+
+
+async def test_a_body_that_ends_before_its_length_is_continued(shelf: Shelf) -> None:
+    """A body that just ends too early is no film that is cut: what came is kept, and the next attempt goes on."""
+    source = Breaking(FILM[:100_000], ends=True)
+    end = await Downloads(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Trouble(Blame.AWAY, f"the file broke off after 100000 of {len(FILM)} bytes")
+    assert shelf.files() == {PART: FILM[:100_000]}
+    rest = Breaking(FILM[100_000:], ends=True, status=206, start=100_000)
+    assert await Downloads(shelf.root, BOOT).fetch(shelf.again(), rest, "night/cat", shelf.note) == GOT
 
 
 async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
 from batchrunner.ledger import Ledger, StateError
 from batchrunner.ledger.codec import fact_text, kind, read_fact
+from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,6 +208,14 @@ def test_a_commit_is_synchronous(ledger: Ledger) -> None:
     assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._db.execute("PRAGMA temp_store").fetchone() == (2,)
+
+
+def test_a_new_state_outlives_a_power_cut(tmp_path: Path) -> None:
+    """The folder of a new batch and the file in it are there for good before the first fact is."""
+    platter = Platter()
+    with platter.spinning(), Ledger.open(tmp_path / "cats", "cats"):
+        assert platter.has(tmp_path)
+        assert platter.has(tmp_path / "cats")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
