@@ -94,6 +94,7 @@ def test_a_kind_is_known_after_one_render() -> None:
     assert forecast.knows(SD)
     assert not forecast.knows(HD)
     assert forecast.at_most(A, SD) / forecast.seconds(A, SD) == pytest.approx(1 + 1.645 * 0.1 * 2**0.5)
+    assert forecast.at_most(A, HD) / forecast.seconds(A, HD) == pytest.approx(1 + 1.645 * 0.2)
 
 
 def band(estimate: Estimate) -> float:

@@ -228,7 +228,10 @@ def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
     assert not gets(board, 82.0)
 
 
-@pytest.mark.parametrize(("seen", "burns"), [((), False), ((row(),), False), ((row(running=True),), True)])
+@pytest.mark.parametrize(
+    ("seen", "burns"),
+    [((), False), ((row(),), False), ((row(running=True),), True), ((row(running=True), row(number=1)), True)],
+)
 def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, burns: bool) -> None:
     """Forgotten while it was pending costs nothing; forgotten while it ran counts."""
     board = new_board(queued())

@@ -168,3 +168,20 @@ def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
     due = one.look_at
     one.accepted(1, 0.0, 0.1, RULES)
     assert one.look_at == due
+
+
+def test_a_number_that_falls_back_is_a_restart() -> None:
+    """A POST that began when the last one had ended and got a smaller number met a server that had begun anew."""
+    one = server()
+    one.accepted(5, 9.0, 10.0, RULES)
+    assert one.restarted_at is None
+    one.accepted(0, 10.0, 11.0, RULES)
+    assert one.restarted_at == 10.0
+
+
+def test_a_server_that_numbers_nothing_does_not_restart() -> None:
+    """Where every prompt gets the number 0, from the first on, numbers say nothing of restarts."""
+    one = server()
+    for moment in (1.0, 2.0, 3.0):
+        one.accepted(0, moment, moment, RULES)
+    assert one.restarted_at is None

@@ -266,10 +266,11 @@ async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf
         assert await shelf.fetch(place, probe) == GOT
 
 
-async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xhtml+xml"])
+async def test_a_login_page_is_no_film(shelf: Shelf, kind: str) -> None:
     """An HTML page with 200 is not even written; what we had is kept."""
     again = await _half(shelf)
-    async with answering(says(200, b"<html>Login", Content_Type="text/html; charset=utf-8")) as place:
+    async with answering(says(200, b"<html>Login", Content_Type=kind)) as place:
         end = await shelf.fetch(place, again)
     assert isinstance(end, Trouble)
     assert "page" in end.says
@@ -493,6 +494,14 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
         Home(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
         Home("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
     }
+
+
+def test_a_scan_may_be_for_some_names_only(shelf: Shelf) -> None:
+    """Where only some jobs are missed, only the files that have their names, with any suffix, are opened."""
+    for path in ("a/x.mp4", "a/y.mp4", "a/x.png", "x.mp4"):
+        shelf.put(path, FILM)
+    found = Downloads(shelf.root, BOOT).scan("cats", {"a/x"})
+    assert [home.path for home in found] == ["a/x.mp4", "a/x.png"]
 
 
 def test_a_sweep_removes_our_unfinished_files_only(shelf: Shelf) -> None:

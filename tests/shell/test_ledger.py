@@ -107,6 +107,8 @@ def test_whatever_a_server_says_survives(says: str, why: Why, burns: bool, at: f
         ("accepted", '{"prompt": "p", "prefix": "p", "server": "s", "highest": true}'),
         ("rendered", '{"files": [["a", "b"]], "deadline": null}'),
         ("rendered", '{"files": "a", "deadline": null}'),
+        ("rendered", '{"files": {}, "deadline": null}'),
+        ("rendered", '{"files": "", "deadline": null}'),
         ("rendered", '{"files": [], "deadline": "soon"}'),
     ],
 )

@@ -59,6 +59,15 @@ def test_what_is_no_json_has_the_wrong_shape(body: bytes) -> None:
         wire.parse(body)
 
 
+def test_what_would_fill_the_memory_is_not_parsed() -> None:
+    """What JSON takes once parsed is counted first: empty lists take twenty times their bytes, a film's workflow few."""
+    assert wire.weight(b'{"a": [1, 2]}') == 4 * 13 + 64 + 136 + 90 + 88
+    small, large = b"[" + b"[]," * 100_000 + b"[]]", b"[" + b"[]," * 1_000_000 + b"[]]"
+    assert len(wire.items(wire.parse(small), "list")) == 100_001
+    with pytest.raises(WrongShapeError, match="more values than would fit into memory"):
+        wire.parse(large)
+
+
 def test_a_strangers_nan_is_no_obstacle() -> None:
     """A cfg of NaN in somebody's prompt is served bare by the real server, and does not blind us."""
     rows = wire.queue(
@@ -230,6 +239,7 @@ def test_a_taken_prompt_keeps_the_servers_id() -> None:
     errors = {"9": {"class_type": "SaveVideo", "errors": [{"message": "bad"}], "dependent_outputs": ["9", 5]}}
     taken = submission.taken({"prompt_id": "x", "number": 3, "node_errors": errors})
     assert taken == Taken("x", 3.0, (Complaint("SaveVideo #9", "", "bad", ("9",)),))
+    assert submission.taken({"prompt_id": "x"}) == Taken("x", 0.0)
 
 
 @pytest.mark.parametrize(
