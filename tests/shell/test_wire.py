@@ -60,7 +60,7 @@ def test_what_is_no_json_has_the_wrong_shape(body: bytes) -> None:
 
 
 def test_what_would_fill_the_memory_is_not_parsed() -> None:
-    """What JSON takes once parsed is counted first: empty lists take twenty times their bytes, a film's workflow few."""
+    """What JSON takes once it is parsed is counted first: of nothing but empty lists it is forty times their bytes."""
     assert wire.weight(b'{"a": [1, 2]}') == 4 * 13 + 64 + 136 + 90 + 88
     small, large = b"[" + b"[]," * 100_000 + b"[]]", b"[" + b"[]," * 1_000_000 + b"[]]"
     assert len(wire.items(wire.parse(small), "list")) == 100_001
@@ -294,6 +294,8 @@ def test_an_answer_without_an_id_was_not_taken(value: Any) -> None:
         ({"node_errors": {"4": {}}}, "#4"),
         ([], "the workflow was refused"),
         ({"error": 5, "node_errors": {"4": 5}}, "the workflow was refused"),
+        ({"node_errors": {"4": {"errors": [5, "x", {"message": "bad", "extra_info": 5}]}}}, "#4: bad"),
+        ({"node_errors": {"4": {"errors": {"message": "bad"}, "dependent_outputs": 5}}}, "#4"),
     ],
 )
 def test_a_refusal_is_one_readable_line(value: Any, says: str) -> None:
