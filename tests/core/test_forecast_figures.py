@@ -117,7 +117,7 @@ def test_the_band_before_the_first_render() -> None:
 def test_the_band_of_kinds_that_are_known() -> None:
     """A known kind strays render by render and, with the mean of so few, together; the waits by what they were."""
     forecast = Forecast()
-    waits = [30.0, 0.0, 90.0, 60.0]
+    waits = [300.0, 0.0, 900.0, 600.0]
     for wait in waits:
         forecast.learn(A, SD, 300.0, 300.0 + wait)
     number, share = 5, forecast.share(A)
@@ -127,7 +127,7 @@ def test_the_band_of_kinds_that_are_known() -> None:
     strays = spread**2 * number * each**2 * (1 + number / 4)
     one = (sum((wait - share * 300.0) ** 2 for wait in waits) + (0.1 * 300.0) ** 2) / (4 + 1)
     assert estimate.seconds == pytest.approx(number * each * (1 + share))
-    assert band(estimate) == pytest.approx((strays + one * number * (1 + number / 5)) ** 0.5)
+    assert band(estimate) == pytest.approx((strays + one * number * (1 + number / 5)) ** 0.5, rel=1e-9)
 
 
 def test_the_share_of_others() -> None:
