@@ -74,7 +74,7 @@ class Forecast:
         server's cache and teaches nothing.
         """
         if seconds > 0:
-            learnt = self._of(server)
+            learnt = self._servers.setdefault(server, self._of(server))
             if learnt.renders:
                 (self._again if self._known(cost) else self._first).take(seconds / self.seconds(server, cost) - 1)
             learnt.take(cost, seconds, passed)
@@ -189,4 +189,5 @@ class Forecast:
         return strays + first * servers * new**2 / (self.renders() + 1)
 
     def _of(self, server: str) -> Learnt:
-        return self._servers.setdefault(server, Learnt(BUILT_IN if server == SIM else GPU))
+        """Return what is known of a server, of one that taught nothing yet the guess; asking changes nothing."""
+        return self._servers.get(server) or Learnt(BUILT_IN if server == SIM else GPU)

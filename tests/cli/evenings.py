@@ -40,10 +40,12 @@ class PointedLedger(Ledger):
 
 
 @asynccontextmanager
-async def serving(loop: VirtualLoop, folder: Path, ttl: float | None = 600.0) -> AsyncIterator[Simulator]:
+async def serving(
+    loop: VirtualLoop, folder: Path, ttl: float | None = 600.0, name: str = SERVER
+) -> AsyncIterator[Simulator]:
     """Let a server listen in memory, and render as fast as a real one."""
     server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl)
-    async with memory.serving(server, SERVER):
+    async with memory.serving(server, name):
         yield server
 
 

@@ -154,3 +154,26 @@ def test_two_runners_of_one_batch_share_what_is_rendered(tmp_path: Path, later: 
     assert sorted(renders.values()) == [1] * len(batch.jobs)
     for name in ("one", "other"):
         assert len(list((tmp_path / name).glob("*.mp4"))) == len(batch.jobs)
+
+
+def test_a_token_that_one_server_refuses_later_stops_only_that_server(tmp_path: Path) -> None:
+    """Killed and started again, a batch goes on where its token is taken; what the other server holds waits for it."""
+    servers = f"[{URL_OF_SERVER}, http://other:8188]"
+    (tmp_path / "night.yaml").write_text(_NIGHT.format(server=servers), encoding="utf-8")
+    batch = load(tmp_path / "night.yaml", Options())
+
+    async def main(loop: VirtualLoop) -> tuple[int, int, int]:
+        async with serving(loop, tmp_path / "gpu") as server, serving(loop, tmp_path / "b", name="other") as other:
+            first = loop.spawn("first")
+            with watched(loop):
+                life = first.start(spent(loop, batch, tmp_path / "home"))
+                await loop.elapse(60.0)
+                first.kill()
+                await asyncio.wait([life])
+                other.token = "new"
+                code = await loop.spawn("second").start(spent(loop, batch, tmp_path / "home"))
+            return code, len(server.record.of(What.RENDERED)), len(other.record.of(What.POSTED))
+
+    code, rendered, held = run(main, seed=1)
+    assert (code, held, rendered) == (3, 2, len(batch.jobs) - 2)
+    assert len(list((tmp_path / "home").glob("*.mp4"))) == rendered

@@ -283,3 +283,12 @@ def test_nothing_to_open_with() -> None:
     board = new_board([*done(), *queued(OTHER), lost(OTHER, final=True)], jobs=2)
     assert list(opening(board, AT)) == []
     assert isinstance(board.states[OTHER], Failed)
+
+
+@pytest.mark.parametrize("stage", [sending, queued, fetching])
+def test_an_open_job_that_left_the_manifest_is_not_taken_in(stage: Callable[..., list[Fact]]) -> None:
+    """What nobody wants any more stays as it is on its server, though a later attempt of it lies at home."""
+    board = ready_board(stage(OTHER), jobs=1)
+    board.homes = {OTHER: (2, (Home(prefix(OTHER, 2), "dog.mp4", 9, "0" * 64),))}
+    assert OTHER not in board.positions
+    assert list(moved_in(board, AT)) == []

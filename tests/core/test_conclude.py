@@ -17,6 +17,7 @@ from boards import (
     fetch,
     fetching,
     glance,
+    ident,
     judge,
     lost,
     new_board,
@@ -403,3 +404,39 @@ def test_no_last_word_on_a_server_that_is_being_asked() -> None:
     note(board, judge(board, PATIENCE + 3.0).look(LookAt(A), AWAY))
     board.end(LookAt(A), PATIENCE + 3.0)
     assert "does not answer" in says(board, PATIENCE + 3.0)
+
+
+def test_a_refused_template_is_taken_off_first() -> None:
+    """What a server queued of a workflow that it refuses is deleted before the run stops."""
+    board = ready_board(jobs=5)
+    for job in JOBS[:3]:
+        post(board, Taken(ident(job), 1, (Complaint("SaveVideo #15", "format", "no"),)), submit(job), now=1.0)
+    assert ended(board, 1.0) is None
+    (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
+    assert set(action.prompts) == {ident(job) for job in JOBS[:3]}
+    board.start(action, 1.0)
+    assert ended(board, 1.0) is None
+    judge(board, 2.0).withdraw(action, None)
+    board.end(action, 2.0)
+    assert ended(board, 2.0) == 3
+
+
+# -- out of time
+
+LEFT = "2 jobs are left for the next run: they would not have been home in time"
+
+
+def test_out_of_time_and_nothing_failed() -> None:
+    """A run that `--until` ends is exit 0 and says how many jobs are left, and why."""
+    board = ready_board(done(), jobs=3)
+    board.until = 1.0
+    assert ended(board, 0.5) == 0
+    assert says(board, 0.5) == LEFT
+
+
+def test_out_of_time_and_some_failed() -> None:
+    """A run that `--until` ends after failures is exit 1 and tells those first, then what is left."""
+    board = ready_board([*done(), *failed(OTHER)], jobs=4)
+    board.until = 1.0
+    assert ended(board, 0.5) == 1
+    assert says(board, 0.5) == f"1 of 4 jobs failed\n{LEFT}"

@@ -291,3 +291,126 @@ def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:
         board.forecast.learn(A, SD, 1.0)
     assert overdue(board, A, 500.0) is None
     assert overdue(board, A, 620.0) == JOBS[0]
+
+
+def width(forecast: Forecast, cost: float = SD) -> float:
+    """Return how far the upper end of a forecast lies above it, relative to it."""
+    return forecast.at_most(A, cost) / forecast.seconds(A, cost) - 1
+
+
+def taught(*took: float, cost: float = SD) -> Forecast:
+    """Return what renders of one kind on one server teach."""
+    forecast = Forecast()
+    for seconds in took:
+        forecast.learn(A, cost, seconds, seconds)
+    return forecast
+
+
+def test_the_band_narrows_with_every_render_of_a_kind() -> None:
+    """The steadier renders of a kind there are, the narrower their band: 20 of them leave 6 %, of the whole too."""
+    widths = [width(taught(*[300.0] * renders)) for renders in (1, 2, 3, 5, 10, 20)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 2 * widths[-1]
+    assert 0.02 < widths[-1] < 0.06
+    end = taught(*[300.0] * 20).total([SD] * 10, [A])
+    assert end.high - end.low < 2 * 0.06 * end.seconds
+
+
+def test_the_band_learns_from_what_it_missed() -> None:
+    """Renders that stray by a quarter make a band that holds them, those that hardly stray a narrow one."""
+    wild, calm = (taught(*(300 * (1 + off), 300 * (1 - off)) * 10) for off in (0.25, 0.02))
+    assert 0.25 < width(wild) < 0.6
+    assert width(calm) < 0.08
+
+
+def test_a_kind_never_rendered_learns_from_other_kinds_that_were() -> None:
+    """Where new kinds have strayed far from their forecasts the next new one has a wide band, else a narrow one."""
+    costs = [SD * factor for factor in (1, 2, 3, 4, 5, 6, 7)]
+    straight, crooked = Forecast(), Forecast()
+    for number, cost in enumerate(costs):
+        straight.learn(A, cost, GPU.at(cost))
+        crooked.learn(A, cost, GPU.at(cost) * (1.8 if number % 2 else 0.6))
+    assert width(straight, 8 * SD) < width(Forecast(), 8 * SD) < width(crooked, 8 * SD)
+    assert width(crooked, 8 * SD) > 0.6
+
+
+def test_what_one_shared_render_says_of_the_next() -> None:
+    """After one render that waited as long for others the next is expected to wait two thirds of that, anywhere."""
+    forecast = Forecast()
+    assert forecast.share(A) == 0
+    forecast.learn(A, SD, 300.0, 600.0)
+    assert forecast.share(A) == pytest.approx(0.72, abs=0.04)
+    assert forecast.share(B) == pytest.approx(0.67, abs=0.04)
+    forecast.learn(A, SD, 300.0, 600.0)
+    assert 0.76 < forecast.share(A) < 0.95
+
+
+def test_asking_changes_nothing() -> None:
+    """What is forecast does not depend on what was asked before, of servers that nobody has met either."""
+    forecast = taught(300.0)
+    forecast.learn(A, SD, 300.0, 600.0)
+    first = forecast.share(A), forecast.share(B), forecast.total([SD] * 9, [A, B])
+    assert (forecast.share(A), forecast.share(B), forecast.total([SD] * 9, [A, B])) == first
+
+
+def test_a_server_that_is_known_is_judged_by_itself() -> None:
+    """After ten renders each, others are expected where they were met, and hardly where they were not."""
+    forecast = Forecast()
+    for _ in range(10):
+        forecast.learn(A, SD, 300.0, 300.0)
+        forecast.learn(B, SD, 300.0, 600.0)
+    assert forecast.share(A) < 0.25
+    assert forecast.share(B) > 0.75
+
+
+# -- what is said at the start
+
+LATE = 7000.0
+
+
+@pytest.mark.parametrize("servers", [(A,), (A, B)])
+def test_the_warning_names_what_will_not_be_submitted(servers: tuple[str, ...]) -> None:
+    """The jobs said to come too late are those that `fits` refuses, when each goes to the server free first."""
+    costs = [HD, SD, SD, HD, SD, 3.3e9, SD, HD]
+    named = set()
+    for minutes in range(0, 120, 7):
+        board = ready_board(jobs=len(costs), servers=servers, now=LATE)
+        board.costs = dict(zip(JOBS, costs, strict=False))
+        board.until = LATE + 60.0 * minutes
+        busy, refused = dict.fromkeys(servers, 0.0), []
+        for job in JOBS[: len(costs)]:
+            url = min(busy, key=busy.__getitem__)
+            if fits(board, url, job, LATE + busy[url]):
+                busy[url] += board.forecast.seconds(url, board.costs[job])
+            else:
+                refused.append(job)
+        assert list(too_late(board, LATE)) == refused
+        named.add(len(refused))
+    assert len(named) > 3
+    assert len(costs) in named
+
+
+def test_the_last_second_is_in_time() -> None:
+    """A job that may be home in the very second of the limit is submitted, and not warned of; a second less is."""
+    board = ready_board(jobs=1, now=LATE)
+    board.costs = {JOBS[0]: SD}
+    board.until = LATE + board.forecast.at_most(A, SD) + HOMEWARD
+    assert fits(board, A, JOBS[0], LATE)
+    assert list(too_late(board, LATE)) == []
+    board.until -= 1.0
+    assert not fits(board, A, JOBS[0], LATE)
+    assert list(too_late(board, LATE)) == [JOBS[0]]
+
+
+def test_the_warning_counts_what_is_queued_and_what_others_take() -> None:
+    """What a server holds comes first, and where it worked for others every second hour half as many jobs fit."""
+    alone, shared, held = (ready_board(jobs=12, now=LATE) for _ in range(3))
+    note(held, [*queued(JOBS[0]), *queued(JOBS[1])], LATE)
+    for board, passed in ((alone, 300.0), (shared, 600.0), (held, 300.0)):
+        board.costs = dict.fromkeys(JOBS, SD)
+        for _ in range(20):
+            board.forecast.learn(A, SD, 300.0, passed)
+        board.until = LATE + 10 * 300.0 + 60.0
+    assert list(too_late(alone, LATE)) == list(JOBS[10:])
+    assert list(too_late(held, LATE)) == list(JOBS[10:])
+    assert list(too_late(shared, LATE)) == list(JOBS[5:])

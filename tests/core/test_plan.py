@@ -12,6 +12,7 @@ from boards import (
     JOB,
     JOBS,
     OTHER,
+    RULES,
     A,
     B,
     claimed,
@@ -38,7 +39,7 @@ from boards import (
 from batchrunner.core.actions import Fetch, LookAt, Submit, Withdraw
 from batchrunner.core.facts import Opened
 from batchrunner.core.looks import Taken
-from batchrunner.core.plan import plan
+from batchrunner.core.plan import is_surveyed, plan
 from batchrunner.core.reconcile import SURVEY
 from batchrunner.core.rules import Rules
 
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
 
 C = "http://unnamed:8188"
+LATE = 7000.0
+"""A time at which nothing is zero by chance."""
 
 
 def posts(board: Board, now: float = 0.0) -> list[tuple[str, str]]:
@@ -286,3 +289,29 @@ def test_a_prompt_being_posted_is_not_asked_for() -> None:
     begin(board)
     assert [one for one in plan(board, 20.0) if isinstance(one, LookAt)] == [LookAt(A)]
     assert not glance(board, queue=[row(running=True)], now=20.0)
+
+
+def test_a_dead_server_that_nobody_names_any_more_holds_up_nothing() -> None:
+    """A server out of the manifest that never answers keeps no new prompt from the others."""
+    board = new_board(queued(server=C), now=LATE)
+    glance(board, A, now=LATE)
+    glance(board, C, trouble=AWAY, now=LATE)
+    assert is_surveyed(board, LATE)
+    assert posts(board, LATE) == [(JOBS[1], A), (JOBS[2], A)]
+
+
+def test_a_stall_counts_from_its_beginning() -> None:
+    """A server on which prompts wait and nothing runs still gets prompts until that has lasted for `grace`."""
+    board = ready_board(jobs=9, now=LATE)
+    for now in (LATE, LATE + 30.0):
+        glance(board, queue=[stranger()], now=now)
+    assert len(posts(board, LATE + RULES.grace - 1.0)) == 2
+    assert posts(board, LATE + RULES.grace) == []
+
+
+def test_ctrl_c_asks_every_server_at_once() -> None:
+    """Asked to leave, the run looks at every server in that moment, however long the next look was to wait."""
+    board = ready_board([*queued()], servers=(A, B), rules=Rules(poll=300.0), now=LATE)
+    assert not [one for one in plan(board, LATE + 1.0) if isinstance(one, LookAt)]
+    board.leave(LATE + 1.0)
+    assert [one.server for one in plan(board, LATE + 1.0) if isinstance(one, LookAt)] == [A, B]

@@ -107,16 +107,17 @@ def test_what_is_out_is_out_when_we_said_we_would_wake() -> None:
     assert one.is_out(0.1 + 0.2, rules)
 
 
-def test_wedged_after_grace_even_at_second_zero() -> None:
+@pytest.mark.parametrize("start", [0.0, 7000.0])
+def test_wedged_after_grace_even_at_second_zero(start: float) -> None:
     """Prompts that wait while nothing runs make a server wedged after `grace`, counted from the first such look."""
-    one = server()
+    one = server(start)
     waiting = Row("x", 1, running=False)
-    look(one, waiting, began=0.0)
-    look(one, waiting, began=30.0)
-    assert one.stalled_at == 0.0
-    assert not one.is_wedged(59.0, RULES)
-    assert one.is_wedged(60.0, RULES)
-    look(one, waiting, Row("y", 2, running=True), began=61.0)
+    look(one, waiting, began=start)
+    look(one, waiting, began=start + 30.0)
+    assert one.stalled_at == start
+    assert not one.is_wedged(start + 59.0, RULES)
+    assert one.is_wedged(start + 60.0, RULES)
+    look(one, waiting, Row("y", 2, running=True), began=start + 61.0)
     assert one.stalled_at is None
 
 

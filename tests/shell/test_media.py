@@ -283,3 +283,16 @@ def test_no_bytes_make_the_walk_stumble(data: bytes) -> None:
     tracemalloc.stop()
     assert peak < 2**20
     assert seen.whole is not bool(seen.says)
+
+
+def test_a_fragmented_film_says_whose_it_is() -> None:
+    """However many fragments of film come before the metadata, they are read."""
+    fragments = box(b"moof", box(b"mfhd", bytes(8))) + BODY
+    for number in (1, 20, 30_000):
+        seen = _see(HEAD + INDEX + fragments * number + box(b"moov", box(b"mvhd", bytes(100)), tags(TEXT)))
+        assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,)), number
+
+
+def test_a_film_of_nearly_as_many_boxes_as_are_walked_is_whole() -> None:
+    """The bound on boxes is the one that is written down: a film just below it is whole."""
+    assert _see(HEAD + box(b"free") * (mp4.BOXES - 10) + BODY + INDEX).whole

@@ -45,3 +45,16 @@ def test_the_command_says_what_forecasts_are_worth(capsys: pytest.CaptureFixture
     assert told.startswith("1 night of ")
     assert "within 5 % of the night" in told
     assert "band held the truth" in told
+
+
+@pytest.mark.parametrize(("jobs", "more"), [(5, ""), (8, " and 3 more")])
+def test_the_start_names_five_jobs_that_come_too_late_and_counts_the_rest(jobs: int, more: str) -> None:
+    """A run in which nothing can be home in time says how many jobs are late, names the first five, submits none."""
+    night = morning(Quiet(1, jobs=jobs, crowd=0, until=100.0))
+    (warning,) = [event.says for _, event in night.news if "will not be home in time" in event.says]
+    told, named = warning.split(": ")
+    assert told == f"{jobs} of {jobs} jobs will not be home in time"
+    assert len(named.removesuffix(more).split(", ")) == 5
+    assert named.endswith(more)
+    assert (" more" in named) is bool(more)
+    assert (night.exit, night.left, night.starts) == (0, jobs, ())
