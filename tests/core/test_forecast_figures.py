@@ -130,6 +130,17 @@ def test_the_band_of_kinds_that_are_known() -> None:
     assert band(estimate) == pytest.approx((strays + one * number * (1 + number / 5)) ** 0.5, rel=1e-9)
 
 
+def test_the_band_of_a_kind_that_is_new_by_now() -> None:
+    """The more renders there were of other kinds, the better the line is known by which new kinds are forecast."""
+    forecast = learnt([(SD, 300.0)] * 4)
+    estimate = forecast.total([NEW] * 3, [A])
+    each = forecast.seconds(A, NEW)
+    first = (forecast.at_most(A, NEW) / each - 1) / 1.645
+    strays = first**2 * ((3 * each) ** 2 + (3 * each) ** 2 / 5)
+    waits = (0.1 * 300.0) ** 2 * 3 * (1 + 3)
+    assert band(estimate) == pytest.approx((strays + waits) ** 0.5)
+
+
 def test_the_share_of_others() -> None:
     """Ours wait so many seconds for each rendered: what they waited there, and as of five renders what all waited."""
     forecast = Forecast()

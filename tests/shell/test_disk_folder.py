@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,17 @@ def test_only_regular_files_count(folder: Folder) -> None:
         with pytest.raises(OSError, match=r"."):
             folder.extend(path)
     assert list(folder.files()) == []
+
+
+def test_a_pipe_in_place_of_a_folder_holds_nobody_up(folder: Folder) -> None:
+    """Where a folder should be, a pipe is no folder: nobody waits for somebody to write to it."""
+    os.mkfifo(folder.root / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(folder.read, "pipe/film.mp4")
+        try:
+            assert asked.result(timeout=10) is None
+        finally:
+            os.close(os.open(folder.root / "pipe", os.O_RDWR))  # whoever waits is let go
 
 
 def test_publishing_never_overwrites(folder: Folder) -> None:

@@ -124,6 +124,12 @@ def test_a_fact_this_version_cannot_have_written_is_refused(
         list(again.facts())
 
 
+def test_a_fact_of_an_earlier_version_is_read() -> None:
+    """What a fact says since a later version only has a default, and an older ledger that lacks it is read."""
+    old = read_fact("lost", "j", 1, 0.0, '{"why": "refused", "says": "no"}')
+    assert old == Lost("j", 1, 0.0, Why.REFUSED, "no")
+
+
 @pytest.mark.parametrize(
     "damage",
     [

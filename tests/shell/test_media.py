@@ -191,6 +191,7 @@ def _webm(segment: bytes, size: bytes | None = None) -> bytes:
         (_webm(bytes(90), b"\x01" + b"\xff" * 7), "matroska", True),
         (b"\x1aE\xdf\xa3\x84abcd" + bytes(90), "matroska", False),
         (b"\x1aE\xdf\xa3", "matroska", False),
+        (b"\x1aE\xdf\xa3" + bytes(9) + b"\x18S\x80g\xff" + bytes(90), "matroska", False),
         (b"fLaC" + bytes(90), "flac", True),
         (b"fLaC", "flac", False),
         (b"ID3" + bytes(90), "mp3", True),

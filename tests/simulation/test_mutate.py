@@ -143,8 +143,10 @@ def test_a_judgement_is_found_again() -> None:
     """A row of `docs/mutants.md` holds for its change wherever it moves, also one with a bar in it."""
     one = Mutant("a/b.py", 7, "A.f", "x = a | b", "x = a & b", "")
     moved = Mutant("c/d.py", 9, "A.f", "x = a | b", "x = a & b", "other")
+    outside = Mutant("a/b.py", 1, "", "X = 'a'", "X = 1", "")
     known = judged(row(one, "a is never negative"))
     assert known == {moved.key: "a is never negative"}
+    assert judged(row(outside, "see `f`")) == {outside.key: "see `f`"}
     assert list(summary([Trial(Mutant("batchrunner/mp4.py", 1, *one.key, ""), "", 1.0)], known)) == [
         "makes no difference, by docs/mutants.md:",
         "  batchrunner/mp4.py:1: x = a | b -> x = a & b  (a is never negative)",

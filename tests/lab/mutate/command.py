@@ -26,13 +26,15 @@ def judged(page: str) -> dict[tuple[str, str, str], str]:
     """Return what `docs/mutants.md` says of changes that make no difference, by `Mutant.key`."""
     rows = (re.split(r"(?<!\\)\|", line)[1:-1] for line in page.splitlines() if line.startswith("| `"))
     cells = ([cell.strip().replace(r"\|", "|") for cell in row] for row in rows)
-    return {(row[0].strip("`").split(" ")[-1], row[1].strip("`"), row[2].strip("`")): row[3] for row in cells}
+    plain = ((*(cell.strip("`") for cell in row[:-1]), row[-1]) for row in cells)
+    return {(where.partition(" ")[2], before, after): why for where, before, after, why in plain}
 
 
 def row(mutant: Mutant, why: str) -> str:
     """Return the row of `docs/mutants.md` that judges a change."""
-    cells = (f"`{Path(mutant.path).name} {mutant.function}`", f"`{mutant.before}`", f"`{mutant.after}`", why)
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    where = f"{Path(mutant.path).name} {mutant.function}".strip()
+    cells = (*(f"`{text}`" for text in (where, mutant.before, mutant.after)), why)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def summary(trials: Sequence[Trial], known: Mapping[tuple[str, str, str], str]) -> Iterator[str]:
