@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from batchrunner.disk import Folder, says
 from tests.lab.platter import Platter
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _write(folder: Folder, path: str, body: bytes = b"new") -> None:
@@ -89,6 +86,22 @@ def test_only_regular_files_count(folder: Folder) -> None:
         with pytest.raises(OSError, match=r"."):
             folder.extend(path)
     assert list(folder.files()) == []
+
+
+def test_nothing_is_left_open(folder: Folder) -> None:
+    """However an operation ends, it leaves no file and no folder open: a night has thousands of them."""
+    os.mkfifo(folder.root / "pipe")
+    before = len(list(Path("/dev/fd").iterdir()))
+    for path in ("a/b/p.part", "q.part"):
+        _write(folder, path)
+        os.close(folder.extend(path))
+        assert folder.size(path) == 3
+    assert folder.publish("a/b/p.part", "c/d/x.mp4")
+    assert not folder.publish("q.part", "c/d/x.mp4")
+    for path in ("pipe", "no/such/file", "q.part/x", "c/d/x.mp4/y"):
+        assert folder.read(path) is None
+        folder.remove(path)
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_a_pipe_in_place_of_a_folder_holds_nobody_up(folder: Folder) -> None:

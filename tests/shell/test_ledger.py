@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -31,7 +32,6 @@ from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FACTS: tuple[Fact, ...] = (
     Claimed("a" * 12, 1, 1.5, "id", "cats-a-a1", "http://gpu:8188", "f" * 64),
@@ -219,11 +219,12 @@ def test_a_commit_is_synchronous(ledger: Ledger) -> None:
 
 
 def test_a_new_state_outlives_a_power_cut(tmp_path: Path) -> None:
-    """The folder of a new batch and the file in it are there for good before the first fact is."""
-    platter = Platter()
+    """The folder of a new batch and the file in it are there for good before the first fact is; nothing stays open."""
+    platter, before = Platter(), len(list(Path("/dev/fd").iterdir()))
     with platter.spinning(), Ledger.open(tmp_path / "cats", "cats"):
         assert platter.has(tmp_path)
         assert platter.has(tmp_path / "cats")
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
