@@ -187,6 +187,14 @@ def test_a_look_that_began_before_the_post_ended_proves_nothing() -> None:
     assert JOB not in board.servers[A].absences
 
 
+def test_a_look_that_began_when_the_post_had_ended_counts() -> None:
+    """The first look that a POST's end is known to come before may begin at that very moment."""
+    board = ready_board(jobs=1)
+    post(board, Taken(ident(), 1), submit(), now=2.0)
+    glance(board, now=3.0, took=1.0)
+    assert board.servers[A].absences[JOB].count == 1
+
+
 def test_what_was_found_counts_no_more() -> None:
     """Once a prompt is lost, nothing is left of our doubts: looks become rare again."""
     board = new_board(queued())

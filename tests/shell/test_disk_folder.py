@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_a_file_is_created_once(folder: Folder) -> None:
     folder.remove("a/b/c")
     folder.remove("no/such/folder")
     assert folder.size("a/b/c") is None
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_film_is_as_readable_as_its_person_wants(folder: Folder, umask: int) -> None:
+    """A new file may be read and written by whom the umask lets, and run by nobody."""
+    before = os.umask(umask)
+    try:
+        _write(folder, "a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder.root / "a").stat().st_mode) == 0o666 & ~umask
 
 
 def test_no_link_is_followed(folder: Folder, outside: Path) -> None:

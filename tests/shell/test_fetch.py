@@ -327,6 +327,14 @@ async def test_a_body_that_ends_before_its_length_is_continued(shelf: Shelf) -> 
     assert await Downloads(shelf.root, BOOT).fetch(shelf.again(), rest, "night/cat", shelf.note) == GOT
 
 
+async def test_more_than_was_announced_is_no_film(shelf: Shelf) -> None:
+    """A body that goes on after its length is not taken for the film that its first bytes are."""
+    source = Breaking(FILM + b"x", ends=True)
+    end = await Downloads(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Unfit("the server sends more than it announced")
+    assert shelf.files() == {}
+
+
 async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path: Path) -> None:
     """Where the file changed (412) or shrank, the old bytes are thrown away: nothing is ever spliced."""
     again = await _half(shelf, body=OTHER)

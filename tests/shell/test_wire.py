@@ -133,6 +133,7 @@ def test_an_unknown_id_is_absent() -> None:
         {ID: None},
         {ID: []},
         _entry(prompt=[7, "other", {}, {}, []]),
+        _entry(prompt=[7, "other", ID]),
         _entry(outputs=[]),
         _entry(status="success"),
         _entry(status=_status("running")),
@@ -180,7 +181,7 @@ def test_files_are_found_under_any_key() -> None:
         "8": {"gifs": [{"filename": "c.mp4", "subfolder": "", "type": "output", "fullpath": "/x/c.mp4"}]},
         "7": {"images": [{"filename": "d.png", "type": "temp"}, {"filename": 5}, {"filename": ""}, None]},
         "6": None,
-        "5": {"audio": {"filename": "not-in-a-list.flac"}, "ui": [{"filename": "e" * 5_000}]},
+        "5": {"audio": {"filename": "not-in-a-list.flac"}, "ui": [{"filename": "e" * 5_000}], "seconds": 5},
     }
     found = (File("a.png", "x"), File("b.mp4"), File("c.mp4"))
     assert _read(outputs=outputs).files == found
