@@ -288,6 +288,23 @@ def test_trouble_with_our_disk_ends_where_nothing_is_left_to_try_it_with() -> No
     assert board.disk.failed_at is None
 
 
+def test_trouble_with_our_disk_lasts_while_one_server_has_a_file_for_us() -> None:
+    """That one server has no file of ours left does not end it, as long as another one's is still to be fetched."""
+    board = new_board([*fetching(JOBS[0]), *fetching(JOBS[1], server=B)], servers=(A, B))
+    board.disk.failed("no space", 0.0)
+    note(board, [lost(JOBS[0], why=Why.EXPIRED)], 1.0)
+    board.tick(2.0)
+    assert board.disk.failed_at == 0.0
+
+
+def test_a_job_that_the_manifest_does_not_want_is_not_counted() -> None:
+    """What becomes of a job that is no longer in the manifest shows in no tally."""
+    board = new_board(queued(JOBS[2]), jobs=2)
+    before = board.tally()
+    note(board, [lost(JOBS[2])])
+    assert board.tally() == before == dict.fromkeys(before, 0) | {"waiting": 2}
+
+
 def test_an_unwanted_job_is_nobodys_business() -> None:
     """A job out of the batch is neither waiting nor to be seen through."""
     board = new_board([Dropped(JOB, 0, AT, "cancelled")], jobs=1)
