@@ -35,5 +35,5 @@ def test_a_storm_of_hostile_answers() -> None:
         "told",
     ):
         assert f" {verdict}" in answers, "the storm met only some of what can happen"
-    assert " got" in names
+    assert " downloaded" in names
     assert "failure" in floods
