@@ -10,12 +10,14 @@ from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
+from batchrunner.core.scheduler import FIRST_FILE
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
-from batchrunner.workflow.suffix import expected_suffix
+from batchrunner.workflow.suffix import expected_file
 
 if TYPE_CHECKING:
+    from batchrunner.core.job import Job
     from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
     from batchrunner.download.transfer import Downloader
@@ -31,7 +33,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
     """
     board = Board(batch.name, _rules(batch), batch.servers, now)
-    board.suffix = expected_suffix(batch.template.graph)
+    board.suffix = expected_file(batch.template.graph).removeprefix(FIRST_FILE)
     board.outputs = batch.outputs
     board.costs = {job.id: job.cost for job in batch.jobs}
     with sound(batch.name):
@@ -50,23 +52,31 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
 
 
 async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> None:
-    """Find the videos on our own disk that the ledger does not know, by the prefix they carry.
+    """Find the files on our own disk that the ledger does not know, by the prefix they carry or their sidecar names.
 
     A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
     it looks under the names of what it believes is not home, for attempts that it has not heard of. An attempt of which
     not every save node has a file here is left for its server to tell, else for another attempt.
     """
+    least = {job.id: _least(batch, job) for job in batch.jobs}
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
-    least = len(batch.template.saves if batch.outputs is None else batch.outputs)
-    names = {final_stem(job.file, index) for job in missing for index in range(least)}
+    names = {final_stem(job.file, index) for job in missing for index in range(least[job.id])}
     stems = names if board.settled_in else None
     found: dict[str, dict[str, LocalFile]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
         found.setdefault(home.prefix, {})[home.sha256] = home
     for prefix, homes in found.items():
         match = parse_prefix(board.batch, prefix)
-        if match and len(homes) >= least and not (board.settled_in and _has_heard(board, *match)):
+        if match is None or len(homes) < least.get(match[0], len(homes) + 1):
+            continue
+        if not (board.settled_in and _has_heard(board, *match)):
             board.homes[match[0]] = (match[1], tuple(homes.values()))
+
+
+def _least(batch: Batch, job: Job) -> int:
+    """Return how many files a render of a job has at least: one of each node that keeps what it saves."""
+    kept = batch.template.keeps(job.params)
+    return max(1, sum(batch.outputs is None or node in batch.outputs for node in kept))
 
 
 def _has_heard(board: Board, job: str, attempt: int) -> bool:

@@ -13,6 +13,7 @@ from batchrunner.cli.books import held
 from batchrunner.cli.speaking import say
 from batchrunner.core.facts import Reopened
 from batchrunner.core.lifecycle import Done, Failed, advance
+from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, says
 from batchrunner.errors import LocalError
@@ -102,7 +103,7 @@ def _difference(folder: Path, saved: Saved) -> str:
             return f"{size} bytes, it was saved with {saved.size}"
         if sha256 != saved.sha256:
             return "its content has changed since it was saved"
-        seen = media.inspect_open(file)
+        seen = media.inspect_as(file, suffix(saved.path))
     return "" if seen.whole else seen.says
 
 

@@ -11,7 +11,7 @@ import anyio
 from rich.console import Console
 
 from batchrunner.cli.books import read, standing
-from batchrunner.cli.preflight import ask_nodes
+from batchrunner.cli.preflight import check_servers
 from batchrunner.cli.speaking import say, show, tell
 from batchrunner.cli.token import token
 from batchrunner.cli.until import moment, read_until
@@ -163,7 +163,7 @@ def _by_preset(batch: Batch, left: list[Job]) -> dict[str, list[Job]]:
 async def _ask(batch: Batch, secret: Secret | None) -> tuple[list[str], list[str]]:
     """Ask the servers; return what they can't run, and which of them can't tell."""
     async with comfy.session() as http:
-        return await ask_nodes(batch, lambda url: comfy.Client(url, http, secret))
+        return await check_servers(batch, lambda url: comfy.Client(url, http, secret))
 
 
 def learnt(snapshot: Snapshot) -> Forecast:

@@ -18,7 +18,7 @@ from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.cli.onlooker import Onlooker
-from batchrunner.cli.preflight import ask_nodes, not_found, open_roads
+from batchrunner.cli.preflight import check_servers, open_roads
 from batchrunner.cli.shelf import Shelf
 from batchrunner.cli.signals import listen
 from batchrunner.cli.token import token
@@ -214,18 +214,17 @@ class Night:
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Have the servers' own lists of nodes checked, unless prompts of ours are out there: those come first.
 
-        Raises YoursError if a server can't run what is left, or if no batch ever ran at an address where nothing is: a
-        proxy may answer so while its server is down. Nothing was sent then.
+        Raises YoursError if a server can't run what is left, or if the batch never ran and all that answers at its
+        addresses is for a person to mend: a proxy may answer so while its server is down. Nothing was sent then.
         """
         if not board.waiting or len(board.waiting) < len(board.unsettled):
             return
-        missing, unknown = await ask_nodes(self.batch, client)
-        for says in unknown:
+        first = not any(state.past.highest for state in board.states.values())
+        stopping, warnings = await check_servers(self.batch, client, first=first)
+        for says in warnings:
             self._warn(says)
-        if unknown and not any(state.past.highest for state in board.states.values()):
-            missing += await not_found(self.batch, client)
-        if missing:
-            raise YoursError("\n".join(missing))
+        if stopping:
+            raise YoursError("\n".join(stopping))
 
     def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
         """Set the time by which all must be home, and say beforehand what will not fit."""

@@ -8,17 +8,18 @@ seconds does not miss the handshake. Nothing is ever repeated here: trying again
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import hush, submission, trouble, wire
+from batchrunner.comfy import hush, large, submission, trouble, wire
 from batchrunner.comfy.view import View
-from batchrunner.core.results import Entry, Failure, PollResult, Refused
+from batchrunner.core.results import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIB = 2**20
-_QUEUE, _ENTRY, _RECENT, _OBJECTS = 16 * MIB, 4 * MIB, 16 * MIB, 16 * MIB
+_QUEUE, _ENTRY, _RECENT, _OBJECTS = 32 * MIB, 4 * MIB, 16 * MIB, 16 * MIB
+_AT_ONCE = 4 * MIB
+"""The largest queue or history that is read on the event loop."""
 _POSTED = 4 * MIB
 """A 400 lists every name that the server would have taken."""
 _ORDERED = MIB // 16
@@ -42,6 +45,9 @@ _READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
 _PORTION = MIB // 4
 _JSON = "application/json"
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_START = MIB // 16
+"""Bytes of a page in which its title is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,11 @@ class _Answer:
     status: int
     headers: Mapping[str, str]
     url: URL
-    body: bytes
+    body: bytes | bytearray = b""
+    cut: bool = False
+    """Whether the answer is larger than was to be read."""
+    page: str | None = None
+    """The title of the HTML page that came, empty where it has none; None is no page."""
 
 
 def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | None = None) -> aiohttp.ClientSession:
@@ -72,7 +82,9 @@ def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | No
     a slow transfer.
     """
     if connector is None:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls or True)
+        # The system's resolver: aiodns, where it is installed, does not tell an unknown name from a silent resolver.
+        resolver = aiohttp.ThreadedResolver()
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls or True, resolver=resolver)
     if not connector.force_close or connector.limit:
         raise YoursError("A connector needs force_close=True and limit=0.")
     return aiohttp.ClientSession(
@@ -102,33 +114,40 @@ class Client:
     async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
-        An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind.
+        An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind. A
+        history that can't be read is `unread`, and the queue counts all the same. After a quick failure the other ids
+        are asked for; after the first time-out, or where no connection is made, nothing more is.
         """
-        answer = await self._json("GET", "/queue", wire.queue, _QUEUE)
-        if isinstance(answer, Failure):
-            return answer
-        rows, date = answer
+        seen = await self._queue()
+        if isinstance(seen, Failure):
+            return seen
         history: dict[str, Entry | None] = {}
-        alive = {row.prompt for row in rows}
+        date, failed = seen.date, None
+        alive = {row.prompt for row in seen.queue}
         for prompt in (prompt for prompt in action.ids if prompt not in alive):
-            entry = await self._json("GET", f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
+            entry = await self._json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
-                return entry
+                failed = failed or entry
+                if entry.timed_out or not entry.sent or entry.cause is Cause.LOCAL:
+                    break
+                continue
             found, date = entry
-            history[prompt] = found and hush.entry(found, self._token)
-        if not action.recent:
-            return PollResult(rows, history, date=date)
-        last = await self._json("GET", f"/history?max_items={action.recent}", self._recent, _RECENT)
-        return last if isinstance(last, Failure) else PollResult(rows, history, last[0], last[1])
+            if found is not None or seen.unread is None:
+                history[prompt] = found and hush.entry(found, self._token)
+        recent: tuple[Entry, ...] = ()
+        if action.recent and failed is None:
+            last = await self._recent(action.recent)
+            recent, failed = ((), last) if isinstance(last, Failure) else (last, None)
+        return PollResult(seen.queue, history, recent, date, seen.unread or failed)
 
     async def submit(self, body: bytes) -> PostEnd:
-        """POST one prompt, once. A Trouble with `sent` says nothing about whether the server has it."""
-        answer = await self._call("POST", "/prompt", _POSTED, body, self._waits.post)
+        """POST one prompt, once. A Failure with `sent` says nothing about whether the server has it."""
+        answer = await self._call("/prompt", _POSTED, body, self._waits.post)
         if isinstance(answer, Failure):
             return answer
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
-        if answer.status in (400, 422):
+        if answer.status in (400, 422) and answer.page is None:
             return hush.refused(_refusal(answer), self._token)
         read = self._read(answer, submission.taken)
         return read if isinstance(read, Failure) else hush.taken(read[0], self._token)
@@ -145,7 +164,7 @@ class Client:
 
     async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""
-        answer = await self._json("GET", "/object_info", _object, _OBJECTS)
+        answer = await self._json("/object_info", _object, _OBJECTS)
         return answer if isinstance(answer, Failure) else answer[0]
 
     @asynccontextmanager
@@ -159,7 +178,7 @@ class Client:
             yield response
             return
         try:
-            yield self._view(response)
+            yield await self._view(response)
         finally:
             response.close()
 
@@ -167,69 +186,155 @@ class Client:
         """Wait for the headers of a file. Apart, so that no error of aiohttp is the context of a caller's."""
         try:
             async with asyncio.timeout(self._waits.call):
-                return await self._send("GET", path, None, headers, None)
+                return await self._send(path, None, headers, None)
         except trouble.ERRORS as error:
             return trouble.of_error(self.where, error)
 
-    def _recent(self, value: Json) -> tuple[Entry, ...]:
-        return tuple(hush.entry(entry, self._token) for entry in wire.recent(value, self._nodes))
+    async def _queue(self) -> PollResult | Failure:
+        """Read the queue. Of one that is larger than the cap the rows that came count, and the rest is `unread`."""
+        answer = await self._exchange("/queue", _QUEUE, part=True)
+        if isinstance(answer, Failure):
+            return answer
+        unread = self._too_large(_QUEUE) if answer.cut else None
+        rows = await self._rows(answer, wire.queue, partial(large.queue, cut=answer.cut))
+        if isinstance(rows, Failure):
+            return unread or rows
+        return PollResult(rows, {}, date=_date(answer), unread=unread)
 
-    def _view(self, response: aiohttp.ClientResponse) -> View | Failure:
-        if response.status not in _VIEWED:
-            return trouble.of_status(self.where, response.status, response.headers, response.url)
+    async def _recent(self, items: int) -> tuple[Entry, ...] | Failure:
+        """Return the last entries of the history, fewer than asked for where so many are larger than the cap.
+
+        There are none where a single entry is, or where the server has no such list: it is a convenience.
+        """
+        while items:
+            answer = await self._exchange(f"/history?max_items={items}", _RECENT)
+            if isinstance(answer, Failure):
+                return answer
+            if answer.status == 404:
+                return ()
+            if not answer.cut:
+                read, scan = partial(wire.recent, nodes=self._nodes), partial(large.recent, nodes=self._nodes)
+                entries = await self._rows(answer, read, scan)
+                if isinstance(entries, Failure):
+                    return entries
+                return tuple(hush.entry(entry, self._token) for entry in entries)
+            items //= 2
+        return ()
+
+    async def _rows(
+        self, answer: _Answer, read: Callable[[Json], T], scan: Callable[[bytes | bytearray], T]
+    ) -> T | Failure:
+        """Read a queue or a history: at once if it is small, else row by row in a thread."""
+        failure = self._no_json(answer)
+        if failure is not None:
+            return failure
+        try:
+            if len(answer.body) <= _AT_ONCE:
+                with suppress(wire.TooLargeError):
+                    return read(wire.parse(answer.body))
+            return await asyncio.get_running_loop().run_in_executor(None, scan, answer.body)
+        except wire.WrongShapeError as error:
+            return trouble.of_answer(self.where, str(error))
+
+    async def _view(self, response: aiohttp.ClientResponse) -> View | Failure:
+        """Return the opened file. A page proves nothing about it, whatever its status: it is a proxy's."""
+        page = await self._title(response)
+        if page is not None or response.status not in _VIEWED:
+            return self._status(_Answer(response.status, response.headers, response.url, page=page))
         if response.status in (200, 206) and _encoded(response.headers):
             return trouble.of_answer(self.where, "a compressed file")
         return View(response, self.where, self._waits.stall)
 
     async def _order(self, path: str, said: Json) -> Failure | None:
-        answer = await self._call("POST", path, _ORDERED, wire.dump(said), self._waits.call)
+        answer = await self._call(path, _ORDERED, wire.dump(said))
         if isinstance(answer, Failure):
             return answer
-        return None if answer.status == 200 else self._status(answer)
+        return None if answer.status == 200 and answer.page is None else self._status(answer)
 
-    async def _json(
-        self, method: str, path: str, read: Callable[[Json], T], cap: int
-    ) -> tuple[T, float | None] | Failure:
-        answer = await self._call(method, path, cap, None, self._waits.call)
+    async def _json(self, path: str, read: Callable[[Json], T], cap: int) -> tuple[T, float | None] | Failure:
+        answer = await self._call(path, cap)
         return answer if isinstance(answer, Failure) else self._read(answer, read)
 
     def _read(self, answer: _Answer, read: Callable[[Json], T]) -> tuple[T, float | None] | Failure:
         """Read a 200 of the right type; nothing is parsed before both are known."""
-        if answer.status != 200:
-            return self._status(answer)
-        if _type(answer.headers) != _JSON:
-            return trouble.of_answer(self.where, "no JSON but a page")
+        failure = self._no_json(answer)
+        if failure is not None:
+            return failure
         try:
-            return read(wire.parse(answer.body)), trouble.date(answer.headers.get("Date", ""))
+            return read(wire.parse(answer.body)), _date(answer)
         except wire.WrongShapeError as error:
             return trouble.of_answer(self.where, str(error))
 
-    def _status(self, answer: _Answer) -> Failure:
-        return trouble.of_status(self.where, answer.status, answer.headers, answer.url)
+    def _no_json(self, answer: _Answer) -> Failure | None:
+        """Return what is wrong with an answer that is no whole JSON of status 200."""
+        if answer.status != 200 or answer.page is not None:
+            return self._status(answer)
+        if _type(answer.headers) != _JSON:
+            return trouble.of_answer(self.where, "no JSON")
+        return None
 
-    async def _call(self, method: str, path: str, cap: int, body: bytes | None, total: float) -> _Answer | Failure:
-        """Make one exchange whose answer fits in `cap` bytes. Where the status says it all, the body is not read."""
+    def _too_large(self, cap: int) -> Failure:
+        return trouble.of_answer(self.where, f"more than {cap // 1024} KiB")
+
+    def _status(self, answer: _Answer) -> Failure:
+        failure = trouble.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
+        return hush.failure(failure, self._token)
+
+    async def _call(
+        self, path: str, cap: int, body: bytes | None = None, total: float | None = None
+    ) -> _Answer | Failure:
+        """Make one exchange whose answer fits in `cap` bytes: a GET, or a POST of `body`."""
+        answer = await self._exchange(path, cap, body, total)
+        return self._too_large(cap) if isinstance(answer, _Answer) and answer.cut else answer
+
+    async def _exchange(
+        self, path: str, cap: int, body: bytes | None = None, total: float | None = None, *, part: bool = False
+    ) -> _Answer | Failure:
+        """Make one exchange in `total` seconds, by default `Waits.call`.
+
+        An answer of more than `cap` bytes is `cut`: with `part` what came is in it, else nothing.
+        """
         try:
-            response = await self._send(method, path, body, {}, total)
+            response = await self._send(path, body, {}, self._waits.call if total is None else total)
             try:
-                return await self._answer(response, cap)
+                return await self._answer(response, cap, part=part)
             finally:
                 response.close()
         except trouble.ERRORS as error:
             return trouble.of_error(self.where, error)
 
-    async def _answer(self, response: aiohttp.ClientResponse, cap: int) -> _Answer | Failure:
-        if response.status not in _READ:
-            return _Answer(response.status, response.headers, response.url, b"")
+    async def _answer(self, response: aiohttp.ClientResponse, cap: int, *, part: bool) -> _Answer | Failure:
+        """Read an answer. Where the status says it all, or a page came, its body is not."""
+        answer = _Answer(response.status, response.headers, response.url, page=await self._title(response))
+        if response.status not in _READ or answer.page is not None:
+            return answer
         if _encoded(response.headers):
             return trouble.of_answer(self.where, "compressed, though we asked for plain")
-        said = await _capped(response, cap)
-        if said is None:
-            return trouble.of_answer(self.where, f"more than {cap // 1024} KiB")
-        return _Answer(response.status, response.headers, response.url, said)
+        if not part and (response.content_length or 0) > cap:
+            return replace(answer, cut=True)
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > cap:
+                return replace(answer, body=body if part else b"", cut=True)
+        return replace(answer, body=body)
+
+    async def _title(self, response: aiohttp.ClientResponse) -> str | None:
+        """Return the title of the HTML page that came, None where none did. It may be cut short, slow or broken."""
+        if _type(response.headers) not in _PAGES:
+            return None
+        start = bytearray()
+        if not _encoded(response.headers):
+            with suppress(*trouble.ERRORS):
+                async with asyncio.timeout(self._waits.stall):
+                    async for piece in response.content.iter_any():
+                        start += piece
+                        if len(start) >= _START or b"</title" in start:
+                            break
+        return hush.title(start[:_START], self._token)
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
+        self, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
     ) -> aiohttp.ClientResponse:
         own = {"Accept-Encoding": "identity", **headers}
         if body is not None:
@@ -237,7 +342,7 @@ class Client:
         if self._token is not None:
             own["Authorization"] = self._token.bearer()
         return await self._http.request(
-            method,
+            "GET" if body is None else "POST",
             self._url(path),
             data=body,
             headers=own,
@@ -276,6 +381,10 @@ def _type(headers: Mapping[str, str]) -> str:
     return headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
+def _date(answer: _Answer) -> float | None:
+    return trouble.date(answer.headers.get("Date", ""))
+
+
 def _encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
@@ -287,13 +396,3 @@ def _refusal(answer: _Answer) -> Refused:
         return submission.refused(wire.parse(answer.body))
     except wire.WrongShapeError:
         return Refused(f"the workflow was refused ({answer.status}) without a reason")
-
-
-async def _capped(response: aiohttp.ClientResponse, cap: int) -> bytes | None:
-    """Return the body, or None where it is larger than `cap`."""
-    whole = bytearray()
-    async for piece in response.content.iter_any():
-        whole += piece
-        if len(whole) > cap:
-            return None
-    return bytes(whole)

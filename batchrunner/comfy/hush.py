@@ -5,12 +5,32 @@ Only words for people are touched: in an id, a prefix or a file name a short tok
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from html import unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.results import Complaint, Entry, Refused, Taken
+    from batchrunner.core.results import Complaint, Entry, Failure, Refused, Taken
+
+_TITLE = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{0,1000})<", re.IGNORECASE)
+_LONGEST_TITLE = 100
+
+
+def title(page: bytes | bytearray, secret: Secret | None) -> str:
+    """Return the title of an HTML page, one printable line of at most 100 characters that holds no secret.
+
+    It is the empty text where the page has none.
+    """
+    found = _TITLE.search(_hidden(page.decode("utf-8", "replace"), secret))
+    line = " ".join(unescape(found[1]).split()) if found else ""
+    return _hidden("".join(sign for sign in line if sign.isprintable()), secret)[:_LONGEST_TITLE]
+
+
+def failure(said: Failure, secret: Secret | None) -> Failure:
+    """Return a failure whose words hold no secret: a redirect's target may repeat it."""
+    return replace(said, says=_hidden(said.says, secret))
 
 
 def entry(said: Entry, secret: Secret | None) -> Entry:
@@ -34,3 +54,7 @@ def taken(said: Taken, secret: Secret | None) -> Taken:
 
 def _complaints(said: tuple[Complaint, ...], secret: Secret) -> tuple[Complaint, ...]:
     return tuple(replace(one, input=secret.hide(one.input), says=secret.hide(one.says)) for one in said)
+
+
+def _hidden(text: str, secret: Secret | None) -> str:
+    return text if secret is None else secret.hide(text)

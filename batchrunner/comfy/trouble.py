@@ -1,4 +1,4 @@
-"""Every way an exchange can go wrong, as a Trouble in words of ours.
+"""Every way an exchange can go wrong, as a Failure in words of ours.
 
 aiohttp's own errors print the request with its headers, the token among them; none of them, nor their text, leaves
 this package.
@@ -7,6 +7,7 @@ this package.
 from __future__ import annotations
 
 import errno
+import socket
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,11 @@ OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ERRORS = (aiohttp.ClientError, OSError, ValueError)
 """What an exchange may raise; aiohttp's time-outs are OSErrors, its complaints about headers ValueErrors."""
 _LONGEST_WAIT = 600.0
+_LONGEST_PATH = 200
 _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((aiohttp.ClientConnectorDNSError,), "has no address: the name is unknown"),
-    ((aiohttp.ClientSSLError,), "has a certificate that can't be trusted, or speaks no TLS"),
+    ((aiohttp.ClientConnectorDNSError,), "has no address: looking up the name failed"),
+    ((aiohttp.ClientConnectorCertificateError,), "has a certificate that can't be trusted"),
+    ((aiohttp.ClientSSLError,), "ended the TLS handshake, or speaks no TLS"),
     ((aiohttp.ClientConnectorError,), "can't be reached"),
     ((aiohttp.ConnectionTimeoutError,), "can't be reached in time"),
     ((TimeoutError,), "did not answer in time"),
@@ -38,26 +41,32 @@ _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 def of_error(where: str, error: Exception) -> Failure:
     """Return what an error of aiohttp or the system means; `sent` is False only where no byte can have left."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
-    if isinstance(cause, OSError) and cause.errno in OURS:
-        return Failure(Cause.LOCAL, f"this machine has no room for another connection to {where}", sent=not unsent)
-    return Failure(Cause.UNAVAILABLE, f"{where} {_class(error)}", sent=not unsent)
+    if _is_out_of_handles(error):
+        says = f"this machine has no file handles or sockets left for a connection to {where}"
+        return Failure(Cause.LOCAL, says, sent=not unsent, handles=True)
+    return Failure(
+        Cause.UNAVAILABLE,
+        f"{where} {_class(error)}",
+        sent=not unsent,
+        needs_person=_is_unknown(error) or isinstance(error, aiohttp.ClientConnectorCertificateError),
+        timed_out=isinstance(error, TimeoutError) and not unsent,
+    )
 
 
-def of_status(where: str, status: int, headers: Mapping[str, str], url: URL) -> Failure:
-    """Return what a status without the answer we asked for means."""
-    wait = retry_after(headers)
-    if status in (401, 403):
-        return Failure(Cause.UNAUTHORIZED, f"{where} does not let us in ({status})", retry_after=wait)
-    if 300 <= status < 400:
-        target = _target(headers.get("Location", ""), url)
-        return Failure(
-            Cause.UNAVAILABLE, f"{where} sends us elsewhere ({status}), to {target}; redirects are not followed"
-        )
-    said = {404: "has no such address (404): is the URL right?", 429: "asks for fewer requests (429)"}
-    says = f"{where} {said.get(status, f'answered {status}')}"
-    return Failure(Cause.UNAVAILABLE, says, retry_after=wait, not_found=status == 404)
+def of_status(where: str, status: int, headers: Mapping[str, str], url: URL, page: str | None = None) -> Failure:
+    """Return what a status without the answer we asked for means; `page` is the title of the page that came with it.
+
+    A page without a title has the empty one; None is no page.
+    """
+    return Failure(
+        Cause.UNAUTHORIZED if status in (401, 403) else Cause.UNAVAILABLE,
+        f"{where} {_status(status, headers, url, page)}",
+        retry_after=retry_after(headers),
+        not_found=status == 404,
+        page=page is not None,
+        status=status,
+    )
 
 
 def of_answer(where: str, says: str) -> Failure:
@@ -82,8 +91,41 @@ def date(said: str) -> float | None:
         return None
 
 
+def _status(status: int, headers: Mapping[str, str], url: URL, page: str | None) -> str:
+    """Say in words what a status means."""
+    if 300 <= status < 400:
+        target = _target(headers.get("Location", ""), url)
+        return f"sends us elsewhere ({status}), to {target}; redirects are not followed"
+    titled = f': "{page}"' if page else ""
+    if status == 404:
+        sent = f" It sent a page{titled}" if page is not None else ""
+        return f"has no {url.raw_path[:_LONGEST_PATH]} (404): is the URL right?{sent}"
+    if page is not None:
+        return f"answered {status} with a page{titled}"
+    said = {401: "refused access (401)", 403: "refused access (403)", 429: "asks for fewer requests (429)"}
+    return said.get(status, f"answered {status}")
+
+
+def _is_out_of_handles(error: Exception) -> bool:
+    """Tell whether this machine could not open a socket; to the resolver that is an unknown name, so it is tried."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        try:
+            socket.socket().close()
+        except OSError as failed:
+            return failed.errno in OURS
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return isinstance(cause, OSError) and cause.errno in OURS
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Tell whether there is no such name; a resolver that can't be asked just now says something else."""
+    return isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno == socket.EAI_NONAME
+
+
 def _class(error: Exception) -> str:
     """Name the kind of a trouble."""
+    if _is_unknown(error):
+        return "has no address: the name is unknown"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
         return "refused the connection"
     return next(said for kinds, said in _CLASSES if isinstance(error, kinds))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import File
 from batchrunner.core.identity import Json, prefixes
 from batchrunner.core.results import Ended, Entry, Row
-from batchrunner.core.suffixes import suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,25 +33,32 @@ class WrongShapeError(ValueError):
     """An answer that is no JSON, or not of the shape that PROTOCOL.md describes; says where, holds no value."""
 
 
-def parse(body: bytes) -> Json:
+class TooLargeError(WrongShapeError):
+    """JSON that would take too much memory, or is nested too deeply; it may be well formed."""
+
+
+def parse(body: bytes | bytearray, most: int = HEAVIEST) -> Json:
     """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError.
 
-    So is one that might take more than `HEAVIEST` bytes of memory: true ones of 8 MB do not.
+    TooLargeError where it might take more than `most` bytes of memory.
     """
-    if weight(body) > HEAVIEST:
-        raise WrongShapeError("more values than would fit into memory")
+    if weight(body) > most:
+        raise TooLargeError("more values than would fit into memory")
     try:
         value: Json = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except WrongShapeError:
         raise
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise TooLargeError("nested too deeply") from None
+    except ValueError:
         raise WrongShapeError("no JSON") from None
     return value
 
 
-def weight(body: bytes) -> int:
-    """Return how many bytes the JSON in `body` takes at most once it is parsed, from what can be counted in it."""
-    return _WIDEST * len(body) + sum(body.count(sign) * takes for sign, takes in _TAKES)
+def weight(body: bytes | bytearray, start: int = 0, end: int | None = None) -> int:
+    """Return how many bytes the JSON from `start` to `end` takes at most once it is parsed, by counting signs."""
+    length = (len(body) if end is None else end) - start
+    return _WIDEST * length + sum(body.count(sign, start, end) * takes for sign, takes in _TAKES)
 
 
 def dump(value: Json) -> bytes:
@@ -65,7 +71,7 @@ def queue(value: Json) -> tuple[Row, ...]:
     whole = fields(value, "queue")
     running = items(whole.get("queue_running"), "queue_running")
     pending = items(whole.get("queue_pending"), "queue_pending")
-    return (*(_row(row, running=True) for row in running), *(_row(row, running=False) for row in pending))
+    return (*(queue_row(row, running=True) for row in running), *(queue_row(row, running=False) for row in pending))
 
 
 def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> Entry | None:
@@ -75,12 +81,44 @@ def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> E
         return None
     if set(whole) != {prompt}:
         raise WrongShapeError("history: the entry of another prompt")
-    return _entry(prompt, whole[prompt], nodes)
+    return history_entry(prompt, whole[prompt], nodes)
 
 
 def recent(value: Json, nodes: Collection[str] | None = None) -> tuple[Entry, ...]:
     """Return the entries of GET /history?max_items=n, oldest first; `nodes` as for `history`."""
-    return tuple(_entry(prompt, entry, nodes) for prompt, entry in fields(value, "history").items())
+    return tuple(history_entry(prompt, entry, nodes) for prompt, entry in fields(value, "history").items())
+
+
+def queue_row(value: Json, *, running: bool) -> Row:
+    """Read `[number, prompt_id, workflow, …]`, or `[prompt_id, number, …]` as the deployed server's document says."""
+    row = items(value, "queue row")
+    first, second = (*row, None, None)[:2]
+    if isinstance(first, str):
+        first, second = second, first
+    if not isinstance(second, str) or isinstance(first, bool) or not isinstance(first, int | float):
+        raise WrongShapeError("queue row: no number and prompt_id")
+    return Row(second[:NAME], number(first) or 0.0, running, prefixes(row[2]) if len(row) > 2 else ())
+
+
+def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None) -> Entry:
+    """Return one entry of a history, filed under `prompt`; `nodes` as for `history`."""
+    entry = fields(value, "history entry")
+    status = entry.get("status")
+    status = fields(status, "status") if status is not None else {}
+    messages = _messages(status)
+    error = messages.get(Ended.ERROR.value, {})
+    ended = _ended(status, messages)
+    return Entry(
+        prompt=prompt,
+        ended=ended,
+        files=_files(entry.get("outputs"), nodes),
+        prefixes=prefixes(_workflow(entry.get("prompt"), prompt)),
+        node=_node(error),
+        exception=text(error.get("exception_type"), NAME).strip(),
+        says=text(error.get("exception_message")).strip(),
+        began=_stamp(messages.get("execution_start")),
+        finished=_stamp(messages.get(ended.value)),
+    )
 
 
 def fields(value: Json, where: str) -> dict[str, Json]:
@@ -118,37 +156,6 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(whole) != len(pairs):
         raise WrongShapeError("a key twice")
     return whole
-
-
-def _row(value: Json, *, running: bool) -> Row:
-    """Read `[number, prompt_id, workflow, …]`, or `[prompt_id, number, …]` as the deployed server's document says."""
-    row = items(value, "queue row")
-    first, second = (*row, None, None)[:2]
-    if isinstance(first, str):
-        first, second = second, first
-    if not isinstance(second, str) or isinstance(first, bool) or not isinstance(first, int | float):
-        raise WrongShapeError("queue row: no number and prompt_id")
-    return Row(second, number(first) or 0.0, running, prefixes(row[2]) if len(row) > 2 else ())
-
-
-def _entry(prompt: str, value: Json, nodes: Collection[str] | None) -> Entry:
-    entry = fields(value, "history entry")
-    status = entry.get("status")
-    status = fields(status, "status") if status is not None else {}
-    messages = _messages(status)
-    error = messages.get(Ended.ERROR.value, {})
-    ended = _ended(status, messages)
-    return Entry(
-        prompt=prompt,
-        ended=ended,
-        files=_files(entry.get("outputs"), nodes),
-        prefixes=prefixes(_workflow(entry.get("prompt"), prompt)),
-        node=_node(error),
-        exception=text(error.get("exception_type"), NAME).strip(),
-        says=text(error.get("exception_message")).strip(),
-        began=_stamp(messages.get("execution_start")),
-        finished=_stamp(messages.get(ended.value)),
-    )
 
 
 def _workflow(value: Json, prompt: str) -> Json:
@@ -200,17 +207,12 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 
 
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
-    """Return what the nodes saved: `images`, `gifs`, `videos`, `audio` or any other key (PROTOCOL.md §1, 3).
-
-    A latent or a text beside the films is left where it is: it can't be checked, and must not cost the films. Where
-    nothing else was saved it is returned, so that somebody says so.
-    """
+    """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (PROTOCOL.md §1, 3)."""
     outputs = fields(value, "outputs") if value is not None else {}
     wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
     lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
     found = [_file(each) for several in lists if isinstance(several, list) for each in several]
-    saved = tuple(dict.fromkeys(file for file in found if file is not None))
-    return tuple(file for file in saved if suffix(file.name)) or saved
+    return tuple(dict.fromkeys(file for file in found if file is not None))
 
 
 def _file(value: Json) -> File | None:

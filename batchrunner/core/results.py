@@ -43,6 +43,12 @@ class Failure:
     """What answered was no ComfyUI but something before it: an HTML page, whatever its status."""
     needs_person: bool = False
     """Waiting does not help: a name that does not resolve, or a certificate that is not trusted."""
+    status: int | None = None
+    """The HTTP status of the answer; None if no answer came, or one of the wrong shape."""
+    timed_out: bool = False
+    """The server took the connection and did not answer in time."""
+    handles: bool = False
+    """With `LOCAL`: this machine has no file handles or sockets left, which says nothing about its disk."""
 
 
 class Ended(Enum):

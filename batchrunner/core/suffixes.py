@@ -1,6 +1,8 @@
-"""What films, pictures and sounds end in, and what must then be in them."""
+"""What files end in at home, and the kind that must then be in them."""
 
 from __future__ import annotations
+
+import re
 
 SUFFIXES = {
     ".mp4": "mp4",
@@ -20,12 +22,25 @@ SUFFIXES = {
     ".mp3": "mp3",
     ".opus": "ogg",
     ".ogg": "ogg",
+    ".glb": "glb",
+    ".svg": "svg",
+    ".latent": "safetensors",
+    ".safetensors": "safetensors",
 }
-"""Every suffix a file may have at home, and the kind that must be in it."""
+"""The suffixes we know, and the kind of file that each stands for. Every other file is taken as it comes."""
+UNKNOWN = ".bin"
+"""The suffix of a file whose own is none that we take over."""
+_PLAIN = re.compile(r"\.[a-z0-9]{1,8}")
+_OURS = frozenset({".json", ".part"})
+"""Suffixes of our own files: an output under such a name could pass for one, or be replaced by one."""
 
 
 def suffix(name: str) -> str:
-    """Return the suffix a file that a server calls `name` gets at home, from our list; empty if it gets none."""
+    """Return the suffix a file that a server calls `name` gets at home: its own in lower case if it is plain.
+
+    Nothing else of a server's name is used, ever; what is not plain gets `.bin`.
+    """
     stem, dot, end = name.replace("\\", "/").rpartition("/")[2].rpartition(".")
     found = f"{dot}{end}".lower() if stem else ""
-    return found if found in SUFFIXES else ""
+    plain = _PLAIN.fullmatch(found) and found not in _OURS
+    return found if plain or found in SUFFIXES else UNKNOWN

@@ -144,6 +144,8 @@ def says(error: OSError) -> str:
         errno.ELOOP: "a link stands where a file or folder should be",
         errno.ENOTDIR: "a link or a file stands where a folder should be",
         errno.ENOENT: "the folder is gone",
+        errno.EMFILE: "too many open files",
+        errno.ENFILE: "too many open files",
     }
     return said.get(error.errno or 0) or (error.strerror or "the disk can't be used").lower()
 

@@ -1,9 +1,11 @@
-"""What of a batch lies on our own disk already, found by the workflow that a file carries."""
+"""What of a batch lies on our own disk already, found by the workflow that a file carries, else by its sidecar."""
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.results import LocalFile
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from batchrunner.download.folder import Folder
 
 
+_SIDECAR = 2**24
+"""Bytes read of a sidecar; it holds one workflow."""
+
+
 def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
     """Return every whole file of `batch` in `folder`, or only those whose path without suffix is in `stems`. Blocks.
 
@@ -30,12 +36,43 @@ def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -
         raise LocalError(f"{folder.root}: can't be searched: {says(error)}") from None
 
 
+def sidecar_of(folder: Folder, path: str) -> tuple[str, str] | None:
+    """Return the prefix and the sha256 that the sidecar of a file holds; None if there is none. Blocks.
+
+    A text or a mesh carries no workflow: the sidecar, written before the file counts as saved, says whose it is. Of two
+    files that differ in their suffix only one has its name in it.
+    """
+    file = folder.read(str(PurePosixPath(path).with_suffix(".json")))
+    if file is None:
+        return None
+    with file:
+        try:
+            told = json.loads(file.read(_SIDECAR))
+            name, found = PurePosixPath(told["file"]["path"]).name, (str(told["prefix"]), str(told["file"]["sha256"]))
+        except (OSError, ValueError, RecursionError, LookupError, TypeError):
+            return None
+    return found if name == PurePosixPath(path).name else None
+
+
 def _homes(batch: str, folder: Folder, path: str) -> Iterator[LocalFile]:
-    file = folder.read(path) if suffix(path) else None
+    file = None if path.endswith(".json") else folder.read(path)
     if file is None:
         return
-    with file, suppress(OSError):
-        seen = media.inspect_open(file)
-        ours = [prefix for prefix in seen.prefixes or () if parse_prefix(batch, prefix)]
+    with file:
+        seen = _inspected(file, path)
+        told = sidecar_of(folder, path) if seen.whole and seen.prefixes is None else None
+        named = told[:1] if told else seen.prefixes or ()
+        ours = [prefix for prefix in named if parse_prefix(batch, prefix)]
         if seen.whole and ours:
-            yield LocalFile(ours[0], path, *digest(file))
+            with suppress(OSError):
+                size, sha256 = digest(file)
+                if told is None or told[1] == sha256:
+                    yield LocalFile(ours[0], path, size, sha256)
+
+
+def _inspected(file: BinaryIO, path: str) -> media.Inspection:
+    """Inspect a file; one that can't be read to its end is none that we have."""
+    try:
+        return media.inspect_as(file, suffix(path))
+    except OSError as error:
+        return media.Inspection("", whole=False, says=says(error))

@@ -18,10 +18,10 @@ import aiofiles
 from anyio import CancelScope
 
 from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
-from batchrunner.core.suffixes import SUFFIXES, suffix
+from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, aside, digest, says
-from batchrunner.download.scan import files_of
+from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import File
     from batchrunner.core.results import DownloadEnd
 
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+"""No file of ComfyUI's comes as one of these: it sends an HTML file as plain data."""
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
 _NAMES = 1_000
@@ -97,12 +99,12 @@ class Downloader:
         fetch leaves a `.part` that the next one continues.
         """
         ending = suffix(action.file.name)
-        if not ending:
-            return Rejected("its name ends in no kind of film, picture or sound we know", never=True)
         one = _One(self._folder, self._boot, self._largest, action, stem, ending, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return Failure(Cause.LOCAL, f"this machine has {says(error)}", handles=True)
             return Failure(Cause.LOCAL, f"the output folder can't be written: {says(error)}")
         finally:
             self.transfers.pop(stem, None)
@@ -146,7 +148,7 @@ class _One:
             file = self.folder.read(name)
             if file is not None:
                 with file:
-                    if self._ours(file):
+                    if self._ours(file, name):
                         self.folder.remove(self.part)
                         return Downloaded(name, *digest(file))
             elif number > 1:
@@ -159,24 +161,26 @@ class _One:
         if file is None:
             return None
         with file:
-            if (was is not None and was.boot != self.boot) or not self._ours(file):
+            if (was is not None and was.boot != self.boot) or not self._ours(file, self.part):
                 return None
             return self._publish(*digest(file))
 
-    def _ours(self, file: BinaryIO) -> bool:
-        """Tell by the prefix in a file; one without a workflow is ours if it has the length we saw on the server."""
-        seen, was = media.inspect_open(file), self.action.opened
-        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
+    def _ours(self, file: BinaryIO, path: str) -> bool:
+        """Tell by the prefix in a file, else by its sidecar, else by its length if we saw the same on the server."""
+        seen, was = media.inspect_as(file, self.suffix), self.action.opened
+        if not seen.whole:
             return False
         if seen.prefixes is not None:
             return self.action.prefix in seen.prefixes
+        if (told := sidecar_of(self.folder, path)) is not None:
+            return told == (self.action.prefix, digest(file)[1])
         return was is not None and was.size == file.seek(0, os.SEEK_END) and not self.action.probe
 
     def begun(self) -> int:
         """Return how many bytes of a `.part` may be kept; one that may not is removed."""
         was, size = self.action.opened, self.folder.size(self.part) or 0
         if was is not None and (was.part, was.boot, was.file) == (self.part, self.boot, self.action.file.key):
-            return size if 0 < size < was.size and _STRONG.fullmatch(was.etag) else 0
+            return size if 0 < size < was.size and _strong(was.etag) else 0
         return 0
 
     async def _get(self, source: Source, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd | None:
@@ -187,7 +191,8 @@ class _One:
                 return stream
             match stream.status:
                 case 400:
-                    return Rejected("the server will never hand it out: its name is refused (400)", never=True)
+                    never = Rejected("the server will never hand it out: its name is refused (400)", never=True)
+                    return _page(stream) or never
                 case 404:
                     return await aside(self._gone)
                 case 200:
@@ -208,11 +213,10 @@ class _One:
         return was is not None and (stream.start, stream.size, stream.etag) == (start, was.size, was.etag)
 
     async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd:
-        if stream.content_type in ("text/html", "application/xhtml+xml"):
-            # Says nothing about the file: a proxy's login page must not cost a render, however often it comes.
-            return Failure(Cause.UNAVAILABLE, "the server sent a page instead of the file: does it want a login?")
+        if page := _page(stream):
+            return page
         if stream.size > self.largest:
-            return Rejected(f"it is larger than {self.largest} bytes", stream.etag)
+            return self._too_large()
         try:
             end = await self._write(stream, opened, start)
         except OSError:
@@ -222,7 +226,11 @@ class _One:
             if isinstance(end, Rejected):
                 await aside(self.folder.remove, self.part)
             return end
-        return await aside(self._finish, stream.etag if stream.size >= 0 else "")
+        return await aside(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
+
+    def _too_large(self) -> Rejected:
+        why = f"it is larger than {self.largest} bytes"
+        return Rejected(why, etag=why)
 
     async def _write(
         self, stream: Stream, opened: Callable[[str, int, str], None], start: int
@@ -239,8 +247,12 @@ class _One:
                 if isinstance(piece, Failure):
                     return piece
                 start += len(piece)
-                if start > (self.largest if stream.size < 0 else stream.size):
-                    return Rejected("the server sends more than it announced")
+                if start > self.largest:
+                    return self._too_large()
+                if 0 <= stream.size < start:
+                    return Failure(
+                        Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced"
+                    )
                 await file.write(piece)
                 self.transfers[self.stem] = (start, stream.size)
             await file.flush()
@@ -252,21 +264,25 @@ class _One:
         return Failure(Cause.UNAVAILABLE, f"the file broke off after {start} of {stream.size} bytes") if short else None
 
     def _finish(self, etag: str) -> DownloadEnd:
-        """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong."""
+        """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
+
+        What is wrong twice under one `etag` is proven bad. Where the server names none, or where the end of the
+        connection passed for the end of the file, the bytes stand for it: only the same bytes again are proof.
+        """
         file = self.folder.read(self.part)
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
         with file:
-            seen, whole = media.inspect_open(file), digest(file)
-        unfit = self._unfit(seen, etag)
+            seen, whole = media.inspect_as(file, self.suffix), digest(file)
+        unfit = self._unfit(seen, etag or f"sha256 {whole[1]}")
         if unfit is not None:
             self.folder.remove(self.part)
             return unfit
         return self._publish(*whole)
 
     def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
-        if not seen.whole or seen.kind != SUFFIXES[self.suffix]:
-            return Rejected(seen.says or f"it is no {self.suffix} but {seen.kind}", etag)
+        if not seen.whole:
+            return Rejected(seen.says, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
             return Rejected("it carries the workflow of another attempt", etag, foreign=True)
         if seen.prefixes is None and self.action.probe:
@@ -293,3 +309,16 @@ class _One:
         yield f"{base}-{self.action.job}{self.suffix}"
         for number in range(2, _NAMES):
             yield f"{base}-{self.action.job}-{number}{self.suffix}"
+
+
+def _page(stream: Stream) -> Failure | None:
+    """Return that a page came, which says nothing of the file: a proxy's must not cost a render, however often."""
+    if stream.content_type not in _PAGES:
+        return None
+    told = f"the server answered with a page ({stream.status}) instead of the file: does it want a login?"
+    return Failure(Cause.UNAVAILABLE, told, page=True)
+
+
+def _strong(etag: str) -> str:
+    """Return an ETag that stands for the very bytes of a file; empty for a weak or an empty one."""
+    return etag if _STRONG.fullmatch(etag) else ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
+from batchrunner.core.suffixes import SUFFIXES
 from batchrunner.download import mp4
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Inspection:
     """What a file is. `prefixes` is None if it carries no workflow, else every `filename_prefix` in it."""
 
     kind: str
-    """A kind of `SUFFIXES`, or empty if it is none of them."""
+    """A kind of `SUFFIXES`, or empty if it is none that can be told from its content."""
     whole: bool
     says: str = ""
     """What is wrong with it."""
@@ -38,8 +39,27 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         return inspect_open(file)
 
 
+def inspect_as(file: BinaryIO, suffix: str) -> Inspection:
+    """Inspect an open file that must be of the kind its suffix says; raise OSError if it can't be read. Blocks.
+
+    A kind we know nothing about is whole if it came whole, and carries no workflow that we could read. SVG and
+    safetensors carry one, but nothing in them is checked: other tools write them in ways that ComfyUI does not.
+    """
+    kind, size = SUFFIXES.get(suffix), file.seek(0, os.SEEK_END)
+    if kind is None:
+        return Inspection("", whole=True)
+    if kind == "svg" and size:
+        return Inspection(kind, whole=True, prefixes=_of_window(file, size))
+    if kind == "safetensors" and size:
+        return Inspection(kind, whole=True, prefixes=_of_safetensors(file, size))
+    seen = inspect_open(file)
+    if seen.whole and seen.kind != kind:
+        return replace(seen, whole=False, says=f"it is no {suffix} but {seen.kind}")
+    return seen
+
+
 def inspect_open(file: BinaryIO) -> Inspection:
-    """Inspect an open, seekable file from its begin; raise OSError if it can't be read. Blocks."""
+    """Inspect an open, seekable file from its begin by its content; raise OSError if it can't be read. Blocks."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     kind = _kind(file.read(16))
@@ -49,9 +69,10 @@ def inspect_open(file: BinaryIO) -> Inspection:
     if kind == "png":
         return _png(file, size)
     if not kind:
-        return Inspection("", whole=False, says="it is no film, picture or sound" if size else "it is empty")
+        return Inspection("", whole=False, says="it is no video, image or sound" if size else "it is empty")
     says = "" if _ends(file, size, kind) else "it is cut"
-    return Inspection(kind, not says, says, _of_window(file, size))
+    # SaveGLB may pass on a mesh that somebody else made, and with it the workflow that it came from.
+    return Inspection(kind, not says, says, None if kind == "glb" else _of_window(file, size))
 
 
 def _kind(head: bytes) -> str:
@@ -64,6 +85,7 @@ def _kind(head: bytes) -> str:
         b"fLaC": "flac",
         b"ID3": "mp3",
         b"OggS": "ogg",
+        b"glTF": "glb",
     }
     if head[4:8] == b"ftyp":
         return "mp4"
@@ -80,6 +102,8 @@ def _ends(file: BinaryIO, size: int, kind: str) -> bool:
     tail = file.read(2)
     if kind == "riff":
         return len(head) > 12 and size - 8 in (claim := int.from_bytes(head[4:8], "little"), claim + 1)
+    if kind == "glb":
+        return len(head) > 19 and int.from_bytes(head[8:12], "little") == size
     if kind == "gif":
         return tail[-1:] == b"\x3b"
     if kind == "jpeg":
@@ -110,7 +134,10 @@ def _vint(data: bytes, at: int) -> tuple[int, int] | None:
 
 
 def _png(file: BinaryIO, size: int) -> Inspection:
-    """Walk the chunks: IHDR first, IEND to the last byte; ComfyUI writes the workflow as text before the pixels."""
+    """Walk the chunks: IHDR first, IEND to the last byte; ComfyUI writes the workflow as text before the pixels.
+
+    SaveAnimatedPNG writes it into chunks of its own, `comf`, after the first image.
+    """
     at, left, kinds, texts = 8, mp4.TEXT, list[bytes](), list[bytes]()
     while at + 12 <= size and len(kinds) < _CHUNKS:
         file.seek(at)
@@ -118,7 +145,7 @@ def _png(file: BinaryIO, size: int) -> Inspection:
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if at + 12 + length > size:
             break
-        if kind in (b"tEXt", b"iTXt") and length <= left:
+        if kind in (b"tEXt", b"iTXt", b"comf") and length <= left:
             left -= length
             texts.append(_png_text(kind, file.read(length)))
         kinds.append(kind)
@@ -130,19 +157,31 @@ def _png(file: BinaryIO, size: int) -> Inspection:
 def _png_text(kind: bytes, chunk: bytes) -> bytes:
     """Return the text behind the keyword; a compressed one is left alone, ComfyUI writes none."""
     text = chunk.partition(b"\0")[2]
-    if kind == b"tEXt":
+    if kind != b"iTXt":
         return text
     return text[2:].partition(b"\0")[2].partition(b"\0")[2] if text[:1] == b"\0" else b""
 
 
+def _of_safetensors(file: BinaryIO, size: int) -> tuple[str, ...] | None:
+    """Read the header, a length and JSON; SaveLatent's workflow is in `__metadata__`."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    header = _parsed(file.read(length)) if length <= min(size, mp4.TEXT) else None
+    return _of_values([header.get("__metadata__")] if isinstance(header, dict) else [])
+
+
 def _of_texts(texts: Iterable[bytes]) -> tuple[str, ...] | None:
-    """Return the prefixes of all workflows in `texts`, None if there is none."""
-    graphs = [graph for text in texts for graph in _graphs(_parsed(text))]
+    """Return the prefixes of all workflows in JSON texts, None if there is none."""
+    return _of_values(_parsed(text) for text in texts)
+
+
+def _of_values(values: Iterable[Json]) -> tuple[str, ...] | None:
+    graphs = [graph for value in values for graph in _graphs(value)]
     return tuple(dict.fromkeys(prefix for graph in graphs for prefix in prefixes(graph))) if graphs else None
 
 
 def _of_window(file: BinaryIO, size: int) -> tuple[str, ...] | None:
-    """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3 and Matroska keep their tags."""
+    """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3, Matroska and SVG keep their tags."""
     windows = []
     for at in sorted({0, max(size - _WINDOW, 0)}):
         file.seek(at)

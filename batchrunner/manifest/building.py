@@ -15,7 +15,7 @@ from batchrunner.manifest.fill import Filler
 from batchrunner.manifest.order import Placed, arrange
 from batchrunner.manifest.servers import SIM
 from batchrunner.manifest.tree import Spot
-from batchrunner.manifest.warn import warnings
+from batchrunner.manifest.warn import temporary, warnings
 from batchrunner.workflow.effort import Effort
 from batchrunner.workflow.identify import Identify
 from batchrunner.workflow.words import listing
@@ -45,6 +45,9 @@ def build(parts: Parts, options: Options, complaints: Complaints) -> Batch:
     chosen = _chosen(jobs, parts.only, options.limit, complaints)
     if not jobs:
         complaints.add(parts.exclusions[0].spot, "exclude", "leaves no job")
+    lines, bare = temporary(jobs, parts.template, parts.outputs)
+    for line in lines if bare else ():
+        complaints.add(parts.workflow, "workflow", line)
     complaints.settle()
     return Batch(
         name=parts.settings.name,
@@ -52,7 +55,7 @@ def build(parts: Parts, options: Options, complaints: Complaints) -> Batch:
         rules=_rules(parts),
         jobs=tuple(jobs),
         chosen=chosen,
-        warnings=(*notes, *warnings(jobs, parts.template)),
+        warnings=(*notes, *lines, *warnings(jobs, parts.template)),
         template=parts.template,
         axes=tuple(_axes(parts)),
         counted=sum(block.size for block in parts.blocks),

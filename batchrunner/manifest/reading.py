@@ -42,6 +42,8 @@ class Parts:
 
     settings: Settings
     servers: tuple[str, ...]
+    workflow: Spot
+    """Where the workflow is named."""
     template: Template
     outputs: frozenset[str] | None
     blocks: Sequence[Block]
@@ -76,7 +78,8 @@ def read_parts(path: Path, tree: Table, options: Options, complaints: Complaints
     notify = read_addressees(tree.entries["notify"].tree, complaints) if "notify" in tree.entries else ()
     only = reading.only()
     complaints.settle()
-    return Parts(settings, servers, template, outputs, blocks, below, above, exclusions, naming, notify, only)
+    spot = follow(tree, ("workflow",)).spot
+    return Parts(settings, servers, spot, template, outputs, blocks, below, above, exclusions, naming, notify, only)
 
 
 def _servers(settings: Settings, tree: Table, options: Options, complaints: Complaints) -> tuple[str, ...]:

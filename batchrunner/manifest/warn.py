@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchrunner.workflow.graph import KEPT_INPUT
 from batchrunner.workflow.limits import rendered
 from batchrunner.workflow.values import shown
-from batchrunner.workflow.words import listing, quote
+from batchrunner.workflow.words import listing, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +26,28 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
             yield from _braces(name, sorted(value for value in values if isinstance(value, str)))
         numbers = sorted(value for value in values if isinstance(value, int | float))
         yield from _sharp_edges(param, numbers)
+
+
+def temporary(jobs: Sequence[Job], template: Template, outputs: frozenset[str] | None) -> tuple[list[str], bool]:
+    """Return a line for each wanted node that some job has save temporary files, and whether a job has no others.
+
+    VHS_VideoCombine and its kind have a switch for it. Such a file can't be told from any other temporary one, and a
+    restart of the server deletes it.
+    """
+    wanted = [node for node in template.saves if outputs is None or node in outputs]
+    found: dict[str, None] = {}
+    bare = False
+    if any(KEPT_INPUT in template.graph[node].inputs for node in wanted):
+        for job in jobs:
+            kept = template.keeps(job.params)
+            bare = bare or not any(node in kept for node in wanted)
+            found |= dict.fromkeys(node for node in wanted if node not in kept)
+    lines = [
+        f"node {printable(node)} ({printable(template.graph[node].class_type)}) has {KEPT_INPUT}: false: "
+        "its files are temporary and can't be brought home; set it to true"
+        for node in found
+    ]
+    return lines, bare
 
 
 def _off_grid(param: Param, values: Sequence[int]) -> Iterator[str]:

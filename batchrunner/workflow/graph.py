@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
 
 
+KEPT_INPUT = "save_output"
+"""What VHS_VideoCombine and its kind have for a switch: files that stay on the server, or temporary ones."""
+_SAVERS = {
+    "PreviewImage": "SaveImage",
+    "PreviewVideo": "SaveVideo",
+    "PreviewAudio": "SaveAudio",
+    "SaveImageWebsocket": "SaveImage",
+}
+"""What keeps no file where it can be fetched, and what saves the same."""
 MOST_NODES = 5000
 MOST_NESTING = 64
 
@@ -92,8 +101,19 @@ def read_graph(text: str) -> Graph:
     graph = {key: _node(key, node) for key, node in nodes.items()}
     sources_first(graph)
     if not saves(graph):
-        raise WorkflowError(f"no node saves a file: none has a {PREFIX_INPUT}")
+        raise WorkflowError(f"no node saves a file: {_instead(graph)}")
     return graph
+
+
+def _instead(graph: Graph) -> str:
+    """Return what to do about a graph without a save node: for most, one node is to be replaced."""
+    for key, node in graph.items():
+        name, kind = f"node {shorten(key, 30)} ({shorten(node.class_type)})", node.class_type
+        if kind in _SAVERS or kind.startswith("Preview"):
+            return f"{name} keeps none on the server; replace {shorten(kind)} by {_SAVERS.get(kind, 'one that saves')}"
+        if "save" in kind.lower():
+            return f"{name} has no {PREFIX_INPUT}, by which its files are found again; replace it by one that has"
+    return f"none has a {PREFIX_INPUT}"
 
 
 def sources_first(graph: Graph) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from batchrunner.core.identity import PREFIX_INPUT
-from batchrunner.workflow.graph import saves
+from batchrunner.workflow.graph import KEPT_INPUT, saves
 from batchrunner.workflow.select import select_input
 from batchrunner.workflow.values import as_sent, narrowest
 
@@ -96,6 +96,10 @@ class Template:
             class_type = self.graph[target.node].class_type
             nodes[target.node] = {"inputs": self.inputs(target.node, {name: value}), "class_type": class_type}
         return nodes
+
+    def keeps(self, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """Return the ids of the nodes whose files can be fetched when the parameters are `values`."""
+        return tuple(node for node in self.saves if self.inputs(node, values).get(KEPT_INPUT) is not False)
 
     @cached_property
     def saves(self) -> tuple[str, ...]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+import json
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from aiohttp import web
+from aiohttp import TCPConnector, UnixConnector, web
+from aiohttp.abc import AbstractResolver
+from aiohttp.test_utils import TestServer
 
-from batchrunner.cli.preflight import ask_nodes, not_found, open_roads
+from batchrunner.cli.preflight import AFTER_GOOD, LIMIT, check_servers, open_roads
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
 from batchrunner.sim.nodes import Models
 from batchrunner.sim.server import Simulator, serve
+from tests.lab.clock import VirtualLoop, run
+from tests.lab.nights.memory import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,15 +35,15 @@ sweep: {{prompt: [a cat, a dog], seed: [1, 2]}}
 """
 
 
-def _batch(folder: Path, server: str) -> Batch:
+def _batch(folder: Path, *servers: str) -> Batch:
     path = folder / "night.yaml"
-    path.write_text(_MANIFEST.format(server=server), encoding="utf-8")
+    path.write_text(_MANIFEST.format(server=json.dumps(servers)), encoding="utf-8")
     return load(path, Options())
 
 
-async def _asked(batch: Batch) -> tuple[list[str], list[str]]:
+async def _asked(batch: Batch, *, first: bool = False) -> tuple[list[str], list[str]]:
     async with comfy.session() as http:
-        return await ask_nodes(batch, lambda url: comfy.Client(url, http, None))
+        return await check_servers(batch, partial(comfy.Client, http=http), first=first)
 
 
 @asynccontextmanager
@@ -93,13 +100,100 @@ async def test_a_server_that_does_not_tell(tmp_path: Path, status: int) -> None:
     assert "not checked beforehand" in unknown[0]
 
 
-async def test_an_address_where_nothing_is(tmp_path: Path) -> None:
-    """An address without a queue is mistyped; a server that is down, or wants a token, is no such case."""
-    for status, wrong in ((404, 1), (500, 0), (401, 0)):
-        async with _answering(status) as url, comfy.session() as http:
-            said = await not_found(_batch(tmp_path, url), partial(comfy.Client, http=http))
-            assert len(said) == wrong
-            assert all(f"{url}/queue" in line for line in said)
+@pytest.mark.parametrize(("status", "is_wrong"), [(404, True), (500, False), (401, False)])
+async def test_an_address_where_nothing_is(tmp_path: Path, status: int, *, is_wrong: bool) -> None:
+    """An address without a queue is mistyped and ends a first run; one that is down or wants a token does not."""
+    async with _answering(status) as url:
+        stopping, warnings = await _asked(_batch(tmp_path, url), first=True)
+        later = await _asked(_batch(tmp_path, url))
+    assert (len(stopping), len(warnings)) == ((1, 0) if is_wrong else (0, 1))
+    assert all(f"{url}/queue" in line for line in stopping)
+    assert (len(later[0]), len(later[1])) == (0, 1)
+
+
+class _UnknownNames(AbstractResolver):
+    """A resolver that knows no name."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> NoReturn:
+        """Fail as the system's does."""
+        raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} {family}")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def _asked_without_names(batch: Batch) -> tuple[list[str], list[str]]:
+    connector = TCPConnector(limit=0, force_close=True, resolver=_UnknownNames())
+    async with comfy.session(connector) as http:
+        return await check_servers(batch, partial(comfy.Client, http=http), first=True)
+
+
+async def test_what_a_person_must_mend_stops_a_first_run(tmp_path: Path) -> None:
+    """An unknown name and a mistyped address are told in one line each, and stop a run that has no good server."""
+    async with _answering(404) as mistyped, _answering(500) as down:
+        stopping, warnings = await _asked_without_names(_batch(tmp_path, "http://gpu-bxo:8188", mistyped, down))
+    assert len(stopping) == 2
+    assert stopping[0] == "http://gpu-bxo:8188: gpu-bxo:8188 has no address: the name is unknown"
+    assert stopping[1].startswith(f"{mistyped}: ")
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{down}: nodes and models were not checked beforehand: ")
+
+
+async def test_one_good_server_is_enough(tmp_path: Path) -> None:
+    """Beside a server that can run the batch a wrong address is a warning: the others work."""
+    async with serve(Simulator(tmp_path / "sim")) as good, _answering(404) as mistyped:
+        stopping, warnings = await _asked_without_names(_batch(tmp_path, "http://gpu-bxo:8188", good, mistyped))
+    assert stopping == []
+    assert [line.partition(": ")[0] for line in warnings] == ["http://gpu-bxo:8188", mistyped]
+
+
+async def test_a_server_with_a_queue_and_no_list_of_nodes_is_good(tmp_path: Path) -> None:
+    """A server that offers only what its document says is no mistyped address."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/queue":
+            return web.json_response({"queue_running": [], "queue_pending": []})
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    async with TestServer(app) as small:
+        stopping, warnings = await _asked(_batch(tmp_path, str(small.make_url("")).rstrip("/")), first=True)
+    assert stopping == []
+    assert len(warnings) == 1
+
+
+async def _checked(loop: VirtualLoop, folder: Path, *hosts: str) -> tuple[float, list[str]]:
+    """Check servers in memory, all of which but `up` hang; return how long that took, and the warnings."""
+    async with AsyncExitStack() as stack:
+        clients: dict[str, comfy.Client] = {}
+        for host in hosts:
+            if host == "up":
+                await stack.enter_async_context(serving(Simulator(folder / "sim"), host))
+            else:
+                await loop.create_unix_server(asyncio.Protocol, host)
+            connector = UnixConnector(host, force_close=True, limit=0)
+            http = await stack.enter_async_context(comfy.session(connector))
+            clients[f"http://{host}:8188"] = comfy.Client(f"http://{host}:8188", http)
+        began = loop.time()
+        stopping, warnings = await check_servers(_batch(folder, *clients), clients.__getitem__, first=True)
+        assert stopping == []
+        return loop.time() - began, warnings
+
+
+def test_servers_that_hang_are_not_waited_for_long(tmp_path: Path) -> None:
+    """Servers that never answer cost 15 s together; what they can run is not checked beforehand."""
+    took, warnings = run(lambda loop: _checked(loop, tmp_path, "a", "b", "c"), seed=1)
+    assert took == pytest.approx(LIMIT, abs=0.1)
+    assert [line.partition(": ")[0] for line in warnings] == [f"http://{host}:8188" for host in "abc"]
+    assert all("not checked beforehand: no answer in time" in line for line in warnings)
+
+
+def test_a_server_that_hangs_does_not_hold_up_a_good_one(tmp_path: Path) -> None:
+    """Beside a server that answers, one that hangs is waited for no longer than a few seconds."""
+    took, warnings = run(lambda loop: _checked(loop, tmp_path, "up", "a"), seed=1)
+    assert took < AFTER_GOOD + 1.0
+    assert [line.partition(": ")[0] for line in warnings] == ["http://a:8188"]
 
 
 async def test_the_built_in_server_is_not_asked(tmp_path: Path) -> None:

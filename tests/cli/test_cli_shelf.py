@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import pytest
+
+from batchrunner.cli.mending import _fault
 from batchrunner.cli.shelf import Shelf
 from batchrunner.core.actions import Download
-from batchrunner.core.facts import Claimed, File
+from batchrunner.core.facts import Claimed, File, Saved
 from batchrunner.core.job import Job
 from batchrunner.core.results import Downloaded, DownloadEnd, NotFound
 from batchrunner.ledger import Ledger
@@ -77,3 +81,11 @@ async def test_no_file_no_sidecar(tmp_path: Path) -> None:
     with Ledger.open(tmp_path, "night") as ledger:
         assert await _shelf(tmp_path, ledger, NotFound(), []).fetch(ACTION, lambda *_: None) == NotFound()
     assert not (tmp_path / "cats").exists()
+
+
+@pytest.mark.parametrize(("name", "body", "whole"), [("t.txt", b"", True), ("m.glb", b"glTF", False)])
+def test_verify_asks_of_a_file_what_its_kind_promises(tmp_path: Path, name: str, body: bytes, *, whole: bool) -> None:
+    """A text as it was saved is sound, whatever is in it; a mesh must still be as long as it says."""
+    (tmp_path / name).write_bytes(body)
+    fault = _fault(tmp_path, Saved(JOB.id, 1, 1.0, name, name, len(body), sha256(body).hexdigest()))
+    assert (not fault) is whole

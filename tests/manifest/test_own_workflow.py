@@ -110,6 +110,78 @@ def test_names_that_do_not_fit(body: str, complaint: str) -> None:
     assert said(body + "sweep: {_a: 1}\n") == complaint
 
 
+COMBINE = {
+    "class_type": "VHS_VideoCombine",
+    "inputs": {"filename_prefix": "a", "images": ["3", 0], "save_output": False},
+}
+TEMPORARY = (
+    "node 6 (VHS_VideoCombine) has save_output: false: its files are temporary and can't be brought home; "
+    "set it to true"
+)
+
+
+def _with_combine(*others: str) -> dict[str, str]:
+    """Return the workflow ending in a node that keeps nothing, and these save nodes."""
+    nodes = {key: node for key, node in GRAPH.items() if key in {"1", "2", "3", *others}}
+    return {"w.json": json.dumps({**nodes, "6": COMBINE})}
+
+
+@pytest.mark.parametrize(
+    ("others", "body"),
+    [
+        ((), ""),
+        (("4",), "outputs: [6]\n"),
+        ((), "params: {keep: 6.save_output}\n"),
+        ((), "params: {keep: 6.save_output}\ndefaults: {keep: false}\n"),
+    ],
+)
+def test_temporary_files_alone_are_refused(others: tuple[str, ...], body: str) -> None:
+    """A workflow whose files are all temporary would render for nothing: plan says so, with the cure."""
+    assert (
+        complaints(body + "sweep: {_a: 1}\n", _with_combine(*others), head=HEAD)
+        == f"m.yaml:3:11: workflow: {TEMPORARY}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "body", "warned"),
+    [
+        (("4",), "", [TEMPORARY]),
+        (("4",), "outputs: [4]\n", []),
+        ((), "params: {keep: 6.save_output}\ndefaults: {keep: true}\n", []),
+        (("4",), "params: {keep: 6.save_output}\ndefaults: {keep: true}\n", []),
+    ],
+)
+def test_temporary_files_beside_others_are_told(others: tuple[str, ...], body: str, warned: list[str]) -> None:
+    """Where another node saves too, the batch is sound, and it is only said that these files stay behind."""
+    assert list(batch(body + "sweep: {_a: 1}\n", _with_combine(*others), head=HEAD).warnings) == warned
+
+
+def test_one_job_without_a_file_is_enough() -> None:
+    """A sweep that turns saving off for some of its jobs is refused: they would render for nothing."""
+    body = "params: {keep: 6.save_output}\nsweep: {keep: [true, false]}\n"
+    assert TEMPORARY in complaints(body, _with_combine(), head=HEAD)
+
+
+@pytest.mark.parametrize("kind", ["SaveLatent", "SaveGLB", "SaveText", "SaveSVGNode"])
+def test_any_kind_of_file_is_worth_a_batch(kind: str) -> None:
+    """A workflow that saves nothing but latents, meshes, texts or drawings is as good as one of videos."""
+    saver = {"class_type": kind, "inputs": {"filename_prefix": "a", "x": ["3", 0]}}
+    files = {"w.json": json.dumps({**{key: GRAPH[key] for key in "123"}, "4": saver})}
+    found = batch("sweep: {_a: 1}\n", files, head=HEAD)
+    assert (len(found.jobs), found.warnings) == (1, ())
+
+
+def test_a_preview_is_no_output() -> None:
+    """A workflow that only shows its pictures is refused where it is named, with the node to put there instead."""
+    preview = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
+    files = {"w.json": json.dumps({**{key: GRAPH[key] for key in "123"}, "4": preview})}
+    assert complaints("sweep: {_a: 1}\n", files, head=HEAD) == (
+        'm.yaml:3:11: workflow: "w.json": no node saves a file: node 4 (PreviewImage) keeps none on the server; '
+        "replace PreviewImage by SaveImage"
+    )
+
+
 def test_presets_need_their_parameters() -> None:
     """`quality` and `size` exist where the workflow has what they set."""
     assert said("params: {steps: 3.steps}\nsweep: {quality: fast}\n").startswith("m.yaml:5:9: sweep.quality: unknown")

@@ -53,7 +53,20 @@ def picture(prefix: str | None = PREFIX, *, kind: bytes = b"tEXt") -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    between = b"\0" if kind == b"tEXt" else b"\0\0\0\0\0"
+    between = b"\0\0\0\0\0" if kind == b"iTXt" else b"\0"
     said = chunk(kind, b"prompt" + between + json.dumps(graph(prefix)).encode()) if prefix is not None else b""
     head, pixel = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)), chunk(b"IDAT", zlib.compress(b"\0\0"))
     return b"\x89PNG\r\n\x1a\n" + head + said + pixel + chunk(b"IEND", b"")
+
+
+def mesh(prefix: str = PREFIX) -> bytes:
+    """Return a GLB without a body, with the workflow where SaveGLB writes it."""
+    scene = json.dumps({"asset": {"version": "2.0", "extras": {"prompt": json.dumps(graph(prefix))}}}).encode()
+    return struct.pack("<4sIIII", b"glTF", 2, 20 + len(scene), len(scene), int.from_bytes(b"JSON", "little")) + scene
+
+
+def tensors(prefix: str | None = PREFIX) -> bytes:
+    """Return a safetensors file of one number, with the workflow where SaveLatent writes it."""
+    said = {} if prefix is None else {"__metadata__": {"prompt": json.dumps(graph(prefix))}}
+    head = json.dumps({**said, "samples": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    return struct.pack("<Q", len(head)) + head + bytes(4)

@@ -15,7 +15,7 @@ from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.core.actions import Download, Poll
 from batchrunner.core.facts import File
-from batchrunner.core.results import Cause, Failure, Rejected
+from batchrunner.core.results import Cause, Failure, PollResult, Rejected
 from batchrunner.download.transfer import Downloader
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _grows(item: bytes, size: int | None = None) -> Flood:
     """Return a queue of as many items as are just let through, or of `size` bytes."""
     begins, ends = b'{"queue_running": [], "queue_pending": [', b"0]}"
     times = (wire.HEAVIEST - 10_000) // wire.weight(item) if size is None else size // len(item)
-    times = min(times, (16 * _MIB - 100) // len(item))
+    times = min(times, (32 * _MIB - 100) // len(item))
     length = len(begins) + len(item) * times + len(ends)
     return Flood(b"%sContent-Length: %d\r\n\r\n%s" % (_JSON, length, begins), item, times, ends)
 
@@ -101,7 +101,7 @@ async def floods(folder: Path) -> Counter[str]:
         said = _all(head)
         if request in ("GET /queue", "GET /object_info"):
             said |= {f"{name}, just let through": _grows(item) for name, item in _GROWING.items()}
-            said |= {f"16 MiB of {name}": _grows(item, 16 * _MIB) for name, item in _GROWING.items()}
+            said |= {f"32 MiB of {name}": _grows(item, 32 * _MIB - 100) for name, item in _GROWING.items()}
         for name, flood in said.items():
             found[await _met(flood, f"{name} in answer to {request}", request, call)] += 1
     return found
@@ -112,7 +112,8 @@ async def _met(flood: Flood, what: str, request: str, call: Callable[[Client], A
     async with _flooding(flood, request) as url, session() as http:
         end = await call(Client(url, http, waits=_WAITS))
     told = request == "GET /object_info" and isinstance(end, dict)
-    if isinstance(end, Rejected) or (isinstance(end, Failure) and end.cause is Cause.UNAVAILABLE) or told:
+    unread = "/history" in request and isinstance(end, PollResult) and not end.history.get("a") and not end.recent
+    if isinstance(end, Rejected) or (isinstance(end, Failure) and end.cause is Cause.UNAVAILABLE) or told or unread:
         return "told" if told else type(end).__name__.lower()
     raise SystemExit(f"{what} ended as {end!r:.500}")
 
@@ -122,7 +123,7 @@ async def _flooding(flood: Flood, request: str) -> AsyncIterator[str]:
     """Answer one kind of request with a flood, and every other one well."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             bad = head.decode("latin-1").startswith(request)
             good = (

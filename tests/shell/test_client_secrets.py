@@ -12,11 +12,12 @@ import sys
 import traceback
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.client import Client, Waits, session
@@ -189,12 +190,30 @@ async def test_a_refused_connection_sent_nothing(nobody: Place) -> None:
     assert all("refused the connection" in trouble.says for trouble in troubles)
 
 
-async def test_an_unknown_name_sent_nothing() -> None:
-    """A name that resolves to nothing is a server away, and nothing was sent."""
-    async with client(Place("http://no-such-host.invalid:8188")) as comfy:
-        trouble = await comfy.submit(b"{}")
-    assert isinstance(trouble, Failure)
-    assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
+class _Resolver(AbstractResolver):
+    """A resolver that fails, as the system's does."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> NoReturn:
+        """Fail with the code."""
+        raise socket.gaierror(self._code, f"{host}:{port} {family}")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(("code", "needs_person"), [(socket.EAI_NONAME, True), (socket.EAI_AGAIN, False)])
+async def test_an_unknown_name_sent_nothing(code: int, *, needs_person: bool) -> None:
+    """A name that resolves to nothing is for a person to mend; a resolver that can't be asked may answer later."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=_Resolver(code))
+    async with session(connector) as http:
+        failures = await _troubles(Client("http://no-such-host.invalid:8188", http, waits=PATIENT))
+    for failure in failures:
+        assert (failure.cause, failure.sent, failure.handles) == (Cause.UNAVAILABLE, False, False)
+        assert failure.needs_person == needs_person
+        assert ("the name is unknown" in failure.says) == needs_person
 
 
 async def test_a_server_without_tls_sent_nothing() -> None:
@@ -281,10 +300,11 @@ FEW_FILES = """
 import asyncio, os, resource, sys
 from batchrunner.comfy.client import Client, session
 from batchrunner.core.actions import Poll
+from batchrunner.core.facts import File
 
 async def main():
     async with session() as http:
-        comfy = Client("http://127.0.0.1:9/", http)
+        comfy = Client(sys.argv[2], http)
         await comfy.poll(Poll("s"))
         resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
         held = []
@@ -293,7 +313,10 @@ async def main():
                 held.append(os.dup(0))
         except OSError:
             pass
-        print((await comfy.poll(Poll("s"))).cause)
+        async with comfy.view(File("a.mp4")) as view:
+            ends = [await comfy.poll(Poll("s")), await comfy.submit(b"{}"), view]
+        for end in ends:
+            print(end.cause, end.handles, end.needs_person, end.says)
         for each in held:
             os.close(each)
 
@@ -301,9 +324,11 @@ asyncio.run(main())
 """
 
 
-def test_no_file_handles_left_is_this_machines_trouble() -> None:
-    """Out of file handles, the server is not blamed."""
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_no_file_handles_left_is_this_machines_trouble(host: str) -> None:
+    """Out of file handles, the server is not blamed, nor its name, nor the disk: polls, POSTs and files alike."""
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 64
-    command = [sys.executable, "-W", "error", "-c", FEW_FILES, "64"]
+    command = [sys.executable, "-W", "error", "-c", FEW_FILES, "64", f"http://{host}:9/"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("local\n", "")
+    said = f"local True False this machine has no file handles or sockets left for a connection to {host}:9\n"
+    assert (done.stdout, done.stderr) == (said * 3, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -64,8 +65,24 @@ async def test_who_proves_nothing_is_told_nothing(tmp_path: Path, certificate: s
     async with _secured(tmp_path, certificate) as (url, asked):
         trouble = await _posted(url, trusted)
     assert isinstance(trouble, Failure)
-    assert (trouble.cause, trouble.sent, asked) == (Cause.UNAVAILABLE, False, [])
+    assert (trouble.cause, trouble.sent, trouble.needs_person, asked) == (Cause.UNAVAILABLE, False, True, [])
     assert "a certificate that can't be trusted" in trouble.says
+
+
+async def test_a_handshake_that_ends_may_go_well_the_next_time() -> None:
+    """A server that hangs up in the midst of the handshake, or speaks no TLS, is away: no certificate is blamed."""
+    for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+
+        async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes = answer) -> None:
+            await reader.read(1)
+            writer.write(answer)
+            writer.close()
+
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+            trouble = await _posted(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
+        assert isinstance(trouble, Failure)
+        assert (trouble.cause, trouble.sent, trouble.needs_person) == (Cause.UNAVAILABLE, False, False)
+        assert "certificate" not in trouble.says
 
 
 async def test_who_proves_it_is_served(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from answering import answering, client, raw, says
-from films import PREFIX, box, film, picture
+from films import PREFIX, box, film, mesh, picture, tensors
 
 from batchrunner.comfy.client import Waits
 from batchrunner.core.actions import Download
@@ -31,9 +32,15 @@ if TYPE_CHECKING:
 JOB, BOOT = "0123456789ab", "boot-1"
 FILM = film(pixels=os.urandom(300_000))
 OTHER = film("cats-0123456789ab-a2", pixels=os.urandom(300_000))
+WEBM = b"\x1aE\xdf\xa3\x84abcd\x18S\x80g\xff" + bytes(90)
 FETCH = Download(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
 PART = f"night/{PREFIX}-0.part"
 GOT = Downloaded("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
+
+
+def told(path: str, body: bytes, prefix: str = PREFIX) -> bytes:
+    """Return the sidecar of a file, as far as it is read."""
+    return json.dumps({"prefix": prefix, "file": {"path": path, "sha256": sha256(body).hexdigest()}}).encode()
 
 
 def put(path: Path, body: bytes) -> None:
@@ -307,14 +314,11 @@ async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, cause: Caus
 
 
 async def test_a_name_the_server_refuses_is_never_asked_again(shelf: Shelf) -> None:
-    """400 on a file is for ever, and so is a suffix that no save node writes; the latter needs no request."""
+    """400 on a file is for ever."""
     async with answering(says(400)) as place:
         end = await shelf.fetch(place)
-        odd = await shelf.fetch(place, replace(FETCH, file=File("x.exe")))
-    for each in (end, odd):
-        assert isinstance(each, Rejected)
-        assert each.never
-    assert len(place.asked) == 1
+    assert isinstance(end, Rejected)
+    assert end.never
 
 
 async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, tmp_path: Path) -> None:
@@ -419,15 +423,53 @@ async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
 
 
 async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> None:
-    """Where the connection's end is the file's, a cut is not seen by HTTP: the boxes tell, and no ETag is blamed."""
+    """Where the connection's end is the file's, HTTP sees no cut: the boxes tell, and the ETag is not blamed."""
     head = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nETag: "e"\r\n\r\n'
     async with raw(head + FILM[:-400]) as place:
         end = await shelf.fetch(place)
     assert isinstance(end, Rejected)
-    assert end.etag == ""
+    assert end.etag == f"sha256 {sha256(FILM[:-400]).hexdigest()}"
     assert shelf.opened == [('"e"', -1, PART)]
     async with raw(head + FILM) as place:
         assert await shelf.fetch(place) == GOT
+
+
+@pytest.mark.parametrize("etag", ["", "ETag: \r\n", 'ETag: ""\r\n', 'ETag: W/"e"\r\n', "ETag: e\r\n"])
+async def test_without_an_etag_the_bytes_are_the_proof(shelf: Shelf, etag: str) -> None:
+    """Two bad bodies are proof that a file is bad only if they are the same; a weak or empty ETag is none."""
+    proofs = []
+    for body in (FILM[:5000], FILM[:5000], FILM[:4000]):
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n{etag}Content-Length: {len(body)}\r\n\r\n"
+        async with raw(head.encode() + body) as place:
+            end = await shelf.fetch(place)
+        assert isinstance(end, Rejected)
+        proofs.append(end.etag)
+    assert proofs[0] == proofs[1] != proofs[2]
+    assert "" not in proofs
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["text/html", "application/xhtml+xml"])
+async def test_a_proxys_page_says_nothing_of_the_file(shelf: Shelf, status: int, kind: str) -> None:
+    """A page with 400 is a proxy's own and passes: the file is asked for again, also if the client lets the page by."""
+    again = await _half(shelf)
+    async with answering(says(status, b"<html>", Content_Type=f"{kind}; charset=utf-8")) as place:
+        ends = [await shelf.fetch(place, again)]
+    page = Breaking(b"<html>", status=status, content_type=kind)
+    ends.append(await Downloader(shelf.root, BOOT).fetch(again, page, "night/cat", shelf.note))
+    for end in ends:
+        assert isinstance(end, Failure)
+        assert (end.cause, end.page) == (Cause.UNAVAILABLE, True)
+    assert shelf.files() == {PART: FILM[:100_000]}
+
+
+async def test_more_than_was_announced_is_the_servers_trouble(shelf: Shelf) -> None:
+    """A body longer than its length is no fault of the file; nothing of the surplus is written."""
+    source = Breaking(FILM, size=1_000)
+    end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert isinstance(end, Failure)
+    assert "more than" in end.says
+    assert shelf.files() == {PART: b""}
 
 
 async def test_a_compressed_file_is_refused(shelf: Shelf) -> None:
@@ -447,6 +489,7 @@ async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
     async with raw(b"HTTP/1.0 200 OK\r\n\r\n" + FILM) as place, client(place) as comfy:
         end = await Downloader(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
     assert isinstance(end, Rejected)
+    assert end.etag
     assert shelf.files() == {}
 
 
@@ -472,6 +515,92 @@ async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf,
             assert end.path == path
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "home"),
+    [
+        ("m_00001_.glb", mesh(), "night/cat.glb"),
+        ("s_00001_.SVG", b"<svg/>", "night/cat.svg"),
+        ("l_00001_.latent", tensors(), "night/cat.latent"),
+        ("w.safetensors", tensors(), "night/cat.safetensors"),
+        ("t_00001.txt", b"a cat", "night/cat.txt"),
+        ("t_00001.txt", b"", "night/cat.txt"),
+        ("v_00001_.WEBM", WEBM, "night/cat.webm"),
+        ("run.sh", b"#!/bin/sh\n", "night/cat.sh"),
+        ("data.json", b"{}", "night/cat.bin"),
+        ("no-suffix", b"x", "night/cat.bin"),
+        ("../../odd.p/y", b"x", "night/cat.bin"),
+    ],
+)
+async def test_a_file_of_any_kind_comes_home(shelf: Shelf, tmp_path: Path, name: str, body: bytes, home: str) -> None:
+    """Whatever a node saved is brought home as data: nothing of it can be run, and its length is what was announced."""
+    action = replace(FETCH, file=File(name))
+    async with serving(tmp_path / "f", body) as place:
+        assert await shelf.fetch(place, action) == Downloaded(home, len(body), sha256(body).hexdigest())
+    assert shelf.files() == {home: body}
+    assert not (shelf.root / home).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("m.glb", mesh()[:-1]), ("m.glb", b"glTF"), ("m.glb", b"<html>"), ("l.latent", b""), ("s.svg", b"")],
+)
+async def test_a_mesh_that_was_cut_does_not_come_home(shelf: Shelf, tmp_path: Path, name: str, body: bytes) -> None:
+    """Where a format says how long it is, a stump that the server has for whole is refused; so is an empty latent."""
+    async with serving(tmp_path / "f", body) as place:
+        end = await shelf.fetch(place, replace(FETCH, file=File(name)))
+    assert isinstance(end, Rejected)
+    assert shelf.files() == {}
+
+
+async def test_a_latent_of_another_attempt_is_foreign(shelf: Shelf, tmp_path: Path) -> None:
+    """SaveLatent writes the workflow into the file's header, and that is believed before the name."""
+    action = replace(FETCH, file=File("l.latent"))
+    async with serving(tmp_path / "f", tensors("cats-0123456789ab-a2")) as place:
+        end = await shelf.fetch(place, action)
+    assert isinstance(end, Rejected)
+    assert end.foreign
+
+
+async def test_a_text_that_broke_off_is_continued(shelf: Shelf) -> None:
+    """A file without any structure is whole only with its last byte, and goes on where it broke off like a film."""
+    body = b"word " * 30_000
+    action = replace(FETCH, file=File("t.txt"))
+    source = Breaking(body[:100_000], size=len(body))
+    assert isinstance(await Downloader(shelf.root, BOOT).fetch(action, source, "night/cat", shelf.note), Failure)
+    async with raw(part_of(body, 100_000)) as place:
+        end = await shelf.fetch(place, shelf.again(action))
+    assert end == Downloaded("night/cat.txt", len(body), sha256(body).hexdigest())
+
+
+async def test_a_text_is_ours_by_its_sidecar(shelf: Shelf, tmp_path: Path) -> None:
+    """A text at home is not fetched again if its sidecar names our attempt, and never taken for ours if another's."""
+    action, body = replace(FETCH, file=File("t.txt")), b"a cat"
+    shelf.put("night/cat.txt", body)
+    shelf.put("night/cat.json", told("night/cat.txt", body))
+    async with serving(tmp_path / "f", body) as place:
+        home = await shelf.fetch(place, action)
+        assert home == Downloaded("night/cat.txt", len(body), sha256(body).hexdigest())
+        assert place.asked == []
+        opened = Opened(JOB, 1, 0.0, "t.txt", '"e"', len(body), f"night/{PREFIX}-0.part", BOOT)
+        for sidecar in (told("night/cat.txt", body, "cats-0123456789ab-a2"), told("night/cat.txt", b"a dog")):
+            shelf.put("night/cat.json", sidecar)
+            end = await shelf.fetch(place, replace(action, opened=opened))
+            assert isinstance(end, Downloaded)
+            assert end.path == f"night/cat-{JOB}.txt"
+            (shelf.root / end.path).unlink()
+
+
+@pytest.mark.parametrize("sidecar", [b"", b"{", b"[]", b'{"file": 5}', b'{"file": {"path": "night/cat.png"}}', b"\xff"])
+async def test_a_broken_sidecar_says_nothing(shelf: Shelf, tmp_path: Path, sidecar: bytes) -> None:
+    """A sidecar that can't be read, or is of another file, is no evidence: the length that we saw decides."""
+    shelf.put("night/cat.json", sidecar)
+    action = replace(FETCH, file=File("t.txt"))
+    async with serving(tmp_path / "f", b"a cat") as place:
+        assert isinstance(await shelf.fetch(place, action), Downloaded)
+        assert isinstance(await shelf.fetch(place, shelf.again(action)), Downloaded)
+        assert len(place.asked) == 1
+
+
 async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) -> None:
     """On the way out the file is closed with every byte that came, and the next attempt goes on from there."""
     slow = Breaking(FILM[:123_456], silent=True)
@@ -485,12 +614,15 @@ async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) ->
 
 
 def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
-    """Whatever they are called, whole files that carry a prefix of the batch are found; nothing else is."""
+    """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; nothing else is."""
     second = picture("cats-ffffffffffff-a7")
     shelf.put("a/x.mp4", FILM)
     shelf.put("y.png", second)
     for path, body in {"b.mp4": FILM[:-1], "c.mp4": film("dogs-0123456789ab-a1"), "d.txt": FILM, "e.mp4": b""}.items():
         shelf.put(path, body)
+    for path, prefix in {"f.txt": PREFIX, "g.txt": "dogs-0123456789ab-a1", "e.mp4": PREFIX}.items():
+        shelf.put(path, b"")
+        shelf.put(f"{path[0]}.json", told(path, b"", prefix))
     for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4"):
         shelf.put(hidden, FILM)
     (shelf.root / "link.mp4").symlink_to("a/x.mp4")
@@ -498,6 +630,7 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
     assert set(Downloader(shelf.root, BOOT).scan("cats")) == {
         LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
         LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
+        LocalFile(PREFIX, "f.txt", 0, sha256(b"").hexdigest()),
     }
 
 

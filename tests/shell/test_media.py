@@ -10,11 +10,11 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from films import PREFIX, box, film, graph, long_box, picture, tags
+from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tensors
 from hypothesis import example, given, settings, strategies as st
 
 from batchrunner.download import mp4
-from batchrunner.download.verify import Inspection, inspect, inspect_open
+from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +190,10 @@ def _webm(segment: bytes, size: bytes | None = None) -> bytes:
         (b"ID3" + bytes(90), "mp3", True),
         (b"\xff\xfb\x90" + bytes(90), "mp3", True),
         (b"OggS" + bytes(90), "ogg", True),
+        (mesh(), "glb", True),
+        (mesh() + b"\0", "glb", False),
+        (mesh()[:-1], "glb", False),
+        (b"glTF", "glb", False),
         (b"<html><body>Login</body></html>", "", False),
         (b"", "", False),
         (b"\xff", "", False),
@@ -208,6 +212,48 @@ def test_other_kinds_name_their_attempt_too() -> None:
     assert _see(_webp(b"EXIF" + bytes(2**19) + TEXT)).prefixes == (PREFIX,)
     assert _see(b"fLaC" + bytes(80) + name + bytes(2**19)).prefixes == ('ä"b',)
     assert _see(_webp(b'"filename_prefix": "x"')).prefixes is None
+
+
+def test_an_animated_picture_names_its_attempt() -> None:
+    """SaveAnimatedPNG keeps the workflow in chunks of its own kind."""
+    assert _see(picture(kind=b"comf")).prefixes == (PREFIX,)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "found"),
+    [
+        (".latent", tensors(), (PREFIX,)),
+        (".latent", tensors(None), None),
+        (".latent", b"\xff" * 8 + b"{}", None),
+        (".latent", b"PK\x03\x04 an old pickle", None),
+        (
+            ".svg",
+            b"<svg>\n<metadata><![CDATA[\n" + json.dumps({"prompt": graph()}, indent=4).encode() + b"]]>",
+            (PREFIX,),
+        ),
+        (".svg", b"<svg/>", None),
+        (".glb", mesh("theirs-0123456789ab-a9"), None),
+        (".txt", TEXT, None),
+        (".txt", b"ID3", None),
+        (".exe", b"", None),
+    ],
+)
+def test_what_is_not_checked_is_whole_and_may_name_its_attempt(
+    suffix: str, data: bytes, found: tuple[str, ...] | None
+) -> None:
+    """A latent or an SVG names its attempt if it can; a text or a mesh proves nothing, whatever it says."""
+    seen = inspect_as(io.BytesIO(data), suffix)
+    assert (seen.whole, seen.prefixes) == (True, found)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"), [(".mp4", picture()), (".png", film()), (".glb", film()), (".latent", b"")]
+)
+def test_a_file_must_be_what_its_suffix_says(suffix: str, data: bytes) -> None:
+    """A kind that we know must be in the file, or it is not whole."""
+    seen = inspect_as(io.BytesIO(data), suffix)
+    assert not seen.whole
+    assert seen.says
 
 
 def test_only_regular_files_are_inspected(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from batchrunner.comfy import submission, wire
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.facts import File
 from batchrunner.core.results import Complaint, Ended, Entry, Refused, Row, Taken
-from batchrunner.core.suffixes import SUFFIXES
 
 ID = "8923875e-b7e0-4b54-b594-f34924c9888b"
 START, SUCCESS = ["execution_start", {"timestamp": 1_000}], ["execution_success", {"timestamp": 61_500}]
@@ -180,17 +180,23 @@ def test_files_are_found_under_any_key() -> None:
     assert restricted.files == (File("c.mp4"),)
 
 
-def test_what_is_no_film_does_not_cost_the_films() -> None:
-    """A latent or a text that a node lists beside its films is left alone; alone, it is what was saved."""
+_RECORDED = json.loads((Path(__file__).parent / "recorded_outputs.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("node", _RECORDED)
+def test_everything_that_a_node_saved_comes_home(node: str) -> None:
+    """Film, picture, sound, mesh, latent or text, as two versions of a real server listed them; a preview does not."""
+    for outputs, names in _RECORDED[node]:
+        assert [file.name for file in _read(outputs=outputs).files] == names
+
+
+def test_files_keep_the_order_of_their_nodes() -> None:
+    """A latent or a text stands where its node stands, before a film or after it, and costs nothing."""
     outputs = {
-        "9": {"latents": [{"filename": "a.latent", "type": "output"}], "text": [{"filename": "a.txt"}]},
+        "9": {"latents": [{"filename": "a.latent", "type": "output"}], "text": ["said", {"filename": "a.txt"}]},
         "8": {"videos": [{"filename": "b.MP4"}, {"filename": "c.mp4.json"}]},
     }
-    assert _read(outputs=outputs).files == (File("b.MP4"),)
-    assert _read(outputs={"9": outputs["9"]}).files == (File("a.latent"), File("a.txt"))
-    for known in SUFFIXES:
-        videos = [{"filename": f"b{known}"}, {"filename": "b.txt"}]
-        assert _read(outputs={"8": {"videos": videos}}).files == (File(f"b{known}"),)
+    assert _read(outputs=outputs).files == (File("a.latent"), File("a.txt"), File("b.MP4"), File("c.mp4.json"))
 
 
 def test_an_error_says_node_kind_and_message_and_no_more() -> None:

@@ -256,7 +256,7 @@ def one_absent_look() -> tuple[Change, ...]:
 def no_verify() -> tuple[Change, ...]:
     """Take every file for whole and ours."""
     blind = SimpleNamespace(**vars(media))
-    blind.inspect_open = lambda _file: media.Inspection("mp4", whole=True, prefixes=None)
+    blind.inspect_as = lambda _file, _suffix: media.Inspection("mp4", whole=True, prefixes=None)
     return ((fetch, "media", blind),)
 
 

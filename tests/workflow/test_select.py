@@ -110,6 +110,17 @@ def test_what_is_not_touched_stays() -> None:
             'node "1": nodes feed each other in a circle',
         ),
         ('{"1": {"class_type": "A"}}', "no node saves a file: none has a filename_prefix"),
+        (
+            '{"9": {"class_type": "PreviewImage"}}',
+            "no node saves a file: node 9 (PreviewImage) keeps none on the server; replace PreviewImage by SaveImage",
+        ),
+        ('{"9": {"class_type": "PreviewVideo"}}', "replace PreviewVideo by SaveVideo"),
+        ('{"9": {"class_type": "Preview3D"}}', "replace Preview3D by one that saves"),
+        ('{"9": {"class_type": "SaveImageWebsocket"}}', "replace SaveImageWebsocket by SaveImage"),
+        (
+            '{"9": {"class_type": "Image Saver", "inputs": {"filename": "%time"}}}',
+            "node 9 (Image Saver) has no filename_prefix, by which its files are found again; replace it",
+        ),
         ("[" * 100_000, "this JSON is nested too deeply"),
         ('{"1": ' + "[" * 500 + "]" * 500 + "}", "this JSON is nested too deeply"),
         ('{"1": ' + "9" * 5000 + "}", "a number is out of range"),
