@@ -28,6 +28,12 @@ _PAGES: Final = {"page-404": (404,), "page-403": (403,), "page-5xx": (500, 502, 
 _TITLES: Final = {403: "Access denied", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
 BLOCKED: Final = "Request blocked"
 """The title of the page that a firewall answers with."""
+_REFUSALS: Final = {
+    "firewall": (403, BLOCKED),
+    "flaky": (502, "Bad Gateway"),
+    "login-page": (200, "Please sign in"),
+    "unavailable": (503, "Service Unavailable"),
+}
 
 
 @dataclass(slots=True)
@@ -187,21 +193,13 @@ def _refusal(request: web.Request, mishap: Mishap, left: float) -> web.Response:
         case "refuse":
             _break_off(request, reset=True)
             return web.Response(status=502)
-        case "unauthorised":
-            return web.json_response({"error": "Unauthorized"}, status=401)
-        case "refuse-token":
-            said = {401: "Unauthorized", 403: "Forbidden"}.get(mishap.status, "Refused")
-            return web.json_response({"error": said}, status=mishap.status)
-        case "firewall":
-            return _page(403, BLOCKED)
-        case "flaky":
-            return _page(502, "Bad Gateway")
+        case "unauthorised" | "refuse-token":
+            status = mishap.status or 401
+            return web.json_response({"error": "Forbidden" if status == 403 else "Unauthorized"}, status=status)
         case "too-many":
             return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
-        case "login-page":
-            return _page(200, "Please sign in")
         case _:
-            return _page(503, "Service Unavailable")
+            return _page(*_REFUSALS[mishap.do])
 
 
 async def _post(request: web.Request, go_on: Handler, mishap: Mishap) -> web.StreamResponse:

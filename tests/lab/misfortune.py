@@ -248,7 +248,7 @@ class Misfortune:
         self.hung.append(hung)
         self._after(mishap.lasts, lambda: self._end_hanging(hung))
         try:
-            while hung.deaf or not self._sim.machine.interrupted:
+            while hung.deaf or not self._sim.machine.interrupted:  # noqa: ASYNC110 - the simulator has but this flag
                 await asyncio.sleep(_LISTENS_EVERY)
         finally:
             hung.ended = loop.time()

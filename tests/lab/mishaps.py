@@ -206,17 +206,16 @@ def usual(do: str, at: float = 0.0) -> Mishap:
     return _made(do, at, 0, KINDS[do].says, _first(KINDS[do]))
 
 
-def night(seed: int, hours: float, *, new_faults: bool = NEW_FAULTS) -> Script:
-    """Return the mishaps of a bad night of `hours`, in their order: the same for the same seed.
-
-    With `new_faults` those of the new kinds come on top of the same others.
-    """
+def night(seed: int, hours: float) -> Script:
+    """Return the mishaps of a bad night of `hours`, in their order: the same for the same seed; none of a new kind."""
     dice = Random(f"{seed}/mishaps")  # noqa: S311 - a replay, no secret
-    drawn = list(_drawn(dice, hours, new=False))
-    if new_faults:
-        dice = Random(f"{seed}/new faults")  # noqa: S311 - the same
-        drawn += _drawn(dice, hours, new=True)
-    return tuple(sorted(drawn, key=lambda mishap: mishap.at))
+    return tuple(sorted(_drawn(dice, hours, new=False), key=lambda mishap: mishap.at))
+
+
+def new_faults(seed: int, hours: float) -> Script:
+    """Return the mishaps of the new kinds in a bad night of `hours`: they come on top of what `night` returns."""
+    dice = Random(f"{seed}/new faults")  # noqa: S311 - a replay, no secret
+    return tuple(sorted(_drawn(dice, hours, new=True), key=lambda mishap: mishap.at))
 
 
 def _drawn(dice: Random, hours: float, *, new: bool) -> Iterator[Mishap]:

@@ -17,7 +17,7 @@ from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run
 from tests.lab.misfortune import Misfortune
-from tests.lab.mishaps import KINDS, Mishap, Where, night, parse, usual
+from tests.lab.mishaps import KINDS, Mishap, Where, new_faults, night, parse, usual
 from tests.lab.stranger import prompt
 
 if TYPE_CHECKING:
@@ -457,7 +457,7 @@ def test_neighbours_can_be_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["empty", "temp", "forbidden"])
 def test_a_prompt_can_succeed_without_a_file(tmp_path: Path, how: str) -> None:
-    """What succeeds meanwhile has no output, only a temporary one, or one that is never handed out; later all is well."""
+    """What succeeds meanwhile has no output, only a temporary one, or one that is never handed out."""
 
     async def test(victim: Victim) -> None:
         await victim.post(1)
@@ -550,7 +550,7 @@ def test_a_mishap_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
 
 def test_every_kind_can_be_written_down_and_read_back() -> None:
     """A drawn night, written line by line, is the same script when it is read; so is every kind as it usually is."""
-    script = night(3, 300, new_faults=True)
+    script = (*night(3, 100), *new_faults(3, 200))
     assert {mishap.do for mishap in script} == {do for do, kind in KINDS.items() if kind.often}
     assert [parse(mishap.line(), "line")[0].do for mishap in script] == [mishap.do for mishap in script]
     assert parse("\n".join(mishap.line() for mishap in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
@@ -563,11 +563,13 @@ def test_every_kind_can_be_written_down_and_read_back() -> None:
 
 
 def test_new_faults_come_on_top_of_the_others() -> None:
-    """What a seed draws without the new kinds it draws with them too, and not one of the new kinds without."""
-    old, both = night(5, 100, new_faults=False), night(5, 100, new_faults=True)
-    assert [mishap for mishap in both if not mishap.kind.new] == list(old)
-    assert not any(mishap.kind.new for mishap in old)
-    assert {only for mishap in night(5, 500, new_faults=True) if (only := mishap.only)} == {"view", "post", "history"}
+    """A bad night holds none of the new kinds, and they are drawn by themselves, each in all its ways."""
+    assert not any(mishap.kind.new for mishap in night(5, 100))
+    drawn = new_faults(5, 500)
+    assert all(mishap.kind.new for mishap in drawn)
+    assert {mishap.only for mishap in drawn} == {"", "view", "post", "history"}
+    assert {mishap.how for mishap in drawn} == {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf"}
+    assert {mishap.status for mishap in drawn} == {0, 401, 403}
 
 
 def test_a_night_is_the_same_for_the_same_seed() -> None:
