@@ -97,14 +97,20 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
         f"{len(outcomes)} nights, {sum(outcome.hours for outcome in outcomes):,.0f} hours, in {seconds:,.0f} s",
         f"{sum(outcome.done for outcome in outcomes)} jobs done, {sum(outcome.failed for outcome in outcomes)} failed",
         f"{sum(outcome.renders for outcome in outcomes)} renders, {sum(outcome.twins for outcome in outcomes)} twins",
-        f"doubles: {sum(outcome.given_up_doubles for outcome in outcomes)} of what a server that was given up still had, "
-        + f"{sum(outcome.unasked_doubles for outcome in outcomes)} of what one had that could not be asked",
+        _doubles(outcomes),
         f"{lives} lives of the runner, {kills} of them ended by kill -9",
         _shapes(outcomes),
         "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
         f"traces: {traces(outcomes)}",
         "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
     ]
+
+
+def _doubles(outcomes: Sequence[Outcome]) -> str:
+    """Return how many jobs were posted again because nobody could wait for what another server had of them."""
+    given_up = sum(outcome.given_up_doubles for outcome in outcomes)
+    unasked = sum(outcome.unasked_doubles for outcome in outcomes)
+    return f"doubles: {given_up} of what a given-up server still had, {unasked} of what an unasked one had"
 
 
 def traces(outcomes: Iterable[Outcome]) -> str:
