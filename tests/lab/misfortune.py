@@ -197,11 +197,11 @@ class Misfortune:
         self._sim.own_ids = True
 
     def _crowd(self, mishap: Mishap) -> None:
-        """Let others have large workflows here, every other one already finished."""
+        """Let others have large workflows here: two of three are finished, the third waits in the queue."""
         for _ in range(mishap.times):
             self._neighbours += 1
             number = 1_000_000 + self._neighbours
-            if self._neighbours % 2:
+            if self._neighbours % 3:
                 stranger.finish(self._sim, number)
                 continue
             try:

@@ -233,7 +233,7 @@ def _drawn(dice: Random, hours: float, *, new: bool) -> Iterator[Mishap]:
 def _varied(dice: Random, name: str, usual: float) -> float:
     """Return a value around the usual one: mostly shorter, at times several times as long."""
     if name == "times":
-        return usual * dice.choice((1, 1, 1, 2, 3))
+        return usual * dice.choice((1, 1, 1, 2, 3) if usual == 1 else (0.5, 1))
     if name == "bytes":
         return round(usual * dice.uniform(0.01, 4))
     if name == "status":
