@@ -388,8 +388,8 @@ DEFECTS = {
     "a prompt known by our id alone": Defect(known_by_id, "[{do: drop-reply}]", "P2", hosts=OLD),
 }
 
-# TO BE REGISTERED with the new core: `DEFECTS |= UPCOMING`, and the page written anew. Until then they can't all run:
-# they need `Health.gives_files`, `scheduler.SURVEY_LIMIT`, `engine.give_up_servers`, `board.burned_loss`, `Rules.stuck`.
+# TO BE REGISTERED with the new core: `DEFECTS |= UPCOMING`, and the page written anew. Until then some can't run: they
+# need `Health.gives_files`, `scheduler.SURVEY_LIMIT`, `engine.give_up_servers`, `board.burned_loss`, `Rules.stuck`.
 UPCOMING = {
     "a proxy's 404 page taken for proof": Defect(page_is_proof, "[{at: 10, do: page-404, for: 300, only: view}]", "P1"),
     "a GET before the first poll": Defect(

@@ -35,7 +35,7 @@ def strict(script: str, jobs: int = 4, hosts: tuple[Host, ...] = (Host(),), axes
 
 def test_without_the_switch_a_seed_draws_what_it_always_drew() -> None:
     """The new kinds come on top of a seed's night, which is otherwise the same, and only with the switch."""
-    for seed in range(200):
+    for seed in range(60):
         old, new = drawn(seed, 12, new_faults=False), drawn(seed, 12, new_faults=True)
         assert not any(mishap.kind.new for host in old.servers().values() for mishap in host.script)
         kept = tuple(
@@ -45,12 +45,12 @@ def test_without_the_switch_a_seed_draws_what_it_always_drew() -> None:
 
 
 def test_every_new_kind_is_drawn_and_one_server_stays() -> None:
-    """Of a thousand seeds each kind is drawn, and in every night at least one server is not gone for good."""
-    plans = [drawn(seed, 12, new_faults=True) for seed in range(1000)]
+    """Of five hundred seeds each kind is drawn, and in every night at least one server is not gone for good."""
+    plans = [drawn(seed, 12, new_faults=True) for seed in range(500)]
     scripts = [[{mishap.do for mishap in host.script} for host in plan.hosts] for plan in plans]
     assert {do for kinds in scripts for one in kinds for do in one} >= {do for do, kind in KINDS.items() if kind.new}
     assert all(any("gone-for-good" not in kinds for kinds in night) for night in scripts)
-    assert 40 < sum(any("moves" in kinds for kinds in night) for night in scripts) < 160
+    assert 20 < sum(any("moves" in kinds for kinds in night) for night in scripts) < 80
 
 
 @needs_core
