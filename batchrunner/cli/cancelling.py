@@ -103,6 +103,8 @@ async def _take_back(books: Books, secret: Secret | None) -> _Tally:
                 say(look.says)
                 tally.left += prompts
             else:
+                if look.unread is not None:
+                    say(look.unread.says)
                 tally.sort(look, prompts)
     for job in tally.gone:
         _lose(books, job)
