@@ -158,7 +158,7 @@ def track(board: Board, job: str = JOB, **changes: Any) -> None:
 
 def interpret(board: Board, action: Action, end: Any, now: float, epoch: float = AT) -> list[Fact]:
     """Interpret the result of an action that has begun, apply its notes, and return its facts."""
-    moment = Moment(board.in_flight[action], now, epoch + now)
+    moment = Moment(board.in_flight.began(action), now, epoch + now)
     outcome: Outcome
     match action:
         case Poll():
@@ -205,9 +205,9 @@ def glance(
 
 def due_poll(board: Board, url: str = A) -> Poll:
     """Return the look that `plan` would ask for."""
-    from batchrunner.core.scheduler import _question  # noqa: PLC0415 - only here is a look wanted before it is due
+    from batchrunner.core.scheduler import _poll  # noqa: PLC0415 - only here is a look wanted before it is due
 
-    return _question(board, board.servers[url])
+    return _poll(board, board.servers[url])
 
 
 def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: float = 0.0) -> list[Fact]:
