@@ -40,7 +40,7 @@ from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
@@ -60,7 +60,9 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
-    def __init__(self, batch: str, rules: Rules, servers: Iterable[str], now: float) -> None:
+    def __init__(  # noqa: PLR0915 - a line for each thing that is known
+        self, batch: str, rules: Rules, servers: Iterable[str], now: float
+    ) -> None:
         self.batch = batch
         self.rules = rules
         self.first_file = "_00001_.mp4"
@@ -96,6 +98,9 @@ class Board:
         self.disk, self.sockets = LocalFault(), LocalFault()
         """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
+        self.renders: Callable[[str], str] | None = None
+        """Returns what a job's own workflow renders (`identity.render_digest`), or "" if it is no longer wanted; None
+        if that is not known, and nothing is compared."""
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
         self.until_wall: float | None = None
@@ -457,6 +462,11 @@ class Board:
             return ""
         message = named[0].breaker.message
         return f"three different jobs came to nothing alike, and none of this batch ever succeeded: {message}"
+
+    def is_own(self, job: str, digest: str) -> bool:
+        """Whether a workflow with this `render_digest` is the job's own; it is, where nothing can be compared."""
+        own = self.renders(job) if self.renders else ""
+        return own in ("", digest)
 
     def holds_any(self) -> bool:
         """Whether anything of this batch is on a server, or may be."""
