@@ -35,7 +35,7 @@ _SURVEY_LIMIT = 60.0
 
 def plan(board: Board, now: float) -> list[Action]:
     """Return the actions to start now; starting none of them and asking again returns the same."""
-    room = board.rules.downloads - board.downloads()
+    room = board.rules.downloads - board.in_flight.downloads()
     visited = [board.servers[name] for name in board.attention.names() if name in board.servers]
     files = sorted(_fetches(board, visited, room, now), key=lambda pair: pair[0])[: max(room, 0)]
     return [
@@ -77,7 +77,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
     """Return the next moment at which time alone makes a difference to a server."""
     idle = is_idle(board, server)
     times = (
-        None if idle or board.is_polling(server.name) else server.poll_at,
+        None if idle or board.in_flight.is_asking(server.name) else server.poll_at,
         server.breaker.paused_until,
         server.health.posts_at,
         None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
@@ -97,7 +97,7 @@ def leaving_time(board: Board) -> float:
 def _questions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Withdraw | Interrupt | Poll]:
     """Yield what each server is to be asked: one thing at a time, and what is to be deleted or interrupted first."""
     for server in visited:
-        if board.is_polling(server.name):
+        if board.in_flight.is_asking(server.name):
             continue
         if server.health.is_up() and server.to_remove:
             yield Withdraw(server.name, tuple(sorted(server.to_remove)))
@@ -118,7 +118,7 @@ def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
 
 
 def _poll(board: Board, server: Server) -> Poll:
-    held = [(job, state) for job, state in board.open_on(server.name) if job not in board.submitting]
+    held = [(job, state) for job, state in board.open_on(server.name) if not board.in_flight.is_posting(job)]
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
     if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):
@@ -215,7 +215,7 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
     for job, state in board.open_on(server.name):
-        if board.tracked[job].resend and job not in board.submitting:
+        if board.tracked[job].resend and not board.in_flight.is_posting(job):
             prompt = state.prompt
             yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
 
@@ -244,5 +244,5 @@ def is_idle(board: Board, server: Server) -> bool:
 
 def is_gone(board: Board, server: Server) -> bool:
     """Whether nothing more is to be learnt from a server before we leave."""
-    silent = not server.health.is_up() and not board.is_polling(server.name)
+    silent = not server.health.is_up() and not board.in_flight.is_asking(server.name)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)

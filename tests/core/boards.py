@@ -156,7 +156,7 @@ def track(board: Board, job: str = JOB, **changes: Any) -> None:
 
 def interpret(board: Board, action: Action, end: Any, now: float, epoch: float = AT) -> list[Fact]:
     """Interpret the result of an action that has begun, apply its notes, and return its facts."""
-    moment = Moment(board.in_flight[action], now, epoch + now)
+    moment = Moment(board.in_flight.began(action), now, epoch + now)
     outcome: Outcome
     match action:
         case Poll():
