@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchrunner.cli.books import sound
 from batchrunner.core.board import Board
-from batchrunner.core.identity import parse_prefix
+from batchrunner.core.identity import parse_prefix, render_digest
 from batchrunner.core.lifecycle import Done
 from batchrunner.core.notes import Surveyed
 from batchrunner.core.server import SIM
@@ -17,6 +18,8 @@ from batchrunner.engine import SETTLED_IN, settled_in, surveyed
 from batchrunner.workflow.suffix import expected_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batchrunner.core.job import Job
     from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
 
 _BUILT_IN_POLL = 0.2
+_RENDERS = 4_096
+"""Digests kept: those of prompts that are under way are asked for at every poll."""
 
 
 async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: float) -> Board:
@@ -35,6 +40,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     board = Board(batch.name, _rules(batch), batch.servers, now)
     board.first_file = expected_file(batch.template.graph)
     board.outputs = batch.outputs
+    board.renders = renders(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
     with sound(batch.name):
         board.load(ledger.jobs(), ledger.facts(), now)
@@ -50,6 +56,19 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
         board.settled_in = False
         ledger.mark(SETTLED_IN, value=False)
     return board
+
+
+def renders(batch: Batch) -> Callable[[str], str]:
+    """Return what tells of a job's id what its workflow renders, "" if it is not in the manifest; asked, it reckons."""
+    jobs: dict[str, Job] = {}
+
+    @lru_cache(maxsize=_RENDERS)
+    def digest(job: str) -> str:
+        if not jobs:
+            jobs.update((each.id, each) for each in batch.jobs)
+        return render_digest(batch.graph(jobs[job], "")) if job in jobs else ""
+
+    return digest
 
 
 async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> None:
