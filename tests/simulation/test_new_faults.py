@@ -81,10 +81,11 @@ def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
 @pytest.mark.parametrize("do", ["page-404", "page-403", "page-5xx"])
 @pytest.mark.parametrize("at", [1.0, 300.0])
 def test_a_proxys_pages_cost_no_video(tmp_path: Path, do: str, only: str, at: float) -> None:
-    """A proxy that answers with pages for a while, at the start or later, to all or some, costs no render."""
+    """A proxy that answers with pages for a while, to all or some, costs no render, but for files it forbids."""
     script = (replace(usual(do, at), only=only, lasts=45.0), replace(usual(do, at + 320), only=only, lasts=45.0))
     outcome = pass_night(tmp_path, Plan(1, 3, script, new_rules=True))
-    assert (outcome.broken, outcome.done, outcome.renders) == ((), 3, 3)
+    assert (outcome.broken, outcome.done) == ((), 3)
+    assert outcome.renders <= (4 if (do, only) == ("page-403", "view") else 3)
 
 
 @needs_core
@@ -105,10 +106,10 @@ def test_a_firewall_fails_the_one_job_it_dislikes(tmp_path: Path) -> None:
 
 @needs_core
 def test_heavy_neighbours_hide_nothing(tmp_path: Path) -> None:
-    """Sixty prompts of others with 90 to 200 kB each, and a lost ledger: each job is rendered once."""
-    script = "[{do: heavy-neighbours, times: 60}, {at: 400, do: lose-state, for: 5}]"
-    outcome = pass_night(tmp_path, strict(script))
-    assert (outcome.broken, outcome.done, outcome.renders) == ((), 4, 4 + 20)
+    """Thirty prompts of others with 90 to 200 kB each, and a lost ledger: each job is rendered once."""
+    script = "[{do: heavy-neighbours, times: 30}, {at: 400, do: lose-state, for: 5}]"
+    outcome = pass_night(tmp_path, strict(script, 2))
+    assert (outcome.broken, outcome.done, outcome.renders) == ((), 2, 2 + 10)
 
 
 @needs_core
