@@ -148,7 +148,7 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
     began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
     says = [reason(server, state, now)]
-    if board.waiting and server.name in board.unsurveyed and not is_surveyed(board, now):
+    if state in ("away", "denied") and board.waiting and server.name in board.unsurveyed and not is_surveyed(board, now):
         says.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
     return Stand(
         url=server.name,
