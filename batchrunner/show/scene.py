@@ -148,7 +148,8 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
     began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
     says = [reason(server, state, now)]
-    if state in ("away", "denied") and board.waiting and server.name in board.unsurveyed and not is_surveyed(board, now):
+    holds_up = server.name in board.unsurveyed and not is_surveyed(board, now)
+    if holds_up and board.waiting and state in ("away", "denied"):
         says.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
     return Stand(
         url=server.name,
