@@ -186,7 +186,7 @@ class Server:
                 if self.breaker.trips:
                     self.health = self.health.tripped()
             case GivenUp():
-                self.health, self.surveyed = self.health.given_up(), False
+                self.health, self.surveyed = self.health.given_up(self.name, note.now, rules.grace), False
             case Remove():
                 self.to_remove |= note.prompts
             case Removed():
