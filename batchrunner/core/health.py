@@ -94,14 +94,19 @@ class Allowed:
     downloads: bool
 
 
+_PAUSED = "after a pause that doubles to 60 s (to 5 s while it holds something of ours)"
 ALLOWED: Mapping[Condition, Allowed] = {
     _C.UNKNOWN: Allowed("at once", "none", downloads=False),
     _C.ANSWERING: Allowed("every 1 to 10 s", "up to `depth`", downloads=True),
-    _C.UNAVAILABLE: Allowed("after a pause that doubles", "none", downloads=False),
-    _C.UNAUTHORIZED: Allowed("after a pause that doubles", "one to try, while polls are good", downloads=True),
+    _C.UNAVAILABLE: Allowed(_PAUSED, "none", downloads=False),
+    _C.UNAUTHORIZED: Allowed(
+        f"as usual while they are good, else {_PAUSED}",
+        "one to try, after a pause that doubles, while polls are good",
+        downloads=True,
+    ),
     _C.STALLED: Allowed("every 1 to 10 s", "up to `depth` for `grace`, then none", downloads=True),
     _C.FAILING: Allowed("every 1 to 10 s", "one to try, after a pause that doubles", downloads=True),
-    _C.GONE: Allowed("after a pause that doubles, if it is named", "none", downloads=False),
+    _C.GONE: Allowed(f"{_PAUSED}, if it is named", "none", downloads=False),
 }
 
 
