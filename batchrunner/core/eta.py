@@ -100,8 +100,8 @@ def stuck_job(board: Board, url: str, now: float) -> str | None:
     """Return the job that a server renders without an end: it is to be interrupted.
 
     So long means `Rules.stuck` times the upper end of a forecast from at least three renders of its kind there, never
-    under 45 minutes. Without a forecast, or with `stuck: off`, it means `patience`, never under 45 minutes either: whoever
-    waits ten minutes for a server that is away did not mean to cut a long render short.
+    under 45 minutes. Without a forecast, or with `stuck: off`, it means `patience`, never under 45 minutes either:
+    whoever waits ten minutes for a server that is away did not mean to cut a long render short.
     """
     rendered = _rendered(board, url, now)
     if rendered is None:
