@@ -251,7 +251,7 @@ class Engine:
                 case BatchrunnerError() as error:
                     raise error
                 case (action, interpret):
-                    began = self._board.in_flight[action]
+                    began = self._board.in_flight.began(action)
                     self._apply(interpret(Moment(began, self._clock.now(), self._clock.wall())))
                     self._board.end(action, self._clock.now())
                     self._mark_survey(action.server)

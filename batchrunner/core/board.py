@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Submit
 from batchrunner.core.attempts import burned_loss
 from batchrunner.core.attention import Attention
 from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.facts import Broke, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
+from batchrunner.core.inflight import InFlight
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
 from batchrunner.core.localfault import LocalFault
 from batchrunner.core.notes import (
@@ -79,8 +80,7 @@ class Board:
         """Jobs this run still has to see through."""
         self.waiting: set[str] = set()
         """Those of them that nobody has."""
-        self.in_flight: dict[Action, float] = {}
-        """What is under way, with its start."""
+        self.in_flight = InFlight()
         self.homes: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
         self.settled_in = False
@@ -114,7 +114,6 @@ class Board:
 
     def _index(self) -> None:
         """Make the indexes: per server what it holds, and what comes next."""
-        self.submitting: set[str] = set()
         self._out: set[str] = set()
         self._open: dict[str, dict[str, None]] = {}
         self._fetching: dict[str, dict[str, None]] = {}
@@ -122,7 +121,6 @@ class Board:
         self._ready: PriorityQueue[str] = PriorityQueue()
         self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
         self._rests = Cooldowns()
-        self._busy: set[tuple[str, str]] = set()
         self.attention = Attention()
         self.roomy: dict[str, None] = {}
         """Servers that had room for more prompts when they were last visited."""
@@ -134,8 +132,6 @@ class Board:
         """Servers that hold something of ours and bring nothing."""
         self.tripped: dict[str, None] = {}
         """Named servers on which job after job comes to nothing."""
-        self._asked: set[str] = set()
-        """Servers to which a poll, a deletion or an interrupt is under way: never more than one at a time."""
 
     def load(self, jobs: Iterable[str], facts: Iterable[Fact], now: float) -> None:
         """Fold the ledger: every job it knows, and all its facts in order."""
@@ -327,27 +323,18 @@ class Board:
 
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
-        self.in_flight[action] = now
+        self.in_flight.start(action, now)
         self.attention.touch(action.server)
-        if isinstance(action, Poll | Withdraw | Interrupt):
-            self._asked.add(action.server)
-        if isinstance(action, Download):
-            self._busy.add((action.job, action.file.key))
         if isinstance(action, Submit):
-            self.submitting.add(action.job)
             self.tracked[action.job] = self.tracked.get(action.job, Tracked()).found()
 
     def end(self, action: Action, now: float) -> float:
         """Note that an action has ended, after its facts were applied; return when it began."""
-        if isinstance(action, Download):
-            self._busy.discard((action.job, action.file.key))
-            self._offer(action.job, now)
-        if isinstance(action, Poll | Withdraw | Interrupt):
-            self._asked.discard(action.server)
-        if isinstance(action, Submit):
-            self.submitting.discard(action.job)
+        began = self.in_flight.end(action)
         self.attention.touch(action.server)
-        return self.in_flight.pop(action)
+        if isinstance(action, Download):
+            self._offer(action.job, now)
+        return began
 
     def tick(self, now: float, wall: float) -> None:
         """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try.
@@ -378,10 +365,6 @@ class Board:
         """Return the servers from which files are to be brought home."""
         return list(self._with_files)
 
-    def is_under_way(self, job: str) -> bool:
-        """Whether a POST or a download of a job is under way."""
-        return job in self.submitting or any(busy == job for busy, _ in self._busy)
-
     def load_on(self, url: str) -> int:
         """Return how many prompts of ours a server holds or may hold."""
         return len(self._open.get(url, ()))
@@ -409,9 +392,9 @@ class Board:
         def wanted(entry: tuple[str, int, str]) -> bool:
             job, attempt, key = entry
             state = self.states[job]
-            if not isinstance(state, Fetching) or state.prompt.attempt != attempt or (job, key) in self._busy:
+            if not isinstance(state, Fetching) or state.prompt.attempt != attempt:
                 return False
-            if key in self.tracked[job].not_found:
+            if self.in_flight.is_fetching(job, key) or key in self.tracked[job].not_found:
                 return False
             open_files = (item.file.key for item in state.items if not item.saved)
             return self._rests.is_over(job, key, now) and key in open_files
@@ -422,14 +405,6 @@ class Board:
     def next_attempt(self, job: str) -> int:
         """Return the number of a waiting job's next attempt: higher than any ever seen."""
         return max(self.states[job].past.highest, self.seen.get(job, 0)) + 1
-
-    def downloads(self) -> int:
-        """Return how many downloads are open."""
-        return len(self._busy)
-
-    def is_polling(self, url: str) -> bool:
-        """Whether a poll of a server is under way: there is never more than one."""
-        return url in self._asked
 
     def rests_until(self) -> float | None:
         """Return when the first resting job may go on."""

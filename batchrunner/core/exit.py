@@ -76,7 +76,7 @@ def _stopped(board: Board, now: float) -> Exit | None:
     if _busy(board) or any(_is_waited_for(board, server, now) for server in board.servers.values()):
         return None
     useful = [server for server in board.servers.values() if not is_idle(board, server)]
-    if any(board.is_polling(server.name) for server in useful):
+    if any(board.in_flight.is_asking(server.name) for server in useful):
         return None
     return Exit(STOPPED, "\n".join(_reason(board, server) for server in useful if board.is_out(server, now)))
 
@@ -94,7 +94,7 @@ def _is_waited_for(board: Board, server: Server, now: float) -> bool:
 
 def _busy(board: Board) -> bool:
     """Whether something is under way that may still bring a fact home."""
-    return board.downloads() > 0 or bool(board.submitting)
+    return board.in_flight.may_bring()
 
 
 def _withdrawing(board: Board) -> bool:

@@ -58,7 +58,7 @@ def _give_up(board: Board, server: Server, now: float, at: float) -> Outcome:
     minutes = max(1, round((now - (since or now)) / 60))
     says = f"{server.name} has brought nothing for {minutes} min: rendered elsewhere"
     # What is under way at this moment tells more than the clock.
-    states = ((job, board.states[job]) for job in board.held_by(server.name) if not board.is_under_way(job))
+    states = ((job, board.states[job]) for job in board.held_by(server.name) if not board.in_flight.concerns(job))
     free = [(job, state) for job, state in states if isinstance(state, Sending | Queued | Fetching)]
     facts = tuple(lose(Attempt(job, state, at, board.rules), Why.SERVER_GONE, says) for job, state in free)
     notes: list[Note] = [GivenUp(server.name)]

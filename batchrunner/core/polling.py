@@ -51,7 +51,7 @@ def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
     for job, state in board.open_on(server.name):
         record = board.tracked[job]
         since = server.health.answered_at if record.sent_at is None else record.sent_at
-        if isinstance(state, Sending) and job not in board.submitting and since is not None:
+        if isinstance(state, Sending) and not board.in_flight.is_posting(job) and since is not None:
             yield since, since + board.rules.settle
         elif record.absence is not None:
             since = record.absence.since

@@ -116,7 +116,7 @@ class _Reading:
             facts += found
             notes += [*said, Surveyed(self.server.name)]
         for job, state in self.board.open_on(self.server.name):
-            if state.prompt.id in self.action.ids and job not in self.board.submitting:
+            if state.prompt.id in self.action.ids and not self.board.in_flight.is_posting(job):
                 record = self.board.tracked[job]
                 found, said = self._prompt(Attempt(job, state, self.moment.at, self.board.rules), record)
                 facts += found
@@ -242,7 +242,7 @@ class _Reading:
         """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
         board, url = self.board, self.server.name
         held = {job: state.prompt.id for job, state in board.open_on(url)}
-        if board.leaving_at is None or self._is_older() or not board.submitting.isdisjoint(held):
+        if board.leaving_at is None or self._is_older() or any(map(board.in_flight.is_posting, held)):
             return
         if self.server.leaving is Leaving.ASKING:
             waiting = {row.prompt for row in self.result.queue if not row.running}

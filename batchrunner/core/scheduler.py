@@ -35,14 +35,12 @@ _SURVEY_LIMIT = 60.0
 
 def plan(board: Board, now: float) -> list[Action]:
     """Return the actions to start now; starting none of them and asking again returns the same."""
-    room = board.rules.downloads - board.downloads()
+    room = board.rules.downloads - board.in_flight.downloads()
     visited = [board.servers[name] for name in board.attention.names() if name in board.servers]
     files = sorted(_fetches(board, visited, room, now), key=lambda pair: pair[0])[: max(room, 0)]
     return [
         *(action for _, action in files),
-        *_withdrawals(board, visited),
-        *_interrupts(board, visited, now),
-        *_polls(board, visited, now),
+        *_questions(board, visited, now),
         *_submissions(board, visited, now),
     ]
 
@@ -79,7 +77,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
     """Return the next moment at which time alone makes a difference to a server."""
     idle = is_idle(board, server)
     times = (
-        None if idle or board.is_polling(server.name) else server.poll_at,
+        None if idle or board.in_flight.is_asking(server.name) else server.poll_at,
         server.breaker.paused_until,
         server.health.posts_at,
         None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
@@ -96,14 +94,31 @@ def leaving_time(board: Board) -> float:
 # -- polls
 
 
-def _polls(board: Board, visited: Sequence[Server], now: float) -> Iterator[Poll]:
+def _questions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Withdraw | Interrupt | Poll]:
+    """Yield what each server is to be asked: one thing at a time, and what is to be deleted or interrupted first."""
     for server in visited:
-        if server.poll_at <= now and not is_idle(board, server) and not board.is_polling(server.name):
-            yield _question(board, server)
+        if board.in_flight.is_asking(server.name):
+            continue
+        if server.health.is_up() and server.to_remove:
+            yield Withdraw(server.name, tuple(sorted(server.to_remove)))
+        elif server.health.is_up() and (prompt := _to_interrupt(board, server, now)):
+            yield Interrupt(server.name, prompt)
+        elif server.poll_at <= now and not is_idle(board, server):
+            yield _poll(board, server)
 
 
-def _question(board: Board, server: Server) -> Poll:
-    held = [(job, state) for job, state in board.open_on(server.name) if job not in board.submitting]
+def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
+    """Return a prompt that must not run, or has run far too long and was not interrupted yet."""
+    if server.to_interrupt:
+        return min(server.to_interrupt)
+    job = stuck_job(board, server.name, now)
+    if job is None or board.tracked[job].interrupted_at is not None:
+        return None
+    return cast("Queued", board.states[job]).prompt.id
+
+
+def _poll(board: Board, server: Server) -> Poll:
+    held = [(job, state) for job, state in board.open_on(server.name) if not board.in_flight.is_posting(job)]
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
     if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):
@@ -117,25 +132,6 @@ def _is_doubtful(board: Board, job: str, state: Sending | Queued) -> bool:
     """Whether a prompt may go by an id that we don't know, or missed under the one a server chose for it."""
     chosen = state.prompt.id != prompt_id(board.batch, job, state.prompt.attempt)
     return isinstance(state, Sending) or (chosen and board.tracked[job].absence is not None)
-
-
-def _withdrawals(board: Board, visited: Sequence[Server]) -> Iterator[Withdraw]:
-    for server in visited:
-        if server.to_remove and server.health.is_up() and not board.is_polling(server.name):
-            yield Withdraw(server.name, tuple(sorted(server.to_remove)))
-
-
-def _interrupts(board: Board, visited: Sequence[Server], now: float) -> Iterator[Interrupt]:
-    """Yield the interrupt of what must not run, and of what has run far too long."""
-    for server in visited:
-        if not server.health.is_up() or board.is_polling(server.name):
-            continue
-        if server.to_interrupt:
-            yield Interrupt(server.name, min(server.to_interrupt))
-        elif (job := stuck_job(board, server.name, now)) is not None:
-            state = cast("Queued", board.states[job])
-            if board.tracked[job].interrupted_at is None:
-                yield Interrupt(server.name, state.prompt.id)
 
 
 # -- files
@@ -219,7 +215,7 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
     for job, state in board.open_on(server.name):
-        if board.tracked[job].resend and job not in board.submitting:
+        if board.tracked[job].resend and not board.in_flight.is_posting(job):
             prompt = state.prompt
             yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
 
@@ -248,5 +244,5 @@ def is_idle(board: Board, server: Server) -> bool:
 
 def is_gone(board: Board, server: Server) -> bool:
     """Whether nothing more is to be learnt from a server before we leave."""
-    silent = not server.health.is_up() and not board.is_polling(server.name)
+    silent = not server.health.is_up() and not board.in_flight.is_asking(server.name)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)

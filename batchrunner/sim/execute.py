@@ -94,6 +94,9 @@ class Execution:
             fault = self._machine.fault(self._prompt, node.id) if self._machine.fault else None
             if fault is not None:
                 raise fault
+            if self._machine.hold:
+                await self._machine.hold(self._prompt, node.id)
+                self._check_interrupt()
             known = await self._run(graph, node, signature)
             self._machine.cache.put(signature, known)
             self._executed.append(node.id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from batchrunner.sim.cache import NodeCache
     from batchrunner.sim.catalogue import Catalogue
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
 """Asked before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
+Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
+"""Waited for before each node that runs, with the prompt and the node's id: it hangs for as long as this takes."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Machine:
     metadata: bool = True
     """Whether files carry their workflow; False is `--disable-metadata`."""
     fault: Fault | None = None
+    hold: Hold | None = None
     interrupted: bool = False
     """Set by /interrupt, looked at between nodes and sampler steps, cleared when a prompt starts."""
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)

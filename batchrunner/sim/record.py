@@ -66,11 +66,11 @@ class Event:
 
 
 class Record:
-    """The events so far, oldest first. `also` is called with each new one."""
+    """The events so far, oldest first. `also` is called with each new one, and may be replaced at any time."""
 
     def __init__(self, wall: Callable[[], float], also: Callable[[Event], None] | None = None) -> None:
         self._wall = wall
-        self._also = also
+        self.also = also
         self._events: list[Event] = []
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -78,8 +78,8 @@ class Record:
         """Note that something happened now."""
         event = Event(self._wall(), what, prompt_id, prefix, peer, note)
         self._events.append(event)
-        if self._also is not None:
-            self._also(event)
+        if self.also is not None:
+            self.also(event)
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)

@@ -180,6 +180,10 @@ class Simulator:
         if prompt_id is None or (running is not None and running.id == prompt_id):
             self.machine.interrupted = True
 
+    def drop_connections(self) -> None:
+        """Reset every open connection, downloads included."""
+        self._front.drop_connections()
+
     def free_memory(self) -> None:
         """Drop the node cache, after the running prompt if there is one."""
         self._freeing = True

@@ -26,7 +26,8 @@ class Server:
 
     def __init__(self, folder: Path, *, seconds: float = 0.2, ttl: float = 0.0, token: str = "") -> None:
         self._folder = folder
-        self._options = ("--seconds", str(seconds), "--ttl", str(ttl), "--plain")
+        self._seconds = seconds
+        self._options = ("--ttl", str(ttl), "--plain")
         self._token = token
         self._running: Running | None = None
         self.port = free_port()
@@ -37,12 +38,14 @@ class Server:
         """Where it listens, now or later."""
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, token: str | None = None) -> None:
-        """Start it, or start it again with all in its memory forgotten; `token` replaces the one it asked for."""
+    def start(self, token: str | None = None, seconds: float | None = None) -> None:
+        """Start it, or start it again with all in its memory forgotten; `token` and `seconds` replace what was set."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._token = self._token if token is None else token
+        self._seconds = self._seconds if seconds is None else seconds
         where = ("--port", str(self.port), "--dir", str(self._folder / "files"), "--record", str(self.record))
-        self._running = Running(self._folder, "sim", *where, *self._options, token=self._token)
+        pace = ("--seconds", str(self._seconds))
+        self._running = Running(self._folder, "sim", *where, *pace, *self._options, token=self._token)
         self._running.hear("listens on")
 
     def kill(self) -> str:

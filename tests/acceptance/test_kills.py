@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from functools import partial
@@ -11,7 +12,10 @@ import pytest
 from batches import Batch
 from comfyui import Doorbell, Server
 from evidence import assert_home, most_at_once, ours, posted_twice, twice
-from processes import chances, until
+from gated import Holds, gated
+from processes import LIMIT, chances, until
+
+from batchrunner.sim.record import What
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,9 +55,12 @@ def test_signals_at_random_moments(tmp_path: Path, seed: int) -> None:
     chance = chances(seed)
     codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
     with Server(tmp_path / "server", seconds=0.3) as server:
-        batch = Batch(tmp_path, (server.url,))
+        batch = Batch(tmp_path, (server.url,), _TWELVE)
         for number in chance.sample(list(codes), k=3):
+            server.process.signal(signal.SIGSTOP)
             with batch.start() as running:
+                until(partial(batch.is_held, running.pid), "the batch is not held")
+                server.process.signal(signal.SIGCONT)
                 running.hear("is up")
                 running.lasts(chance.uniform(0.0, 0.3))
                 running.signal(number)
@@ -63,30 +70,33 @@ def test_signals_at_random_moments(tmp_path: Path, seed: int) -> None:
         assert twice(server.events()) == {}
 
 
-def test_one_interrupt_brings_home_what_is_rendered(tmp_path: Path) -> None:
+async def test_one_interrupt_brings_home_what_is_rendered(tmp_path: Path) -> None:
     """After SIGINT every rendered video comes home, the pending prompt is taken back, and the next run goes on."""
-    with Server(tmp_path / "server", seconds=0.5) as server:
+    async with gated(tmp_path / "server", Holds(films=2)) as (server, _):
         batch = Batch(tmp_path, (server.url,))
-        with batch.start() as running:
-            rendered = {event["prefix"] for event in server.until("succeeded", 2)}
-            server.until("started", 3)
-            server.until("posted", 4)
+        with await asyncio.to_thread(batch.start) as running:
+            async with asyncio.timeout(LIMIT):
+                await server.until(What.STARTED, 3)
+                await server.until(What.POSTED, 4)
+            rendered = {event.prefix for event in server.simulator.record.of(What.SUCCEEDED)}
             running.signal(signal.SIGINT)
-            first = running.end()
+            first = await asyncio.to_thread(running.end)
         at_home = "".join(path.read_text("latin-1") for path in batch.home.glob("*.mp4"))
         assert first.code == 130
         assert len(rendered) == 2
         assert all(prefix in at_home for prefix in rendered)
-        assert len(server.events("deleted")) == 1
+        assert len(server.simulator.record.of(What.DELETED)) == 1
         assert "run the same command again" in first.err
-        assert batch.run().code == 0
+        server.let_go()
+        again = await asyncio.to_thread(batch.run)
+        assert again.code == 0, again.err
         assert_home(batch.home, batch.wanted)
         assert twice(server.events()) == {}
 
 
 def test_the_second_interrupt_is_out_at_once(tmp_path: Path) -> None:
     """While the first SIGINT waits for a server that hangs, the second one ends the run, and the state is valid."""
-    with Server(tmp_path / "server") as server:
+    with Server(tmp_path / "server", seconds=0.7) as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         with batch.start() as running:
             server.until("rendered")
@@ -124,7 +134,9 @@ def test_a_second_runner_keeps_off(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         with batch.start() as running:
             server.until("started")
+            server.process.signal(signal.SIGSTOP)  # or the first run might be over before the second one begins
             second = batch.run("--server", bell.url)
+            server.process.signal(signal.SIGCONT)
             assert (second.code, second.out, bell.rang()) == (4, "", False)
             assert f"another runner holds this batch (process {running.pid}" in second.err
             assert running.end().code == 0

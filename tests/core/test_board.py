@@ -166,10 +166,10 @@ def test_a_file_under_way_is_not_offered() -> None:
     board = new_board(fetching())
     action = Download(JOB, 1, "p", A, mp4())
     board.start(action, 3.0)
-    assert board.downloads() == 1
+    assert board.in_flight.downloads() == 1
     assert board.next_files(A, 9, 3.0) == []
     assert board.end(action, 4.0) == 3.0
-    assert board.downloads() == 0
+    assert board.in_flight.downloads() == 0
     assert board.next_files(A, 9, 4.0) == [(JOB, mp4().key)]
 
 
@@ -257,12 +257,12 @@ def test_one_look_or_delete_at_a_time() -> None:
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
-    assert not board.is_polling(A)
-    assert board.submitting == {JOB}
+    assert not board.in_flight.is_asking(A)
+    assert board.in_flight.is_posting(JOB)
     board.start(Withdraw(A, ("id",)), 0.0)
-    assert board.is_polling(A)
+    assert board.in_flight.is_asking(A)
     board.end(Submit(JOB, 1, "id", "p", A), 1.0)
-    assert not board.submitting
+    assert not board.in_flight.is_posting(JOB)
 
 
 def test_leaving_is_asked_once() -> None:
@@ -286,6 +286,23 @@ def test_trouble_with_our_disk_ends_where_nothing_is_left_to_try_it_with() -> No
     note(board, [lost(why=Why.EXPIRED)], 131.0)
     board.tick(131.0, AT)
     assert board.disk.failed_at is None
+
+
+def test_trouble_with_our_disk_lasts_while_one_server_has_a_file_for_us() -> None:
+    """That one server has no file of ours left does not end it, as long as another one's is still to be fetched."""
+    board = new_board([*fetching(JOBS[0]), *fetching(JOBS[1], server=B)], servers=(A, B))
+    board.disk.failed("no space", 0.0)
+    note(board, [lost(JOBS[0], why=Why.EXPIRED)], 1.0)
+    board.tick(2.0)
+    assert board.disk.failed_at == 0.0
+
+
+def test_a_job_that_the_manifest_does_not_want_is_not_counted() -> None:
+    """What becomes of a job that is no longer in the manifest shows in no tally."""
+    board = new_board(queued(JOBS[2]), jobs=2)
+    before = board.tally()
+    note(board, [lost(JOBS[2])])
+    assert board.tally() == before == dict.fromkeys(before, 0) | {"waiting": 2}
 
 
 def test_an_unwanted_job_is_nobodys_business() -> None:

@@ -133,6 +133,13 @@ def test_away_for_longer_than_patience() -> None:
     assert says(board, PATIENCE) == f"{A} does not answer (502); it holds 1 of our prompts: run it again when it does"
 
 
+def test_what_holds_nothing_is_not_said_to_hold_anything() -> None:
+    """Where nothing of ours is on a server, its last word is about the server alone."""
+    board = new_board()
+    glance(board, trouble=UNAVAILABLE, now=1.0)
+    assert says(board, PATIENCE + 1) == f"{A} does not answer (502): run it again when it does"
+
+
 def test_never_heard_of() -> None:
     """A server that no look came back from is said not to answer."""
     assert "(no answer)" in says(new_board(), PATIENCE)

@@ -240,6 +240,19 @@ def test_nothing_is_submitted_that_would_come_too_late() -> None:
     assert list(too_late(board, 0.0)) == []
 
 
+def test_what_is_home_at_the_last_moment_is_in_time() -> None:
+    """A job fits if the upper end of its band and the way home end when the run does, and not a second later."""
+    board = ready_board(jobs=1)
+    board.costs = dict.fromkeys(JOBS, SD)
+    board.until = 100.0 + board.forecast.at_most(A, SD) + HOMEWARD
+    assert fits(board, A, JOBS[0], 100.0)
+    assert list(too_late(board, 100.0)) == []
+    assert exit_decision(board, 100.0) is None
+    assert not fits(board, A, JOBS[0], 101.0)
+    assert list(too_late(board, 101.0)) == [JOBS[0]]
+    assert exit_decision(board, 101.0) is not None
+
+
 def test_a_run_that_is_out_of_time_ends_well() -> None:
     """When nothing that waits fits any more and nothing of ours is out there, the run ends with what is done."""
     board = ready_board(jobs=2)

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from boards import JOB, OTHER, RULES, A, glance, new_board, queued, ready_board, row, sending, stranger
+from boards import (
+    JOB,
+    OTHER,
+    RULES,
+    UNAVAILABLE,
+    A,
+    glance,
+    new_board,
+    post,
+    queued,
+    ready_board,
+    row,
+    sending,
+    stranger,
+    submit,
+)
 from hypothesis import given, strategies as st
 
 from batchrunner.core.settings import Rules
@@ -80,6 +95,14 @@ def test_a_post_without_answer() -> None:
     assert pause(board, 30.0) == 6.0
     glance(board, now=RULES.settle - 2.0)
     assert pause(board, RULES.settle - 2.0) == 2.0
+
+
+def test_the_freshest_doubt_sets_the_pace() -> None:
+    """Of two POSTs without an answer the later one is asked for as soon as if it were the only one."""
+    board = ready_board(sending(), now=0.0)
+    post(board, UNAVAILABLE, submit(OTHER), now=30.0)
+    glance(board, now=40.0)
+    assert pause(board, 40.0) == 2.0
 
 
 @given(st.floats(0, 5_000), st.none() | st.floats(1, 3_600), st.none() | st.floats(0.05, 60), st.booleans())

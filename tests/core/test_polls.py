@@ -197,6 +197,14 @@ def test_a_look_that_began_before_the_post_ended_proves_nothing() -> None:
     assert absences(board) == 0
 
 
+def test_a_look_that_began_when_the_post_had_ended_counts() -> None:
+    """The first look that a POST's end is known to come before may begin at that very moment."""
+    board = ready_board(jobs=1)
+    post(board, Taken(ident(), 1), submit(), now=2.0)
+    glance(board, now=3.0, took=1.0)
+    assert board.servers[A].absences[JOB].count == 1
+
+
 def test_what_was_found_counts_no_more() -> None:
     """Once a prompt is lost, nothing is left of our doubts: looks become rare again."""
     board = new_board(queued())
@@ -238,7 +246,10 @@ def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
     assert not gets(board, 82.0)
 
 
-@pytest.mark.parametrize(("seen", "burns"), [((), False), ((row(),), False), ((row(running=True),), True)])
+@pytest.mark.parametrize(
+    ("seen", "burns"),
+    [((), False), ((row(),), False), ((row(running=True),), True), ((row(running=True), row(number=1)), True)],
+)
 def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, burns: bool) -> None:
     """Forgotten while it was pending costs nothing; forgotten while it ran counts."""
     board = new_board(queued())

@@ -145,7 +145,7 @@ def test_downloads_are_bounded() -> None:
     board = ready_board(facts, jobs=12, rules=Rules(downloads=3))
     assert [action.job for action in plan(board, 0.0) if isinstance(action, Download)] == list(JOBS[:8:-1])
     begin(board)
-    assert board.downloads() == 3
+    assert board.in_flight.downloads() == 3
     board.end(next(action for action in board.in_flight if isinstance(action, Download)), 1.0)
     assert sum(isinstance(action, Download) for action in plan(board, 1.0)) == 1
 

@@ -182,3 +182,20 @@ def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
     due = one.poll_at
     one.apply(PostTaken(A, 1, 0.0, 0.1), RULES)
     assert one.poll_at == due
+
+
+def test_a_number_that_falls_back_is_a_restart() -> None:
+    """A POST that began when the last one had ended and got a smaller number met a server that had begun anew."""
+    one = server()
+    one.apply(PostTaken(A, 5, 9.0, 10.0), RULES)
+    assert one.memory.restarted_at is None
+    one.apply(PostTaken(A, 0, 10.0, 11.0), RULES)
+    assert one.memory.restarted_at == 10.0
+
+
+def test_a_server_that_numbers_nothing_does_not_restart() -> None:
+    """Where every prompt gets the number 0, from the first on, numbers say nothing of restarts."""
+    one = server()
+    for moment in (1.0, 2.0, 3.0):
+        one.apply(PostTaken(A, 0, moment, moment), RULES)
+    assert one.memory.restarted_at is None

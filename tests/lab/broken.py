@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from aiohttp import web
 
@@ -21,6 +24,16 @@ if TYPE_CHECKING:
 
 _POSTS: Final = ("drop-reply", "bad-gateway", "gateway-timeout", "late-post", "lost-post")
 _FILMS: Final = ("reset-film", "stall-film", "truncate-film", "replace-film")
+_PAGES: Final = {"page-404": (404,), "page-403": (403,), "page-5xx": (500, 502, 503, 520)}
+_TITLES: Final = {403: "Access denied", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
+BLOCKED: Final = "Request blocked"
+"""The title of the page that a firewall answers with."""
+_REFUSALS: Final = {
+    "firewall": (403, BLOCKED),
+    "flaky": (502, "Bad Gateway"),
+    "login-page": (200, "Please sign in"),
+    "unavailable": (503, "Service Unavailable"),
+}
 
 
 @dataclass(slots=True)
@@ -39,13 +52,21 @@ class Way:
         self._served = served
         self._armed: list[_Armed] = []
         self._spells: list[tuple[float, Mishap]] = []
+        self._doubted = 0
+        """Requests that a flaky proxy has thought about."""
+        self._pages = 0
+        self.forbidden: set[str] = set()
+        """Names of files that are never handed out: /view answers with a 403 page."""
+        self.blocked: set[str] = set()
+        """Ids of the prompts that a firewall kept out."""
 
     def strike(self, mishap: Mishap) -> None:
         """Let `mishap` happen from now on: to the next requests it fits, or to all for a while."""
         if mishap.do in (*_POSTS, *_FILMS):
             self._armed.append(_Armed(mishap, mishap.times))
         else:
-            self._spells.append((_now() + mishap.lasts, mishap))
+            for_good = mishap.do == "firewall" and not mishap.lasts
+            self._spells.append((inf if for_good else _now() + mishap.lasts, mishap))
 
     @property
     def middleware(self) -> Middleware:
@@ -62,16 +83,41 @@ class Way:
         """Answer as the spells have it that lie on every request."""
         self._spells = [(until, mishap) for until, mishap in self._spells if until > _now()]
         for until, mishap in tuple(self._spells):
+            if not await self._concerns(request, mishap):
+                continue
             if mishap.do in ("silence", "slow"):
                 await request.read()
                 await asyncio.sleep(mishap.by if mishap.do == "slow" else until - _now())
+            elif mishap.do == "flaky" and mishap.how == "taken" and _is_prompt(request):
+                await go_on(request)
+                return _page(502, "Bad Gateway")
+            elif mishap.do in _PAGES:
+                status = _PAGES[mishap.do][self._pages % len(_PAGES[mishap.do])]
+                self._pages += 1
+                return _page(status, _TITLES.get(status, "Bad Gateway"))
             else:
                 return _refusal(request, mishap, until - _now())
         return await self._single(request, go_on)
 
+    async def _concerns(self, request: web.Request, mishap: Mishap) -> bool:
+        """Tell whether a spell lies on this request: most lie on all, a flaky proxy's on a share drawn by a hash."""
+        if mishap.do == "flaky":
+            self._doubted += 1
+            return crc32(f"{self._sim.seed}/{self._doubted}".encode()) / 2**32 < mishap.share
+        if mishap.do == "firewall":
+            body = await request.read() if _is_prompt(request) else b""
+            written = (mishap.text, json.dumps(mishap.text)[1:-1])
+            if not any(text.encode() in body for text in written):
+                return False
+            self.blocked.add(str(json.loads(body).get("prompt_id", "")))
+            return True
+        return _is_about(request, mishap.only)
+
     async def _single(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
         """Answer as a mishap has it that waits for just such a request."""
-        if request.method == "POST" and request.path.endswith("/prompt"):
+        if request.path.endswith("/view") and request.rel_url.query.get("filename") in self.forbidden:
+            return _page(403, _TITLES[403])
+        if _is_prompt(request):
             armed = self._next(_POSTS)
             return await (_post(request, go_on, armed) if armed else go_on(request))
         if request.method == "GET" and request.path.endswith("/view") and "Range" not in request.headers:
@@ -123,20 +169,37 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def _is_prompt(request: web.Request) -> bool:
+    """Tell whether a prompt is posted."""
+    return request.method == "POST" and request.path.endswith("/prompt")
+
+
+def _is_about(request: web.Request, only: str) -> bool:
+    """Tell whether a request is of the kind that a mishap happens to."""
+    match only:
+        case "view":
+            return request.path.endswith("/view")
+        case "post":
+            return _is_prompt(request)
+        case "history":
+            return "/history" in request.path
+        case _:
+            return True
+
+
 def _refusal(request: web.Request, mishap: Mishap, left: float) -> web.Response:
     """Answer in the server's place."""
     match mishap.do:
         case "refuse":
             _break_off(request, reset=True)
             return web.Response(status=502)
-        case "unauthorised":
-            return web.json_response({"error": "Unauthorized"}, status=401)
+        case "unauthorised" | "refuse-token":
+            status = mishap.status or 401
+            return web.json_response({"error": "Forbidden" if status == 403 else "Unauthorized"}, status=status)
         case "too-many":
             return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
-        case "login-page":
-            return _page(200, "Please sign in")
         case _:
-            return _page(503, "Service Unavailable")
+            return _page(*_REFUSALS[mishap.do])
 
 
 async def _post(request: web.Request, go_on: Handler, mishap: Mishap) -> web.StreamResponse:

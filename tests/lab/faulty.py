@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def read_script(path: Path) -> Script:
     """Read the mishaps of a file.
 
-    Raises YoursError if it can't be read, or names what can only happen to a runner, in simulated nights.
+    Raises YoursError if it can't be read, or names what can only happen in simulated nights.
     """
     try:
         script = parse(path.read_text(encoding="utf-8"), str(path))
@@ -36,8 +36,9 @@ def read_script(path: Path) -> Script:
     except UnicodeDecodeError:
         raise YoursError(f"{path}: this is not UTF-8") from None
     for number, mishap in enumerate(script, 1):
-        if mishap.kind.where is Where.RUNNER:
-            raise YoursError(f"{path}: mishap {number}: {mishap.do} happens to a runner, in simulated nights only")
+        whom = {Where.RUNNER: "a runner", Where.ADDRESS: "a server's address"}.get(mishap.kind.where)
+        if whom:
+            raise YoursError(f"{path}: mishap {number}: {mishap.do} happens to {whom}, in simulated nights only")
     return script
 
 

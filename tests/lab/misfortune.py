@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
 from batchrunner.sim.failures import NodeFailure, TroubleError
+from batchrunner.sim.record import Event, What
 from tests.lab import stranger
 from tests.lab.broken import Way
-from tests.lab.mishaps import Where
+from tests.lab.mishaps import Mishap, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from aiohttp import web
 
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.server import Simulator
     from tests.lab.link import Link
-    from tests.lab.mishaps import Mishap, Script
+    from tests.lab.mishaps import Script
+
+_LISTENS_EVERY = 1.0
+"""Seconds between two looks of a hanging prompt for an interrupt."""
+
+
+@dataclass(slots=True)
+class Hung:
+    """A prompt that hangs; all times are the loop's."""
+
+    prompt: str
+    prefix: str
+    began: float
+    deaf: bool
+    """It hears no interrupt."""
+    ended: float | None = None
 
 
 class Misfortune:
     """Mount `application()` instead of the simulator's own, and run `run()` as long as it serves.
 
     `link` is the way to it in virtual time: refusals and silence then happen there, below HTTP. A script that holds
-    mishaps of the runner is a YoursError, unless `runner` takes them.
+    mishaps of the runner or of an address is a YoursError, unless `runner` and `moved` take them.
     """
 
     def __init__(
@@ -37,15 +55,16 @@ class Misfortune:
         *,
         link: Link | None = None,
         runner: Callable[[Mishap], None] | None = None,
+        moved: Callable[[Mishap], None] | None = None,
     ) -> None:
-        strange = [mishap.do for mishap in script if mishap.kind.where is Where.RUNNER]
-        if strange and runner is None:
-            raise YoursError(f"{strange[0]}: this happens to a runner, not to a server; it exists in simulated nights")
+        _refuse(script, Where.RUNNER, "a runner, not to a server", runner)
+        _refuse(script, Where.ADDRESS, "a server's address", moved)
         self.happened: list[tuple[float, Mishap]] = []
         """What happened so far, and when in the loop's time."""
         self._sim = simulator
         self._link = link
         self._runner = runner
+        self._moved = moved
         self._way = Way(simulator, self._count)
         self._timed = sorted((mishap for mishap in script if not mishap.after), key=lambda mishap: mishap.at)
         self._counted = [mishap for mishap in script if mishap.after]
@@ -53,6 +72,12 @@ class Misfortune:
         self._requests = 0
         self._out_of_memory = 0
         self._strangers = 0
+        self._neighbours = 0
+        self._hangs: list[Mishap] = []
+        self.hung: list[Hung] = []
+        """Every prompt that ever hung here."""
+        self._fruitless: list[tuple[float, Mishap]] = []
+        self._also = simulator.record.also
         self._later: set[asyncio.Task[None]] = set()
         self._deeds: Mapping[str, Callable[[Mishap], None]] = {
             "restart": lambda mishap: simulator.restart(mishap.lasts),
@@ -64,14 +89,34 @@ class Misfortune:
             "clean-up": self._hurry,
             "foreign-jobs": self._post_strangers,
             "own-ids": self._choose_ids,
+            "heavy-neighbours": self._crowd,
+            "no-output": self._bring_nothing,
+            "hang": self._begin_to_hang,
+            "gone-for-good": self._go,
         }
         simulator.machine.fault = self._fault
+        simulator.record.also = self._hear
 
     def application(self) -> web.Application:
         """Return the simulator's application with the mishaps before it."""
         application = self._sim.application()
         application.middlewares.insert(0, self._way.middleware)
         return application
+
+    @property
+    def blocked(self) -> set[str]:
+        """The ids of the prompts that a firewall kept out."""
+        return self._way.blocked
+
+    def windows(self) -> Iterator[tuple[float, float, Mishap]]:
+        """Yield from when to when each mishap was active so far, in the loop's time; one of a moment has no length."""
+        for at, mishap in self.happened:
+            for_good = mishap.do == "gone-for-good" or (mishap.do == "firewall" and not mishap.lasts)
+            yield at, inf if for_good else at + mishap.lasts, mishap
+
+    def rest(self, elapsed: float) -> Script:
+        """Return the timed mishaps that are still to come, `elapsed` seconds after the start."""
+        return tuple(replace(mishap, at=mishap.at - elapsed) for mishap in self._timed if mishap.at > elapsed)
 
     async def run(self) -> None:
         """Let the timed mishaps happen, then wait for the rest; cancel it to end."""
@@ -91,6 +136,8 @@ class Misfortune:
         where = mishap.kind.where
         if where is Where.RUNNER and self._runner is not None:
             self._runner(mishap)
+        elif where is Where.ADDRESS and self._moved is not None:
+            self._moved(mishap)
         elif where is Where.SERVER:
             self._deeds[mishap.do](mishap)
         elif self._link is not None and mishap.do in ("refuse", "silence"):
@@ -120,12 +167,15 @@ class Misfortune:
 
     def _fault(self, prompt: Prompt, node: str) -> NodeFailure | None:
         """Run out of memory in the next samplers."""
-        inputs = prompt.workflow[node]
-        name = inputs.get("class_type") if isinstance(inputs, dict) else None
-        if not self._out_of_memory or self._sim.catalogue[str(name)].kind != "sample":
+        if not self._out_of_memory or not self._samples(prompt, node):
             return None
         self._out_of_memory -= 1
         return NodeFailure.out_of_memory()
+
+    def _samples(self, prompt: Prompt, node: str) -> bool:
+        inputs = prompt.workflow[node]
+        name = inputs.get("class_type") if isinstance(inputs, dict) else None
+        return self._sim.catalogue[str(name)].kind == "sample"
 
     def _hurry(self, mishap: Mishap) -> None:
         """Let files live shorter for a while."""
@@ -146,10 +196,88 @@ class Misfortune:
     def _choose_ids(self, _mishap: Mishap) -> None:
         self._sim.own_ids = True
 
+    def _crowd(self, mishap: Mishap) -> None:
+        """Let others have large workflows here: two of three are finished, the third waits in the queue."""
+        for _ in range(mishap.times):
+            self._neighbours += 1
+            number = 1_000_000 + self._neighbours
+            if self._neighbours % 3:
+                stranger.finish(self._sim, number)
+                continue
+            try:
+                self._sim.submit(stranger.heavy_prompt(number), stranger.PREFIX)
+            except TroubleError:  # the stranger's, not ours
+                continue
+
+    def _bring_nothing(self, mishap: Mishap) -> None:
+        self._fruitless.append((asyncio.get_running_loop().time() + mishap.lasts, mishap))
+
+    def _hear(self, event: Event) -> None:
+        """Take the files away from a prompt that has just succeeded, if there are to be none."""
+        now = asyncio.get_running_loop().time() if self._fruitless else 0.0
+        self._fruitless = [(until, mishap) for until, mishap in self._fruitless if until > now]
+        if self._fruitless and event.what is What.SUCCEEDED:
+            self._spoil(event.prompt_id, self._fruitless[-1][1].how)
+        if self._also is not None:
+            self._also(event)
+
+    def _spoil(self, prompt: str, how: str) -> None:
+        entry = self._sim.prompts.history[prompt]
+        outputs = deepcopy(entry["outputs"])
+        shown = outputs.values() if isinstance(outputs, dict) else ()
+        listed = [value for node in shown if isinstance(node, dict) for value in node.values()]
+        for file in (file for files in listed if isinstance(files, list) for file in files if isinstance(file, dict)):
+            if how == "forbidden":
+                self._way.forbidden.add(str(file["filename"]))
+                continue
+            path = self._sim.folder / "output" / str(file["subfolder"]) / str(file["filename"])
+            path.unlink(missing_ok=True)
+            file["type"] = "temp"
+        entry["outputs"] = {} if how == "empty" else outputs
+
+    def _begin_to_hang(self, mishap: Mishap) -> None:
+        self._hangs += [mishap] * mishap.times
+        self._sim.machine.hold = self._hold
+
+    async def _hold(self, prompt: Prompt, node: str) -> None:
+        """Let a sampler hang: until its prompt is interrupted, or the server is restarted by somebody."""
+        if not self._hangs or not self._samples(prompt, node):
+            return
+        mishap, loop = self._hangs.pop(0), asyncio.get_running_loop()
+        hung = Hung(prompt.id, prompt.prefix, loop.time(), mishap.how == "deaf")
+        self.hung.append(hung)
+        self._after(mishap.lasts, lambda: self._end_hanging(hung))
+        try:
+            while hung.deaf or not self._sim.machine.interrupted:  # noqa: ASYNC110 - the simulator has but this flag
+                await asyncio.sleep(_LISTENS_EVERY)
+        finally:
+            hung.ended = loop.time()
+
+    def _end_hanging(self, hung: Hung) -> None:
+        if hung.ended is None:
+            self._sim.restart()
+
+    def _go(self, mishap: Mishap) -> None:
+        """Leave the address for good: refused below HTTP where that is possible, or a proxy's page for everything."""
+        if mishap.how == "page":
+            self._way.strike(Mishap("page-404", lasts=inf))
+        elif self._link is not None:
+            self._link.refuses_until = inf
+        else:
+            self._way.strike(Mishap("refuse", lasts=inf))
+        self._sim.drop_connections()
+
     def _after(self, seconds: float, deed: Callable[[], None]) -> None:
         later = asyncio.get_running_loop().create_task(_later(seconds, deed))
         self._later.add(later)
         later.add_done_callback(self._later.discard)
+
+
+def _refuse(script: Script, where: Where, whom: str, taker: Callable[[Mishap], None] | None) -> None:
+    """Refuse a script with a mishap that nobody here takes."""
+    strange = [mishap.do for mishap in script if mishap.kind.where is where]
+    if strange and taker is None:
+        raise YoursError(f"{strange[0]}: this happens to {whom}; it exists in simulated nights")
 
 
 def _later(seconds: float, deed: Callable[[], None]) -> Coroutine[object, object, None]:

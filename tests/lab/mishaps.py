@@ -6,13 +6,16 @@ A script is a list. In a file (YAML or JSON, for `python -m tests.lab.faulty FIL
     - {after: 40, do: drop-reply, times: 2}   # from the 40th request on: two POSTs are taken, their answers lost
     - {do: slow, for: 600, by: 8}             # at once: every answer takes 8 s longer, for ten minutes
 
+    - {do: page-404, for: 90, only: view}     # a proxy answers every download with its own 404 page
+
 `at` is in seconds, `after` in requests, both since the simulator started; a mishap without either happens at once. What
-else may be said depends on `do`; `KINDS` is the whole list. Some happen to the runner and its machine, not to the
-server: those exist in simulated nights only.
+else may be said depends on `do`; `KINDS` is the whole list. Some happen to the runner and its machine, or change a
+server's address: those exist in simulated nights only.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -24,10 +27,12 @@ import yaml
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Script: TypeAlias = "tuple[Mishap, ...]"
 
+NEW_FAULTS = False
+"""Whether seeds draw the kinds of faults that are marked as new, and nights are held to the rules that go with them."""
 LARGEST = 2**20
 """Bytes of the largest script."""
 _HOUR = 3600.0
@@ -42,6 +47,8 @@ class Where(StrEnum):
     """To the server itself."""
     RUNNER = "runner"
     """To the runner or its machine; simulated nights only."""
+    ADDRESS = "address"
+    """To a server's address, which nobody but a simulated night can change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,14 @@ class Kind:
     often: float = 0.0
     """How many of these a bad hour has."""
     says: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What may be said about it in words, with all choices; the first one holds if nothing is said. None: any text."""
+    new: bool = False
+    """Drawn from seeds only with `NEW_FAULTS`, and then beside all that a seed draws without."""
 
+
+_PAGES: Mapping[str, tuple[str, ...]] = {"only": ("", "view", "post", "history")}
+"""To which requests a page is the answer: to all, or to one kind."""
 
 KINDS: Mapping[str, Kind] = {
     # The next POSTs of a prompt.
@@ -94,6 +108,33 @@ KINDS: Mapping[str, Kind] = {
     "suspend": Kind(Where.RUNNER, 0.1, {"for": 1800}),
     "lose-state": Kind(Where.RUNNER, 0.1, {"for": 20}),  # killed, and the state file is deleted
     "power-cut": Kind(Where.RUNNER, 0.3, {"for": 60}),  # killed, and what was not synced of its files is zeros
+    # A proxy, or a firewall, that answers in the server's place.
+    "page-404": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, new=True),
+    "page-403": Kind(Where.ANSWER, 0.05, {"for": 60}, _PAGES, new=True),
+    "page-5xx": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, new=True),  # 500, 502, 503 and 520 in turn
+    "refuse-token": Kind(Where.ANSWER, 0.05, {"for": 60, "status": 403}, new=True),  # 401 or 403 as JSON
+    "flaky": Kind(  # that share of all requests gets a 502 page; a POST among them is lost, or queued all the same
+        Where.ANSWER, 0.1, {"for": 600, "share": 0.333}, {"how": ("lost", "taken")}, new=True
+    ),
+    "firewall": Kind(  # every POST with this text in its body gets a 403 page, with `for: 0` until the end
+        Where.ANSWER, 0.0, {"for": 0}, {"text": ()}, new=True
+    ),
+    # A server that others use heavily, that brings nothing, hangs, or goes away.
+    "heavy-neighbours": Kind(
+        Where.SERVER, 0.1, {"times": 10}, new=True
+    ),  # prompts of 90 to 200 kB, queued and finished
+    "no-output": Kind(  # prompts succeed without a file, with a temporary one, or with one whose /view is a 403 page
+        Where.SERVER, 0.05, {"for": 600}, {"how": ("empty", "temp", "forbidden")}, new=True
+    ),
+    "hang": Kind(  # the next sampler hangs until it is interrupted, if it hears that, or somebody restarts the server
+        Where.SERVER, 0.08, {"times": 1, "for": 3600}, {"how": ("hears", "deaf")}, new=True
+    ),
+    "gone-for-good": Kind(  # from now on nobody listens at its address, or a proxy has a 404 page for everything
+        Where.SERVER, 0.0, {}, {"how": ("refused", "page")}, new=True
+    ),
+    "moves": Kind(  # the server restarts at another address, without its files; the runner is told after so long
+        Where.ADDRESS, 0.0, {"for": 300}, new=True
+    ),
 }
 
 
@@ -113,6 +154,15 @@ class Mishap:
     """Bytes of a film that still come (`bytes`)."""
     by: float = 0.0
     """Seconds: of delay, of a file's life, of a clock's jump."""
+    share: float = 0.0
+    """Of all requests, from 0 to 1."""
+    status: int = 0
+    """Of an HTTP answer."""
+    only: str = ""
+    """Which requests it happens to; empty for all."""
+    how: str = ""
+    """In which of its ways it happens."""
+    text: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -121,9 +171,18 @@ class Mishap:
 
     def line(self) -> str:
         """Return the mishap as a line of a script file."""
-        values = {"for": self.lasts, "times": self.times, "bytes": self.size, "by": self.by}
+        values = {
+            "for": self.lasts,
+            "times": self.times,
+            "bytes": self.size,
+            "by": self.by,
+            "share": self.share,
+            "status": self.status,
+        }
+        words = {"only": self.only, "how": self.how, "text": self.text}
         when = f"after: {self.after}" if self.after else f"at: {self.at:g}"
         said = [f"{name}: {values[name]:g}" for name in self.kind.says]
+        said += [f"{name}: {json.dumps(words[name])}" for name in self.kind.words if words[name]]
         return "- {" + ", ".join([when, f"do: {self.do}", *said]) + "}"
 
 
@@ -142,25 +201,51 @@ def parse(text: str, where: str) -> Script:
     return tuple(_mishap(item, f"{where}: mishap {number}") for number, item in enumerate(listed, 1))
 
 
+def usual(do: str, at: float = 0.0) -> Mishap:
+    """Return a mishap of a kind about which nothing is said but when it happens."""
+    return _made(do, at, 0, KINDS[do].says, _first(KINDS[do]))
+
+
 def night(seed: int, hours: float) -> Script:
-    """Return the mishaps of a bad night of `hours`, in their order: the same for the same seed."""
+    """Return the mishaps of a bad night of `hours`, in their order: the same for the same seed; none of a new kind."""
     dice = Random(f"{seed}/mishaps")  # noqa: S311 - a replay, no secret
-    drawn: list[Mishap] = []
+    return tuple(sorted(_drawn(dice, hours, new=False), key=lambda mishap: mishap.at))
+
+
+def new_faults(seed: int, hours: float) -> Script:
+    """Return the mishaps of the new kinds in a bad night of `hours`: they come on top of what `night` returns."""
+    dice = Random(f"{seed}/new faults")  # noqa: S311 - a replay, no secret
+    return tuple(sorted(_drawn(dice, hours, new=True), key=lambda mishap: mishap.at))
+
+
+def _drawn(dice: Random, hours: float, *, new: bool) -> Iterator[Mishap]:
     for do, kind in KINDS.items():
+        if kind.new is not new:
+            continue
         at = dice.expovariate(kind.often) * _HOUR if kind.often else hours * _HOUR
         while at < hours * _HOUR:
-            drawn.append(_made(do, round(at, 3), 0, {name: _varied(dice, name, kind.says[name]) for name in kind.says}))
+            numbers = {name: _varied(dice, name, kind.says[name]) for name in kind.says}
+            words = {name: dice.choice(choices) for name, choices in kind.words.items()}
+            yield _made(do, round(at, 3), 0, numbers, words)
             at += dice.expovariate(kind.often) * _HOUR
-    return tuple(sorted(drawn, key=lambda mishap: mishap.at))
 
 
 def _varied(dice: Random, name: str, usual: float) -> float:
     """Return a value around the usual one: mostly shorter, at times several times as long."""
     if name == "times":
-        return dice.choice((1, 1, 1, 2, 3))
+        return usual * dice.choice((1, 1, 1, 2, 3) if usual == 1 else (0.5, 1))
     if name == "bytes":
         return round(usual * dice.uniform(0.01, 4))
+    if name == "status":
+        return dice.choice((401, 403))
+    if name == "share":
+        return round(usual * dice.choice((0.5, 1, 1.5)), 3)
     return round(usual * dice.choice((0.1, 0.5, 1, 1, 3)) * dice.uniform(0.5, 1.5), 3)
+
+
+def _first(kind: Kind) -> dict[str, str]:
+    """Return what holds of a kind if nothing is said in words."""
+    return {name: next(iter(choices), "") for name, choices in kind.words.items()}
 
 
 def _mishap(item: object, where: str) -> Mishap:
@@ -170,19 +255,46 @@ def _mishap(item: object, where: str) -> Mishap:
     do = said.pop("do", None)
     if not isinstance(do, str) or do not in KINDS:
         raise YoursError(f"{where}: `do` is one of {', '.join(KINDS)}")
-    unknown = sorted(said.keys() - {"at", "after"} - KINDS[do].says.keys())
+    kind = KINDS[do]
+    unknown = sorted(said.keys() - {"at", "after"} - kind.says.keys() - kind.words.keys())
     if unknown:
         raise YoursError(f"{where}: {unknown[0]!r} means nothing to {do}")
     if "at" in said and "after" in said:
         raise YoursError(f"{where}: either `at` or `after`, not both")
+    words = {name: _word(said.pop(name, ""), name, kind, where) for name in kind.words}
     numbers = {name: _number(value, name, where) for name, value in said.items()}
     at, after = numbers.pop("at", 0.0), int(numbers.pop("after", 0))
-    return _made(do, at, after, {**KINDS[do].says, **numbers})
+    return _made(do, at, after, {**kind.says, **numbers}, words)
 
 
-def _made(do: str, at: float, after: int, values: Mapping[str, float]) -> Mishap:
-    times, size = int(values.get("times", 1)), int(values.get("bytes", 0))
-    return Mishap(do, at, after, values.get("for", 0.0), times, size, values.get("by", 0.0))
+def _made(do: str, at: float, after: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> Mishap:
+    return Mishap(
+        do,
+        at,
+        after,
+        lasts=numbers.get("for", 0.0),
+        times=int(numbers.get("times", 1)),
+        size=int(numbers.get("bytes", 0)),
+        by=numbers.get("by", 0.0),
+        share=numbers.get("share", 0.0),
+        status=int(numbers.get("status", 0)),
+        only=words.get("only", ""),
+        how=words.get("how", ""),
+        text=words.get("text", ""),
+    )
+
+
+def _word(value: object, name: str, kind: Kind, where: str) -> str:
+    choices = kind.words[name]
+    if not choices:
+        if isinstance(value, str) and value:
+            return value
+        raise YoursError(f"{where}: `{name}` is a text")
+    if value == "":
+        return choices[0]
+    if not isinstance(value, str) or value not in choices:
+        raise YoursError(f"{where}: `{name}` is one of {', '.join(filter(None, choices))}")
+    return value
 
 
 def _number(value: object, name: str, where: str) -> float:
@@ -190,6 +302,6 @@ def _number(value: object, name: str, where: str) -> float:
         raise YoursError(f"{where}: `{name}` is a number")
     if value < 0 and name != "by":
         raise YoursError(f"{where}: `{name}` is not negative")
-    if name in ("after", "times", "bytes") and value != int(value):
+    if name in ("after", "times", "bytes", "status") and value != int(value):
         raise YoursError(f"{where}: `{name}` is a whole number")
     return float(value)

@@ -36,6 +36,11 @@ class Platter:
         state = os.fstat(file)
         self._safe[state.st_dev, state.st_ino] = state.st_size
 
+    def has(self, path: Path) -> bool:
+        """Whether a file or folder was synced since the platter began to spin."""
+        state = path.stat()
+        return (state.st_dev, state.st_ino) in self._safe
+
     def cut(self, files: Iterable[Path]) -> None:
         """Let the power go: what was not synced of `files` reads as zeros."""
         for path in files:

@@ -213,6 +213,15 @@ async def test_orders_name_what_they_are_about() -> None:
     assert sent == [("POST", "/queue", {"delete": ["a", "b"]}), ("POST", "/interrupt", {"prompt_id": "c"})]
 
 
+async def test_a_status_that_says_it_all_needs_no_body() -> None:
+    """The page of a proxy is not read, not even where it never ends or is compressed: its status is what is told."""
+    for header in ("Content-Length: 1000000", "Content-Encoding: gzip\r\nContent-Length: 1"):
+        async with raw(f"HTTP/1.1 502 Bad Gateway\r\n{header}\r\n\r\n".encode(), hang=True) as place:
+            look = await _look(place)
+        assert isinstance(look, Failure)
+        assert look.says.endswith(" answered 502")
+
+
 @pytest.mark.parametrize("value", [{"KSampler": {}}, [], 5])
 async def test_object_info_is_an_object(value: Any) -> None:
     """What the nodes take comes as it is, if it is an object at all."""

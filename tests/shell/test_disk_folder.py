@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from batchrunner.download.folder import Folder, says
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.lab.platter import Platter
 
 
 def _write(folder: Folder, path: str, body: bytes = b"new") -> None:
@@ -55,6 +55,17 @@ def test_a_file_is_created_once(folder: Folder) -> None:
     assert folder.size("a/b/c") is None
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_film_is_as_readable_as_its_person_wants(folder: Folder, umask: int) -> None:
+    """A new file may be read and written by whom the umask lets, and run by nobody."""
+    before = os.umask(umask)
+    try:
+        _write(folder, "a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder.root / "a").stat().st_mode) == 0o666 & ~umask
+
+
 def test_no_link_is_followed(folder: Folder, outside: Path) -> None:
     """A link in place of a file or a folder is never written, read or removed through."""
     (folder.root / "link").symlink_to(outside)
@@ -89,6 +100,33 @@ def test_only_regular_files_count(folder: Folder) -> None:
     assert list(folder.files()) == []
 
 
+def test_nothing_is_left_open(folder: Folder) -> None:
+    """However an operation ends, it leaves no file and no folder open: a night has thousands of them."""
+    os.mkfifo(folder.root / "pipe")
+    before = len(list(Path("/dev/fd").iterdir()))
+    for path in ("a/b/p.part", "q.part"):
+        _write(folder, path)
+        os.close(folder.extend(path))
+        assert folder.size(path) == 3
+    assert folder.publish("a/b/p.part", "c/d/x.mp4")
+    assert not folder.publish("q.part", "c/d/x.mp4")
+    for path in ("pipe", "no/such/file", "q.part/x", "c/d/x.mp4/y"):
+        assert folder.read(path) is None
+        folder.remove(path)
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_a_pipe_in_place_of_a_folder_holds_nobody_up(folder: Folder) -> None:
+    """Where a folder should be, a pipe is no folder: nobody waits for somebody to write to it."""
+    os.mkfifo(folder.root / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(folder.read, "pipe/film.mp4")
+        try:
+            assert asked.result(timeout=10) is None
+        finally:
+            os.close(os.open(folder.root / "pipe", os.O_RDWR))  # whoever waits is let go
+
+
 def test_publishing_never_overwrites(folder: Folder) -> None:
     """A final name that is taken stays what it is, and the unfinished file stays too."""
     _write(folder, "a/p.part", b"whole")
@@ -100,6 +138,15 @@ def test_publishing_never_overwrites(folder: Folder) -> None:
     assert folder.publish("a/p.part", "b/z.mp4")
     assert (folder.root / "b/z.mp4").read_bytes() == b"whole"
     assert sorted(folder.files()) == ["a/x.mp4", "b/z.mp4"]
+
+
+def test_what_is_published_outlives_a_power_cut(folder: Folder) -> None:
+    """A whole file, its name and the folders above it are on the disk when publishing it has ended."""
+    _write(folder, "a/p.part", b"whole")
+    platter = Platter()
+    with platter.spinning():
+        assert folder.publish("a/p.part", "b/c/z.mp4")
+    assert all(platter.has(folder.root / path) for path in ("", "b", "b/c", "b/c/z.mp4"))
 
 
 def test_the_root_may_be_reached_by_a_link(tmp_path: Path) -> None:

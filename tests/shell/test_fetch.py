@@ -81,10 +81,11 @@ class Shelf:
 
 @dataclass
 class Breaking:
-    """A file whose first bytes come; then the connection breaks, or (`silent`) nothing comes any more."""
+    """A file whose first bytes come; then the connection breaks, or (`silent`) nothing comes, or (`ends`) it ends."""
 
     first: bytes
     silent: bool = False
+    ends: bool = False
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
     status: int = 200
     etag: str = '"e"'
@@ -95,7 +96,7 @@ class Breaking:
     async def read(self) -> bytes | Failure:
         """Return the first bytes once."""
         piece, self.first = self.first, b""
-        if piece:
+        if piece or self.ends:
             return piece
         self.waiting.set()
         if self.silent:
@@ -283,10 +284,11 @@ async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf
         assert await shelf.fetch(place, probe) == GOT
 
 
-async def test_a_login_page_is_no_film(shelf: Shelf) -> None:
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xhtml+xml"])
+async def test_a_login_page_is_no_film(shelf: Shelf, kind: str) -> None:
     """An HTML page with 200 is not even written; what we had is kept."""
     again = await _half(shelf)
-    async with answering(says(200, b"<html>Login", Content_Type="text/html; charset=utf-8")) as place:
+    async with answering(says(200, b"<html>Login", Content_Type=kind)) as place:
         end = await shelf.fetch(place, again)
     assert isinstance(end, Failure)
     assert "page" in end.says
@@ -334,6 +336,24 @@ async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, 
     assert "If-Range" not in asked.headers
     assert shelf.files() == {"night/cat.mp4": FILM}
     assert shelf.opened[-1] == (etag, len(FILM), PART)
+
+
+async def test_a_body_that_ends_before_its_length_is_continued(shelf: Shelf) -> None:
+    """A body that just ends too early is no film that is cut: what came is kept, and the next attempt goes on."""
+    source = Breaking(FILM[:100_000], ends=True)
+    end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Failure(Cause.UNAVAILABLE, f"the file broke off after 100000 of {len(FILM)} bytes")
+    assert shelf.files() == {PART: FILM[:100_000]}
+    rest = Breaking(FILM[100_000:], ends=True, status=206, start=100_000)
+    assert await Downloader(shelf.root, BOOT).fetch(shelf.again(), rest, "night/cat", shelf.note) == GOT
+
+
+async def test_more_than_was_announced_is_no_film(shelf: Shelf) -> None:
+    """A body that goes on after its length is not taken for the film that its first bytes are."""
+    source = Breaking(FILM + b"x", ends=True)
+    end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
+    assert end == Rejected("the server sends more than it announced")
+    assert shelf.files() == {}
 
 
 async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path: Path) -> None:
@@ -632,6 +652,14 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
         LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
         LocalFile(PREFIX, "f.txt", 0, sha256(b"").hexdigest()),
     }
+
+
+def test_a_scan_may_be_for_some_names_only(shelf: Shelf) -> None:
+    """Where only some jobs are missed, only the files that have their names, with any suffix, are opened."""
+    for path in ("a/x.mp4", "a/y.mp4", "a/x.png", "x.mp4"):
+        shelf.put(path, FILM)
+    found = Downloader(shelf.root, BOOT).scan("cats", {"a/x"})
+    assert [home.path for home in found] == ["a/x.mp4", "a/x.png"]
 
 
 def test_a_sweep_removes_our_unfinished_files_only(shelf: Shelf) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -27,10 +28,10 @@ from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
 from batchrunner.ledger import Ledger, StateError
 from batchrunner.ledger.codec import fact_text, kind, read_fact
+from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 FACTS: tuple[Fact, ...] = (
     Claimed("a" * 12, 1, 1.5, "id", "cats-a-a1", "http://gpu:8188", "f" * 64),
@@ -106,6 +107,8 @@ def test_whatever_a_server_says_survives(says: str, why: Why, burns: bool, at: f
         ("accepted", '{"prompt": "p", "prefix": "p", "server": "s", "highest": true}'),
         ("rendered", '{"files": [["a", "b"]], "deadline": null}'),
         ("rendered", '{"files": "a", "deadline": null}'),
+        ("rendered", '{"files": {}, "deadline": null}'),
+        ("rendered", '{"files": "", "deadline": null}'),
         ("rendered", '{"files": [], "deadline": "soon"}'),
     ],
 )
@@ -119,6 +122,12 @@ def test_a_fact_this_version_cannot_have_written_is_refused(
     db.close()
     with Ledger.open(tmp_path / "cats", "cats") as again, pytest.raises(StateError, match=r"state.sqlite3: .*move it"):
         list(again.facts())
+
+
+def test_a_fact_of_an_earlier_version_is_read() -> None:
+    """What a fact says since a later version only has a default, and an older ledger that lacks it is read."""
+    old = read_fact("lost", "j", 1, 0.0, '{"why": "refused", "says": "no"}')
+    assert old == Lost("j", 1, 0.0, Why.REFUSED, "no")
 
 
 @pytest.mark.parametrize(
@@ -207,6 +216,15 @@ def test_a_commit_is_synchronous(ledger: Ledger) -> None:
     assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._db.execute("PRAGMA temp_store").fetchone() == (2,)
+
+
+def test_a_new_state_outlives_a_power_cut(tmp_path: Path) -> None:
+    """The folder of a new batch and the file in it are there for good before the first fact is; nothing stays open."""
+    platter, before = Platter(), len(list(Path("/dev/fd").iterdir()))
+    with platter.spinning(), Ledger.open(tmp_path / "cats", "cats"):
+        assert platter.has(tmp_path)
+        assert platter.has(tmp_path / "cats")
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

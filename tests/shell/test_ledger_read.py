@@ -46,6 +46,13 @@ def test_a_batch_never_run_has_no_state(tmp_path: Path) -> None:
     assert list(_listing(tmp_path)) == ["state.sqlite3"]
 
 
+def test_what_stays_unreadable_is_told(tmp_path: Path) -> None:
+    """What cannot be read at the third try either is said, never taken for a batch that was not yet run."""
+    (tmp_path / "state.sqlite3").write_bytes(b"no database" * 100)
+    with pytest.raises(StateError, match="damaged or no state"):
+        Ledger.read(tmp_path)
+
+
 def test_reading_at_rest_changes_nothing(tmp_path: Path) -> None:
     """A state nobody runs is read whole, and no file is created or changed."""
     with Ledger.open(tmp_path, "cats") as ledger:

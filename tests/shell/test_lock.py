@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from batchrunner.ledger import Ledger, hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HOLDER = """
 import sys
@@ -108,10 +108,12 @@ def test_a_second_name_of_another_file_is_not_written(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A pipe or a folder in the lock's place is refused at once instead of being waited for."""
+    """A pipe or a folder in the lock's place is refused at once instead of being waited for, and not kept open."""
     os.mkfifo(tmp_path / "state.lock")
+    before = len(list(Path("/dev/fd").iterdir()))
     with pytest.raises(LocalError, match="not a plain file"), hold(tmp_path):
         pass
+    assert len(list(Path("/dev/fd").iterdir())) == before
     (tmp_path / "state.lock").unlink()
     (tmp_path / "state.lock").mkdir()
     with pytest.raises(LocalError, match="can't be opened"), hold(tmp_path):

@@ -160,6 +160,12 @@ def test_pictures_carry_their_workflow_in_either_text_chunk(kind: bytes) -> None
     assert _see(picture(kind=kind)).prefixes == (PREFIX,)
 
 
+def test_a_text_without_end_is_not_read() -> None:
+    """Four MiB of text are read from a picture at most, in one chunk or in many; the picture is whole all the same."""
+    assert _see(picture("x" * 100_000)).prefixes == ("x" * 100_000,)
+    assert _see(picture("x" * 2**22)) == Inspection("png", whole=True)
+
+
 def _webp(extra: bytes = b"") -> bytes:
     inside = b"WEBPVP8 " + bytes(80) + extra
     return b"RIFF" + struct.pack("<I", len(inside)) + inside
@@ -185,6 +191,7 @@ def _webm(segment: bytes, size: bytes | None = None) -> bytes:
         (_webm(bytes(90), b"\x01" + b"\xff" * 7), "matroska", True),
         (b"\x1aE\xdf\xa3\x84abcd" + bytes(90), "matroska", False),
         (b"\x1aE\xdf\xa3", "matroska", False),
+        (b"\x1aE\xdf\xa3" + bytes(9) + b"\x18S\x80g\xff" + bytes(90), "matroska", False),
         (b"fLaC" + bytes(90), "flac", True),
         (b"fLaC", "flac", False),
         (b"ID3" + bytes(90), "mp3", True),

@@ -59,6 +59,15 @@ def test_what_is_no_json_has_the_wrong_shape(body: bytes) -> None:
         wire.parse(body)
 
 
+def test_what_would_fill_the_memory_is_not_parsed() -> None:
+    """What JSON takes once it is parsed is counted first: of nothing but empty lists it is forty times their bytes."""
+    assert wire.weight(b'{"a": [1, 2]}') == 4 * 13 + 64 + 136 + 90 + 88
+    small, large = b"[" + b"[]," * 100_000 + b"[]]", b"[" + b"[]," * 1_000_000 + b"[]]"
+    assert len(wire.items(wire.parse(small), "list")) == 100_001
+    with pytest.raises(WrongShapeError, match="more values than would fit into memory"):
+        wire.parse(large)
+
+
 def test_a_strangers_nan_is_no_obstacle() -> None:
     """A cfg of NaN in somebody's prompt is served bare by the real server, and does not blind us."""
     rows = wire.queue(
@@ -124,6 +133,7 @@ def test_an_unknown_id_is_absent() -> None:
         {ID: None},
         {ID: []},
         _entry(prompt=[7, "other", {}, {}, []]),
+        _entry(prompt=[7, "other", ID]),
         _entry(outputs=[]),
         _entry(status="success"),
         _entry(status=_status("running")),
@@ -171,7 +181,7 @@ def test_files_are_found_under_any_key() -> None:
         "8": {"gifs": [{"filename": "c.mp4", "subfolder": "", "type": "output", "fullpath": "/x/c.mp4"}]},
         "7": {"images": [{"filename": "d.png", "type": "temp"}, {"filename": 5}, {"filename": ""}, None]},
         "6": None,
-        "5": {"audio": {"filename": "not-in-a-list.flac"}, "ui": [{"filename": "e" * 5_000}]},
+        "5": {"audio": {"filename": "not-in-a-list.flac"}, "ui": [{"filename": "e" * 5_000}], "seconds": 5},
     }
     found = (File("a.png", "x"), File("b.mp4"), File("c.mp4"))
     assert _read(outputs=outputs).files == found
@@ -236,6 +246,7 @@ def test_a_taken_prompt_keeps_the_servers_id() -> None:
     errors = {"9": {"class_type": "SaveVideo", "errors": [{"message": "bad"}], "dependent_outputs": ["9", 5]}}
     taken = submission.taken({"prompt_id": "x", "number": 3, "node_errors": errors})
     assert taken == Taken("x", 3.0, (Complaint("SaveVideo #9", "", "bad", ("9",)),))
+    assert submission.taken({"prompt_id": "x"}) == Taken("x", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +301,8 @@ def test_an_answer_without_an_id_was_not_taken(value: Any) -> None:
         ({"node_errors": {"4": {}}}, "#4"),
         ([], "the workflow was refused"),
         ({"error": 5, "node_errors": {"4": 5}}, "the workflow was refused"),
+        ({"node_errors": {"4": {"errors": [5, "x", {"message": "bad", "extra_info": 5}]}}}, "#4: bad"),
+        ({"node_errors": {"4": {"errors": {"message": "bad"}, "dependent_outputs": 5}}}, "#4"),
     ],
 )
 def test_a_refusal_is_one_readable_line(value: Any, says: str) -> None:
@@ -342,3 +355,49 @@ def test_no_json_makes_a_reader_stumble(value: Any) -> None:
         with suppress(WrongShapeError):
             read(value)
     assert isinstance(submission.refused(value), Refused)
+
+
+@pytest.mark.parametrize(
+    ("cached", "from_cache"),
+    [
+        ([str(node) for node in range(1, 15)], True),
+        ([str(node) for node in range(1, 16)], True),
+        (["14"], True),
+        ([str(node) for node in range(1, 14)], False),
+        (["1", "2", "3", "7", "8", "9"], False),
+        ([], False),
+        ([14, None, {}], False),
+        ("14", False),
+        (None, False),
+    ],
+)
+def test_a_render_from_the_cache_is_told_apart(cached: Any, *, from_cache: bool) -> None:
+    """Where all that the saving node takes was cached, only the saving was done: its seconds are no render's."""
+    whole = {
+        **{str(node): {"class_type": "Any", "inputs": {"from": [str(node - 1), 0]}} for node in range(2, 15)},
+        "15": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "p", "format": "mp4", "video": ["14", 0]}},
+    }
+    messages = [START, ["execution_cached", {"nodes": cached}], SUCCESS]
+    entry = _read(prompt=[7, ID, whole, {}, ["15"]], status=_status("success", *messages))
+    assert entry.from_cache is from_cache
+
+
+@pytest.mark.parametrize(
+    ("workflow", "from_cache"),
+    [
+        (graph("p"), True),
+        ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["9", 0]}}}, True),
+        ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["8", 0]}}}, False),
+        ({"9": {"inputs": {"filename_prefix": "p", "images": [3, 0]}}}, True),
+        ({"9": {"inputs": {"filename_prefix": "p", "texts": ["3"]}}}, False),
+        ({"9": {"inputs": {"images": ["3", 0]}}}, False),
+        ({"9": {"inputs": None}, "8": 5}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_whose_inputs_were_cached(workflow: Any, *, from_cache: bool) -> None:
+    """Every saving node counts, also one that takes from another; where none is known, nothing was cached."""
+    messages = [START, ["execution_cached", {"nodes": ["3"]}], SUCCESS]
+    entry = _read(prompt=[7, ID, workflow, {}, []], status=_status("success", *messages))
+    assert entry.from_cache is from_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from itertools import starmap
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,15 +19,17 @@ from stages import Stage, other_take, power_cut, quiet
 
 from batchrunner import engine
 from batchrunner.comfy.client import Client
+from batchrunner.comfy.view import View
 from batchrunner.core import lifecycle, polls, scheduler
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
+from batchrunner.core.health import Health
 from batchrunner.core.results import Failure, NotFound
 from batchrunner.download import transfer as fetch, verify as media
 from batchrunner.download.folder import Folder
 from batchrunner.download.transfer import Downloader
 from tests.lab.mishaps import parse
-from tests.lab.nights import night
+from tests.lab.nights import night, world
 from tests.lab.nights.plan import Host, Plan
 from tests.lab.nights.runner import WatchedClient, WatchedLedger
 
@@ -48,6 +51,8 @@ TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
 TWO = (Host(), Host())
 SECOND_BUSY = (Host(), Host(parse("[{at: 90, do: silence, for: 500}]", "the second server")))
 OLD = (Host(own_ids=True),)
+SECOND_AWAY = (Host(), Host(parse("[{do: refuse, for: 3000}]", "the second server")))
+SECOND_GONE = (Host(), Host(parse("[{at: 60, do: gone-for-good}]", "the second server")))
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Defect:
     jobs: int = 4
     stage: Callable[[Path], Stage] = field(default=quiet)
     hosts: tuple[Host, ...] = (Host(),)
+    new_rules: bool = False
+    """Whether the night is held to the rules that come with the new faults."""
 
 
 @contextmanager
@@ -294,6 +301,58 @@ def downloads_last() -> tuple[Change, ...]:
     return ((scheduler, "_fetches", later),)
 
 
+# Servers that are away, gone, or bring nothing.
+
+
+def page_is_proof() -> tuple[Change, ...]:
+    """Take a proxy's own 404 page for the proof that a file is gone."""
+    view = Client._view
+
+    async def trusting(self: Client, response: Any) -> Any:
+        return View(response, self.where, self._waits.stall) if response.status == 404 else await view(self, response)
+
+    return ((Client, "_view", trusting),)
+
+
+def download_before_poll() -> tuple[Change, ...]:
+    """Ask for files at a new start before the first poll of their server has ended."""
+    return ((Health, "gives_files", lambda self: not self.failures),)
+
+
+def wait_for_all() -> tuple[Change, ...]:
+    """Post nothing of a new batch until every server has told what it holds, or was waited for in vain."""
+    return ((scheduler, "SURVEY_LIMIT", 1e9),)
+
+
+def keep_jobs() -> tuple[Change, ...]:
+    """Leave to a server that is gone for good whatever it held."""
+    brief = (_rules(patience=1800.0), (world, "_LONGEST", 3600.0))
+    return ((engine, "give_up_servers", lambda *_: ()), *brief)
+
+
+def whole_polls() -> tuple[Change, ...]:
+    """Take a server whose history can't be read for unavailable, though its queue was read well."""
+    poll = Client.poll
+
+    async def strict(self: Client, action: Any) -> Any:
+        end = await poll(self, action)
+        return end if isinstance(end, Failure) else end.unread or end
+
+    return ((Client, "poll", strict),)
+
+
+def count_errors_only() -> tuple[Change, ...]:
+    """Let nothing but execution errors count as renders in vain, not successes without a file."""
+    board = import_module("batchrunner.core.board")
+    counted = vars(board)["burned_loss"]
+    return ((board, "burned_loss", lambda lost: counted(lost) if lost.why is Why.ERROR else None),)
+
+
+def wait_for_ever() -> tuple[Change, ...]:
+    """Never interrupt a prompt that hangs, however long it runs."""
+    return (_rules(stuck=None),)
+
+
 def _rules(**changes: Any) -> Change:
     batch_of = night.batch_of
 
@@ -329,6 +388,27 @@ DEFECTS = {
     "a prompt known by our id alone": Defect(known_by_id, "[{do: drop-reply}]", "P2", hosts=OLD),
 }
 
+# TO BE REGISTERED with the new core: `DEFECTS |= UPCOMING`, and the page written anew. Until then some can't run: they
+# need `Health.gives_files`, `scheduler.SURVEY_LIMIT`, `engine.give_up_servers`, `board.burned_loss`, `Rules.stuck`.
+UPCOMING = {
+    "a proxy's 404 page taken for proof": Defect(page_is_proof, "[{at: 10, do: page-404, for: 300, only: view}]", "P1"),
+    "a GET before the first poll": Defect(
+        download_before_poll,
+        "[{at: 10, do: page-5xx, for: 400, only: view}, {at: 300, do: kill, for: 5}]",
+        "P8",
+        new_rules=True,
+    ),
+    "a dead server that holds up the others": Defect(wait_for_all, "[]", "P15", hosts=SECOND_AWAY, new_rules=True),
+    "a given-up server that keeps its jobs": Defect(keep_jobs, "[]", "P5", hosts=SECOND_GONE),
+    "a poll that counts only whole": Defect(
+        whole_polls, "[{do: page-5xx, for: 300, only: history}]", "P15", new_rules=True
+    ),
+    "an outcome without a file that counts for nothing": Defect(
+        count_errors_only, "[{do: no-output, for: 2400}]", "P17", 8
+    ),
+    "a prompt that hangs for ever": Defect(wait_for_ever, "[{at: 700, do: hang, for: 9000}]", "P16", 6),
+}
+
 
 def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
     """Return the promises broken in the night made for a defect, each once; whether it is put in, the caller says."""
@@ -336,7 +416,16 @@ def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
     stage = defect.stage(folder)
     with put_in(stage.changes):
         outcome = night.pass_night(
-            folder, Plan(1, defect.jobs, script, crash=stage.crash, again=60.0, hosts=defect.hosts)
+            folder,
+            Plan(
+                1,
+                defect.jobs,
+                script,
+                crash=stage.crash,
+                again=60.0,
+                hosts=defect.hosts,
+                new_rules=defect.new_rules,
+            ),
         )
     return tuple(sorted({line.split()[1] for line in (*outcome.broken, *stage.judge())}))
 

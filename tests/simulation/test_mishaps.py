@@ -17,7 +17,7 @@ from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run
 from tests.lab.misfortune import Misfortune
-from tests.lab.mishaps import KINDS, Mishap, Where, night, parse
+from tests.lab.mishaps import KINDS, Mishap, Where, new_faults, night, parse, usual
 from tests.lab.stranger import prompt
 
 if TYPE_CHECKING:
@@ -350,6 +350,193 @@ def test_an_old_server_chooses_its_own_ids(tmp_path: Path) -> None:
     suffer(tmp_path, "[{do: own-ids}]", test)
 
 
+PATHS = {"view": "/view?filename=film.mp4", "history": "/history/x", "queue": "/queue"}
+
+
+@pytest.mark.parametrize(("do", "statuses"), [("page-404", {404}), ("page-403", {403}), ("page-5xx", {500, 502, 503})])
+def test_a_proxy_answers_everything_with_its_own_page(tmp_path: Path, do: str, statuses: set[int]) -> None:
+    """For 30 s every request gets an HTML page with that status, and no POST is passed on; then all is well."""
+
+    async def test(victim: Victim) -> None:
+        told = [await victim.ask(path) for path in PATHS.values()]
+        assert {status for status, _ in told} == statuses
+        assert all(page.startswith(b"<html><head><title>") for _, page in told)
+        assert await victim.post() in {*statuses, 520}
+        assert victim.posted() == 0
+        await victim.loop.elapse(30)
+        assert (await victim.ask("/queue"))[0] == 200
+
+    suffer(tmp_path, f"[{{do: {do}, for: 30}}]", test)
+
+
+@pytest.mark.parametrize("only", ["view", "post", "history"])
+@pytest.mark.parametrize("do", ["page-404", "page-403", "page-5xx"])
+def test_a_page_may_be_the_answer_to_one_kind_of_request(tmp_path: Path, do: str, only: str) -> None:
+    """With `only` the other requests get through."""
+
+    async def test(victim: Victim) -> None:
+        failed = {name for name, path in PATHS.items() if (await victim.ask(path))[0] != 200}
+        failed |= {"post"} if await victim.post() != 200 else set()
+        assert failed == {only}
+
+    suffer(tmp_path, f"[{{do: {do}, only: {only}}}]", test)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_can_be_refused_with_either_status(tmp_path: Path, status: int) -> None:
+    """Every request is refused in JSON for a while."""
+
+    async def test(victim: Victim) -> None:
+        told = await victim.ask("/queue")
+        assert (told[0], list(json.loads(told[1]))) == (status, ["error"])
+        assert await victim.post() == status
+        await victim.loop.elapse(30)
+        assert await victim.post() == 200
+
+    suffer(tmp_path, f"[{{do: refuse-token, for: 30, status: {status}}}]", test)
+
+
+@pytest.mark.parametrize("how", ["lost", "taken"])
+def test_a_flaky_proxy_fails_a_share_of_all_requests(tmp_path: Path, how: str) -> None:
+    """About a third of the requests gets a 502; a POST among them is not passed on, or is, as the script has it."""
+
+    async def test(victim: Victim) -> None:
+        polls = [(await victim.ask("/queue"))[0] for _ in range(120)]
+        assert set(polls) == {200, 502}
+        assert 25 < polls.count(502) < 55
+        posts = [await victim.post(number) for number in range(30)]
+        assert set(posts) == {200, 502}
+        assert victim.posted() == (30 if how == "taken" else posts.count(200))
+
+    suffer(tmp_path, f"[{{do: flaky, for: 60, how: {how}}}]", test)
+
+
+@pytest.mark.parametrize(("text", "number"), [("a stranger's wish 2", 2), ("somebody-else", 1)])
+def test_a_firewall_dislikes_a_text(tmp_path: Path, text: str, number: int) -> None:
+    """A POST with the text in its body gets a 403 page for good, other POSTs and polls get through."""
+
+    async def test(victim: Victim) -> None:
+        await victim.loop.elapse(10_000)
+        told = await victim.ask("/prompt", method="POST", body={**prompt(number), "prompt_id": "mine"})
+        assert told[0] == 403
+        assert b"<title>Request blocked</title>" in told[1]
+        assert (await victim.ask("/queue"))[0] == 200
+        assert victim.posted() == 0
+        assert await victim.ask("/prompt", method="POST", body={"prompt": {}}) != 403
+        assert victim.misfortune.blocked == {"mine"}
+
+    suffer(tmp_path, json.dumps([{"do": "firewall", "text": text}]), test)
+
+
+def test_a_firewall_can_be_told_to_stop(tmp_path: Path) -> None:
+    """With `for` the text gets through afterwards."""
+
+    async def test(victim: Victim) -> None:
+        assert await victim.post() == 403
+        await victim.loop.elapse(60)
+        assert await victim.post() == 200
+
+    suffer(tmp_path, json.dumps([{"do": "firewall", "text": "wish", "for": 60}]), test)
+
+
+def test_neighbours_can_be_heavy(tmp_path: Path) -> None:
+    """Prompts with 90 to 200 kB of `extra_pnginfo` are in the queue and in the history."""
+
+    async def test(victim: Victim) -> None:
+        queue = json.loads((await victim.ask("/queue"))[1])
+        rows = [*queue["queue_running"], *queue["queue_pending"]]
+        finished = json.loads((await victim.ask("/history"))[1]).values()
+        sizes = [len(json.dumps(row[3])) for row in (*rows, *(entry["prompt"] for entry in finished))]
+        assert (len(rows), len(finished)) == (4, 8)
+        assert all(85_000 < size < 200_000 for size in sizes)
+        await victim.loop.elapse(100)
+        assert len(victim.sim.record.of(What.SUCCEEDED)) == 4
+
+    suffer(tmp_path, "[{do: heavy-neighbours, times: 12}]", test)
+
+
+@pytest.mark.parametrize("how", ["empty", "temp", "forbidden"])
+def test_a_prompt_can_succeed_without_a_file(tmp_path: Path, how: str) -> None:
+    """What succeeds meanwhile has no output, only a temporary one, or one that is never handed out."""
+
+    async def test(victim: Victim) -> None:
+        await victim.post(1)
+        await victim.loop.elapse(60)
+        await victim.post(2)
+        await victim.loop.elapse(60)
+        spoilt, sound = json.loads((await victim.ask("/history"))[1]).values()
+        files = [file for shown in spoilt["outputs"].values() for file in shown["images"]]
+        assert spoilt["status"]["status_str"] == "success"
+        assert [file["type"] for file in files] == {"empty": [], "temp": ["temp"], "forbidden": ["output"]}[how]
+        for file in files:
+            told = await victim.ask(f"/view?filename={file['filename']}&type={file['type']}")
+            assert told[0] == (403 if how == "forbidden" else 404)
+        name = sound["outputs"]["6"]["images"][0]["filename"]
+        assert (await victim.ask(f"/view?filename={name}"))[0] == 200
+
+    suffer(tmp_path, f"[{{do: no-output, for: 50, how: {how}}}]", test)
+
+
+def test_a_prompt_can_hang_until_it_is_interrupted(tmp_path: Path) -> None:
+    """It runs for as long as nobody interrupts it by its id; the next one is rendered."""
+
+    async def test(victim: Victim) -> None:
+        for number in (1, 2):
+            await victim.post(number)
+        await victim.loop.elapse(2000)
+        running = json.loads((await victim.ask("/queue"))[1])["queue_running"]
+        assert [hung.prompt for hung in victim.misfortune.hung] == [running[0][1]]
+        await victim.ask("/interrupt", method="POST", body={"prompt_id": "another"})
+        await victim.loop.elapse(10)
+        assert not victim.sim.record.of(What.INTERRUPTED)
+        await victim.ask("/interrupt", method="POST", body={"prompt_id": running[0][1]})
+        await victim.loop.elapse(60)
+        assert len(victim.sim.record.of(What.INTERRUPTED)) == len(victim.sim.record.of(What.SUCCEEDED)) == 1
+        assert victim.misfortune.hung[0].ended is not None
+
+    suffer(tmp_path, "[{do: hang}]", test)
+
+
+def test_a_hanging_prompt_may_hear_nothing(tmp_path: Path) -> None:
+    """Interrupts change nothing; at last somebody restarts the server, and all is forgotten."""
+
+    async def test(victim: Victim) -> None:
+        await victim.post()
+        await victim.loop.elapse(100)
+        await victim.ask("/interrupt", method="POST", body={})
+        await victim.loop.elapse(300)
+        assert len(json.loads((await victim.ask("/queue"))[1])["queue_running"]) == 1
+        await victim.loop.elapse(300)
+        assert json.loads((await victim.ask("/queue"))[1]) == {"queue_running": [], "queue_pending": []}
+
+    suffer(tmp_path, "[{do: hang, how: deaf, for: 500}]", test)
+
+
+def test_an_address_can_be_gone_for_good(tmp_path: Path) -> None:
+    """From then on no connection is accepted."""
+
+    async def test(victim: Victim) -> None:
+        assert (await victim.ask("/queue"))[0] == 200
+        for _ in range(3):
+            await victim.loop.elapse(40_000)
+            with pytest.raises(GONE):
+                await victim.ask("/queue")
+
+    suffer(tmp_path, "[{at: 5, do: gone-for-good}]", test)
+
+
+def test_an_address_can_become_a_proxys(tmp_path: Path) -> None:
+    """From then on everything is a 404 page."""
+
+    async def test(victim: Victim) -> None:
+        for _ in range(3):
+            await victim.loop.elapse(40_000)
+            told = await victim.ask("/queue")
+            assert (told[0], told[1][:6]) == (404, b"<html>")
+
+    suffer(tmp_path, "[{do: gone-for-good, how: page}]", test)
+
+
 def test_a_mishap_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
     """`after: 3` strikes with the third request and no earlier."""
 
@@ -362,13 +549,27 @@ def test_a_mishap_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
 
 
 def test_every_kind_can_be_written_down_and_read_back() -> None:
-    """A drawn night, written line by line, is the same script when it is read."""
-    script = night(3, 100)
+    """A drawn night, written line by line, is the same script when it is read; so is every kind as it usually is."""
+    script = (*night(3, 100), *new_faults(3, 200))
     assert {mishap.do for mishap in script} == {do for do, kind in KINDS.items() if kind.often}
     assert [parse(mishap.line(), "line")[0].do for mishap in script] == [mishap.do for mishap in script]
     assert parse("\n".join(mishap.line() for mishap in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
         Mishap("slow", lasts=300, by=2.5),
     )
+    for do in KINDS.keys() - {"firewall"}:
+        assert parse(f"[{{do: {do}}}]", "x") == parse(usual(do).line(), "x") == (usual(do),)
+    blocks = Mishap("firewall", at=4, text='a "quoted": wish, }')
+    assert parse(blocks.line(), "x") == (blocks,)
+
+
+def test_new_faults_come_on_top_of_the_others() -> None:
+    """A bad night holds none of the new kinds, and they are drawn by themselves, each in all its ways."""
+    assert not any(mishap.kind.new for mishap in night(5, 100))
+    drawn = new_faults(5, 500)
+    assert all(mishap.kind.new for mishap in drawn)
+    assert {mishap.only for mishap in drawn} == {"", "view", "post", "history"}
+    assert {mishap.how for mishap in drawn} == {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf"}
+    assert {mishap.status for mishap in drawn} == {0, 401, 403}
 
 
 def test_a_night_is_the_same_for_the_same_seed() -> None:
@@ -386,6 +587,9 @@ def test_mishaps_of_the_runner_do_not_happen_to_a_server(tmp_path: Path) -> None
             Misfortune(simulator, parse(f"[{{do: {do}}}]", "script"))
     taken: list[Mishap] = []
     Misfortune(simulator, parse("[{do: kill}]", "script"), runner=taken.append)
+    with pytest.raises(YoursError, match="a server's address"):
+        Misfortune(simulator, parse("[{do: moves}]", "script"), runner=taken.append)
+    Misfortune(simulator, parse("[{do: moves}]", "script"), moved=taken.append)
 
 
 @pytest.mark.parametrize(
@@ -403,6 +607,13 @@ def test_mishaps_of_the_runner_do_not_happen_to_a_server(tmp_path: Path) -> None
         ("[{do: restart, at: .nan}]", "`at` is a number"),
         ("[{do: restart, for: -1}]", "`for` is not negative"),
         ("[{do: restart, after: 1.5}]", "`after` is a whole number"),
+        ("[{do: refuse-token, status: 401.5}]", "`status` is a whole number"),
+        ("[{do: page-404, only: queue}]", "`only` is one of view, post, history"),
+        ("[{do: page-404, only: 3}]", "`only` is one of view, post, history"),
+        ("[{do: hang, how: loudly}]", "`how` is one of hears, deaf"),
+        ("[{do: firewall}]", "`text` is a text"),
+        ("[{do: firewall, text: 3}]", "`text` is a text"),
+        ("[{do: restart, how: deaf}]", "'how' means nothing to restart"),
         ("- {do: restart}\n- {do: ", "script:2: this is neither YAML nor JSON"),
         ("!!python/object:os.system {}", "neither YAML nor JSON"),
         ("x" * 2_000_000, "larger than"),

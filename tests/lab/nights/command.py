@@ -12,11 +12,12 @@ from hashlib import sha256
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+from tests.lab.mishaps import NEW_FAULTS
 from tests.lab.nights.night import night
 from tests.lab.nights.story import story
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tests.lab.nights.verdict import Outcome
 
@@ -30,15 +31,19 @@ def main(words: Sequence[str]) -> int:
     asked = _parser().parse_args(words)
     seeds = seeds_in(asked.seeds)
     if asked.story:
-        told = [night(seed, asked.jobs, tell=lambda world: _say(story(world))) for seed in seeds]
+        told = [
+            night(seed, asked.jobs, lambda world: _say(story(world)), new_faults=asked.new_faults) for seed in seeds
+        ]
         return int(any(outcome.broken for outcome in told))
     began = time.perf_counter()
-    outcomes = list(_all(seeds, asked.jobs, asked.workers, twice=asked.twice))
+    one = partial(once, jobs=asked.jobs, twice=asked.twice, new_faults=asked.new_faults)
+    outcomes = list(_all(seeds, one, asked.workers))
     _say(_summary(outcomes, time.perf_counter() - began))
     wrong = sorted((outcome for outcome in outcomes if outcome.broken), key=lambda outcome: outcome.seed)
     for outcome in wrong[:_SHOWN]:
         _say([f"seed {outcome.seed}:", *(f"  {line}" for line in outcome.broken[:_SHOWN])])
-        _say([f"  replay: python -m tests.lab.nights --seeds {outcome.seed} --jobs {asked.jobs} --story"])
+        switch = " --new-faults" if asked.new_faults and not NEW_FAULTS else ""
+        _say([f"  replay: python -m tests.lab.nights --seeds {outcome.seed} --jobs {asked.jobs}{switch} --story"])
     return int(bool(wrong))
 
 
@@ -48,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=12, help="jobs in a night (default 12)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
+    parser.add_argument(
+        "--new-faults", action="store_true", default=NEW_FAULTS, help="draw the new kinds of faults too"
+    )
     parser.add_argument("--story", action="store_true", help="tell everything that happens")
     return parser
 
@@ -58,19 +66,19 @@ def seeds_in(text: str) -> range:
     return range(int(first), int(end) if colon else int(first) + 1)
 
 
-def once(seed: int, jobs: int, *, twice: bool) -> Outcome:
+def once(seed: int, jobs: int, *, twice: bool, new_faults: bool = NEW_FAULTS) -> Outcome:
     """Run a seed once, or twice: then a difference is a broken promise too."""
-    first = night(seed, jobs)
+    first = night(seed, jobs, new_faults=new_faults)
     if not twice:
         return first
-    second = night(seed, jobs)
+    second = night(seed, jobs, new_faults=new_faults)
     return first if first == second else first.with_broken("P14 the second run of this seed was another night")
 
 
-def _all(seeds: range, jobs: int, workers: int, *, twice: bool) -> Iterable[Outcome]:
+def _all(seeds: range, one: Callable[[int], Outcome], workers: int) -> Iterable[Outcome]:
     """Yield the outcome of every seed as it is there."""
     with get_context("spawn").Pool(workers, maxtasksperchild=_PER_PROCESS) as pool:
-        for number, end in enumerate(pool.imap_unordered(partial(once, jobs=jobs, twice=twice), seeds), 1):
+        for number, end in enumerate(pool.imap_unordered(one, seeds), 1):
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{number} of {len(seeds)} nights")
             yield end
@@ -89,12 +97,20 @@ def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
         f"{len(outcomes)} nights, {sum(outcome.hours for outcome in outcomes):,.0f} hours, in {seconds:,.0f} s",
         f"{sum(outcome.done for outcome in outcomes)} jobs done, {sum(outcome.failed for outcome in outcomes)} failed",
         f"{sum(outcome.renders for outcome in outcomes)} renders, {sum(outcome.twins for outcome in outcomes)} twins",
+        _doubles(outcomes),
         f"{lives} lives of the runner, {kills} of them ended by kill -9",
         _shapes(outcomes),
         "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
         f"traces: {traces(outcomes)}",
         "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
     ]
+
+
+def _doubles(outcomes: Sequence[Outcome]) -> str:
+    """Return how many jobs were posted again because nobody could wait for what another server had of them."""
+    given_up = sum(outcome.given_up_doubles for outcome in outcomes)
+    unasked = sum(outcome.unasked_doubles for outcome in outcomes)
+    return f"doubles: {given_up} of what a given-up server still had, {unasked} of what an unasked one had"
 
 
 def traces(outcomes: Iterable[Outcome]) -> str:

@@ -76,10 +76,17 @@ class MemoryNight(Night):
         async with AsyncExitStack() as stack:
             if self.last and self.last.notifier:
                 await stack.enter_async_context(self.last.notifier.running())
+
+            def client(url: str) -> comfy.Client:
+                if url not in clients:  # a server that only the ledger names
+                    session = comfy.session(aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0))
+                    stack.push_async_callback(session.close)
+                    clients[url] = self._client(url, session)
+                return clients[url]
+
             for url in self.batch.servers:
-                connector = aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0)
-                clients[url] = self._client(url, await stack.enter_async_context(comfy.session(connector)))
-            return await self._drive(clients.__getitem__)
+                client(url)
+            return await self._drive(client)
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
         return BusyClient(url, http, self.secret, nodes=self.batch.outputs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.lab.clock import StuckError, VirtualLoop, run
 from tests.lab.disk import watched
+from tests.lab.mishaps import NEW_FAULTS
 from tests.lab.nights.batch import batch_of
 from tests.lab.nights.shape import drawn
 from tests.lab.nights.verdict import Outcome, outcome
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
-def night(seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None) -> Outcome:
+def night(
+    seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None, *, new_faults: bool = NEW_FAULTS
+) -> Outcome:
     """Run the night of a seed; `tell` gets the world before it is gone.
 
     Nothing of it is to outlast the process, so its disk is memory where the system has such a disk.
     """
     with TemporaryDirectory(prefix="night-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
-        return pass_night(Path(folder), drawn(seed, jobs), tell)
+        return pass_night(Path(folder), drawn(seed, jobs, new_faults=new_faults), tell)
 
 
 def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = None) -> Outcome:

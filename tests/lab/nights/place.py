@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.sim.pace import Pace
+from batchrunner.sim.prompts import Prompts
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
+from tests.lab.clock import EPOCH
 from tests.lab.misfortune import Misfortune
 from tests.lab.nights.arrivals import Arrivals
 from tests.lab.nights.plan import url_of
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.record import Event
     from tests.lab.clock import VirtualLoop
-    from tests.lab.mishaps import Mishap
+    from tests.lab.mishaps import Mishap, Script
     from tests.lab.nights.plan import Host
 
 _LAST = 64
@@ -42,6 +44,8 @@ class Place:
     """Called with everything that happens there."""
     runner: Callable[[Mishap], None] | None = None
     """Takes the mishaps that happen to the runner; YoursError if there are any and it is None."""
+    moved: Callable[[Place, Mishap], None] | None = None
+    """Takes those that happen to its address."""
     _: KW_ONLY
     ttl: float | None
     seed: int
@@ -64,10 +68,21 @@ class Place:
             own_ids=self.host.own_ids,
         )
         link = self.loop.network.link(self.name)
-        self.misfortune = Misfortune(self.sim, self.host.script, link=link, runner=self.runner)
+        moved = self.moved
+        self.misfortune = Misfortune(
+            self.sim,
+            self.host.script,
+            link=link,
+            runner=self.runner,
+            moved=(lambda mishap: moved(self, mishap)) if moved else None,
+        )
+        self.opened_at = self.loop.now
+        self.gone_at: float | None = None
+        """Since when nobody listens here any more."""
 
     async def open(self, watch: Middleware) -> None:
         """Serve, and let the mishaps begin."""
+        self.opened_at = self.loop.now
         await self._process.start(self._serve(watch))
 
     def happen(self, mishap: Mishap) -> None:
@@ -77,6 +92,12 @@ class Place:
     def close(self) -> None:
         """End it."""
         self._process.kill()
+
+    def vanish(self) -> Script:
+        """End it as a pod ends: nobody listens any more, all is forgotten. Return the mishaps that were to come."""
+        self._process.kill()
+        self.gone_at, self.sim.prompts = self.loop.now, Prompts()
+        return self.misfortune.rest(self.loop.now - self.opened_at)
 
     # What it knows.
 
@@ -97,6 +118,15 @@ class Place:
         found = {self.prefixes.get(prompt, "") for prompt in last} | {prompt.prefix for prompt in self.queued()}
         ids = {prompt.id for prompt in self.queued()} | self.sim.prompts.history.keys()
         return event.prompt_id in ids or event.prefix in found
+
+    def has_hung(self, prefix: str) -> bool:
+        """Tell whether a prompt with this prefix ever hung here."""
+        return any(hung.prefix == prefix for hung in self.misfortune.hung)
+
+    def started(self, prompt: str) -> float | None:
+        """Return when a prompt began to run, in the loop's time; None if it never did."""
+        began = [event.at for event in self.sim.record.of(What.STARTED) if event.prompt_id == prompt]
+        return began[-1] - EPOCH - self.host.skew if began else None
 
     def remembered(self) -> set[str]:
         """Return the prefixes that its queue or history holds."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tests.lab.mishaps import NEW_FAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,6 +64,8 @@ class Plan:
     """After how many seconds somebody starts a runner again that died so, or gave up."""
     hosts: tuple[Host, ...] = (Host(),)
     axes: Axes = Axes()
+    new_rules: bool = NEW_FAULTS
+    """Hold the runner also to those rules that an ordinary night can break (P8 after a new start, P15)."""
 
     def servers(self) -> dict[str, Host]:
         """Return every server by its name, each with all that happens to it."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.cli.watching import Watching
+from batchrunner.core.results import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
 from batchrunner.show.log import file_log
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from batchrunner.comfy.view import View
+    from batchrunner.core.actions import Poll
     from batchrunner.core.facts import Fact, File
     from batchrunner.core.identity import Json
-    from batchrunner.core.results import Failure, PostEnd
+    from batchrunner.core.results import PollEnd, PostEnd
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
     from batchrunner.show.scene import Scene
@@ -39,6 +41,9 @@ class Watch(Protocol):
 
     def committed(self, fact: Fact) -> None:
         """See a fact that is in the ledger now."""
+
+    def polled(self, server: str) -> None:
+        """See that a poll of a server has ended well."""
 
     def submitting(self, server: str, prompt: str) -> None:
         """See that a prompt is about to be posted."""
@@ -78,6 +83,13 @@ class WatchedClient(BusyClient):
     watch: Watch
     server: str
     """The URL it goes by in the ledger."""
+
+    async def poll(self, action: Poll) -> PollEnd:
+        """Read the queue, then the history."""
+        end = await super().poll(action)
+        if not isinstance(end, Failure):
+            self.watch.polled(self.server)
+        return end
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from tests.lab import mishaps
-from tests.lab.mishaps import Where
+from tests.lab.mishaps import NEW_FAULTS, Mishap, Where
 from tests.lab.nights.batch import PROMPTS
 from tests.lab.nights.plan import Axes, Host, Plan
 
@@ -28,20 +29,57 @@ _ORDERS = ("breadth", "listed", "grouped", "shuffle", "cheap")
 _ONE_KIND = 0.3
 """The share of batches whose jobs differ in nothing but their seeds."""
 _SAVES = (1,) * 9 + (2,)
+_GONE = 0.25
+"""The share of nights with several servers in which at least one of them is gone for good."""
+_MOVES = 0.1
+"""The share of nights in which a server comes back at another address."""
+_FIREWALL = 0.15
+"""The share of nights with several prompts in which a firewall dislikes one."""
+_DENIED_AT_MOST = 2
+"""Jobs that a firewall may keep out for good: three alike are the server's trouble, not theirs."""
+_FIREWALL_FOR = (300.0, 1800.0)
 
 
-def drawn(seed: int, jobs: int) -> Plan:
-    """Return the plan of a seed: the same every time."""
+def drawn(seed: int, jobs: int, *, new_faults: bool = NEW_FAULTS) -> Plan:
+    """Return the plan of a seed: the same every time. The new faults come on top of everything else."""
     dice = Random(f"{seed}/shape")  # noqa: S311 - a replay, no secret
     hours = _HOURS + jobs * _HOURS_PER_JOB
     count = dice.choices(*_SERVERS)[0]
-    return Plan(
+    plan = Plan(
         seed,
         jobs,
         mishaps.night(seed, hours),
         hosts=tuple(_host(dice, hours if number else 0.0) for number in range(count)),
         axes=_axes(dice),
+        new_rules=new_faults,
     )
+    return _with_new_faults(plan, hours) if new_faults else plan
+
+
+def _with_new_faults(plan: Plan, hours: float) -> Plan:
+    """Return the same night with the new kinds of faults in it."""
+    dice = Random(f"{plan.seed}/new shape")  # noqa: S311 - a replay, no secret
+    scripts = [mishaps.new_faults(dice.getrandbits(64), hours) for _ in plan.hosts]
+    numbers = dice.sample(range(len(plan.hosts)), len(plan.hosts))
+    lost = dice.randint(1, len(numbers) - 1) if len(numbers) > 1 and dice.random() < _GONE else 0
+    for number in numbers[:lost]:
+        scripts[number] += (Mishap("gone-for-good", _moment(dice, hours), how=dice.choice(("refused", "page"))),)
+    if dice.random() < _MOVES:
+        at, told = _moment(dice, hours), round(dice.uniform(10.0, 900.0), 3)
+        scripts[numbers[-1]] += (Mishap("moves", at, lasts=told),)
+    if plan.axes.prompts > 1 and dice.random() < _FIREWALL:
+        few = plan.jobs <= _DENIED_AT_MOST * plan.axes.prompts
+        lasts = 0.0 if few else round(dice.uniform(*_FIREWALL_FOR), 3)
+        text = PROMPTS[dice.randrange(plan.axes.prompts)]
+        firewall = Mishap("firewall", 0.0 if few else _moment(dice, hours), lasts=lasts, text=text)
+        behind = numbers if dice.random() < 0.5 else numbers[-1:]
+        scripts = [(*script, firewall) if number in behind else script for number, script in enumerate(scripts)]
+    hosts = [replace(host, script=(*host.script, *new)) for host, new in zip(plan.hosts, scripts, strict=True)]
+    return replace(plan, hosts=tuple(hosts))
+
+
+def _moment(dice: Random, hours: float) -> float:
+    return round(dice.uniform(0.0, hours * 3600), 3)
 
 
 def _host(dice: Random, hours: float) -> Host:

@@ -14,12 +14,21 @@ from batchrunner.core.lifecycle import Done, Failed, State
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
+from tests.lab.broken import BLOCKED
+from tests.lab.clock import EPOCH
+from tests.lab.nights.witness import STUCK_AT_LEAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.lab.nights.place import Place
     from tests.lab.nights.world import World
+
+_NOTICES_WITHIN = 600.0
+"""Seconds within which an interrupt is sent and heard."""
+_ENOUGH_RENDERS, _TIMES, _BAND = 3, 3.0, 2.0
+"""Renders of its kind before a prompt is stuck; how many times the upper end of its forecast; that end at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,10 @@ class Outcome:
     mishaps: Counter[str]
     renders: int
     twins: int
+    given_up_doubles: int
+    """Prompts that were accepted while a server that had been given up still had the same job."""
+    unasked_doubles: int
+    """Jobs that were claimed again because a lost ledger's server could not be asked."""
     hours: float
     servers: int
     old: int
@@ -55,7 +68,14 @@ class Outcome:
 def outcome(world: World) -> Outcome:
     """Judge a night that is over."""
     witness, states = world.witness, _states(world.home)
-    at_end = (*_settled(world, states), *_files(world, states), *_renders(world), *_attempts(world))
+    at_end = (
+        *_settled(world, states),
+        *_denied(world, states),
+        *_hung(world),
+        *_files(world, states),
+        *_renders(world),
+        *_attempts(world),
+    )
     broken = (*witness.broken, *(f"{world.loop.now:.3f} {says}" for says in at_end))
     return Outcome(
         seed=world.plan.seed,
@@ -65,9 +85,11 @@ def outcome(world: World) -> Outcome:
         mishaps=Counter(mishap.do for place in world.places for _, mishap in place.misfortune.happened),
         renders=sum(len(place.sim.record.of(What.RENDERED)) for place in world.places),
         twins=witness.twins,
+        given_up_doubles=witness.given_up_doubles,
+        unasked_doubles=witness.unasked_doubles,
         hours=world.loop.now / 3600,
-        servers=len(world.places),
-        old=sum(place.host.own_ids for place in world.places),
+        servers=len(world.plan.hosts),
+        old=sum(host.own_ids for host in world.plan.hosts),
         kinds=world.plan.axes.kinds,
         files=world.plan.axes.saves,
         digest=_digest(world),
@@ -92,6 +114,52 @@ def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
         failed += isinstance(state, Failed)
     if world.exits[-1] != (1 if failed else 0):
         yield f"P5 exit {world.exits[-1]} with {failed} failed"
+
+
+def _denied(world: World, states: dict[str, State]) -> Iterator[str]:
+    """P5: a job that a firewall kept out everywhere and always fails with the title of the firewall's page."""
+    posted = {event.prefix for place in world.places for event in place.sim.record.of(What.POSTED)}
+    accepted = {match[0] for prefix in posted if (match := parse_prefix(world.batch.name, prefix))}
+    for job in sorted(world.witness.blocked() - accepted):
+        state = states.get(job)
+        if not isinstance(state, Failed) or BLOCKED not in state.says:
+            yield f"P5 {job} was never let in and ends as {state}"
+
+
+def _hung(world: World) -> Iterator[str]:
+    """P16: a prompt of ours that hangs is interrupted in good time, as long as a runner lives that hears of it."""
+    for place in world.places:
+        for hung in place.misfortune.hung:
+            ours = parse_prefix(world.batch.name, hung.prefix)
+            if ours is None or hung.deaf:
+                continue
+            limit = _may_hang(world, place, ours[0], hung.began)
+            over = place.gone_at if hung.ended is None else hung.ended
+            for life in world.witness.lives:
+                since = max(hung.began, life.began)
+                until = min(world.loop.now if at is None else at for at in (over, life.ended))
+                away = sum(
+                    max(0.0, min(end, until) - max(at, since))
+                    for at, end, mishap in place.misfortune.windows()
+                    if mishap.do != "hang"
+                )
+                if until - since > limit + away + _NOTICES_WITHIN:
+                    yield f"P16 {hung.prefix} hung for {until - since:.0f} s in one life; {limit:.0f} were enough"
+
+
+def _may_hang(world: World, place: Place, job: str, before: float) -> float:
+    """Return how long a prompt may run: the longer, the longer those of its kind took; without three of them, long."""
+    costs = {job.id: job.cost for job in world.batch.jobs}
+    began = {event.prompt_id: event.at for event in place.sim.record.of(What.STARTED)}
+    took = [
+        event.at - began[event.prompt_id]
+        for event in place.sim.record.of(What.RENDERED)
+        if (match := parse_prefix(world.batch.name, event.prefix)) and costs.get(match[0]) == costs.get(job)
+        if event.at - EPOCH - place.host.skew < before
+    ]
+    if len(took) < _ENOUGH_RENDERS:
+        return world.batch.rules.patience
+    return max(STUCK_AT_LEAST, _TIMES * _BAND * max(took))
 
 
 def _files(world: World, states: dict[str, State]) -> Iterator[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, Lost, Rendered, Saved, Why
 from batchrunner.core.identity import file_prefix, parse_prefix
 from batchrunner.download import verify as media
 from batchrunner.sim.record import Event, What
+from tests.lab.nights.life import POSTS_WITHIN, Life, may_exit, takes_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -27,7 +29,22 @@ if TYPE_CHECKING:
 _ENOUGH = 100
 _OPENS_WITHIN = 5.0
 _PROOFS = {Why.ERROR: What.FAILED, Why.INTERRUPTED: What.INTERRUPTED, Why.WITHDRAWN: What.DELETED}
-_SHAM = frozenset({"replace-film", "login-page"})
+_SHAM = frozenset({"replace-film", "login-page", "page-403", "no-output"})
+_DENIES = frozenset({"firewall", "page-403"})
+SERVER_GONE = "server gone"
+"""Why an attempt is lost whose server was given up."""
+AWAY_TOO_LONG = 600.0
+"""Seconds in which a server brings nothing before others get what it held."""
+_SLACK = 5.0
+STUCK_AT_LEAST = 2700.0
+"""Seconds that a prompt runs before it may be interrupted."""
+_ASKED_WITHIN = 60.0
+"""Seconds after its start in which a runner waits for servers that may hold something of an earlier ledger."""
+_DELAYS = frozenset({"disk-full", "disk-error", "no-handles", "suspend", "stop"})
+"""Mishaps of the runner with which it posts nothing."""
+_FRUITLESS = (Why.FOREIGN, Why.UNUSABLE)
+_FRUITLESS_JOBS, _UNDER_WAY = 3, 2
+"""So many jobs on each server may bring nothing before a batch is stopped, and so many more are then queued already."""
 
 
 @dataclass(slots=True)
@@ -38,6 +55,10 @@ class Witness:
     batch: str
     folder: Path
     """Where the videos come home to."""
+    new_rules: bool = False
+    """Hold the runner also to what an ordinary night can break: see `Plan`."""
+    patience: float = inf
+    grace: float = 60.0
     places: dict[str, Place] = field(default_factory=dict)
     """Every server, by its URL."""
     broken: list[str] = field(default_factory=list)
@@ -45,6 +66,21 @@ class Witness:
     """Every fact ever committed, also to a ledger that was lost since."""
     twins: int = 0
     """Prompts that were accepted twice because the first POST was on its way for longer than anybody waits."""
+    given_up_doubles: int = 0
+    """Prompts that were accepted while a server that had been given up still had the same job."""
+    unasked_doubles: int = 0
+    """Jobs that were claimed again because their server could not be asked and the ledger was lost."""
+    lives: list[Life] = field(default_factory=list)
+    _empty: bool = True
+    """The ledger knows of no prompt."""
+    _known: set[tuple[str, int]] = field(default_factory=set)
+    """Every attempt that the ledger knows of."""
+    _given_up: set[tuple[str, int]] = field(default_factory=set)
+    """Every attempt that was lost with its server."""
+    _unasked: set[tuple[str, int]] = field(default_factory=set)
+    """Every attempt of which a new ledger could not know, because its server did not answer."""
+    _coming: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """Every file that is rendered and not at home yet, by server and name."""
     _claimed: dict[tuple[str, str], str] = field(default_factory=dict)
     """The prefix of every claim, by server and prompt."""
     _attempts: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -74,6 +110,28 @@ class Witness:
         """Return the kinds of mishaps so far, anywhere."""
         return {do for place in self.places.values() for do in place.happened}
 
+    # The lives of the runner.
+
+    @property
+    def life(self) -> Life:
+        """The present life of the runner, or its last one."""
+        return self.lives[-1]
+
+    def born(self, process: Process, named: Collection[str]) -> None:
+        """See a runner start with these servers."""
+        held = any(True for place in self.places.values() for _ in self._held(place))
+        self.lives.append(Life(process, self.loop.now, frozenset(named), self._empty and not held))
+
+    def died(self, code: int) -> None:
+        """P5, P15: a runner ends with a code that is right, and not without having posted anything."""
+        life = self.life
+        life.ended = self.loop.now
+        places = self.places.values()
+        if not may_exit(code, life, places, patience=self.patience, now=self.loop.now, empty=self._empty):
+            self.tell(f"P5 a runner ended with {code}")
+        if life.posted_at is None and code != 2:
+            self._judge_start(life.waited(self.loop.now - life.process.slept))
+
     # What the runner does.
 
     def passes(self, point: str) -> bool:
@@ -85,6 +143,8 @@ class Witness:
         self.facts.append((self.loop.now, fact))
         if isinstance(fact, Claimed | Accepted):
             self._where[fact.job, fact.attempt] = fact.server
+            self._empty = False
+        self._known.add((fact.job, fact.attempt))
         server = self._where.get((fact.job, fact.attempt), "")
         place = self.places.get(server)
         self.loop.trace.note(self.loop.process.name, f"{place.name if place else '-'}:", fact)
@@ -95,13 +155,24 @@ class Witness:
                 self._attempts[fact.job].add(fact.attempt)
             case Rendered():
                 for file in fact.files:
+                    self._coming[server, file.key] = fact.job, fact.attempt
                     self._opening[server, file.key] = (self.loop.process, self.loop.time() + _OPENS_WITHIN)
             case Saved():
                 self._opening.pop((server, fact.file), None)
+                self._coming.pop((server, fact.file), None)
                 self.look_at_files()
             case Lost() if place:
                 self._judge_loss(fact, place)
                 self._lost.add((fact.job, fact.attempt))
+                self._coming = {at: ours for at, ours in self._coming.items() if ours != (fact.job, fact.attempt)}
+
+    def polled(self, server: str) -> None:
+        """P8: with the first good poll of a life its files there are to be asked for."""
+        now, first = self.loop.time(), server not in self.life.heard
+        self.life.heard[server] = now
+        if first and self.new_rules:
+            for at in [at for at in self._coming if at[0] == server]:
+                self._opening[at] = (self.loop.process, now + _OPENS_WITHIN)
 
     def submitting(self, server: str, prompt: str) -> None:
         """P3: the claim is in the ledger, with its server, before the first byte leaves."""
@@ -109,13 +180,18 @@ class Witness:
         if prefix is None:
             self.tell(f"P3 {prompt} is posted to {server} without a claim")
         self.places[server].arrivals.send(prefix or prompt)
+        if self.life.posted_at is None:
+            self.life.posted_at = self.loop.time()
+            self._judge_start(self.life.waited(0.0))
 
     def withdrawing(self, server: str, prompts: Collection[str]) -> None:
         """P9: only our own prompts are ever deleted."""
         self._judge_ids(self.places[server], prompts)
 
     def viewing(self, server: str, name: str) -> None:
-        """P8: a file is asked for within five seconds of the look that saw it."""
+        """P8: a file is asked for within five seconds of the look that saw it, and not before any good look."""
+        if self.new_rules and server not in self.life.heard:
+            self.tell(f"P8 {name} was asked for before {server} was polled")
         process, until = self._opening.pop((server, name), (None, 0.0))
         if process is self.loop.process and self.loop.time() > until and not self.happened & {"disk-full", "suspend"}:
             self.tell(f"P8 {name} was asked for {self.loop.time() - until:.3f} s too late")
@@ -126,6 +202,9 @@ class Witness:
 
     def forgot(self) -> None:
         """Take into account that the ledger was lost: nobody can know any more of a POST that is on its way."""
+        self._empty = True
+        self._known.clear()
+        self._coming.clear()
         for place in self.places.values():
             place.arrivals.forget()
 
@@ -144,6 +223,10 @@ class Witness:
             self.tell(f"P2 {event.prompt_id} ({event.prefix}) was accepted twice by {place.name}")
         elif elsewhere:
             self.tell(f"P1 {event.prefix} was accepted by {place.name} though {elsewhere} is not lost")
+        job = (parse_prefix(self.batch, event.prefix) or ("", 0))[0]
+        others = (other for other in self.places.values() if other is not place)
+        held = {ours for other in others for ours in self._held(other) if ours[0] == job}
+        self.given_up_doubles += not held.isdisjoint(self._given_up)
 
     def asked(self, place: Place, path: str, said: object) -> None:
         """P9: nobody else's prompts are touched, and nothing is sent that could harm the server."""
@@ -153,7 +236,7 @@ class Witness:
         if body.get("clear") or path.endswith("/history") or {"number", "front"} & body.keys():
             self.tell(f"P9 {path} of {place.name} was sent {sorted(body)}")
         if path.endswith("/interrupt"):
-            self._judge_ids(place, [body.get("prompt_id", "")])
+            self._judge_interrupt(place, str(body.get("prompt_id", "")))
 
     # What lies on the disk.
 
@@ -181,6 +264,12 @@ class Witness:
                 if ours := parse_prefix(self.batch, prefix):
                     yield ours
 
+    def blocked(self) -> set[str]:
+        """Return the jobs of which a firewall kept out a prompt."""
+        prompts = {prompt for place in self.places.values() for prompt in place.misfortune.blocked}
+        prefixes = (prefix for (_, prompt), prefix in self._claimed.items() if prompt in prompts)
+        return {ours[0] for prefix in prefixes if (ours := parse_prefix(self.batch, prefix))}
+
     # Judging.
 
     def _judge_claim(self, fact: Claimed) -> None:
@@ -192,6 +281,10 @@ class Witness:
             return
         there = {ours for place in self.places.values() for ours in self._held(place)} | set(self.jobs_at_home())
         for job, attempt in sorted(alive & there):
+            if self._could_not_ask((job, attempt)):
+                self._unasked.add((job, attempt))
+                self.unasked_doubles += 1
+                continue
             self.tell(f"P1 {job} is claimed again though attempt {attempt} is not lost")
 
     def _judge_loss(self, fact: Lost, place: Place) -> None:
@@ -199,6 +292,54 @@ class Witness:
         if not self._is_true(fact, place):
             prefix = file_prefix(self.batch, fact.job, fact.attempt)
             self.tell(f"P1 {prefix} is called lost ({fact.why}) on {place.name} and is not: {fact.says}")
+        if str(fact.why) == SERVER_GONE:
+            self._given_up.add((fact.job, fact.attempt))
+        if fact.why in _FRUITLESS and fact.burns and not any(isinstance(one, Saved) for _, one in self.facts):
+            self._judge_fruitless(fact.job)
+
+    def _judge_fruitless(self, job: str) -> None:
+        """P17: a batch of which nothing was ever well is stopped after three jobs alike that bring nothing."""
+        fruitless = self.life.fruitless
+        before = len(fruitless)
+        fruitless.add(job)
+        most = _FRUITLESS_JOBS * len(self.life.named) + _UNDER_WAY
+        if len(fruitless) > max(before, most) and before == most:
+            self.tell(f"P17 {len(fruitless)} jobs were rendered and brought nothing, and it goes on")
+
+    def _judge_start(self, waited: float) -> None:
+        """P15: a new batch posts within a little more than a minute if any server takes prompts."""
+        life = self.life
+        if not self.new_rules or not life.new or waited <= POSTS_WITHIN or self.happened & _DELAYS:
+            return
+        able = [place.name for place in self.places.values() if takes_prompts(place, life)]
+        if able:
+            self.tell(f"P15 nothing was posted for {waited:.3f} s, though {', '.join(able)} would have taken it")
+
+    def _judge_interrupt(self, place: Place, prompt: str) -> None:
+        """P9: only a prompt of ours is interrupted, and only one that hangs, is lost, or has run for very long."""
+        self._judge_ids(place, [prompt])
+        prefix = place.prefixes.get(prompt, "")
+        began = place.started(prompt)
+        ran = 0.0 if began is None else self.loop.now - began
+        over = parse_prefix(self.batch, prefix) in self._lost | set(self.jobs_at_home())
+        if not (place.has_hung(prefix) or over or ran >= STUCK_AT_LEAST):
+            self.tell(f"P9 {prefix} was interrupted on {place.name} after {ran:.0f} s, and did not hang")
+
+    def _could_not_ask(self, ours: tuple[str, int]) -> bool:
+        """P4: a ledger that is lost need not know what a server holds that did not answer for a minute."""
+        holders = [place for place in self.places.values() if ours in self._held(place)]
+        unheard = all(place.url not in self.life.heard for place in holders)
+        waited = self.loop.time() - self.life.began >= _ASKED_WITHIN - _SLACK
+        return ours not in self._known and bool(holders) and unheard and waited
+
+    def _is_given_up(self, place: Place) -> bool:
+        """Tell whether a server has brought nothing for so long that others may have what it held."""
+        now, named = self.loop.time(), place.url in self.life.named
+        limit = (AWAY_TOO_LONG if named else self.grace) - _SLACK
+        silent = self.life.silence(place.url, now) >= limit
+        idle = place.sim.wedged or any(hung.ended is None for hung in place.misfortune.hung)
+        troubled = any(end >= self.loop.now - limit and end - at >= limit for at, end, _ in place.misfortune.windows())
+        return silent or ((idle or troubled) and self.loop.now - self.life.began >= limit)
 
     def _is_true(self, fact: Lost, place: Place) -> bool:
         """Tell whether what is said of an attempt can be seen on its server."""
@@ -211,8 +352,11 @@ class Witness:
                 return not place.has_file(prefix)
             case Why.FOREIGN | Why.UNUSABLE:
                 return bool(place.happened & _SHAM)
+            case _ if str(fact.why) == SERVER_GONE:
+                return self._is_given_up(place)
             case _:
-                return _PROOFS.get(fact.why) in place.endings(prefix)
+                proofs = {"stuck": place.has_hung(prefix), "denied": bool(place.happened & _DENIES)}
+                return proofs.get(str(fact.why), _PROOFS.get(fact.why) in place.endings(prefix))
 
     def _judge_ids(self, place: Place, prompts: object) -> None:
         """P9: an id is ours if it was claimed, or if an old server gave it to what we posted there."""
@@ -227,7 +371,7 @@ class Witness:
         job = (parse_prefix(self.batch, prefix) or ("", 0))[0]
         for other in self.places.values():
             for ours in self._held(other) if other is not place else ():
-                if ours[0] == job and ours not in self._lost:
+                if ours[0] == job and ours not in self._lost | self._unasked:
                     yield f"{other.name}'s attempt {ours[1]}"
 
     def _held(self, place: Place) -> Iterator[tuple[str, int]]:

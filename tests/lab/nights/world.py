@@ -7,7 +7,7 @@ import errno
 import fcntl
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from batchrunner.ledger.error import StateError
 from batchrunner.ledger.place import LOCK, STATE
+from tests.lab.mishaps import Mishap
 from tests.lab.nights.place import Place
 from tests.lab.nights.runner import program
 from tests.lab.nights.witness import Witness
@@ -23,17 +24,20 @@ from tests.lab.platter import Platter
 from tests.lab.process import KilledError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.typedefs import Handler, Middleware
 
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
     from tests.lab.clock import VirtualLoop
-    from tests.lab.mishaps import Mishap
-    from tests.lab.nights.plan import Plan
+    from tests.lab.nights.plan import Host, Plan
     from tests.lab.process import Process
 
 _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100
+_RETYPES = 10.0
+"""Seconds until a runner that was stopped is started with another address."""
 _WRITES = ("disk ", "call write", "call flush", "call fsync", "call open")
 _ERRORS = {"disk-full": errno.ENOSPC, "disk-error": errno.EIO, "no-handles": errno.EMFILE}
 
@@ -50,12 +54,17 @@ class World:
     witness: Witness = field(init=False)
     runner: Process = field(init=False)
     ledgers: list[Ledger] = field(default_factory=list)
+    servers: tuple[str, ...] = ()
+    """The URLs that the next runner is started with."""
     exits: list[int] = field(default_factory=list)
     """How each life of the runner ended; -9 for a kill."""
     _pause: float = 0.0
     _jumped: float = 0.0
     _forget: bool = False
     _stopping: bool = False
+    _ended: bool = True
+    """No runner lives."""
+    _moving: set[asyncio.Task[None]] = field(default_factory=set)
     _full_until: float = 0.0
     _faults: list[int] = field(default_factory=list)
     _platter: Platter = field(default_factory=Platter)
@@ -65,19 +74,27 @@ class World:
     def __post_init__(self) -> None:
         """Make the folders, the servers and the witness."""
         self.home = self.folder / "outputs" / self.batch.name
-        self.witness = Witness(self.loop, self.batch.name, self.home)
+        rules = self.batch.rules
+        self.servers = self.batch.servers
+        self.witness = Witness(self.loop, self.batch.name, self.home, self.plan.new_rules, rules.patience, rules.grace)
         for number, (name, host) in enumerate(self.plan.servers().items()):
-            place = Place(
-                self.loop,
-                name,
-                host,
-                self.folder / name,
-                self.witness.served,
-                None if number else self._happen,
-                ttl=self.batch.rules.ttl,
-                seed=self.plan.seed + number,
-            )
-            self.witness.places[place.url] = place
+            self._build(name, host, None if number else self._happen, number)
+
+    def _build(self, name: str, host: Host, runner: Callable[[Mishap], None] | None, number: int) -> Place:
+        """Build a server; `number` seeds it."""
+        place = Place(
+            self.loop,
+            name,
+            host,
+            self.folder / name,
+            self.witness.served,
+            runner,
+            self._move,
+            ttl=self.batch.rules.ttl,
+            seed=self.plan.seed + number,
+        )
+        self.witness.places[place.url] = place
+        return place
 
     async def live(self) -> int:
         """Let the night pass; return the last exit code."""
@@ -97,10 +114,9 @@ class World:
             code = await self._life()
             self.exits.append(code)
             self.witness.look_at_files()
+            self.witness.died(code)
             if code in (0, 1) or self.witness.is_hopeless():
                 break
-            if code in (2, 4):
-                self.witness.tell(f"P5 a runner ended with {code}")
             await self.loop.elapse(self._pause or self.plan.again)
             self._pause = 0.0
 
@@ -121,9 +137,13 @@ class World:
         self.runner = self.loop.spawn(f"runner-{len(self.exits) + 1}")
         self.runner.turn_clock(self._jumped)
         self._stopping = False
-        life = self.runner.start(program(self.batch, self.home, self.witness, self.ledgers, f"boot {self._boots}"))
+        self.witness.born(self.runner, self.servers)
+        batch = replace(self.batch, servers=self.servers)
+        life = self.runner.start(program(batch, self.home, self.witness, self.ledgers, f"boot {self._boots}"))
+        self._ended = False
         with self.loop.under_way():
             await asyncio.wait([life])
+        self._ended = True
         trouble = life.exception()
         if trouble is None:
             return life.result()
@@ -159,6 +179,24 @@ class World:
             if (state.st_dev, state.st_ino) == (wanted.st_dev, wanted.st_ino):
                 found.append(number)
         return found
+
+    # A server that moves.
+
+    def _move(self, place: Place, mishap: Mishap) -> None:
+        """Let a server come back at another address; it is itself that tells of it, so not from within."""
+        self.loop.call_soon(self._moved, place, mishap, context=self.loop.world.context())
+
+    def _moved(self, place: Place, mishap: Mishap) -> None:
+        host = replace(place.host, script=place.vanish())
+        new = self._build(f"{place.name}-moved", host, place.runner, len(self.places))
+        self._moving.add(self.loop.create_task(new.open(_watched(self.witness, new))))
+        self.loop.call_later(mishap.lasts, self._tell_address, place.url, new.url)
+
+    def _tell_address(self, old: str, new: str) -> None:
+        """Let a person find out: the runner is stopped and started again with the new address."""
+        self.servers = tuple(new if url == old else url for url in self.servers)
+        if not self.runner.dead and not self._ended:
+            self._stop(Mishap("stop", lasts=_RETYPES))
 
     # Mishaps of the runner.
 
