@@ -61,9 +61,7 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
-    def __init__(  # noqa: PLR0915 - a line for each thing that is known
-        self, batch: str, rules: Rules, servers: Iterable[str], now: float
-    ) -> None:
+    def __init__(self, batch: str, rules: Rules, servers: Iterable[str], now: float) -> None:
         self.batch = batch
         self.rules = rules
         self.first_file = "_00001_.mp4"
