@@ -47,11 +47,18 @@ class _Tally:
     """Jobs whose prompts stay where they are."""
 
     def sort(self, look: PollResult, prompts: Mapping[str, Prompt], there: Mapping[str, Row]) -> None:
-        """Count `prompts` (by job) by what the last look at their server saw, `there` those in its queue."""
+        """Count `prompts` (by job) by what the last look at their server saw; what it could not read may be there.
+
+        `there` are those in its queue.
+        """
         for job, prompt in prompts.items():
             entry = look.history.get(prompt.id)
-            is_rendered = entry is not None and entry.ended is Ended.SUCCESS
-            (self.left if job in there else self.rendered if is_rendered else self.gone).append(job)
+            if job in there or prompt.id not in look.history:
+                self.left.append(job)
+            elif entry is not None and entry.ended is Ended.SUCCESS:
+                self.rendered.append(job)
+            else:
+                self.gone.append(job)
 
 
 def cancel(asked: Asked) -> int:
@@ -98,6 +105,8 @@ async def _take_back(books: Books, secret: Secret | None) -> _Tally:
                 say(look.says)
                 tally.left += prompts
             else:
+                if look.unread is not None:
+                    say(look.unread.says)
                 tally.sort(look, prompts, _queued(look, prompts, books.renders))
     for job in tally.gone:
         _lose(books, job)

@@ -35,7 +35,7 @@ def forget(asked: Asked, server: str) -> int:
         holders = _holders(books)
         url = _chosen(server, holders)
         for job, attempt in holders[url].items():
-            books.ledger.append(Lost(job, attempt, time.time(), Why.FORGOTTEN, _DETAIL, burns=False))
+            books.ledger.append(Lost(job, attempt, time.time(), Why.SERVER_GONE, _DETAIL, burns=False))
     freed = list(holders[url])
     if asked.as_json:
         tell(json_text({"version": 1, "batch": books.batch, "server": url, "freed": [*freed]}))

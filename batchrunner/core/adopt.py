@@ -91,14 +91,19 @@ def _candidates(board: Board, result: PollResult) -> dict[str, list[_Candidate]]
 def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Candidate]:
     """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
 
+    What was rendered after all on a server that was given up is taken over too, as long as nobody else has begun it.
     A job whose video is at home already needs none but the history of that attempt, which may know of more files.
     """
     home = board.homes[job][0] if job in board.homes else None
+    state = board.states[job]
     for one in found:
-        if isinstance(one.found, Row):
-            if home is None:
-                yield one
-        elif one.attempt == home or (home is None and one.attempt > board.states[job].past.highest):
+        if home is not None:
+            eligible = isinstance(one.found, Entry) and one.attempt == home
+        elif isinstance(one.found, Entry) and isinstance(state, Waiting) and one.attempt == state.past.given_up:
+            eligible = one.found.ended is Ended.SUCCESS
+        else:
+            eligible = isinstance(one.found, Row) or one.attempt > state.past.highest
+        if eligible:
             yield one
 
 

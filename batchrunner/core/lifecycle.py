@@ -227,6 +227,8 @@ def _lost(state: Open, fact: Lost) -> Waiting | Failed:
     past = replace(past, spent=past.spent - given_back, error=fact.error or past.error)
     if fact.why is Why.SERVER_GONE:
         past = replace(past, given_up=state.prompt.attempt)
+    elif past.given_up == state.prompt.attempt:
+        past = replace(past, given_up=0)  # it was found again, and is over now
     if fact.why is Why.STUCK:
         past = replace(past, stuck_on=state.prompt.server)
     return Failed(past, fact.why, fact.says) if fact.final else Waiting(past)

@@ -139,6 +139,7 @@ def _rules(parts: Parts) -> Rules:
         settle=usual.settle if settings.settle is None else settings.settle,
         grace=usual.grace if settings.grace is None else settings.grace,
         poll=settings.poll,
+        stuck=settings.stuck,
     )
 
 

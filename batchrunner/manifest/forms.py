@@ -20,6 +20,7 @@ MOST_JOBS = 100_000
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
+_MOST_TIMES = 1000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]")
@@ -57,6 +58,15 @@ def _ttl(written: object) -> float | None:
 
 def _poll(written: object) -> float | None:
     return None if written == "adaptive" else _duration(written)
+
+
+def _stuck(written: object) -> float | None:
+    if written == "off":
+        return None
+    if isinstance(written, bool) or not isinstance(written, int | float) or not 1 <= written <= _MOST_TIMES:
+        called = quote(str(written)) if isinstance(written, str | int | float) else "this"
+        raise _ours(f"must be a number of times from 1 to {_MOST_TIMES}, or off, not {called}")
+    return float(written)
 
 
 def _servers(written: object) -> object:
@@ -223,6 +233,11 @@ class Settings(Form):
     poll: Annotated[
         float | None, BeforeValidator(_poll), Field(description="`adaptive`, or a fixed time between looks.")
     ] = None
+    stuck: Annotated[
+        float | None,
+        BeforeValidator(_stuck),
+        Field(description="How many times its forecast a job may run before it is interrupted; `off` for ever."),
+    ] = 3.0
     until: Annotated[
         str,
         AfterValidator(_time),

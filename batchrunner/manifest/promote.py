@@ -34,7 +34,7 @@ _ALWAYS = ("prompt", "seed")
 """What every row says for itself, even if all say the same or the workflow has it anyway."""
 _KEPT = (
     *("server", "ttl", "workflow", "params", "outputs", "presets"),
-    *("attempts", "depth", "patience", "settle", "grace", "poll", "max_jobs"),
+    *("attempts", "depth", "patience", "settle", "grace", "poll", "stuck", "max_jobs"),
 )
 _LONGEST_NAME = 64
 _LONGEST_NOTE = 200

@@ -74,6 +74,7 @@ def _top() -> dict[str, Schema]:
         "until": {**text, "pattern": "^([01]?[0-9]|2[0-3]):[0-5][0-9]$"},
         "notify": _one_or_many({"$ref": "#/$defs/target"}),
         "poll": {"anyOf": [_DURATION, {"const": "adaptive"}], "default": "adaptive"},
+        "stuck": {"anyOf": [{"type": "number", "minimum": 1, "maximum": 1000}, {"const": "off"}], "default": 3},
         **own,
     }
 

@@ -31,6 +31,9 @@ REASONS: Mapping[Why, str] = {
     Why.FOREIGN: "the server answered with another job's file",
     Why.UNUSABLE: "its file could not be used",
     Why.WITHDRAWN: "it was taken back from the server",
+    Why.DENIED: "something before the server refuses this prompt",
+    Why.STUCK: "it ran far longer than it should and was interrupted",
+    Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt brought nothing, in words."""
 

@@ -36,6 +36,9 @@ _LOSSES = {
     Why.FOREIGN: "what was there was not ours",
     Why.UNUSABLE: "the file could not be used",
     Why.WITHDRAWN: "we took it back",
+    Why.DENIED: "something before the server refused this prompt",
+    Why.STUCK: "it ran far longer than it should and was interrupted",
+    Why.SERVER_GONE: "its server was given up",
 }
 
 

@@ -47,11 +47,12 @@ class Place:
         """Return which attempt of which job that run finds on our own disk."""
         return {job: attempt for job, (attempt, _) in (await self.board()).homes.items()}
 
-    def put(self, job: Job, attempt: int = 1, name: str = "") -> None:
-        """Put the film of an attempt into the folder, under the job's own name or another."""
+    def put(self, job: Job, attempt: int = 1, name: str = "", like: Job | None = None) -> None:
+        """Put the film of an attempt into the folder, under the job's own name or another; `like` is what it shows."""
         path = self.folder / f"{name or final_stem(job.file, 0)}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(film(file_prefix(self.batch.name, job.id, attempt)))
+        prefix = file_prefix(self.batch.name, job.id, attempt)
+        path.write_bytes(film(prefix, workflow=self.batch.graph(like or job, prefix)))
 
     def done(self, job: Job) -> None:
         """Let the ledger know that a job is done."""

@@ -94,7 +94,7 @@ def test_what_a_server_held_waits_again(folder: Path, jobs: list[str], capsys: p
     assert (code, out) == (0, "")
     assert err == f"3 jobs that {A} held wait again; now batchrunner run night.yaml --server {B}\n"
     facts, states = _kept(folder)
-    assert [states[job] for job in jobs[:3]] == [Waiting(AttemptHistory(highest=1, spent=0))] * 3
+    assert [states[job] for job in jobs[:3]] == [Waiting(AttemptHistory(highest=1, spent=0, given_up=1))] * 3
     assert {job: states[job] for job in jobs[3:]} == {job: before[1][job] for job in jobs[3:]}
     assert isinstance(states[jobs[3]], Done)
     assert isinstance(states[jobs[4]], Queued)
@@ -102,7 +102,7 @@ def test_what_a_server_held_waits_again(folder: Path, jobs: list[str], capsys: p
     assert [(fact.job, fact.attempt) for fact in new] == [(job, 1) for job in jobs[:3]]
     for fact in new:
         assert isinstance(fact, Lost)
-        assert (fact.why, fact.burns, fact.final) == (Why.FORGOTTEN, False, False)
+        assert (fact.why, fact.burns, fact.final) == (Why.SERVER_GONE, False, False)
         assert fact.says == "the server was given up by hand: forget"
 
 

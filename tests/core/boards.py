@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.downloads import interpret_download
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
+from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.identity import file_prefix, prompt_id
-from batchrunner.core.notes import Moment
+from batchrunner.core.notes import GivenUp, Moment
 from batchrunner.core.polls import interpret_poll
 from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
 from batchrunner.core.settings import Rules
-from batchrunner.core.submissions import interpret_post, interpret_withdrawal
+from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,6 +148,7 @@ def health(board: Board, url: str = A, **changes: Any) -> None:
     """Set what is known of a server's health."""
     server = board.servers[url]
     server.health = replace(server.health, **changes)
+    board.touch(url)
 
 
 def track(board: Board, job: str = JOB, **changes: Any) -> None:
@@ -167,6 +169,8 @@ def interpret(board: Board, action: Action, end: Any, now: float, epoch: float =
             outcome = interpret_download(board, action, end, moment)
         case Withdraw():
             outcome = interpret_withdrawal(board, action, end, moment)
+        case Interrupt():
+            outcome = interpret_interrupt(board, action, end, moment)
     for one in outcome.notes:
         board.apply(one)
     return list(outcome.facts)
@@ -181,14 +185,18 @@ def glance(
     now: float = 0.0,
     took: float = 0.0,
     trouble: Failure | None = None,
+    unread: Failure | None = None,
     action: Poll | None = None,
 ) -> list[Fact]:
-    """Look at a server that shows this, as `plan` would ask; apply and return what follows."""
+    """Poll a server that shows this, as `plan` would ask; apply and return what follows.
+
+    `unread`: the history could not be read but for these entries.
+    """
     asked = action or due_poll(board, url)
     entries = {entry.prompt: entry for entry in history}
-    found = {prompt: entries.get(prompt) for prompt in asked.ids}
-    recent = tuple(entries.values())[-asked.recent :] if asked.recent else ()
-    end: PollEnd = trouble or PollResult(tuple(queue), found, recent, AT + now)
+    found = {prompt: entries.get(prompt) for prompt in asked.ids if unread is None or prompt in entries}
+    recent = tuple(entries.values())[-asked.recent :] if asked.recent and unread is None else ()
+    end: PollEnd = trouble or PollResult(tuple(queue), found, recent, AT + now, unread)
     board.start(asked, now - took)
     facts = note(board, interpret(board, asked, end, now), now)
     board.end(asked, now)
@@ -210,6 +218,14 @@ def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: 
     facts = note(board, interpret(board, action, end, now), now)
     board.end(action, now)
     return facts
+
+
+def gone(board: Board, url: str = A, *, now: float = 600.0) -> list[Fact]:
+    """Give a server up, and return what was lost with it."""
+    (outcome,) = [one for one in give_up_servers(board, now, AT + now) if GivenUp(url) in one.notes]
+    for one in outcome.notes:
+        board.apply(one)
+    return note(board, outcome.facts, now)
 
 
 def submit(job: str = JOB, attempt: int = 1, server: str = A, *, again: bool = False) -> Submit:

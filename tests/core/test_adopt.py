@@ -14,9 +14,11 @@ from boards import (
     A,
     B,
     done,
+    due_poll,
     failure,
     fetching,
     glance,
+    gone,
     ident,
     interrupted,
     lost,
@@ -34,13 +36,18 @@ from boards import (
 from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Unwanted, Waiting
 from batchrunner.core.notes import Removed
+from batchrunner.core.polls import SURVEY
 from batchrunner.core.results import LocalFile
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
+from batchrunner.core.settings import Rules
 from batchrunner.core.startup import OUR_DISK, moved_in, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.results import Entry
 
 
 def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[LocalFile, ...]]:
@@ -158,6 +165,74 @@ def test_what_this_ledger_sent_is_not_superseded() -> None:
     assert glance(board, B, queue=[row(attempt=2, running=True)]) == []
 
 
+# -- servers that were given up
+
+
+def given_up_board(*, again: str = "") -> Board:
+    """Return a board whose first server was given up with one job; `again`: which server renders it since."""
+    board = ready_board(queued(), jobs=1, servers=(A, B))
+    glance(board, A, trouble=UNAVAILABLE, now=1.0)
+    assert names(gone(board, A)) == [("Lost", 1)]
+    if again:
+        note(board, queued(attempt=2, server=again))
+    return board
+
+
+def test_what_a_lost_server_rendered_after_all() -> None:
+    """A server that was given up and comes back is surveyed; the success of that attempt is adopted, for free."""
+    board = given_up_board()
+    assert due_poll(board, A).recent == SURVEY
+    assert names(glance(board, A, history=[success()], now=700.0)) == [("Accepted", 1), ("Rendered", 1)]
+    state = board.states[JOB]
+    assert isinstance(state, Fetching)
+    assert (state.prompt.server, state.past.spent, board.next_attempt(JOB)) == (A, 0, 2)
+
+
+def test_what_a_lost_server_still_renders() -> None:
+    """A prompt that lives on a server that was given up is followed there, as long as its job waits."""
+    assert names(glance(given_up_board(), A, queue=[row(running=True)], now=700.0)) == [("Accepted", 1)]
+
+
+@pytest.mark.parametrize("entry", [failure(), interrupted()])
+def test_a_failure_on_a_lost_server_is_no_news(entry: Entry) -> None:
+    """Only a success is taken over from a server that was given up: a failure there was free, and stays free."""
+    board = given_up_board()
+    assert glance(board, A, history=[entry], now=700.0) == []
+    assert board.states[JOB].past.spent == 0
+
+
+def test_a_job_begun_elsewhere_is_not_taken_back() -> None:
+    """Once another server has the job, what the lost one rendered is no news; what waits there is deleted."""
+    board = given_up_board(again=B)
+    assert glance(board, A, history=[success()], now=700.0) == []
+    again = given_up_board(again=B)
+    assert glance(again, A, queue=[row()], now=700.0) == []
+    assert again.servers[A].to_remove == {ident()}
+
+
+def test_what_is_adopted_from_a_lost_server_and_lost_again() -> None:
+    """If the file of such a success is gone too, that attempt is over: it is not adopted a third time."""
+    board = given_up_board()
+    glance(board, A, history=[success()], now=700.0)
+    note(board, [lost(why=Why.EXPIRED)])
+    board.servers[A].surveyed = False
+    assert glance(board, A, history=[success()], now=701.0) == []
+    assert board.next_attempt(JOB) == 2
+
+
+def test_only_the_attempt_that_was_given_up() -> None:
+    """An earlier attempt, lost by proof, is not adopted with the one that was given up."""
+    board = ready_board([*queued(), lost(), *queued(attempt=2)], jobs=1, servers=(A, B))
+    glance(board, A, trouble=UNAVAILABLE, now=1.0)
+    gone(board, A)
+    assert glance(board, A, history=[success()], now=700.0) == []
+    board.servers[A].surveyed = False
+    assert names(glance(board, A, history=[success(), success(attempt=2)], now=701.0)) == [
+        ("Accepted", 2),
+        ("Rendered", 2),
+    ]
+
+
 # -- files at home
 
 
@@ -186,11 +261,14 @@ def test_an_old_copy_of_the_ledger() -> None:
     assert is_surveyed(board, 0.0)
 
 
-def test_a_server_that_is_out_is_not_waited_for() -> None:
-    """Files at home are taken in too when a server that may know more is away for longer than `patience`."""
-    board = new_board(jobs=1)
-    assert not is_surveyed(board, 8 * 3600 - 1.0)
-    assert is_surveyed(board, 8 * 3600.0)
+@pytest.mark.parametrize(("grace", "limit"), [(60.0, 60.0), (1.0, 1.0), (600.0, 60.0)])
+def test_a_server_that_does_not_answer_is_not_waited_for(grace: float, limit: float) -> None:
+    """A server that may know more holds up nobody for longer than `grace`, nor longer than a minute."""
+    board = new_board(jobs=1, rules=Rules(grace=grace))
+    assert not is_surveyed(board, limit - 0.1)
+    assert is_surveyed(board, limit)
+    glance(board, trouble=UNAVAILABLE, now=limit)
+    assert is_surveyed(board, limit)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from boards import AT, JOB, RULES, accepted, claimed, failure, ident, interrupted, mp4, prefix, success
 
-from batchrunner.core.attempts import Attempt, accept, classify, kind_of, lose, refusal
+from batchrunner.core.attempts import Attempt, accept, burned_loss, classify, lose, refusal
 from batchrunner.core.facts import File, Lost, Rendered, Why
+from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import AttemptHistory, Prompt, Queued
 from batchrunner.core.results import Complaint, Entry
 from batchrunner.core.settings import Rules
@@ -31,10 +32,13 @@ def case(spent: int = 1, error: str = "", rules: Rules = RULES, attempt: int = 1
         (Why.FOREIGN, True),
         (Why.UNUSABLE, True),
         (Why.WITHDRAWN, False),
+        (Why.DENIED, False),
+        (Why.STUCK, True),
+        (Why.SERVER_GONE, False),
     ],
 )
 def test_what_burns_an_attempt(why: Why, *, burns: bool) -> None:
-    """A stranger's interrupt and what we took back ourselves are free; all else counts unless it is said not to."""
+    """What nobody rendered in vain is free, and what others stopped; all else counts unless it is said not to."""
     assert lose(case(), why, "so").burns is burns
     assert lose(case(), why, "so", burns=not burns).burns is not burns
 
@@ -78,10 +82,57 @@ def test_out_of_memory_is_never_the_same_error_twice() -> None:
     assert last.final
 
 
-def test_classes_of_errors() -> None:
-    """For the breaker every out of memory is one class; other errors are told apart by node."""
-    assert kind_of(failure(exception="torch.OutOfMemoryError")) == "torch.OutOfMemoryError"
-    assert kind_of(failure()) == "KSampler #3: ValueError"
+@pytest.mark.parametrize(
+    ("why", "burns", "kind", "may_pass"),
+    [
+        (Why.REFUSED, True, None, None),
+        (Why.INTERRUPTED, False, None, None),
+        (Why.WITHDRAWN, False, None, None),
+        (Why.SERVER_GONE, False, None, None),
+        (Why.FORGOTTEN, False, None, None),
+        (Why.FORGOTTEN, True, "forgotten", True),
+        (Why.EXPIRED, True, "expired", False),
+        (Why.FOREIGN, True, "wrong content", False),
+        (Why.UNUSABLE, True, "unusable", False),
+        (Why.STUCK, True, "stuck", True),
+        (Why.DENIED, False, "denied", True),
+    ],
+)
+def test_what_a_loss_says_of_its_server(why: Why, kind: str | None, *, burns: bool, may_pass: bool | None) -> None:
+    """Every burned loss counts against its server, but for a refusal; and POSTs that something before it denies."""
+    found = burned_loss(lose(case(), why, "so", burns=burns))
+    assert found == (None if kind is None else BurnedLoss(JOB, kind, "so", may_pass=bool(may_pass)))
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind", "may_pass"),
+    [
+        ("torch.OutOfMemoryError", "out of memory", True),
+        ("ValueError", "KSampler #3 raised ValueError", False),
+    ],
+)
+def test_classes_of_errors(exception: str, kind: str, *, may_pass: bool) -> None:
+    """Every out of memory is one class, and waiting may help it; other errors are told apart by node and kind."""
+    fact = classify(case(), failure(exception=exception), None)
+    assert isinstance(fact, Lost)
+    found = burned_loss(fact)
+    assert found is not None
+    assert (found.kind, found.may_pass) == (kind, may_pass)
+
+
+def test_a_server_that_only_raises() -> None:
+    """An error that is excused is the server's: it is free, leaves no signature, and counts against the server."""
+    fact = classify(case(), failure(), None, excused=True)
+    assert isinstance(fact, Lost)
+    assert (fact.burns, fact.error, fact.final) == (False, "", False)
+    assert burned_loss(fact) is not None
+
+
+def test_a_render_out_of_the_cache_has_no_seconds() -> None:
+    """Where only the saving was done, the seconds teach nothing, and are not kept."""
+    fact = classify(case(), replace(success(), began=AT + 9.9, from_cache=True), None)
+    assert isinstance(fact, Rendered)
+    assert fact.seconds is None
 
 
 def test_an_error_without_words() -> None:
@@ -138,8 +189,8 @@ def test_a_success_without_a_file_of_ours() -> None:
     empty = classify(case(), success(files=[]), None)
     assert isinstance(cached, Lost)
     assert isinstance(empty, Lost)
-    assert (cached.why, cached.says) == (Why.FOREIGN, "success, but with x.mp4, sub/y.mp4, none of them ours")
-    assert empty.says == "success, but with no file, none of them ours"
+    assert (cached.why, cached.says) == (Why.FOREIGN, "rendered, but with files of another prompt: x.mp4, sub/y.mp4")
+    assert empty.says == "rendered, but its saving nodes left no file of type output to bring home"
 
 
 def test_a_file_listed_twice_is_one_file() -> None:

@@ -182,6 +182,22 @@ def test_the_last_error_is_remembered() -> None:
     assert again.past.error == "KSampler: ValueError"
 
 
+def test_the_attempt_that_was_given_up_is_remembered() -> None:
+    """A server that is given up may still render the attempt; once that is lost by proof, nothing is expected of it."""
+    given_up = advance(advance(Waiting(), claimed()), lost(why=Why.SERVER_GONE, burns=False))
+    assert given_up == Waiting(AttemptHistory(highest=1, spent=0, given_up=1))
+    later = advance(advance(given_up, claimed(attempt=2)), lost(attempt=2))
+    assert later.past.given_up == 1
+    found = advance(later, accepted(attempt=1))
+    assert advance(found, lost(why=Why.EXPIRED)).past == AttemptHistory(highest=2, spent=1)
+
+
+def test_where_it_got_stuck_is_remembered() -> None:
+    """The next attempt prefers a server on which none got stuck."""
+    stuck = advance(advance(Waiting(), claimed()), lost(why=Why.STUCK))
+    assert stuck.past == AttemptHistory(highest=1, spent=1, stuck_on=claimed().server)
+
+
 def test_success_without_a_file_is_no_render() -> None:
     """A Rendered that names no file is a Contradiction: who notes it has not judged it."""
     with pytest.raises(Contradiction):

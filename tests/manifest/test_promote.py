@@ -107,7 +107,7 @@ def test_own_workflow_and_knobs_are_kept(tmp_path: Path) -> None:
     source, batch = _loaded(
         tmp_path,
         "name: own\nserver: [sim]\nworkflow: own.json\nparams: {seed: 3.seed, side: [4.width, 4.height]}\n"
-        "outputs: [9]\nattempts: 5\nttl: none\nsweep: {seed: [1, 2], side: 256}\n",
+        "outputs: [9]\nattempts: 5\nttl: none\nstuck: off\nsweep: {seed: [1, 2], side: 256}\n",
     )
     promoted = _promoted(tmp_path, source, batch, (("side", "1024"),))
     assert [(job.params["seed"], job.params["side"]) for job in promoted.jobs] == [(1, 1024), (2, 1024)]

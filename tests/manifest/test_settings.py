@@ -34,8 +34,8 @@ def test_servers_of_the_command_line() -> None:
 
 def test_rules() -> None:
     """Every rule can be said, in words that name their unit."""
-    said = "ttl: none\nattempts: 5\ndepth: 1\npatience: 90m\nsettle: 1.5s\ngrace: 250ms\npoll: 5 s\nsweep: {prompt: a}"
-    expected = Rules(attempts=5, depth=1, ttl=None, patience=5400, settle=1.5, grace=0.25, poll=5)
+    said = "ttl: none\nattempts: 5\ndepth: 1\npatience: 90m\nsettle: 1.5s\ngrace: 250ms\npoll: 5 s\nstuck: 4.5" + SWEEP
+    expected = Rules(attempts=5, depth=1, ttl=None, patience=5400, settle=1.5, grace=0.25, poll=5, stuck=4.5)
     assert batch(said, head="name: t\nserver: http://a\nworkflow: ltx2\n").rules == expected
 
 
@@ -44,6 +44,13 @@ def test_rules_unsaid() -> None:
     assert batch(SWEEP, head="name: t\nserver: http://a\nworkflow: ltx2").rules == Rules()
     assert batch(SWEEP).rules == Rules(settle=1.0, grace=1.0)
     assert batch("settle: 70s\npoll: adaptive\nttl: 50ms" + SWEEP).rules == Rules(settle=70.0, grace=1.0, ttl=0.05)
+
+
+@pytest.mark.parametrize(("written", "times"), [("off", None), ("3", 3.0), ("1", 1.0), ("1000", 1000.0), ("2.5", 2.5)])
+def test_when_a_render_is_stuck(written: str, times: float | None) -> None:
+    """`stuck` is a number of times its forecast, or `off`; three times where nothing is said."""
+    assert batch(f"stuck: {written}{SWEEP}").rules.stuck == times
+    assert batch(SWEEP).rules.stuck == 3.0
 
 
 def test_no_password_is_repeated() -> None:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from answering import answering, client, raw, says
-from films import PREFIX, box, film, mesh, picture, tensors
+from films import PREFIX, box, film, graph, mesh, picture, tensors
 
 from batchrunner.comfy.client import Waits
 from batchrunner.core.actions import Download
 from batchrunner.core.facts import File, Opened
+from batchrunner.core.identity import render_digest
 from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.download.transfer import Downloader
 
@@ -34,6 +35,7 @@ FILM = film(pixels=os.urandom(300_000))
 OTHER = film("cats-0123456789ab-a2", pixels=os.urandom(300_000))
 WEBM = b"\x1aE\xdf\xa3\x84abcd\x18S\x80g\xff" + bytes(90)
 FETCH = Download(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
+RENDERS = render_digest(graph())
 PART = f"night/{PREFIX}-0.part"
 GOT = Downloaded("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
 
@@ -648,8 +650,8 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
     (shelf.root / "link.mp4").symlink_to("a/x.mp4")
     (shelf.root / "loop").symlink_to(".")
     assert set(Downloader(shelf.root, BOOT).scan("cats")) == {
-        LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
-        LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
+        LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256, RENDERS),
+        LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest(), RENDERS),
         LocalFile(PREFIX, "f.txt", 0, sha256(b"").hexdigest()),
     }
 

@@ -13,6 +13,7 @@ import pytest
 from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tensors
 from hypothesis import example, given, settings, strategies as st
 
+from batchrunner.core.identity import render_digest
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = json.dumps(graph()).encode()
+RENDERS = render_digest(graph())
 HEAD = box(b"ftyp", b"isom", bytes(4))
 BODY = box(b"mdat", bytes(64))
 INDEX = box(b"moov", box(b"mvhd", bytes(100)), box(b"trak", bytes(40)))
@@ -35,7 +37,7 @@ def _moov(*inside: bytes) -> bytes:
 
 def test_a_whole_film_says_whose_it_is() -> None:
     """A film as SaveVideo writes it is whole and names the prefix of its attempt."""
-    assert _see(film()) == Inspection("mp4", whole=True, prefixes=(PREFIX,))
+    assert _see(film()) == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS)
 
 
 def test_a_film_without_metadata_is_whole_and_nobodys() -> None:
@@ -53,7 +55,7 @@ def test_a_film_cut_anywhere_is_not_whole() -> None:
 def test_a_picture_cut_anywhere_is_not_whole() -> None:
     """The same holds for a PNG."""
     whole = picture()
-    assert _see(whole) == Inspection("png", whole=True, prefixes=(PREFIX,))
+    assert _see(whole) == Inspection("png", whole=True, prefixes=(PREFIX,), digest=RENDERS)
     assert not any(_see(whole[:end]).whole for end in range(len(whole)))
     assert not _see(whole + b"\0").whole
 
@@ -126,7 +128,7 @@ def test_a_film_with_a_lie_in_it_is_not_whole(data: bytes) -> None:
 )
 def test_the_workflow_is_found_wherever_ffmpeg_puts_it(inside: bytes) -> None:
     """Keys and values, iTunes and QuickTime comments, a workflow alone or inside a `prompt`: all name the prefix."""
-    assert _see(_moov(inside)) == Inspection("mp4", whole=True, prefixes=(PREFIX,))
+    assert _see(_moov(inside)) == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS)
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"{", b'{"a": 1}', b'{"prompt": 5}', b'{"prompt": "x"}', b"\xff{", b""])
@@ -337,7 +339,7 @@ def test_a_fragmented_film_says_whose_it_is() -> None:
     fragments = box(b"moof", box(b"mfhd", bytes(8))) + BODY
     for number in (1, 20, 30_000):
         seen = _see(HEAD + INDEX + fragments * number + box(b"moov", box(b"mvhd", bytes(100)), tags(TEXT)))
-        assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,)), number
+        assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS), number
 
 
 def test_a_film_of_nearly_as_many_boxes_as_are_walked_is_whole() -> None:

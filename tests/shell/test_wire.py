@@ -355,3 +355,49 @@ def test_no_json_makes_a_reader_stumble(value: Any) -> None:
         with suppress(WrongShapeError):
             read(value)
     assert isinstance(submission.refused(value), Refused)
+
+
+@pytest.mark.parametrize(
+    ("cached", "from_cache"),
+    [
+        ([str(node) for node in range(1, 15)], True),
+        ([str(node) for node in range(1, 16)], True),
+        (["14"], True),
+        ([str(node) for node in range(1, 14)], False),
+        (["1", "2", "3", "7", "8", "9"], False),
+        ([], False),
+        ([14, None, {}], False),
+        ("14", False),
+        (None, False),
+    ],
+)
+def test_a_render_from_the_cache_is_told_apart(cached: Any, *, from_cache: bool) -> None:
+    """Where all that the saving node takes was cached, only the saving was done: its seconds are no render's."""
+    whole = {
+        **{str(node): {"class_type": "Any", "inputs": {"from": [str(node - 1), 0]}} for node in range(2, 15)},
+        "15": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "p", "format": "mp4", "video": ["14", 0]}},
+    }
+    messages = [START, ["execution_cached", {"nodes": cached}], SUCCESS]
+    entry = _read(prompt=[7, ID, whole, {}, ["15"]], status=_status("success", *messages))
+    assert entry.from_cache is from_cache
+
+
+@pytest.mark.parametrize(
+    ("workflow", "from_cache"),
+    [
+        (graph("p"), True),
+        ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["9", 0]}}}, True),
+        ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["8", 0]}}}, False),
+        ({"9": {"inputs": {"filename_prefix": "p", "images": [3, 0]}}}, True),
+        ({"9": {"inputs": {"filename_prefix": "p", "texts": ["3"]}}}, False),
+        ({"9": {"inputs": {"images": ["3", 0]}}}, False),
+        ({"9": {"inputs": None}, "8": 5}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_whose_inputs_were_cached(workflow: Any, *, from_cache: bool) -> None:
+    """Every saving node counts, also one that takes from another; where none is known, nothing was cached."""
+    messages = [START, ["execution_cached", {"nodes": ["3"]}], SUCCESS]
+    entry = _read(prompt=[7, ID, workflow, {}, []], status=_status("success", *messages))
+    assert entry.from_cache is from_cache

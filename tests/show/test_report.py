@@ -11,6 +11,7 @@ from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.report import REASONS, Around, Report, report
 from batchrunner.show.retold import as_json, headline, lines, markdown, next_steps, sections
 from batchrunner.show.shifts import Gap, shifts
+from batchrunner.show.story import _LOSSES
 from batchrunner.show.text import clock
 
 if TYPE_CHECKING:
@@ -136,4 +137,4 @@ def test_the_page_gets_the_same() -> None:
 
 def test_every_reason_has_words() -> None:
     """No way to lose an attempt is mute."""
-    assert set(REASONS) == set(Why)
+    assert set(REASONS) == set(_LOSSES) == set(Why)

@@ -321,7 +321,7 @@ def download_before_poll() -> tuple[Change, ...]:
 
 def wait_for_all() -> tuple[Change, ...]:
     """Post nothing of a new batch until every server has told what it holds, or was waited for in vain."""
-    return ((scheduler, "SURVEY_LIMIT", 1e9),)
+    return ((scheduler, "survey_limit", lambda _board: 1e9),)
 
 
 def keep_jobs() -> tuple[Change, ...]:
@@ -389,12 +389,12 @@ DEFECTS = {
 }
 
 # TO BE REGISTERED with the new core: `DEFECTS |= UPCOMING`, and the page written anew. Until then some can't run: they
-# need `Health.gives_files`, `scheduler.SURVEY_LIMIT`, `engine.give_up_servers`, `board.burned_loss`, `Rules.stuck`.
+# need `Health.gives_files`, `scheduler.survey_limit`, `engine.give_up_servers`, `board.burned_loss`, `Rules.stuck`.
 UPCOMING = {
-    "a proxy's 404 page taken for proof": Defect(page_is_proof, "[{at: 10, do: page-404, for: 300, only: view}]", "P1"),
+    "a proxy's 404 page taken for proof": Defect(page_is_proof, "[{at: 10, do: page-404, for: 450, only: view}]", "P1"),
     "a GET before the first poll": Defect(
         download_before_poll,
-        "[{at: 10, do: page-5xx, for: 400, only: view}, {at: 300, do: kill, for: 5}]",
+        "[{at: 10, do: page-5xx, for: 500, only: view}, {at: 400, do: kill, for: 5}]",
         "P8",
         new_rules=True,
     ),
@@ -404,9 +404,9 @@ UPCOMING = {
         whole_polls, "[{do: page-5xx, for: 300, only: history}]", "P15", new_rules=True
     ),
     "an outcome without a file that counts for nothing": Defect(
-        count_errors_only, "[{do: no-output, for: 2400}]", "P17", 8
+        count_errors_only, "[{do: no-output, for: 3000}]", "P17", 8
     ),
-    "a prompt that hangs for ever": Defect(wait_for_ever, "[{at: 700, do: hang, for: 9000}]", "P16", 6),
+    "a prompt that hangs for ever": Defect(wait_for_ever, "[{at: 1200, do: hang, for: 9000}]", "P16", 6),
 }
 
 

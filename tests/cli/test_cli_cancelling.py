@@ -1,0 +1,39 @@
+"""`cancel`: what counts as gone, as rendered, and as still there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchrunner.cli.cancelling import _Tally
+from batchrunner.core.lifecycle import Prompt
+from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OURS = {"job": Prompt(1, "id", "cats-job-a1", "http://gpu", claimed=True)}
+UNREAD = Failure(Cause.UNAVAILABLE, "GET /history/id answered 502")
+
+
+@pytest.mark.parametrize(
+    ("queue", "history", "counted"),
+    [
+        ((), {"id": None}, "gone"),
+        ((), {"id": Entry("id", Ended.ERROR)}, "gone"),
+        ((), {"id": Entry("id", Ended.INTERRUPTED)}, "gone"),
+        ((), {"id": Entry("id", Ended.SUCCESS)}, "rendered"),
+        ((), {}, "left"),
+        ((), {"other": None}, "left"),
+        ((Row("id", 1, running=True),), {}, "left"),
+        ((Row("chosen", 1, running=False, prefixes=("cats-job-a1",)),), {"id": None}, "left"),
+        ((Row("other", 1, running=False, prefixes=("cats-job-a2",)),), {"id": None}, "gone"),
+    ],
+)
+def test_what_became_of_a_prompt(queue: tuple[Row, ...], history: Mapping[str, Entry | None], counted: str) -> None:
+    """A prompt is gone only if queue and history were read and show none; what could not be read may be there."""
+    tally = _Tally()
+    tally.sort(PollResult(queue, history, unread=None if "id" in history else UNREAD), OURS)
+    found = {"gone": tally.gone, "rendered": tally.rendered, "left": tally.left}
+    assert found == {"gone": [], "rendered": [], "left": [], counted: ["job"]}
