@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WINDOW = 2**18
 _CHUNKS = 100_000
 _QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
-_GRAPH = re.compile(rb'\{\s{0,9}"(?:[^"\\]|\\.){1,200}"\s{0,9}:\s{0,9}\{\s{0,9}"(?:inputs|class_type|_meta)"\s{0,9}:')
+_GRAPH = re.compile(rb'\{\s{0,64}"(?:[^"\\]|\\.){1,200}"\s{0,9}:\s{0,9}\{\s{0,64}"(?:inputs|class_type|_meta)"\s{0,9}:')
 """Where a workflow in JSON begins."""
 _GRAPHS = 4
 """Workflows read of a window."""

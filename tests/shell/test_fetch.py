@@ -62,10 +62,12 @@ class Shelf:
         """Remember a call; nothing of this answer may be on the disk yet."""
         self.opened.append((etag, size, part))
 
-    async def fetch(self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0) -> DownloadEnd:
+    async def fetch(
+        self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0, renders: str = ""
+    ) -> DownloadEnd:
         """Make one attempt."""
         async with client(place, waits=Waits(stall=stall)) as comfy:
-            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note)
+            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note, renders)
 
     def again(self, action: Download = FETCH) -> Download:
         """Return the next attempt, which knows how the last one opened."""
@@ -526,6 +528,36 @@ async def test_a_taken_name_is_never_overwritten(shelf: Shelf, tmp_path: Path) -
         assert await shelf.fetch(place) == home
         assert len(place.asked) == 1
     assert shelf.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
+
+
+async def test_a_guessed_file_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+    """Under a guessed name, our prefix on another workflow is somebody else's render; on the job's own it is ours."""
+    probe = replace(FETCH, probe=True)
+    async with serving(tmp_path / "f") as place:
+        end = await shelf.fetch(place, probe, renders="something else")
+        assert isinstance(end, Rejected)
+        assert end.foreign
+        assert shelf.files() == {}
+        assert await shelf.fetch(place, probe, renders=RENDERS) == GOT
+
+
+async def test_a_file_at_home_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+    """What lies here under our prefix with another workflow is left alone, and ours gets another name."""
+    shelf.put("night/cat.mp4", FILM)
+    async with serving(tmp_path / "f", film(pixels=os.urandom(300))) as place:
+        end = await shelf.fetch(place, renders="something else")
+        assert isinstance(end, Downloaded)
+        assert end.path == f"night/cat-{JOB}.mp4"
+        assert await shelf.fetch(place, renders=RENDERS) == GOT
+        assert len(place.asked) == 1
+
+
+async def test_a_rewritten_file_at_home_is_not_fetched_twice(shelf: Shelf, tmp_path: Path) -> None:
+    """A render that differs from what was sent is known again by the length with which its download was opened."""
+    async with serving(tmp_path / "f") as place:
+        assert await shelf.fetch(place, renders="something else") == GOT
+        assert await shelf.fetch(place, shelf.again(), renders="something else") == GOT
+        assert len(place.asked) == 1
 
 
 async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf, tmp_path: Path) -> None:

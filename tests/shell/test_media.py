@@ -16,9 +16,16 @@ from hypothesis import example, given, settings, strategies as st
 from batchrunner.core.identity import render_digest
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
+from batchrunner.sim.boxes import BoxRenderer
+from batchrunner.sim.graph import Shot
+from batchrunner.sim.render import Order
+from batchrunner.sim.video import PyavRenderer
+from batchrunner.workflow.ltx2 import ltx2
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchrunner.sim.render import Renderer
 
 TEXT = json.dumps(graph()).encode()
 RENDERS = render_digest(graph())
@@ -156,6 +163,34 @@ def test_nan_in_a_workflow_is_no_obstacle() -> None:
     assert _see(_moov(tags(TEXT.replace(b"18446744073709551615", b"NaN")))).prefixes == (PREFIX,)
 
 
+FORMS = [(form, BoxRenderer()) for form in ("mp4", "png", "flac")] + [
+    (form, PyavRenderer(64)) for form in ("mp4", "webm")
+]
+
+
+@pytest.mark.parametrize(("form", "renderer"), FORMS, ids=[f"{form}-{type(maker).__name__}" for form, maker in FORMS])
+def test_real_files_say_what_they_render(form: str, renderer: Renderer) -> None:
+    """Films, pictures and sounds as the simulator writes them tell their workflow apart from another one."""
+    for text in ("a cat", 'a "dog" in {the: [räin]} \\ \ud83d'):
+        workflow = ltx2().fill({"prompt": text, "seed": 2**64 - 1}, PREFIX)
+        seen = _see(renderer.render(Order(form, Shot(64, 64, 9), {"prompt": workflow, "workflow": {"nodes": []}})))
+        assert (seen.whole, seen.prefixes, seen.digest) == (True, (PREFIX,), render_digest(workflow))
+
+
+def test_the_workflow_of_an_attempt_is_the_one_that_counts() -> None:
+    """Of two workflows in a file, the one whose prefix is of an attempt says what it renders."""
+    loaded = json.dumps(graph("loaded")).encode()
+    assert _see(_moov(tags(loaded) + tags(TEXT))).digest == RENDERS
+    assert _see(_moov(tags(loaded))).digest == ""
+
+
+def test_a_workflow_that_is_not_whole_renders_nothing_known() -> None:
+    """Where a tag is cut or interrupted, as by the pages of an Ogg, the prefix is found and nothing else is known."""
+    for cut in (TEXT[:-1], TEXT[:12] + b"\0" + TEXT[12:]):
+        seen = _see(b"fLaC" + bytes(80) + cut + bytes(80))
+        assert (seen.prefixes, seen.digest) == ((PREFIX,), "")
+
+
 @pytest.mark.parametrize("kind", [b"tEXt", b"iTXt"])
 def test_pictures_carry_their_workflow_in_either_text_chunk(kind: bytes) -> None:
     """Latin-1 or international text, both are read."""
@@ -253,6 +288,7 @@ def test_what_is_not_checked_is_whole_and_may_name_its_attempt(
     """A latent or an SVG names its attempt if it can; a text or a mesh proves nothing, whatever it says."""
     seen = inspect_as(io.BytesIO(data), suffix)
     assert (seen.whole, seen.prefixes) == (True, found)
+    assert seen.digest == (RENDERS if found else "")
 
 
 @pytest.mark.parametrize(
