@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from batchrunner.cli.books import sound
+from batchrunner.cli.books import renders, sound
 from batchrunner.core.board import Board
-from batchrunner.core.identity import parse_prefix, render_digest
+from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
-from batchrunner.core.notes import Surveyed
+from batchrunner.core.notes import AttemptSeen, Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
 from batchrunner.workflow.suffix import expected_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from batchrunner.core.job import Job
     from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
 
 _BUILT_IN_POLL = 0.2
-_RENDERS = 4_096
-"""Digests kept: those of prompts that are under way are asked for at every poll."""
 
 
 async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: float) -> Board:
@@ -58,25 +53,13 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     return board
 
 
-def renders(batch: Batch) -> Callable[[str], str]:
-    """Return what tells of a job's id what its workflow renders, "" if it is not in the manifest; asked, it reckons."""
-    jobs: dict[str, Job] = {}
-
-    @lru_cache(maxsize=_RENDERS)
-    def digest(job: str) -> str:
-        if not jobs:
-            jobs.update((each.id, each) for each in batch.jobs)
-        return render_digest(batch.graph(jobs[job], "")) if job in jobs else ""
-
-    return digest
-
-
 async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> None:
     """Find the files on our own disk that the ledger does not know, by the prefix they carry or their sidecar names.
 
     A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
     it looks under the names of what it believes is not home, for attempts that it has not heard of. An attempt of which
-    not every save node has a file here is left for its server to tell, else for another attempt.
+    not every save node has a file here is left for its server to tell, else for another attempt. A file that carries
+    our prefix and another workflow than its job's is somebody else's; its attempt number is not used.
     """
     least = {job.id: _least(batch, job) for job in batch.jobs}
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
@@ -84,13 +67,23 @@ async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> No
     stems = names if board.settled_in else None
     found: dict[str, dict[str, LocalFile]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
-        found.setdefault(home.prefix, {})[home.sha256] = home
+        if _is_own(board, home):
+            found.setdefault(home.prefix, {})[home.sha256] = home
     for prefix, homes in found.items():
         match = parse_prefix(board.batch, prefix)
         if match is None or len(homes) < least.get(match[0], len(homes) + 1):
             continue
         if not (board.settled_in and _has_heard(board, *match)):
             board.homes[match[0]] = (match[1], tuple(homes.values()))
+
+
+def _is_own(board: Board, home: LocalFile) -> bool:
+    """Whether a file renders its job as far as that can be told; if not, its attempt is noted as seen."""
+    job, attempt = parse_prefix(board.batch, home.prefix) or ("", 0)
+    if not home.digest or board.is_own(job, home.digest):
+        return True
+    board.apply(AttemptSeen(job, max(board.seen.get(job, 0), attempt)))
+    return False
 
 
 def _least(batch: Batch, job: Job) -> int:
