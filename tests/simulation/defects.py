@@ -295,8 +295,8 @@ def downloads_last() -> tuple[Change, ...]:
     """Begin to download when everything is rendered."""
     fetches = vars(scheduler)["_fetches"]
 
-    def later(board: Any, room: int, now: float) -> Any:
-        return () if board.waiting else fetches(board, room, now)
+    def later(board: Any, *rest: Any) -> Any:
+        return () if board.waiting else fetches(board, *rest)
 
     return ((scheduler, "_fetches", later),)
 
