@@ -241,7 +241,7 @@ def history_first() -> tuple[Change, ...]:
         second = await poll(self, action)
         if isinstance(first, Failure) or isinstance(second, Failure):
             return first
-        return replace(first, queue=second.queue)
+        return replace(first, queue=second.queue, history={**dict.fromkeys(action.ids), **first.history})
 
     unprobed = SimpleNamespace(FAILED=Guess.UNTRIED, DUE=Guess.DUE)
     hasty = ((polls, "_ABSENCES", 1), (polls, "Guess", unprobed), _rules(grace=0.0))
