@@ -11,7 +11,9 @@ from rich.console import Console
 
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
+from batchrunner.core.health import Breaker
 from batchrunner.core.job import Job
+from batchrunner.core.notes import Polled, PollFailed, PollRefused
 from batchrunner.core.results import Cause, Failure, PollResult, Row
 from batchrunner.core.settings import Rules
 from batchrunner.show.live import LiveBoard, page
@@ -190,7 +192,9 @@ def test_the_scene_is_a_fold_of_the_board() -> None:
         Rendered("c", 1, 0.0, (File("c.mp4"),), deadline=5_600.0),
     )
     rows = (Row("ida", 1.0, running=True), Row("idb", 2.0, running=False), Row("other", 3.0, running=False))
-    board.servers[URL].looked(_look(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0)
+    board.servers[URL].apply(
+        Polled(URL, _look(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0), board.rules
+    )
     seen = scene(board, jobs, 130.0, Around(7.0, 30.0, left=60.0))
     assert seen.servers == (
         Stand(URL, "up", running="cats/a", running_for=30.0, ready=1, foreign=1),
@@ -205,22 +209,22 @@ def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
     """Away, denied, stalled and pausing each show as such; a single failed look does not."""
     board, jobs = _board()
     server, now = board.servers[URL], 100.0
-    server.looked(_look(), frozenset(), now, now)
+    server.apply(Polled(URL, _look(), frozenset(), now, now), board.rules)
     trouble = Failure(Cause.UNAVAILABLE, "refused")
     match state:
         case "away":
-            server.ailed(trouble, now, board.rules, racing=False)
-            server.ailed(trouble, now, board.rules, racing=False)
+            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
+            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
         case "denied":
-            server.denied(trouble, now, board.rules)
-            server.denied(trouble, now, board.rules)
+            server.apply(PollRefused(URL, trouble, now, holding=False), board.rules)
+            server.apply(PollRefused(URL, trouble, now, holding=False), board.rules)
         case "stalled":
-            server.looked(_look(Row("x", 1.0, running=False)), frozenset(), now, now)
+            server.apply(Polled(URL, _look(Row("x", 1.0, running=False)), frozenset(), now, now), board.rules)
             now += board.rules.grace
         case "pausing":
-            server.breaker.paused_until = now + 1
+            server.breaker = Breaker(paused_until=now + 1)
         case _:
-            server.ailed(trouble, now, board.rules, racing=False)
+            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
     assert scene(board, jobs, now, Around(0.0, 0.0)).servers[0].state == state
 
 
@@ -237,12 +241,12 @@ def test_the_narrator_tells_each_change_once() -> None:
     narrator = Narrator(Audience([JsonLines(StreamSink(stream), "cats")]), jobs, lambda: 5.0, around, every=10.0)
     server = board.servers[URL]
     assert narrator.pulse(board, 100.0) == 110.0
-    server.looked(_look(), frozenset(), 100.0, 100.0)
+    server.apply(Polled(URL, _look(), frozenset(), 100.0, 100.0), board.rules)
     assert narrator.pulse(board, 105.0) == 110.0
     for now in (106.0, 107.0, 108.0):
-        server.ailed(Failure(Cause.UNAVAILABLE, "refused"), now, board.rules, racing=False)
+        server.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), now, holding=False), board.rules)
         narrator.pulse(board, now)
-    server.looked(_look(), frozenset(), 109.0, 109.0)
+    server.apply(Polled(URL, _look(), frozenset(), 109.0, 109.0), board.rules)
     assert narrator.pulse(board, 110.0) == 120.0
     narrator.fact(Lost("a", 1, 6.0, Why.FORGOTTEN, "gone"))
     narrator.fact(Lost("unknown", 1, 6.0, Why.FORGOTTEN, "gone"))
@@ -263,3 +267,15 @@ def test_a_bug_is_told_by_its_kind_only() -> None:
     assert of_bug(0.0, ValueError("sk-secret")).says == (
         "a bug in batchrunner (ValueError); the traceback is in run.log, please report it"
     )
+
+
+def test_a_server_that_keeps_the_first_prompts_waiting_says_so() -> None:
+    """While new prompts wait for a server that can't be asked, the board says that and for how long at most."""
+    board = Board("cats", Rules(), [URL], 100.0)
+    board.want(["a"], None, 100.0)
+    for _ in range(2):
+        board.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), 101.0, holding=False))
+    for now, waits in ((102.0, True), (161.0, False)):
+        (stand,) = scene(board, {}, now, Around(0.0, now)).servers
+        assert stand.state == "away"
+        assert ("the first prompts wait for it" in stand.says) is waits
