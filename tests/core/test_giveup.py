@@ -168,9 +168,10 @@ def test_what_is_under_way_is_heard_first() -> None:
         board = away_board([*facts, *queued(OTHER)], jobs=2)
         board.start(action, 599.0)
         assert [fact.job for fact in gone(board)] == [OTHER]
-        board.end(action, 601.0)
-        board.tick(601.0, AT)
-        assert [fact.job for fact in gone(board, now=601.0)] == [JOB]
+        note(board, [*queued(OTHER, attempt=2, server=B), lost(OTHER, attempt=2, final=True)], 601.0)
+        assert not is_given_up(board, 601.0)
+        board.end(action, 602.0)
+        assert [fact.job for fact in gone(board, now=602.0)] == [JOB]
 
 
 def test_a_stalled_server_that_answers() -> None:
@@ -189,7 +190,7 @@ def test_a_server_that_lets_nothing_through() -> None:
     board = ready_board(jobs=9, servers=(A, B))
     post(board, UNAVAILABLE, submit(), now=1.0)
     for job in JOBS[1:9]:
-        note(board, [*queued(job, server=B), lost(job, final=True)], 2.0)
+        note(board, [*queued(job, server=B), lost(job, burns=False, final=True)], 2.0)
     glance(board, A, now=590.0)
     glance(board, B, now=590.0)
     assert [fact.job for fact in gone(board, now=601.0)] == [JOB]

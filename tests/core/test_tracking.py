@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from boards import JOB, accepted, claimed, fetching, lost, new_board, note, queued, rendered, saved, sending, submit
 
-from batchrunner.core.facts import Fact
 from batchrunner.core.notes import Track
 from batchrunner.core.tracking import Absence, Guess, Tracked
+
+if TYPE_CHECKING:
+    from batchrunner.core.facts import Fact
 
 
 def test_absences_are_counted_from_the_first() -> None:
