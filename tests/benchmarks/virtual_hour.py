@@ -215,7 +215,7 @@ def measure(size: tuple[int, int, float], display: str) -> Hour:
 def main(words: list[str]) -> None:
     """Print a line for each display."""
     numbers = [word for word in words if not word.startswith("--")]
-    servers, jobs, hours = [*numbers, *map(str, (SERVERS, JOBS, HOURS))[len(numbers) :]]
+    servers, jobs, hours = [*numbers, SERVERS, JOBS, HOURS][:3] if len(numbers) == 3 else (SERVERS, JOBS, HOURS)
     size = int(servers), int(jobs), float(hours)
     for display in BEATS:
         profile = cProfile.Profile() if "--profile" in words else None

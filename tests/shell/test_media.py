@@ -208,8 +208,10 @@ def _webp(extra: bytes = b"") -> bytes:
     return b"RIFF" + struct.pack("<I", len(inside)) + inside
 
 
-def _webm(segment: bytes, size: bytes | None = None) -> bytes:
-    return b"\x1aE\xdf\xa3\x84abcd\x18S\x80g" + (size or bytes([0x08]) + len(segment).to_bytes(4, "big")) + segment
+def _webm(segment: bytes, size: bytes | None = None, header: int = 4) -> bytes:
+    """Return a Matroska file; with a header of 50 bytes the length of its segment ends with the 64 that are read."""
+    head = b"\x1aE\xdf\xa3" + bytes([0x80 | header]) + bytes(header)
+    return head + b"\x18S\x80g" + (size or b"\x08" + len(segment).to_bytes(4, "big")) + segment
 
 
 @pytest.mark.parametrize(
@@ -224,6 +226,8 @@ def _webm(segment: bytes, size: bytes | None = None) -> bytes:
         (b"\xff\xd8\xff\xe0" + bytes(40), "jpeg", False),
         (_webm(bytes(90)), "matroska", True),
         (_webm(bytes(90))[:-1], "matroska", False),
+        (_webm(bytes(90), header=50), "matroska", True),
+        (_webm(bytes(90), header=51), "matroska", False),
         (_webm(bytes(90), b"\xff"), "matroska", True),
         (_webm(bytes(90), b"\x01" + b"\xff" * 7), "matroska", True),
         (b"\x1aE\xdf\xa3\x84abcd" + bytes(90), "matroska", False),
@@ -248,6 +252,12 @@ def test_other_kinds_are_known_by_their_first_and_last_bytes(data: bytes, kind: 
     seen = _see(data)
     assert (seen.kind, seen.whole) == (kind, whole)
     assert bool(seen.says) is not whole
+
+
+def test_what_is_no_film_is_told_from_nothing_at_all() -> None:
+    """A person reads whether a file is empty or something else than a film, a picture or a sound."""
+    assert _see(b"").says == "it is empty"
+    assert _see(b"<html>").says == "it is no film, picture or sound"
 
 
 def test_other_kinds_name_their_attempt_too() -> None:

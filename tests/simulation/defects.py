@@ -49,7 +49,8 @@ TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
 
 
 TWO = (Host(), Host())
-SECOND_BUSY = (Host(), Host(parse("[{at: 90, do: silence, for: 500}]", "the second server")))
+SECOND_BUSY = (Host(), Host(parse("[{at: 290, do: silence, for: 500}]", "the second server")))
+"""It is silent when the first one is ready for more, within a minute after the runner has lost its memory."""
 OLD = (Host(own_ids=True),)
 SECOND_AWAY = (Host(), Host(parse("[{do: refuse, for: 3000}]", "the second server")))
 SECOND_GONE = (Host(), Host(parse("[{at: 60, do: gone-for-good}]", "the second server")))
@@ -278,10 +279,9 @@ def if_range() -> tuple[Change, ...]:
     """Continue a film with `If-Range`, and trust that the rest is of the same one."""
     send = Client._send
 
-    async def trusting(self: Client, method: str, path: str, body: Any, *rest: Any) -> Any:
-        headers, total = rest
+    async def trusting(self: Client, path: str, body: Any, headers: Any, total: Any) -> Any:
         renamed = {"If-Range" if name == "If-Match" else name: said for name, said in headers.items()}
-        return await send(self, method, path, body, renamed, total)
+        return await send(self, path, body, renamed, total)
 
     return ((Client, "_send", trusting), (fetch._One, "_continues", lambda *_: True))
 
@@ -295,8 +295,8 @@ def downloads_last() -> tuple[Change, ...]:
     """Begin to download when everything is rendered."""
     fetches = vars(scheduler)["_fetches"]
 
-    def later(board: Any, room: int, now: float) -> Any:
-        return () if board.waiting else fetches(board, room, now)
+    def later(board: Any, *rest: Any) -> Any:
+        return () if board.waiting else fetches(board, *rest)
 
     return ((scheduler, "_fetches", later),)
 
@@ -384,7 +384,7 @@ DEFECTS = {
     "a silent server taken for an empty one": Defect(
         silent_is_lost, "[{at: 100, do: silence, for: 200}]", "P1", hosts=TWO
     ),
-    "a new start with half a look": Defect(one_survey, "[{at: 100, do: lose-state}]", "P1", hosts=SECOND_BUSY),
+    "a new start with half a look": Defect(one_survey, "[{at: 300, do: lose-state, for: 5}]", "P1", hosts=SECOND_BUSY),
     "a prompt known by our id alone": Defect(known_by_id, "[{do: drop-reply}]", "P2", hosts=OLD),
 }
 
