@@ -1,5 +1,7 @@
 """Nights with the new kinds of faults: servers that are gone, move, hang, bring nothing, or hide behind a proxy."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
