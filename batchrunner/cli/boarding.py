@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchrunner.cli.books import sound
+from batchrunner.cli.books import renders, sound
 from batchrunner.core.board import Board
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Done
-from batchrunner.core.notes import Surveyed
+from batchrunner.core.notes import AttemptSeen, Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import final_stem
 from batchrunner.engine import SETTLED_IN, settled_in, surveyed
@@ -35,6 +35,7 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     board = Board(batch.name, _rules(batch), batch.servers, now)
     board.first_file = expected_file(batch.template.graph)
     board.outputs = batch.outputs
+    board.renders = renders(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
     with sound(batch.name):
         board.load(ledger.jobs(), ledger.facts(), now)
@@ -57,7 +58,8 @@ async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> No
 
     A new ledger looks at every file. One that has settled in may still be older than what lies there, as a backup is:
     it looks under the names of what it believes is not home, for attempts that it has not heard of. An attempt of which
-    not every save node has a file here is left for its server to tell, else for another attempt.
+    not every save node has a file here is left for its server to tell, else for another attempt. A file that carries
+    our prefix and another workflow than its job's is somebody else's; its attempt number is not used.
     """
     least = {job.id: _least(batch, job) for job in batch.jobs}
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
@@ -65,13 +67,23 @@ async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> No
     stems = names if board.settled_in else None
     found: dict[str, dict[str, LocalFile]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
-        found.setdefault(home.prefix, {})[home.sha256] = home
+        if _is_own(board, home):
+            found.setdefault(home.prefix, {})[home.sha256] = home
     for prefix, homes in found.items():
         match = parse_prefix(board.batch, prefix)
         if match is None or len(homes) < least.get(match[0], len(homes) + 1):
             continue
         if not (board.settled_in and _has_heard(board, *match)):
             board.homes[match[0]] = (match[1], tuple(homes.values()))
+
+
+def _is_own(board: Board, home: LocalFile) -> bool:
+    """Whether a file renders its job as far as that can be told; if not, its attempt is noted as seen."""
+    job, attempt = parse_prefix(board.batch, home.prefix) or ("", 0)
+    if not home.digest or board.is_own(job, home.digest):
+        return True
+    board.apply(AttemptSeen(job, max(board.seen.get(job, 0), attempt)))
+    return False
 
 
 def _least(batch: Batch, job: Job) -> int:

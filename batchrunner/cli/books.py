@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchrunner.core.folding import folded
@@ -15,7 +16,7 @@ from batchrunner.ledger.place import STATE
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
+    from batchrunner.manifest import Batch
 
 
 _NEVER = "{} holds no batch: run it first"
+_RENDERS = 4_096
+"""Digests kept: those of prompts that are under way are asked for again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Books:
     """What `--only` picks of the manifest's jobs, or all of them."""
     states: dict[str, State]
     """Of every job the ledger knows."""
+    renders: Callable[[str], str]
+    """See `renders`."""
 
 
 def read(folder: Path, batch: str) -> Snapshot | None:
@@ -58,6 +64,22 @@ def ran(folder: Path, batch: str) -> Snapshot:
     if snapshot is None:
         raise YoursError(_NEVER.format(folder))
     return snapshot
+
+
+def renders(batch: Batch) -> Callable[[str], str]:
+    """Return what tells the `render_digest` of a job by its id, "" if the manifest has no such job.
+
+    Nothing is worked out before it is asked for.
+    """
+    jobs: dict[str, Job] = {}
+
+    @lru_cache(maxsize=_RENDERS)
+    def digest(job: str) -> str:
+        if not jobs:
+            jobs.update((each.id, each) for each in batch.jobs)
+        return batch.renders(jobs[job]) if job in jobs else ""
+
+    return digest
 
 
 @contextmanager
@@ -88,4 +110,4 @@ def held(asked: Asked, stack: ExitStack) -> Books:
     ledger = stack.enter_context(Ledger.open(folder, batch.name))
     jobs = [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
     states = standing(batch.name, ledger.jobs(), ledger.facts())
-    return Books(batch.name, folder, ledger, batch.servers, jobs, states)
+    return Books(batch.name, folder, ledger, batch.servers, jobs, states, renders(batch))

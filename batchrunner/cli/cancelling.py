@@ -21,7 +21,7 @@ from batchrunner.core.results import Ended, Failure
 from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batchrunner.cli.asked import Asked
     from batchrunner.cli.books import Books
@@ -46,9 +46,11 @@ class _Tally:
     left: list[str] = field(default_factory=list)
     """Jobs whose prompts stay where they are."""
 
-    def sort(self, look: PollResult, prompts: Mapping[str, Prompt]) -> None:
-        """Count `prompts` (by job) by what the last look at their server saw; what it could not read may be there."""
-        there = _queued(look, prompts)
+    def sort(self, look: PollResult, prompts: Mapping[str, Prompt], there: Mapping[str, Row]) -> None:
+        """Count `prompts` (by job) by what the last look at their server saw; what it could not read may be there.
+
+        `there` are those in its queue.
+        """
         for job, prompt in prompts.items():
             entry = look.history.get(prompt.id)
             if job in there or prompt.id not in look.history:
@@ -98,14 +100,14 @@ async def _take_back(books: Books, secret: Secret | None) -> _Tally:
             if url == SIM:
                 tally.gone += prompts
                 continue
-            look = await _emptied(comfy.Client(url, http, secret), prompts)
+            look = await _emptied(comfy.Client(url, http, secret), prompts, books.renders)
             if isinstance(look, Failure):
                 say(look.says)
                 tally.left += prompts
             else:
                 if look.unread is not None:
                     say(look.unread.says)
-                tally.sort(look, prompts)
+                tally.sort(look, prompts, _queued(look, prompts, books.renders))
     for job in tally.gone:
         _lose(books, job)
     return tally
@@ -119,14 +121,16 @@ def _lose(books: Books, job: str) -> None:
         books.states[job] = advance(state, fact)
 
 
-async def _emptied(client: Client, prompts: Mapping[str, Prompt]) -> PollResult | Failure:
+async def _emptied(
+    client: Client, prompts: Mapping[str, Prompt], renders: Callable[[str], str]
+) -> PollResult | Failure:
     """Delete and interrupt until a look finds none of `prompts` (by job) queued; return the last look."""
     ids = tuple(prompt.id for prompt in prompts.values())
     looks = 0
     while True:
         look = await client.poll(Poll("", ids))
         looks += 1
-        if isinstance(look, Failure) or looks == _LOOKS or not (there := _queued(look, prompts)):
+        if isinstance(look, Failure) or looks == _LOOKS or not (there := _queued(look, prompts, renders)):
             return look
         if trouble := await _withdraw(client, there.values()):
             return trouble
@@ -143,11 +147,15 @@ async def _withdraw(client: Client, rows: Iterable[Row]) -> Failure | None:
     return trouble
 
 
-def _queued(look: PollResult, prompts: Mapping[str, Prompt]) -> dict[str, Row]:
-    """Return the queue's rows of `prompts`, by job: by id, or by prefix where the server chose another id."""
+def _queued(look: PollResult, prompts: Mapping[str, Prompt], renders: Callable[[str], str]) -> dict[str, Row]:
+    """Return the queue's rows of `prompts`, by job: by id, or by prefix where the server chose another id.
+
+    Another workflow under that prefix is somebody else's.
+    """
     found: dict[str, Row] = {}
     for job, prompt in prompts.items():
         for row in look.queue:
-            if row.prompt == prompt.id or prompt.prefix in row.prefixes:
+            copy = prompt.prefix in row.prefixes and renders(job) in ("", row.digest)
+            if row.prompt == prompt.id or copy:
                 found[job] = row
     return found

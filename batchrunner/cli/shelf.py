@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Saved
+from batchrunner.core.identity import render_digest
 from batchrunner.core.results import Downloaded
 from batchrunner.errors import LocalError
 from batchrunner.show.sidecar import beside, sidecar, write
@@ -42,16 +43,18 @@ class Shelf:
     async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         """Bring one file home and describe it."""
         job = self.jobs[action.job]
-        end = await self.downloads.fetch(action, self.source(action.server), job.file, opened)
+        graph = self.graph(job, action.prefix)
+        workflow = None if graph is None else dict(graph)
+        renders = "" if workflow is None else render_digest(workflow)
+        end = await self.downloads.fetch(action, self.source(action.server), job.file, opened, renders)
         if isinstance(end, Downloaded):
-            await self._describe(job, action, end)
+            await self._describe(job, action, end, workflow)
         return end
 
-    async def _describe(self, job: Job, action: Download, got: Downloaded) -> None:
+    async def _describe(self, job: Job, action: Download, got: Downloaded, workflow: Json) -> None:
         """Write the sidecar before the file counts as saved; failing to costs a warning, not the video."""
         saved = Saved(job.id, action.attempt, self.wall(), action.file.key, got.path, got.size, got.sha256)
-        workflow = self.graph(job, action.prefix)
-        content = sidecar(self.batch, job, self.ledger.story(job.id), saved, dict(workflow) if workflow else None)
+        content = sidecar(self.batch, job, self.ledger.story(job.id), saved, workflow)
         path = self.folder / beside(got.path)
         try:
             await asyncio.get_running_loop().run_in_executor(None, write, path, content)

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import File
-from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
+from batchrunner.core.identity import PREFIX_INPUT, Json, attempt_digest, prefixes
 from batchrunner.core.results import Ended, Entry, Row
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def queue_row(value: Json, *, running: bool) -> Row:
         first, second = second, first
     if not isinstance(second, str) or isinstance(first, bool) or not isinstance(first, int | float):
         raise WrongShapeError("queue row: no number and prompt_id")
-    return Row(second[:NAME], number(first) or 0.0, running, prefixes(row[2]) if len(row) > 2 else ())
+    workflow = row[2] if len(row) > 2 else None
+    found = prefixes(workflow)
+    return Row(second[:NAME], number(first) or 0.0, running, found, attempt_digest(workflow, found))
 
 
 def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None) -> Entry:
@@ -109,17 +111,19 @@ def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None
     error = messages.get(Ended.ERROR.value, {})
     ended = _ended(status, messages)
     workflow = _workflow(entry.get("prompt"), prompt)
+    found = prefixes(workflow)
     return Entry(
         prompt=prompt,
         ended=ended,
         files=_files(entry.get("outputs"), nodes),
-        prefixes=prefixes(workflow),
+        prefixes=found,
         node=_node(error),
         exception=text(error.get("exception_type"), NAME).strip(),
         says=text(error.get("exception_message")).strip(),
         began=_stamp(messages.get("execution_start")),
         finished=_stamp(messages.get(ended.value)),
         from_cache=_is_from_cache(workflow, messages.get("execution_cached", {}).get("nodes")),
+        digest=attempt_digest(workflow, found),
     )
 
 

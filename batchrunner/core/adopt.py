@@ -1,7 +1,8 @@
 """Adoption: what a server holds of this batch that the ledger does not know.
 
-The ledger may be fresh (its file was lost, another machine, another folder) or older than what happened since. Whatever
-carries our prefix is ours, whoever sent it.
+The ledger may be fresh (its file was lost, another machine, another folder) or older than what happened since. What
+carries our prefix and renders what its job renders is ours, whoever sent it. Another workflow under our prefix
+(somebody opened our video in ComfyUI, changed the text and queued it) is left alone; its attempt number is not used.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ def adopt(board: Board, server: Server, result: PollResult, moment: Moment) -> t
     """Return the adoption of everything of ours that the ledger does not know, one prompt a job."""
     facts: list[Fact] = []
     notes: list[Note] = []
-    for job, found in sorted(_candidates(board, result).items()):
-        highest = max(board.seen.get(job, 0), *(one.attempt for one in found))
+    for job, carrying in sorted(_candidates(board, result).items()):
+        highest = max(board.seen.get(job, 0), *(one.attempt for one in carrying))
         notes.append(AttemptSeen(job, highest))
         state = board.states.get(job)
         if state is None:
             continue
+        found = [one for one in carrying if board.is_own(job, one.found.digest)]
         best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
         if best and _is_superseded(state, best):
             says = f"attempt {best.attempt} of it was found, so this one had been given up"

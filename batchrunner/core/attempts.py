@@ -88,9 +88,12 @@ def is_memory(entry: Entry) -> bool:
 def burned_loss(lost: Lost) -> BurnedLoss | None:
     """Return what a loss says of its server: that it rendered in vain, and how; None if it says nothing."""
     if lost.why is Why.ERROR:
-        what = lost.says.partition(":")[0]
+        # A node's class may hold a colon; what it raised does not.
+        node, _, raised = lost.says.partition(" raised ")
+        what = raised.partition(":")[0]
         memory = _OUT_OF_MEMORY in what
-        return BurnedLoss(lost.job, "out of memory" if memory else what, lost.says, may_pass=memory)
+        kind = "out of memory" if memory else f"{node} raised {what}"
+        return BurnedLoss(lost.job, kind, lost.says, may_pass=memory)
     if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
         return BurnedLoss(lost.job, lost.why.value, lost.says, may_pass=lost.why in _MAY_PASS)
     return None

@@ -41,7 +41,7 @@ from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from batchrunner.core.actions import Action
     from batchrunner.core.facts import Fact
@@ -96,6 +96,9 @@ class Board:
         self.disk, self.sockets = LocalFault(), LocalFault()
         """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
+        self.renders: Callable[[str], str] | None = None
+        """Returns what a job's own workflow renders (`identity.render_digest`), or "" if it is no longer wanted; None
+        if that is not known, and nothing is compared."""
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
         self.until_wall: float | None = None
@@ -432,6 +435,11 @@ class Board:
             return ""
         message = named[0].breaker.message
         return f"three different jobs came to nothing alike, and none of this batch ever succeeded: {message}"
+
+    def is_own(self, job: str, digest: str) -> bool:
+        """Whether a workflow with this `render_digest` is the job's own; it is, where nothing can be compared."""
+        own = self.renders(job) if self.renders else ""
+        return own in ("", digest)
 
     def holds_any(self) -> bool:
         """Whether anything of this batch is on a server, or may be."""

@@ -84,7 +84,7 @@ def _rejected(action: Download, attempt: Attempt, end: Rejected) -> Fact:
         return replace(lose(attempt, Why.UNUSABLE, end.says), final=True)
     if end.foreign:
         return lose(attempt, Why.FOREIGN, end.says)
-    if _whole_before(attempt, action.file.key) == end.etag:
+    if end.etag and _whole_before(attempt, action.file.key) == end.etag:
         return lose(attempt, Why.UNUSABLE, f"{end.says}; twice the same")
     return Broke(attempt.job, action.attempt, attempt.at, action.file.key, end.says, whole=end.etag)
 

@@ -100,14 +100,15 @@ def stuck_job(board: Board, url: str, now: float) -> str | None:
     """Return the job that a server renders without an end: it is to be interrupted.
 
     So long means `Rules.stuck` times the upper end of a forecast from at least three renders of its kind there, never
-    under 45 minutes; and `patience` in any case.
+    under 45 minutes. Without a forecast, or with `stuck: off`, it means `patience`, never under 45 minutes either:
+    whoever waits ten minutes for a server that is away did not mean to cut a long render short.
     """
     rendered = _rendered(board, url, now)
     if rendered is None:
         return None
     job, cost, ran = rendered
     rules = board.rules
-    if ran >= rules.patience:
+    if ran >= max(_STUCK_AT_LEAST, rules.patience):
         return job
     if rules.stuck is None or board.forecast.renders_of(url, cost) < _STUCK_RENDERS:
         return None

@@ -93,6 +93,8 @@ class Rendered:
     """When clean-up may delete the files: seconds since the epoch on the server's clock; None where it keeps them."""
     seconds: float | None = None
     """How long the server rendered, by its own clock; None if it does not say."""
+    differs: bool = False
+    """The server shows another workflow than the one we sent: some nodes rewrite it there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def _give_up(board: Board, server: Server, now: float, at: float) -> Outcome:
     states = ((job, board.states[job]) for job in board.held_by(server.name) if not board.in_flight.concerns(job))
     free = [(job, state) for job, state in states if isinstance(state, Sending | Queued | Fetching)]
     facts = tuple(lose(Attempt(job, state, at, board.rules), Why.SERVER_GONE, says) for job, state in free)
-    notes: list[Note] = [GivenUp(server.name)]
+    notes: list[Note] = [GivenUp(server.name, now)]
     if server.health.is_up():
         waiting = frozenset(state.prompt.id for _, state in free).intersection(server.queue.pending)
         notes.append(Remove(server.name, waiting))

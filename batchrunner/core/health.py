@@ -94,14 +94,19 @@ class Allowed:
     downloads: bool
 
 
+_PAUSED = "after a pause that doubles to 60 s (to 5 s while it holds something of ours)"
 ALLOWED: Mapping[Condition, Allowed] = {
     _C.UNKNOWN: Allowed("at once", "none", downloads=False),
     _C.ANSWERING: Allowed("every 1 to 10 s", "up to `depth`", downloads=True),
-    _C.UNAVAILABLE: Allowed("after a pause that doubles", "none", downloads=False),
-    _C.UNAUTHORIZED: Allowed("after a pause that doubles", "one to try, while polls are good", downloads=True),
+    _C.UNAVAILABLE: Allowed(_PAUSED, "none", downloads=False),
+    _C.UNAUTHORIZED: Allowed(
+        f"as usual while they are good, else {_PAUSED}",
+        "one to try, after a pause that doubles, while polls are good",
+        downloads=True,
+    ),
     _C.STALLED: Allowed("every 1 to 10 s", "up to `depth` for `grace`, then none", downloads=True),
     _C.FAILING: Allowed("every 1 to 10 s", "one to try, after a pause that doubles", downloads=True),
-    _C.GONE: Allowed("after a pause that doubles, if it is named", "none", downloads=False),
+    _C.GONE: Allowed(f"{_PAUSED}, if it is named", "none", downloads=False),
 }
 
 
@@ -178,6 +183,8 @@ class Health:
     """Since when prompts wait and nothing runs."""
     failing_since: float | None = None
     """Since when every POST and every download fails, though polls may be good."""
+    give_ups: int = 0
+    """How often it was given up since the last POST or download that got through."""
 
     # -- what it allows
 
@@ -283,9 +290,8 @@ class Health:
 
     def post_taken(self) -> Health:
         """Take in that a POST was queued."""
-        return replace(
-            self, condition=self._led(Event.POST_TAKEN), refused_posts=0, refused_since=None, failing_since=None
-        )
+        after = replace(self, condition=self._led(Event.POST_TAKEN), refused_posts=0, refused_since=None)
+        return after.transfer_worked()
 
     def post_refused(self, name: str, failure: Failure, now: float) -> Health:
         """Take in a 401 or 403 on a POST: another is tried after a pause."""
@@ -309,7 +315,7 @@ class Health:
 
     def transfer_worked(self) -> Health:
         """Take in that a POST or a download got through."""
-        return replace(self, failing_since=None)
+        return replace(self, failing_since=None, give_ups=0)
 
     def tripped(self) -> Health:
         """Take in that job after job comes to nothing."""
@@ -317,8 +323,14 @@ class Health:
 
     def job_well(self) -> Health:
         """Take in that a file is home."""
-        return replace(self, condition=self._led(Event.JOB_WELL), failing_since=None)
+        return replace(self, condition=self._led(Event.JOB_WELL)).transfer_worked()
 
-    def given_up(self) -> Health:
-        """Take in that it is given up."""
-        return replace(self, condition=self._led(Event.GIVEN_UP))
+    def given_up(self, name: str, now: float, rest: float) -> Health:
+        """Take in that it is given up: if it answers all the same, it gets no prompt before a pause that doubles.
+
+        Else a server whose polls are good and whose POSTs all fail would be given every job in turn, and none of them
+        to the other servers.
+        """
+        times = self.give_ups + 1
+        posts_at = max(self.posts_at, now + backoff(f"{name}/gone", times, rest, _BREAKER_CAP))
+        return replace(self, condition=self._led(Event.GIVEN_UP), give_ups=times, posts_at=posts_at)

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 _NAMESPACE = UUID("6f1e6a52-3c55-5f0e-9d0b-6a1f5d0c7b11")
 _ID_DIGITS = 12
+_ATTEMPT_PREFIX = re.compile(rf".+-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}", re.DOTALL)
+_LONGEST_NUMBER = 64
+"""Characters of a text that may be a number; no server makes one of more."""
 PREFIX_INPUT = "filename_prefix"
 
 
@@ -35,6 +38,27 @@ def job_digest(nodes: Mapping[str, str]) -> str:
     """Return the sha256 (hex) of a workflow, given each node id's `node_text`."""
     lines = "\n".join(f"{node}={nodes[node]}" for node in sorted(nodes))
     return sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def render_digest(workflow: Json) -> str:
+    """Return the sha256 (hex) of what an API-format workflow renders, to compare ours with what a server shows.
+
+    The same before and after a server coerced its inputs: a number is the same as its text, and true as 1 (PROTOCOL.md
+    §3: the JSON in history is the coerced one). Only `class_type` and `inputs` count, no file prefix; `is_changed` and
+    `_meta` stand beside them. Where a server cut off a fraction, what is rendered differs, and so does this. Empty for
+    what is nested too deeply. For comparison only: jobs are named by `job_digest`.
+    """
+    nodes = workflow.items() if isinstance(workflow, dict) else ()
+    try:
+        text = json.dumps({key: _rendered(node) for key, node in nodes}, sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        return ""
+    return sha256(text.encode("ascii")).hexdigest()
+
+
+def attempt_digest(workflow: Json, found: Iterable[str]) -> str:
+    """Return the `render_digest` of a workflow whose prefixes are `found`; empty where none can be of an attempt."""
+    return render_digest(workflow) if any(_ATTEMPT_PREFIX.fullmatch(prefix) for prefix in found) else ""
 
 
 def job_id(digest: str) -> str:
@@ -74,6 +98,29 @@ def prefixes(workflow: Json) -> tuple[str, ...]:
 
 def _is_prefix(key: str, value: Json) -> bool:
     return key == PREFIX_INPUT and isinstance(value, str)
+
+
+def _rendered(node: Json) -> Json:
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    if not isinstance(node, dict) or not isinstance(inputs, dict):
+        return None
+    kept = {key: _uncoerced(value) for key, value in inputs.items() if not _is_prefix(key, value)}
+    return [node.get("class_type"), kept]
+
+
+def _uncoerced(value: Json) -> Json:
+    """Return what an input has in common with all that `int`, `float`, `str` and `bool` may have made of it."""
+    if isinstance(value, bool) or value in ("True", "False"):
+        return int(value in (True, "True"))
+    if value is None:
+        return "None"
+    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
+        for number in (int, float):
+            try:
+                return _plain(number(value))
+            except ValueError:
+                continue
+    return _plain(value)
 
 
 def _plain(value: Json) -> Json:

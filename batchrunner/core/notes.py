@@ -164,6 +164,7 @@ class GivenUp:
     """What it holds is rendered elsewhere; if it comes back, it is surveyed again."""
 
     server: str
+    now: float
 
 
 @dataclass(frozen=True, slots=True)

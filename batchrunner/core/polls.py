@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.adopt import adopt
 from batchrunner.core.attempts import Attempt, accept, classify, lose
-from batchrunner.core.facts import Why
+from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.identity import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import (
@@ -39,7 +39,7 @@ from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from batchrunner.core.actions import Poll
     from batchrunner.core.board import Board
@@ -143,14 +143,15 @@ class _Reading:
         """Find a prompt by its id; only then by its prefix, which a server that chose its own id leaves us.
 
         That order matters: whoever queues our workflow once more, prefix and all, must not hide that ours has ended.
+        And whoever queues another one under our prefix must not be taken for us.
         """
         prompt = attempt.state.prompt
         rows = [row for row in self.result.queue if row.prompt == prompt.id]
         entry = self.result.history.get(prompt.id)
         if not rows and not entry:
-            duplicates = [row for row in self.result.queue if prompt.prefix in row.prefixes]
+            duplicates = [row for row in self.result.queue if self._is_copy(attempt, row)]
             rows = sorted(duplicates, key=lambda row: not row.running)[:1]
-            entry = _by_prefix(self.result.recent, prompt.prefix)
+            entry = next((entry for entry in reversed(self.result.recent) if self._is_copy(attempt, entry)), None)
         if rows:
             return self._alive(attempt, record, rows)
         if entry:
@@ -182,10 +183,24 @@ class _Reading:
         if entry.ended is Ended.INTERRUPTED and record.interrupted_at is not None:
             facts.append(stuck(attempt))
             return facts, notes
-        facts.append(classify(attempt, entry, self.result.date, excused=self._is_sick()))
+        facts.append(self._classified(attempt, entry))
         if entry.ended is Ended.SUCCESS:
             notes.append(Finished(self.server.name, entry.prompt))
         return facts, notes
+
+    def _classified(self, attempt: Attempt, entry: Entry) -> Rendered | Lost:
+        """Return what an entry says of a prompt that this ledger sent.
+
+        A workflow that is not ours any more is kept all the same: we sent it, so it was rewritten on the server.
+        """
+        fact = classify(attempt, entry, self.result.date, excused=self._is_sick())
+        if isinstance(fact, Rendered) and entry.digest and not self.board.is_own(attempt.job, entry.digest):
+            return replace(fact, differs=True)
+        return fact
+
+    def _is_copy(self, attempt: Attempt, one: Row | Entry) -> bool:
+        """Whether this carries an attempt's prefix and renders its job."""
+        return attempt.state.prompt.prefix in one.prefixes and self.board.is_own(attempt.job, one.digest)
 
     def _found(self, attempt: Attempt, record: Tracked) -> list[Note]:
         """Note that a prompt was found; one that was only sent proves that a POST arrives."""
@@ -276,7 +291,3 @@ def stuck(attempt: Attempt) -> Lost:
     """Return the loss of a prompt that we interrupted because it ran far too long; a second one is final."""
     says = "it ran far longer than it should, without an end, and was interrupted"
     return lose(attempt, Why.STUCK, says, error="stuck")
-
-
-def _by_prefix(entries: Iterable[Entry], prefix: str) -> Entry | None:
-    return next((entry for entry in reversed(tuple(entries)) if prefix in entry.prefixes), None)

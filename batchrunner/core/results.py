@@ -68,6 +68,8 @@ class Row:
     running: bool
     prefixes: tuple[str, ...] = ()
     """Every `filename_prefix` in its workflow."""
+    digest: str = ""
+    """What its workflow renders (`identity.render_digest`); empty if no prefix of it can be one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Entry:
     finished: float | None = None
     from_cache: bool = False
     """Everything but the saving nodes came out of the server's cache: how long it took says nothing."""
+    digest: str = ""
+    """As in `Row`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ class Rejected:
     says: str
     etag: str = ""
     foreign: bool = False
-    """It carries a workflow, and our prefix is not in it."""
+    """It carries a workflow, and our prefix is not in it; or, under a guessed name, one that renders something else."""
     never: bool = False
     """400 on /view: asking again is pointless (PROTOCOL.md §1, 12)."""
 
@@ -179,6 +183,8 @@ class LocalFile:
     path: str
     size: int
     sha256: str
+    digest: str = ""
+    """What the workflow in it renders; empty where it carries none that we could read whole."""
 
 
 PollEnd: TypeAlias = PollResult | Failure

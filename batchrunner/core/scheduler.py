@@ -6,6 +6,7 @@ what counts in the race against clean-up is the moment the GET opens, so nothing
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
@@ -214,10 +215,14 @@ def _probes_with(board: Board, url: str, job: str) -> bool:
 
 
 def _again(board: Board, server: Server) -> Iterator[Submit]:
-    for job, state in board.open_on(server.name):
-        if board.tracked[job].resend and not board.in_flight.is_posting(job):
-            prompt = state.prompt
-            yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
+    """Yield the POSTs that never arrived; where POSTs are refused, one at a time, to try."""
+    held = board.open_on(server.name)
+    if server.health.refused_posts and any(board.in_flight.is_posting(job) for job, _ in held):
+        return
+    due = ((job, state) for job, state in held if board.tracked[job].resend and not board.in_flight.is_posting(job))
+    for job, state in islice(due, 1 if server.health.refused_posts else None):
+        prompt = state.prompt
+        yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
 
 
 def is_surveyed(board: Board, now: float) -> bool:

@@ -186,7 +186,7 @@ class Server:
                 if self.breaker.trips:
                     self.health = self.health.tripped()
             case GivenUp():
-                self.health, self.surveyed = self.health.given_up(), False
+                self.health, self.surveyed = self.health.given_up(self.name, note.now, rules.grace), False
             case Remove():
                 self.to_remove |= note.prompts
             case Removed():
@@ -221,8 +221,9 @@ class Server:
         return self.named and self.health.takes_prompts(now, rules) and now >= self.breaker.paused_until
 
     def room(self, load: int, rules: Rules) -> int:
-        """Return how many more prompts it may get while it holds `load` of ours."""
-        return max(0, self.breaker.most(rules.depth) - load)
+        """Return how many more prompts it may get while it holds `load`; where POSTs are refused, one to try."""
+        most = 1 if self.health.refused_posts else self.breaker.most(rules.depth)
+        return max(0, most - load)
 
     def ready_since(self, record: Tracked | None) -> float | None:
         """Return since when a prompt of ours has had only others' before it; None if nobody knows."""

@@ -67,7 +67,7 @@ def _homes(batch: str, folder: Folder, path: str) -> Iterator[LocalFile]:
             with suppress(OSError):
                 size, sha256 = digest(file)
                 if told is None or told[1] == sha256:
-                    yield LocalFile(ours[0], path, size, sha256)
+                    yield LocalFile(ours[0], path, size, sha256, seen.digest)
 
 
 def _inspected(file: BinaryIO, path: str) -> media.Inspection:

@@ -91,15 +91,21 @@ class Downloader:
         """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
     async def fetch(
-        self, action: Download, source: Source, stem: str, opened: Callable[[str, int, str], None]
+        self,
+        action: Download,
+        source: Source,
+        stem: str,
+        opened: Callable[[str, int, str], None],
+        renders: str = "",
     ) -> DownloadEnd:
         """Bring one file home, or say why not. `stem` is its local path without suffix, `/` between folders.
 
         `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
-        fetch leaves a `.part` that the next one continues.
+        fetch leaves a `.part` that the next one continues. `renders` is the job's `render_digest`, if it is known: what
+        was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
         ending = suffix(action.file.name)
-        one = _One(self._folder, self._boot, self._largest, action, stem, ending, self.transfers)
+        one = _One(self._folder, self._boot, self._largest, action, stem, ending, renders, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -129,6 +135,7 @@ class _One:
     action: Download
     stem: str
     suffix: str
+    renders: str
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
@@ -166,15 +173,23 @@ class _One:
             return self._publish(*digest(file))
 
     def _ours(self, file: BinaryIO, path: str) -> bool:
-        """Tell by the prefix in a file, else by its sidecar, else by its length if we saw the same on the server."""
+        """Tell by the workflow in a file, else by its sidecar, else by its length if we saw the same on the server.
+
+        The length is asked too where the prefix is ours and the workflow is not: the server may have rewritten it.
+        """
         seen, was = media.inspect_as(file, self.suffix), self.action.opened
         if not seen.whole:
             return False
         if seen.prefixes is not None:
-            return self.action.prefix in seen.prefixes
-        if (told := sidecar_of(self.folder, path)) is not None:
+            if self.action.prefix not in seen.prefixes or not self._differs(seen):
+                return self.action.prefix in seen.prefixes
+        elif (told := sidecar_of(self.folder, path)) is not None:
             return told == (self.action.prefix, digest(file)[1])
         return was is not None and was.size == file.seek(0, os.SEEK_END) and not self.action.probe
+
+    def _differs(self, seen: media.Inspection) -> bool:
+        """Whether a file is known to carry another workflow than the job's."""
+        return bool(self.renders and seen.digest) and seen.digest != self.renders
 
     def begun(self) -> int:
         """Return how many bytes of a `.part` may be kept; one that may not is removed."""
@@ -285,6 +300,8 @@ class _One:
             return Rejected(seen.says, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
             return Rejected("it carries the workflow of another attempt", etag, foreign=True)
+        if self.action.probe and self._differs(seen):
+            return Rejected("it carries our prefix and another workflow", etag, foreign=True)
         if seen.prefixes is None and self.action.probe:
             return Rejected("it carries no workflow, so its name alone proves nothing", etag)
         return None

@@ -5,19 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchrunner.core.identity import PREFIX_INPUT, Json, prefixes
+from batchrunner.core.identity import PREFIX_INPUT, Json, attempt_digest, prefixes
 from batchrunner.core.suffixes import SUFFIXES
 from batchrunner.download import mp4
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
+
+    Carried: TypeAlias = tuple[tuple[str, ...] | None, str]
+    """`prefixes` and `digest` of an `Inspection`."""
 
 _WINDOW = 2**18
 _CHUNKS = 100_000
 _QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
+_GRAPH = re.compile(rb'\{\s{0,64}"(?:[^"\\]|\\.){1,200}"\s{0,9}:\s{0,9}\{\s{0,64}"(?:inputs|class_type|_meta)"\s{0,9}:')
+"""Where a workflow in JSON begins."""
+_GRAPHS = 4
+"""Workflows read of a window."""
 _NODE = re.compile(rb'(?<!\\)"class_type"\s{0,9}:')
 
 
@@ -31,6 +41,8 @@ class Inspection:
     says: str = ""
     """What is wrong with it."""
     prefixes: tuple[str, ...] | None = None
+    digest: str = ""
+    """What the workflow in it renders (`identity.render_digest`); empty if it carries none of an attempt whole."""
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
@@ -49,9 +61,11 @@ def inspect_as(file: BinaryIO, suffix: str) -> Inspection:
     if kind is None:
         return Inspection("", whole=True)
     if kind == "svg" and size:
-        return Inspection(kind, whole=True, prefixes=_of_window(file, size))
+        found, renders = _of_window(file, size)
+        return Inspection(kind, whole=True, prefixes=found, digest=renders)
     if kind == "safetensors" and size:
-        return Inspection(kind, whole=True, prefixes=_of_safetensors(file, size))
+        found, renders = _of_safetensors(file, size)
+        return Inspection(kind, whole=True, prefixes=found, digest=renders)
     seen = inspect_open(file)
     if seen.whole and seen.kind != kind:
         return replace(seen, whole=False, says=f"it is no {suffix} but {seen.kind}")
@@ -65,14 +79,14 @@ def inspect_open(file: BinaryIO) -> Inspection:
     kind = _kind(file.read(16))
     if kind == "mp4":
         walk = mp4.walk(file, size)
-        return Inspection(kind, not walk.says, walk.says, _of_texts(walk.texts))
+        return Inspection(kind, not walk.says, walk.says, *_of_texts(walk.texts))
     if kind == "png":
         return _png(file, size)
     if not kind:
         return Inspection("", whole=False, says="it is no video, image or sound" if size else "it is empty")
     says = "" if _ends(file, size, kind) else "it is cut"
     # SaveGLB may pass on a mesh that somebody else made, and with it the workflow that it came from.
-    return Inspection(kind, not says, says, None if kind == "glb" else _of_window(file, size))
+    return Inspection(kind, not says, says, *((None, "") if kind == "glb" else _of_window(file, size)))
 
 
 def _kind(head: bytes) -> str:
@@ -151,7 +165,7 @@ def _png(file: BinaryIO, size: int) -> Inspection:
         kinds.append(kind)
         at += 12 + length
     whole = at == size and kinds[:1] == [b"IHDR"] and kinds[-1:] == [b"IEND"] and b"IDAT" in kinds
-    return Inspection("png", whole, "" if whole else "it is cut", _of_texts(texts))
+    return Inspection("png", whole, "" if whole else "it is cut", *_of_texts(texts))
 
 
 def _png_text(kind: bytes, chunk: bytes) -> bytes:
@@ -162,7 +176,7 @@ def _png_text(kind: bytes, chunk: bytes) -> bytes:
     return text[2:].partition(b"\0")[2].partition(b"\0")[2] if text[:1] == b"\0" else b""
 
 
-def _of_safetensors(file: BinaryIO, size: int) -> tuple[str, ...] | None:
+def _of_safetensors(file: BinaryIO, size: int) -> Carried:
     """Read the header, a length and JSON; SaveLatent's workflow is in `__metadata__`."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -170,26 +184,40 @@ def _of_safetensors(file: BinaryIO, size: int) -> tuple[str, ...] | None:
     return _of_values([header.get("__metadata__")] if isinstance(header, dict) else [])
 
 
-def _of_texts(texts: Iterable[bytes]) -> tuple[str, ...] | None:
-    """Return the prefixes of all workflows in JSON texts, None if there is none."""
+def _of_texts(texts: Iterable[bytes]) -> Carried:
+    """Return the prefixes of all workflows in JSON texts, and what the first one of an attempt renders."""
     return _of_values(_parsed(text) for text in texts)
 
 
-def _of_values(values: Iterable[Json]) -> tuple[str, ...] | None:
-    graphs = [graph for value in values for graph in _graphs(value)]
-    return tuple(dict.fromkeys(prefix for graph in graphs for prefix in prefixes(graph))) if graphs else None
+def _of_values(values: Iterable[Json]) -> Carried:
+    graphs = [(graph, prefixes(graph)) for value in values for graph in _graphs(value)]
+    if not graphs:
+        return None, ""
+    digests = (attempt_digest(graph, found) for graph, found in graphs)
+    return tuple(dict.fromkeys(prefix for _, found in graphs for prefix in found)), next(filter(None, digests), "")
 
 
-def _of_window(file: BinaryIO, size: int) -> tuple[str, ...] | None:
-    """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3, Matroska and SVG keep their tags."""
+def _of_window(file: BinaryIO, size: int) -> Carried:
+    """Look for a workflow near the begin and the end, where WebP, FLAC, Ogg, MP3, Matroska and SVG keep their tags.
+
+    Its prefixes are found even where it is not in one piece, as in the pages of an Ogg.
+    """
     windows = []
     for at in sorted({0, max(size - _WINDOW, 0)}):
         file.seek(at)
         windows.append(file.read(_WINDOW))
     if not any(_NODE.search(window) for window in windows):
-        return None
+        return None, ""
     found = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
-    return tuple(dict.fromkeys(text for text in found if isinstance(text, str)))
+    _, whole = _of_values(graph for window in windows for graph in _begun(window))
+    return tuple(dict.fromkeys(text for text in found if isinstance(text, str))), whole
+
+
+def _begun(window: bytes) -> Iterator[Json]:
+    """Yield the first workflows that stand whole in a window."""
+    for match in islice(_GRAPH.finditer(window), _GRAPHS):
+        with suppress(ValueError, RecursionError):
+            yield json.JSONDecoder().raw_decode(window[match.start() :].decode("utf-8", "replace"))[0]
 
 
 def _parsed(text: bytes) -> Json:

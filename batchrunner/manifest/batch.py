@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchrunner.core.identity import render_digest
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Batch:
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""
         return self.template.fill(job.params, prefix)
+
+    def renders(self, job: Job) -> str:
+        """Return the `render_digest` of `job`'s own workflow."""
+        return render_digest(self.graph(job, ""))
 
     def refusals(self, object_info: Json) -> list[str]:
         """Return what a server that answers `object_info` lacks for any job, one line each; see `check_against`."""

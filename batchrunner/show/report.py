@@ -95,6 +95,8 @@ class Report:
     slowest: tuple[Slow, ...]
     size: int
     """Bytes of all files at home."""
+    differing: tuple[str, ...]
+    """Local names of jobs whose files carry another workflow than the one that was sent."""
     around: Around = field(default_factory=Around)
 
     @property
@@ -123,7 +125,8 @@ def report(
     names = {job.id: job.file for job in jobs}
     times = around.ends or ((facts[0].at, facts[-1].at) if facts else (None, None))
     kept = {name: state.prompt.attempt for name, state in states.items() if isinstance(state, Done | Fetching)}
-    renders = [fact for fact in facts if isinstance(fact, Rendered) and fact.seconds is not None]
+    renders = [fact for fact in facts if isinstance(fact, Rendered)]
+    timed = [fact for fact in renders if fact.seconds is not None]
     return Report(
         batch=batch,
         total=len(states),
@@ -134,9 +137,10 @@ def report(
         shifts=shifts(facts),
         failures=_failures(states, names),
         again=_again(facts, names),
-        wasted=sum(fact.seconds or 0.0 for fact in renders if kept.get(fact.job) != fact.attempt),
-        slowest=_slowest(renders, kept, names),
+        wasted=sum(fact.seconds or 0.0 for fact in timed if kept.get(fact.job) != fact.attempt),
+        slowest=_slowest(timed, kept, names),
         size=sum(file.size for state in states.values() if isinstance(state, Done) for file in state.files),
+        differing=tuple(names[one.job] for one in renders if one.differs and kept.get(one.job) == one.attempt),
         around=around,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.show.report import REASONS
 from batchrunner.show.text import clock, duration, safe, size
+from batchrunner.show.words import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ def lines(report: Report) -> list[str]:
     if report.again:
         wasted = f", {duration(report.wasted)} of rendering" if report.wasted else ""
         found.append(f"rendered again: {'; '.join(map(_times, report.again))}{wasted}")
+    found += [f"warning: {what}, {about}" for what, about in _differing(report)]
     if report.slowest:
         found.append(f"slowest: {report.slowest[0].job}, {duration(report.slowest[0].seconds)}")
     if report.size:
@@ -60,6 +62,7 @@ def sections(report: Report) -> list[Section]:
         Section("Time", list(_time(report))),
         Section("Failed", list(map(_reason, report.failures))),
         Section("Rendered again", [*map(_reason, report.again), *_wasted(report)]),
+        Section("Rewritten on the server", list(_differing(report))),
         Section("Servers", list(_servers(report))),
         Section("Slowest", [(slow.job, duration(slow.seconds)) for slow in report.slowest]),
         Section("Disk", [("files at home", size(report.size))] if report.size else []),
@@ -135,6 +138,11 @@ def _time(report: Report) -> Iterator[tuple[str, str]]:
 def _wasted(report: Report) -> Iterator[tuple[str, str]]:
     if report.wasted:
         yield "rendered in vain", duration(report.wasted)
+
+
+def _differing(report: Report) -> Iterator[tuple[str, str]]:
+    if report.differing:
+        yield f"{len(report.differing)} kept", f"e.g. {report.differing[0]}: {DIFFERS}"
 
 
 def _servers(report: Report) -> Iterator[tuple[str, str]]:

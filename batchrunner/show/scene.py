@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.eta import overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
+from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.text import duration
 
 if TYPE_CHECKING:
@@ -146,11 +147,15 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
     running = next((ours[prompt] for prompt in server.queue.running if prompt in ours), "")
     began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
+    says = [reason(server, state, now)]
+    holds_up = server.name in board.unsurveyed and not is_surveyed(board, now)
+    if holds_up and board.waiting and state in ("away", "denied"):
+        says.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
     return Stand(
         url=server.name,
         state=state,
         since=None if since is None else now - since,
-        says=reason(server, state, now),
+        says="; ".join(filter(None, says)),
         running=jobs[running].file if running in jobs else running,
         running_for=None if began is None else now - began,
         ready=sum(prompt in ours for prompt in server.queue.pending),

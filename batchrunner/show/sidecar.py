@@ -28,6 +28,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
 
     `facts` are all of the job, oldest first; `workflow` is the graph as it was sent, its prefix included. Times are
     RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (an adopted render).
+    `workflow_differs` is true where the server showed another workflow: the file carries what was rendered.
     """
     own = [fact for fact in facts if fact.attempt == saved.attempt]
     claimed, accepted, rendered = _first(own, Claimed), _first(own, Accepted), _first(own, Rendered)
@@ -52,6 +53,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
         },
         "lost": [_lost(fact) for fact in facts if isinstance(fact, Lost) and fact.attempt < saved.attempt],
         "workflow": workflow,
+        "workflow_differs": rendered is not None and rendered.differs,
     }
 
 

@@ -19,6 +19,7 @@ from batchrunner.core.facts import (
 )
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.text import UNKNOWN, clock, duration, safe, size
+from batchrunner.show.words import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,6 +71,8 @@ def _told(fact: Fact, before: Fact | None) -> Iterator[str]:  # noqa: C901 - a t
             yield f"Attempt {fact.attempt} is found on {safe(fact.server)} and taken over."
         case Rendered():
             yield f"A look finds it rendered: {', '.join(safe(file.key) for file in fact.files)}.{_took(fact)}"
+            if fact.differs:
+                yield f"Warning: {DIFFERS}."
         case Opened():
             yield f"The download of {safe(fact.file)} begins, {size(fact.size)}."
         case Broke():

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from batchrunner.core.identity import Json
 
 
+DIFFERS = "the workflow rendered is not the one that was sent: a node on the server may rewrite it"
+"""What is said of a render that is kept all the same."""
+
+
 class Weight(IntEnum):
     """How much an event matters to somebody who watches, in the levels of a log."""
 
@@ -129,7 +133,7 @@ def _weight(fact: Fact) -> Weight:
     match fact:
         case Claimed() | Opened():
             return Weight.DETAIL
-        case Lost() | Broke():
+        case Lost() | Broke() | Rendered(differs=True):
             return Weight.TROUBLE
         case _:
             return Weight.NEWS
@@ -143,7 +147,8 @@ def _words(fact: Fact, label: str) -> str:  # noqa: PLR0911 - a table, a row a k
             return f"queued on {fact.server}"
         case Rendered():
             took = "" if fact.seconds is None else f" in {duration(fact.seconds)}"
-            return f"rendered{took}, {len(fact.files)} to fetch"
+            differs = f"; {DIFFERS}" if fact.differs else ""
+            return f"rendered{took}, {len(fact.files)} to fetch{differs}"
         case Opened():
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():

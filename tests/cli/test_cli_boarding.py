@@ -8,7 +8,7 @@ import pytest
 
 from batchrunner.cli.boarding import board_of
 from batchrunner.core.facts import Accepted, File, Rendered, Saved
-from batchrunner.core.identity import file_prefix
+from batchrunner.core.identity import file_prefix, render_digest
 from batchrunner.core.server import OUR_DISK
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import SETTLED_IN, settled_in
@@ -47,11 +47,12 @@ class Place:
         """Return which attempt of which job that run finds on our own disk."""
         return {job: attempt for job, (attempt, _) in (await self.board()).homes.items()}
 
-    def put(self, job: Job, attempt: int = 1, name: str = "") -> None:
-        """Put the film of an attempt into the folder, under the job's own name or another."""
+    def put(self, job: Job, attempt: int = 1, name: str = "", like: Job | None = None) -> None:
+        """Put the film of an attempt into the folder, under the job's own name or another; `like` is what it shows."""
         path = self.folder / f"{name or final_stem(job.file, 0)}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(film(file_prefix(self.batch.name, job.id, attempt)))
+        prefix = file_prefix(self.batch.name, job.id, attempt)
+        path.write_bytes(film(prefix, workflow=self.batch.graph(like or job, prefix)))
 
     def done(self, job: Job) -> None:
         """Let the ledger know that a job is done."""
@@ -120,3 +121,23 @@ async def test_a_run_that_was_killed_while_it_took_files_in(place: Place) -> Non
     place.ledger.append(Accepted(first.id, 2, 0.0, prefix, prefix, OUR_DISK))
     place.put(first, attempt=2)
     assert await place.found() == {first.id: 2}
+
+
+async def test_a_film_that_renders_another_job_is_not_taken_in(place: Place) -> None:
+    """What lies at home under a job's prefix with the workflow of another is somebody's; its number is not used."""
+    first, second, *_ = place.batch.jobs
+    place.put(first, attempt=4, like=second)
+    place.put(second)
+    board = await place.board()
+    assert {job: attempt for job, (attempt, _) in board.homes.items()} == {second.id: 1}
+    assert (board.next_attempt(first.id), board.next_attempt(second.id)) == (5, 1)
+
+
+async def test_the_board_knows_what_its_jobs_render(place: Place) -> None:
+    """Asked, a job of the manifest has a digest, the same whatever its prefix; others have none."""
+    board = await place.board()
+    assert board.renders is not None
+    first, second, *_ = place.batch.jobs
+    assert board.renders(first.id) == render_digest(place.batch.graph(first, "whatever"))
+    assert board.renders(first.id) != board.renders(second.id)
+    assert board.renders("0" * 12) == ""

@@ -54,6 +54,12 @@ def put(folder: Path, job: Job, path: str, body: bytes, attempt: int = 1) -> Non
     write(folder / beside(path), sidecar("n", job, [accepted], saved, None))
 
 
+def drawn(batch: Batch, job: Job) -> bytes:
+    """Return a picture that carries a job's workflow, of its first attempt."""
+    prefix = file_prefix("n", job.id, 1)
+    return picture(prefix, workflow=batch.graph(job, prefix))
+
+
 async def found(batch: Batch, folder: Path) -> dict[str, list[str]]:
     """Return the files that a run with a new ledger takes as home, by job."""
     with Ledger.open(folder, batch.name) as ledger:
@@ -65,7 +71,7 @@ async def test_a_job_that_also_saved_a_text_is_home_with_both(tmp_path: Path) ->
     """A text carries no workflow: its sidecar says whose it is, and the job is not rendered a second time."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", drawn(batch, job))
     put(tmp_path, job, "cat-2.txt", b"a cat")
     assert await found(batch, tmp_path) == {job.id: ["cat-2.txt", "cat.png"]}
 
@@ -84,7 +90,7 @@ async def test_a_job_with_a_file_missing_is_not_home(tmp_path: Path, missing: st
     """Of a video and a text one alone is not the job: the server may have the other, else it is rendered again."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", drawn(batch, job))
     put(tmp_path, job, "cat-2.txt", b"a cat")
     (tmp_path / missing).unlink()
     assert await found(batch, tmp_path) == {}
@@ -94,7 +100,7 @@ async def test_files_of_two_attempts_do_not_make_one(tmp_path: Path) -> None:
     """The video of one attempt and the text of another are not a job that is home."""
     batch = batch_of(VIDEO, TEXT)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", drawn(batch, job))
     put(tmp_path, job, "cat-2.txt", b"a cat", attempt=2)
     assert await found(batch, tmp_path) == {}
 
@@ -112,7 +118,7 @@ async def test_a_node_that_keeps_nothing_owes_no_file(tmp_path: Path) -> None:
     """A VHS_VideoCombine with save_output: false brings no file home, so none of it is waited for."""
     batch = batch_of(VIDEO, PREVIEW)
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", drawn(batch, job))
     assert await found(batch, tmp_path) == {job.id: ["cat.png"]}
 
 
@@ -120,5 +126,5 @@ async def test_only_the_wanted_nodes_owe_a_file(tmp_path: Path) -> None:
     """With `outputs`, a job is home with the files of those nodes."""
     batch = batch_of(VIDEO, TEXT, more="outputs: [2]\n")
     (job,) = batch.jobs
-    put(tmp_path, job, "cat.png", picture(file_prefix("n", job.id, 1)))
+    put(tmp_path, job, "cat.png", drawn(batch, job))
     assert await found(batch, tmp_path) == {job.id: ["cat.png"]}

@@ -222,7 +222,7 @@ def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: 
 
 def gone(board: Board, url: str = A, *, now: float = 600.0) -> list[Fact]:
     """Give a server up, and return what was lost with it."""
-    (outcome,) = [one for one in give_up_servers(board, now, AT + now) if GivenUp(url) in one.notes]
+    (outcome,) = [one for one in give_up_servers(board, now, AT + now) if GivenUp(url, now) in one.notes]
     for one in outcome.notes:
         board.apply(one)
     return note(board, outcome.facts, now)

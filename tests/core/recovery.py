@@ -89,6 +89,8 @@ FILES: dict[str, DownloadEnd] = {
     "401": UNAUTHORIZED,
 }
 """How a GET /view ends, where one follows."""
+AFTERWARDS = ("", "a good look")
+"""What comes after the download: a 404 is proof only together with a good look that began later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,11 @@ class Decision:
         return f"{', '.join(self.facts) or '-'}; {self.state}; {', '.join(self.steps) or 'wait'}"
 
 
-def decision(persisted: str, look: str, file: str = "") -> Decision | None:
-    """Return what follows; with a `file`, after its download was answered so, None if none is asked for."""
+def decision(persisted: str, look: str, file: str = "", then: str = "") -> Decision | None:
+    """Return what follows; with a `file`, after its download was answered so, None if none is asked for.
+
+    With `then`, after one more good look at the same.
+    """
     board = new_board(PERSISTED[persisted], jobs=1)
     shown = LOOKS[look]
     told: list[Fact] = []
@@ -119,6 +124,10 @@ def decision(persisted: str, look: str, file: str = "") -> Decision | None:
         if not asked:
             return None
         told += fetch(board, FILES[file], now=now, probe=asked[0].probe)
+    if then:
+        now += 5.0
+        board.tick(now, AT + now)
+        told += glance(board, queue=shown.queue, history=shown.history, now=now)
     steps = {_step(action) for action in plan(board, now) if not isinstance(action, Poll)}
     return Decision(tuple(map(_name, told)), type(board.states[JOB]).__name__, tuple(sorted(steps)))
 
@@ -129,7 +138,8 @@ _HEAD = """# After an interruption
 What is decided for every state that the ledger may hold of a job and everything a server may then show: the facts that
 are noted; the state that follows; and what is started next. Computed from the code by `python tests/core/recovery.py`,
 and a test keeps it current. Each look reads the queue first, then the history; `absent for 80 s` stands for three good
-looks over more than `grace` (60 s) and `settle` (70 s).
+looks over more than `grace` (60 s) and `settle` (70 s). A download may be followed by one more good look, 5 s later:
+that a file is not there counts only then, since any proxy answers 404.
 
 """
 
@@ -143,9 +153,13 @@ def page() -> str:
     """Return the whole table as Markdown, computed from the code."""
     lines = ["| the ledger holds | the looks show | what follows |", "|---|---|---|"]
     lines += [f"| {held} | {look} | {decision(held, look)} |" for held in PERSISTED for look in LOOKS]
-    lines += ["", "| and the download | ends | what follows |", "|---|---|---|"]
+    lines += ["", "| and the download | ends | then comes | what follows |", "|---|---|---|---|"]
     for held, look in GETS.values():
-        lines += [f"| {held}, {look} | {file} | {decision(held, look, file)} |" for file in FILES]
+        for file in FILES:
+            lines += [
+                f"| {held}, {look} | {file} | {then or '-'} | {decision(held, look, file, then)} |"
+                for then in AFTERWARDS
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -105,15 +105,18 @@ def test_what_a_loss_says_of_its_server(why: Why, kind: str | None, *, burns: bo
 
 
 @pytest.mark.parametrize(
-    ("exception", "kind", "may_pass"),
+    ("node", "exception", "kind", "may_pass"),
     [
-        ("torch.OutOfMemoryError", "out of memory", True),
-        ("ValueError", "KSampler #3 raised ValueError", False),
+        ("KSampler #3", "torch.OutOfMemoryError", "out of memory", True),
+        ("Pack: Sampler #3", "torch.OutOfMemoryError", "out of memory", True),
+        ("KSampler #3", "ValueError", "KSampler #3 raised ValueError", False),
+        ("Pack: Sampler #3", "ValueError", "Pack: Sampler #3 raised ValueError", False),
+        ("", "", "a node raised an error", False),
     ],
 )
-def test_classes_of_errors(exception: str, kind: str, *, may_pass: bool) -> None:
+def test_classes_of_errors(node: str, exception: str, kind: str, *, may_pass: bool) -> None:
     """Every out of memory is one class, and waiting may help it; other errors are told apart by node and kind."""
-    fact = classify(case(), failure(exception=exception), None)
+    fact = classify(case(), replace(failure(exception=exception), node=node), None)
     assert isinstance(fact, Lost)
     found = burned_loss(fact)
     assert found is not None

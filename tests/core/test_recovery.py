@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
-from recovery import FILES, GETS, LOOKS, PAGE, PERSISTED, decision, document, page
+from recovery import AFTERWARDS, FILES, GETS, LOOKS, PAGE, PERSISTED, decision, document, page
 
 WAIT_IN = {state: f"-; {state}; wait" for state in ("Sending", "Queued", "Waiting")}
 FETCH = "-; Fetching; GET its file"
@@ -18,7 +20,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "running": "Accepted; Queued; wait",
         "twice under its id": f"Accepted; Queued; {TWIN}",
         "success": "Accepted, Rendered; Fetching; GET its file",
-        "success, no file of ours": f"Accepted, Lost(wrong content); {LOST}",
+        "success, no file of ours": "Accepted, Lost(wrong content); Waiting; wait",
         "node error": "Accepted, Lost(error); Waiting; wait",
         "out of memory": "Accepted, Lost(error); Waiting; wait",
         "interrupted": f"Accepted, Lost(interrupted for free); {LOST}",
@@ -32,7 +34,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "running": "Accepted; Queued; wait",
         "twice under its id": f"Accepted; Queued; {TWIN}",
         "success": "Accepted, Rendered; Fetching; GET its file",
-        "success, no file of ours": f"Accepted, Lost(wrong content); {LOST}",
+        "success, no file of ours": "Accepted, Lost(wrong content); Waiting; wait",
         "node error": "Accepted, Lost(error); Waiting; wait",
         "out of memory": "Accepted, Lost(error); Waiting; wait",
         "interrupted": f"Accepted, Lost(interrupted for free); {LOST}",
@@ -46,7 +48,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "running": WAIT_IN["Queued"],
         "twice under its id": f"-; Queued; {TWIN}",
         "success": "Rendered; Fetching; GET its file",
-        "success, no file of ours": f"Lost(wrong content); {LOST}",
+        "success, no file of ours": "Lost(wrong content); Waiting; wait",
         "node error": "Lost(error); Waiting; wait",
         "out of memory": "Lost(error); Waiting; wait",
         "interrupted": f"Lost(interrupted for free); {LOST}",
@@ -63,29 +65,33 @@ EXPECTED: dict[str, dict[str, str]] = {
     },
 }
 
-DOWNLOADS: dict[str, dict[str, str]] = {
+GONE = ("404", "another attempt's", "no video", "400")
+"""How a file ends that is not there under its predictable name."""
+
+DOWNLOADS: dict[str, dict[str, tuple[str, str]]] = {
     "GET its file": {
-        "whole and ours": "Saved; Done; wait",
-        "404": f"Lost(expired); {LOST}",
-        "another attempt's": f"Lost(wrong content); {LOST}",
-        "no video": "Broke; Fetching; wait",
-        "400": f"Lost(unusable); {LOST}",
-        "broken off": "Broke; Fetching; wait",
-        "401": "Broke; Fetching; wait",
+        "whole and ours": ("Saved; Done; wait", "Saved; Done; wait"),
+        "404": ("-; Fetching; wait", f"Lost(expired); {LOST}"),
+        "another attempt's": ("Lost(wrong content); Waiting; wait", "Lost(wrong content); Waiting; wait"),
+        "no video": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
+        "400": ("Lost(unusable); Failed; wait", "Lost(unusable); Failed; wait"),
+        "broken off": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
+        "401": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
     },
     "GET the predictable file, Sending": {
-        "whole and ours": "Accepted, Rendered, Saved; Done; wait",
-        "broken off": "-; Sending; wait",
-        "401": "-; Sending; wait",
-        **dict.fromkeys(("404", "another attempt's", "no video", "400"), "-; Sending; POST the same again"),
+        "whole and ours": ("Accepted, Rendered, Saved; Done; wait", "Accepted, Rendered, Saved; Done; wait"),
+        "broken off": ("-; Sending; wait", "-; Sending; GET the predictable file"),
+        "401": ("-; Sending; wait", "-; Sending; POST the same again"),
+        **dict.fromkeys(GONE, ("-; Sending; wait", "-; Sending; POST the same again")),
     },
     "GET the predictable file, Queued": {
-        "whole and ours": "Rendered, Saved; Done; wait",
-        "broken off": "-; Queued; wait",
-        "401": "-; Queued; wait",
-        **dict.fromkeys(("404", "another attempt's", "no video", "400"), f"Lost(forgotten for free); {LOST}"),
+        "whole and ours": ("Rendered, Saved; Done; wait", "Rendered, Saved; Done; wait"),
+        "broken off": ("-; Queued; wait", "-; Queued; GET the predictable file"),
+        "401": ("-; Queued; wait", f"Lost(forgotten for free); {LOST}"),
+        **dict.fromkeys(GONE, ("-; Queued; wait", f"Lost(forgotten for free); {LOST}")),
     },
 }
+"""What follows at once, and what after one more good look."""
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -101,14 +107,14 @@ def test_what_a_download_decides(held: str, look: str) -> None:
     """How a download ends means the same wherever it is asked for; where none is asked for, none is answered."""
     before = decision(held, look)
     assert before is not None
-    for file in FILES:
-        after = decision(held, look, file)
+    for file, (place, then) in product(FILES, enumerate(AFTERWARDS)):
+        after = decision(held, look, file, then)
         if not any(step.startswith("GET") for step in before.steps):
             assert after is None
             continue
         assert after is not None
         kind = "GET its file" if "GET its file" in before.steps else f"GET the predictable file, {before.state}"
-        facts, state, steps = DOWNLOADS[kind][file].split("; ")
+        facts, state, steps = DOWNLOADS[kind][file][place].split("; ")
         assert after.facts == before.facts + tuple(facts.split(", ") if facts != "-" else ())
         assert after.state == state
         assert set(after.steps) - {TWIN} == set(steps.split(", ")) - {"wait"}
@@ -117,7 +123,7 @@ def test_what_a_download_decides(held: str, look: str) -> None:
 def test_the_table_can_be_read() -> None:
     """The page has a line for every cell, and every kind of download has its own."""
     lines = page().splitlines()
-    assert len(lines) == 2 + len(PERSISTED) * len(LOOKS) + 3 + len(GETS) * len(FILES)
+    assert len(lines) == 2 + len(PERSISTED) * len(LOOKS) + 3 + len(GETS) * len(FILES) * len(AFTERWARDS)
     assert "| Queued | away | -; Queued; wait |" in lines
 
 

@@ -1,26 +1,38 @@
-"""What we remember of a server: its health, its back-off, when we no longer wait for it."""
+"""One server as this run knows it: its pauses, its clock, its restarts, what is to be taken off it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from boards import UNAUTHORIZED, UNAVAILABLE, A
 from hypothesis import given, strategies as st
 
-from batchrunner.core.health import Breaker, Health
+from batchrunner.core.facts import Why
+from batchrunner.core.health import Breaker, BurnedLoss, Condition, Health
 from batchrunner.core.notes import (
+    Finished,
+    Interrupted,
+    JobBurned,
+    JobWell,
     Polled,
     PollFailed,
     PollRefused,
+    PostRefused,
+    PostsWait,
     PostTaken,
-    RenderFailed,
-    RenderSucceeded,
+    Removed,
+    Surveyed,
     TransferFailed,
+    Unwanted,
 )
 from batchrunner.core.results import Cause, Failure, PollResult, Row
 from batchrunner.core.server import Server
 from batchrunner.core.settings import Rules, backoff
+from batchrunner.core.tracking import Tracked
 
 RULES = Rules()
+WAITING, RUNNING = Row("x", 1, running=False), Row("y", 2, running=True)
 
 
 def server(now: float = 0.0) -> Server:
@@ -28,14 +40,15 @@ def server(now: float = 0.0) -> Server:
     return Server(A, Health(now), now)
 
 
-def look(one: Server, *rows: Row, began: float = 0.0) -> None:
+def poll(one: Server, *rows: Row, began: float = 0.0, hung: bool = False, unread: Failure | None = None) -> None:
     """Take in a good poll."""
-    one.apply(Polled(A, PollResult(rows, {}, date=1000.0 + began), frozenset(), began, began + 0.5), RULES)
+    result = PollResult(rows, {}, date=1000.0 + began, unread=unread)
+    one.apply(Polled(A, result, frozenset(), began, began + 0.5, hung), RULES)
 
 
-def ails(one: Server, failure: Failure, now: float, rules: Rules = RULES, *, racing: bool = False) -> None:
+def fails(one: Server, failure: Failure, now: float, rules: Rules = RULES, *, holding: bool = False) -> None:
     """Take in a failed poll."""
-    one.apply(PollFailed(A, failure, now, racing), rules)
+    one.apply(PollFailed(A, failure, now, holding), rules)
 
 
 @given(st.text(), st.integers(1, 10_000), st.floats(0.001, 60), st.floats(0.001, 1000))
@@ -47,125 +60,206 @@ def test_backoff_doubles_is_capped_and_the_same_everywhere(key: str, failures: i
     assert pause == backoff(key, failures, base, cap)
 
 
-@pytest.mark.parametrize(("racing", "cap"), [(False, 60.0), (True, 5.0)])
-def test_one_backoff_per_server(*, racing: bool, cap: float) -> None:
-    """Trouble doubles the pause up to a minute, up to five seconds while a file may be deleted; a look resets it."""
+@pytest.mark.parametrize(("holding", "cap"), [(False, 60.0), (True, 5.0)])
+@pytest.mark.parametrize("note", [PollFailed, PollRefused])
+def test_one_backoff_per_server(note: type[PollFailed | PollRefused], *, holding: bool, cap: float) -> None:
+    """The pause doubles up to a minute, to five seconds while something of ours is there; a good poll resets it."""
     one = server()
     pauses = []
     for _ in range(9):
-        ails(one, UNAVAILABLE, 100.0, RULES, racing=racing)
+        one.apply(note(A, UNAVAILABLE, 100.0, holding), RULES)
         pauses.append(one.poll_at - 100.0)
     assert 0.875 <= pauses[0] <= 1.125
     assert 0.875 * cap <= pauses[-1] <= 1.125 * cap
     assert not one.health.is_up()
-    look(one)
+    poll(one)
     assert one.health.is_up()
-    assert (one.health.failures, one.health.says) == (0, "")
+    assert (one.health.failures, one.health.message) == (0, "")
 
 
 def test_poll_is_where_the_backoff_starts() -> None:
     """A batch that polls slowly starts slowly, and never above the cap."""
-    for poll, least, most in ((20.0, 17.5, 22.5), (300.0, 52.5, 67.5)):
-        one = server()
-        ails(one, UNAVAILABLE, 0.0, Rules(poll=poll), racing=False)
-        assert least <= one.poll_at <= most
-        one.apply(PollRefused(A, UNAUTHORIZED, 0.0), Rules(poll=poll))
-        assert least <= one.poll_at <= most
-
-
-def test_a_server_that_says_when() -> None:
-    """A Retry-After is obeyed where it is longer than our own pause."""
+    for every, least, most in ((20.0, 17.5, 22.5), (300.0, 52.5, 67.5)):
+        for note in (PollFailed, PollRefused):
+            one = server()
+            one.apply(note(A, UNAUTHORIZED, 0.0, holding=False), Rules(poll=every))
+            assert least <= one.poll_at <= most
     one = server()
-    ails(one, Failure(Cause.UNAVAILABLE, "429", retry_after=90.0), 100.0, RULES, racing=False)
-    assert one.poll_at == 190.0
-    ails(one, Failure(Cause.UNAVAILABLE, "429", retry_after=0.0), 100.0, RULES, racing=False)
-    assert one.poll_at > 101.0
+    fails(one, UNAVAILABLE, 0.0, Rules(poll=300.0), holding=True)
+    assert 4.375 <= one.poll_at <= 5.625
 
 
-def test_retry_after_does_not_lose_the_race() -> None:
-    """While a file may be deleted, who says «come back in ten minutes» is asked again after one."""
+@pytest.mark.parametrize(
+    ("retry_after", "holding", "least", "most"),
+    [
+        (90.0, False, 90.0, 90.0),
+        (600.0, False, 600.0, 600.0),
+        (0.0, False, 0.875, 1.125),
+        (30.0, True, 30.0, 30.0),
+        (60.0, True, 60.0, 60.0),
+        (600.0, True, 60.0, 60.0),
+        (None, True, 0.875, 1.125),
+    ],
+)
+def test_a_server_that_says_when(retry_after: float | None, least: float, most: float, *, holding: bool) -> None:
+    """A Retry-After is obeyed where it is longer than our own pause, for a minute at most while we wait for a file."""
     one = server()
-    ails(one, Failure(Cause.UNAVAILABLE, "503", retry_after=600.0), 100.0, RULES, racing=True)
-    assert one.poll_at == 160.0
-
-
-def test_denied_polls_get_rare() -> None:
-    """A token that stays wrong is not tried every second all night."""
-    one = server()
-    for _ in range(9):
-        one.apply(PollRefused(A, UNAUTHORIZED, 0.0), RULES)
-    assert one.health.is_denied()
-    assert one.poll_at > 50.0
-    look(one)
-    assert not one.health.is_denied()
+    fails(one, Failure(Cause.UNAVAILABLE, "503", retry_after=retry_after), 100.0, holding=holding)
+    assert least <= one.poll_at - 100.0 <= most
 
 
 def test_patience_begins_with_the_oldest_trouble() -> None:
-    """A server is out when it was away, without progress or fruitless for `patience`, whichever began first."""
+    """A server is stuck since it was away, stalled or let nothing through, whichever began first."""
     one = server()
     assert one.health.stuck_since() == 0.0
-    look(one, began=10.0)
+    poll(one, began=10.0)
     assert one.health.stuck_since() is None
-    assert not one.health.is_out(1e9, RULES)
-    look(one, Row("x", 1, running=False), began=20.0)
+    poll(one, WAITING, began=20.0)
+    assert one.health.stuck_since() == 20.0
     one.apply(TransferFailed(A, 15.0), RULES)
     one.apply(TransferFailed(A, 99.0), RULES)
     assert one.health.stuck_since() == 15.0
-    assert not one.health.is_out(15.0 + RULES.patience - 1, RULES)
-    assert one.health.is_out(15.0 + RULES.patience, RULES)
-
-
-def test_what_is_out_is_out_when_we_said_we_would_wake() -> None:
-    """The moment that `wake` names is the moment that counts, to the last bit."""
-    one = server(0.1)
-    rules = Rules(patience=0.2)
-    assert one.health.is_out(0.1 + 0.2, rules)
 
 
 @pytest.mark.parametrize("start", [0.0, 7000.0])
 def test_wedged_after_grace_even_at_second_zero(start: float) -> None:
-    """Prompts that wait while nothing runs make a server wedged after `grace`, counted from the first such look."""
+    """Prompts that wait while nothing runs make a server wedged after `grace`, counted from the first such poll."""
     one = server(start)
-    waiting = Row("x", 1, running=False)
-    look(one, waiting, began=start)
-    look(one, waiting, began=start + 30.0)
-    assert one.health.stalled_at == start
-    assert not one.health.is_wedged(start + 59.0, RULES)
-    assert one.health.is_wedged(start + 60.0, RULES)
-    look(one, waiting, Row("y", 2, running=True), began=start + 61.0)
-    assert one.health.stalled_at is None
+    for began in (start, start + 30.0):
+        poll(one, WAITING, began=began)
+    assert (one.health.stalled_since, one.health.condition) == (start, Condition.STALLED)
+    assert one.takes_prompts(start + 59.0, RULES)
+    assert not one.takes_prompts(start + 60.0, RULES)
+    poll(one, WAITING, RUNNING, began=start + 61.0)
+    assert (one.health.stalled_since, one.health.condition) == (None, Condition.ANSWERING)
+
+
+def test_a_prompt_that_outlives_its_interrupt_is_a_stall() -> None:
+    """A server that runs on what it was told to interrupt takes nothing else either."""
+    one = server()
+    poll(one, RUNNING, began=5.0, hung=True)
+    assert (one.health.stalled_since, one.health.condition) == (5.0, Condition.STALLED)
+
+
+def test_a_poll_without_the_history_is_a_good_one() -> None:
+    """A server whose history could not be read answers, and is up."""
+    one = server()
+    poll(one, RUNNING, unread=UNAVAILABLE)
+    assert (one.health.is_up(), one.health.unread, one.health.condition) == (True, 1, Condition.ANSWERING)
 
 
 def test_the_servers_clock() -> None:
-    """The skew is the server's clock minus ours; a look without a date keeps the last one."""
+    """The skew is the server's clock minus ours; a poll without a date keeps the last one."""
     one = server()
-    look(one, began=10.0)
+    poll(one, began=10.0)
     assert one.queue.skew == 999.5
     one.apply(Polled(A, PollResult((), {}), frozenset(), 20.0, 20.5), RULES)
     assert one.queue.skew == 999.5
     assert one.health.answered_at == 10.5
 
 
-def test_three_jobs_of_one_kind_trip_the_breaker() -> None:
-    """Only three different jobs with the same class of error pause a server; another class begins anew."""
+def test_a_file_at_home_closes_the_breaker() -> None:
+    """Three burned losses alike pause a server; the next file at home ends that, a POST that is taken does not."""
     one = server()
-    for kind, job in (("OOM", "a"), ("OOM", "a"), ("OOM", "b"), ("ValueError", "c"), ("ValueError", "d")):
-        one.apply(RenderFailed(A, job, kind, 0.0), RULES)
-        assert not one.breaker.trips
-    one.apply(RenderFailed(A, "e", "ValueError", 0.0), RULES)
-    assert 52.5 <= one.breaker.paused_until <= 67.5
-    one.apply(RenderFailed(A, "f", "OOM", 100.0), RULES)
-    assert 100 + 105 <= one.breaker.paused_until <= 100 + 135
-    one.apply(RenderSucceeded(A, "prompt"), RULES)
+    poll(one)
+    for job in "abc":
+        one.apply(JobBurned(A, BurnedLoss(job, "OOM", "so", may_pass=True), 0.0), RULES)
+    assert (one.health.condition, one.takes_prompts(1.0, RULES)) == (Condition.FAILING, False)
+    assert one.takes_prompts(one.breaker.paused_until, RULES)
+    poll(one, began=2.0)
+    assert one.health.condition is Condition.FAILING
+    one.apply(PostTaken(A, 1, 2.0, 3.0), RULES)
+    assert one.breaker.trips == 1
+    one.apply(JobWell(A), RULES)
+    assert (one.breaker, one.health.condition) == (Breaker(), Condition.ANSWERING)
+
+
+def test_a_post_that_passes_closes_the_breaker_of_denied_ones() -> None:
+    """What something before the server denied is proved wrong by the next POST that is taken."""
+    one = server()
+    for job in "abc":
+        one.apply(JobBurned(A, BurnedLoss(job, Why.DENIED, "403", may_pass=True), 0.0), RULES)
+    assert one.breaker.trips == 1
+    one.apply(PostTaken(A, 1, 2.0, 3.0), RULES)
     assert one.breaker == Breaker()
 
 
-def test_the_breaker_has_a_longest_pause() -> None:
-    """However often it trips, a server gets another job within a quarter of an hour or so."""
-    breaker = Breaker()
-    for number in range(40):
-        breaker = breaker.failed(A, "OOM", str(number), 0.0, 60.0)
-    assert breaker.paused_until <= 900 * 1.125
+def test_a_refused_post_is_followed_by_a_poll() -> None:
+    """A 401 on a POST has the server polled at once, and the next POST waits; 429 alone only makes POSTs wait."""
+    one = server()
+    poll(one)
+    one.poll_at = 9.0
+    one.apply(PostsWait(A, 30.0), RULES)
+    assert (one.poll_at, one.health.posts_at) == (9.0, 30.0)
+    one.apply(PostRefused(A, UNAUTHORIZED, 3.0), RULES)
+    assert (one.poll_at, one.health.condition) == (3.0, Condition.UNAUTHORIZED)
+
+
+@pytest.mark.parametrize(("refused", "depth", "load", "room"), [(0, 3, 1, 2), (1, 3, 0, 1), (2, 3, 1, 0), (1, 1, 3, 0)])
+def test_where_posts_are_refused_one_tries(refused: int, depth: int, load: int, room: int) -> None:
+    """A server that refused a POST gets one at a time until one is taken."""
+    one = server()
+    one.health = replace(one.health, refused_posts=refused)
+    assert one.room(load, Rules(depth=depth)) == room
+
+
+def test_what_must_not_be_rendered() -> None:
+    """An unwanted prompt is deleted while it waits, interrupted if it runs, and forgotten once it is nowhere."""
+    one = server()
+    one.apply(Unwanted(A, frozenset({"x", "y"})), RULES)
+    assert one.to_remove == {"x", "y"}
+    poll(one, WAITING, RUNNING)
+    assert one.to_interrupt == {"y"}
+    one.apply(Removed(A, frozenset({"x", "y"})), RULES)
+    poll(one, RUNNING, began=1.0)
+    assert one.unwanted == {"y"}
+    one.apply(Interrupted(A, "y"), RULES)
+    assert not one.to_interrupt
+    poll(one, began=2.0)
+    assert not one.unwanted
+
+
+def test_what_is_still_to_be_deleted_is_not_forgotten() -> None:
+    """A poll that misses an unwanted prompt before its deletion does not end the matter: it may still arrive."""
+    one = server()
+    one.apply(Unwanted(A, frozenset({"y"})), RULES)
+    poll(one)
+    poll(one, RUNNING, began=1.0)
+    assert one.to_interrupt == {"y"}
+
+
+def test_signs_of_a_restart() -> None:
+    """A finished prompt that is gone from the history means a restart; one that is there, or was not read, does not."""
+    one = server()
+    one.apply(Finished(A, "p"), RULES)
+    for history in ({}, {"other": None}):
+        one.apply(Polled(A, PollResult((), history), frozenset(), 1.0, 1.5), RULES)
+        assert one.memory.restarted_at is None
+    one.apply(Polled(A, PollResult((), {"p": None}), frozenset(), 2.0, 2.5), RULES)
+    assert (one.memory.restarted_at, one.memory.last_finished) == (2.0, None)
+
+
+def test_since_when_a_prompt_was_next() -> None:
+    """Since the last render of ours, or its POST, whichever was later; unknown across a failure, or without either."""
+    one = server()
+    assert one.ready_since(None) is None
+    assert one.ready_since(Tracked(sent_at=5.0)) == 5.0
+    one.rendered_at = 9.0
+    assert one.ready_since(Tracked(sent_at=5.0)) == one.ready_since(Tracked()) == 9.0
+    fails(one, UNAVAILABLE, 7.0)
+    assert one.ready_since(Tracked(sent_at=5.0)) == 9.0
+    fails(one, UNAVAILABLE, 9.0)
+    assert one.ready_since(Tracked(sent_at=5.0)) is None
+
+
+def test_an_unnamed_server_takes_nothing() -> None:
+    """A server that nobody names is only watched."""
+    one = server()
+    poll(one)
+    one.apply(Surveyed(A), RULES)
+    assert (one.surveyed, one.takes_prompts(1.0, RULES)) == (True, True)
+    one.named = False
+    assert not one.takes_prompts(1.0, RULES)
 
 
 def test_room_is_never_negative() -> None:
@@ -177,8 +271,8 @@ def test_room_is_never_negative() -> None:
 def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
     """A server in trouble keeps its pause, even if one POST got through."""
     one = server()
-    ails(one, UNAVAILABLE, 0.0, RULES, racing=False)
-    ails(one, UNAVAILABLE, 0.0, RULES, racing=False)
+    fails(one, UNAVAILABLE, 0.0)
+    fails(one, UNAVAILABLE, 0.0)
     due = one.poll_at
     one.apply(PostTaken(A, 1, 0.0, 0.1), RULES)
     assert one.poll_at == due

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Script: TypeAlias = "tuple[Mishap, ...]"
 
-NEW_FAULTS = False
+NEW_FAULTS = True
 """Whether seeds draw the kinds of faults that are marked as new, and nights are held to the rules that go with them."""
 LARGEST = 2**20
 """Bytes of the largest script."""
@@ -124,7 +124,7 @@ KINDS: Mapping[str, Kind] = {
         Where.SERVER, 0.1, {"times": 10}, new=True
     ),  # prompts of 90 to 200 kB, queued and finished
     "no-output": Kind(  # prompts succeed without a file, with a temporary one, or with one whose /view is a 403 page
-        Where.SERVER, 0.05, {"for": 600}, {"how": ("empty", "temp", "forbidden")}, new=True
+        Where.SERVER, 0.05, {"for": 1200}, {"how": ("empty", "temp", "forbidden")}, new=True
     ),
     "hang": Kind(  # the next sampler hangs until it is interrupted, if it hears that, or somebody restarts the server
         Where.SERVER, 0.08, {"times": 1, "for": 3600}, {"how": ("hears", "deaf")}, new=True

@@ -40,21 +40,22 @@ def tags(text: bytes, key: bytes = b"prompt") -> bytes:
     return box(b"udta", box(b"meta", bytes(4), handler, keys, values))
 
 
-def film(prefix: str | None = PREFIX, pixels: bytes = bytes(2000)) -> bytes:
+def film(prefix: str | None = PREFIX, pixels: bytes = bytes(2000), workflow: Json = None) -> bytes:
     """Return an MP4 as far as boxes go; `prefix` None is a server that writes no metadata."""
-    udta = tags(json.dumps(graph(prefix)).encode()) if prefix is not None else b""
+    udta = tags(json.dumps(workflow or graph(prefix)).encode()) if prefix is not None else b""
     moov = box(b"moov", box(b"mvhd", bytes(100)), box(b"trak", bytes(40)), udta)
     return box(b"ftyp", b"isom", bytes(4), b"isomiso2mp41") + box(b"free") + box(b"mdat", pixels) + moov
 
 
-def picture(prefix: str | None = PREFIX, *, kind: bytes = b"tEXt") -> bytes:
+def picture(prefix: str | None = PREFIX, *, kind: bytes = b"tEXt", workflow: Json = None) -> bytes:
     """Return a PNG of one pixel, with the workflow in a text chunk."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     between = b"\0\0\0\0\0" if kind == b"iTXt" else b"\0"
-    said = chunk(kind, b"prompt" + between + json.dumps(graph(prefix)).encode()) if prefix is not None else b""
+    text = json.dumps(workflow or graph(prefix)).encode()
+    said = chunk(kind, b"prompt" + between + text) if prefix is not None else b""
     head, pixel = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)), chunk(b"IDAT", zlib.compress(b"\0\0"))
     return b"\x89PNG\r\n\x1a\n" + head + said + pixel + chunk(b"IEND", b"")
 

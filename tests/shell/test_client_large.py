@@ -289,6 +289,13 @@ def test_a_key_twice_is_no_queue(key: str) -> None:
             read(body)
 
 
+def test_a_row_known_by_its_head_is_of_no_attempt() -> None:
+    """Of a row too large to be built neither prefix nor digest is known, so it is never taken for ours."""
+    heavy = [3, "x", {**graph(), "1": {"class_type": "X", "inputs": {"all": [[]] * 200_000}}}]
+    (row,) = large.queue(json.dumps({"queue_running": [heavy], "queue_pending": []}).encode())
+    assert (row.prompt, row.prefixes, row.digest) == ("x", (), "")
+
+
 def test_a_heavy_row_is_known_by_its_head() -> None:
     """Of a row that could not be built the number and the id are read, in either order and whatever is escaped."""
     heavy = b"[0%s]" % (b",[]" * MIB)

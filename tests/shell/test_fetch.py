@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from answering import answering, client, raw, says
-from films import PREFIX, box, film, mesh, picture, tensors
+from films import PREFIX, box, film, graph, mesh, picture, tensors
 
 from batchrunner.comfy.client import Waits
 from batchrunner.core.actions import Download
 from batchrunner.core.facts import File, Opened
+from batchrunner.core.identity import render_digest
 from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.download.transfer import Downloader
 
@@ -34,6 +35,7 @@ FILM = film(pixels=os.urandom(300_000))
 OTHER = film("cats-0123456789ab-a2", pixels=os.urandom(300_000))
 WEBM = b"\x1aE\xdf\xa3\x84abcd\x18S\x80g\xff" + bytes(90)
 FETCH = Download(JOB, 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4", "sub"))
+RENDERS = render_digest(graph())
 PART = f"night/{PREFIX}-0.part"
 GOT = Downloaded("night/cat.mp4", len(FILM), sha256(FILM).hexdigest())
 
@@ -60,10 +62,12 @@ class Shelf:
         """Remember a call; nothing of this answer may be on the disk yet."""
         self.opened.append((etag, size, part))
 
-    async def fetch(self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0) -> DownloadEnd:
+    async def fetch(
+        self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0, renders: str = ""
+    ) -> DownloadEnd:
         """Make one attempt."""
         async with client(place, waits=Waits(stall=stall)) as comfy:
-            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note)
+            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note, renders)
 
     def again(self, action: Download = FETCH) -> Download:
         """Return the next attempt, which knows how the last one opened."""
@@ -526,6 +530,36 @@ async def test_a_taken_name_is_never_overwritten(shelf: Shelf, tmp_path: Path) -
     assert shelf.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
 
 
+async def test_a_guessed_file_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+    """Under a guessed name, our prefix on another workflow is somebody else's render; on the job's own it is ours."""
+    probe = replace(FETCH, probe=True)
+    async with serving(tmp_path / "f") as place:
+        end = await shelf.fetch(place, probe, renders="something else")
+        assert isinstance(end, Rejected)
+        assert end.foreign
+        assert shelf.files() == {}
+        assert await shelf.fetch(place, probe, renders=RENDERS) == GOT
+
+
+async def test_a_file_at_home_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+    """What lies here under our prefix with another workflow is left alone, and ours gets another name."""
+    shelf.put("night/cat.mp4", FILM)
+    async with serving(tmp_path / "f", film(pixels=os.urandom(300))) as place:
+        end = await shelf.fetch(place, renders="something else")
+        assert isinstance(end, Downloaded)
+        assert end.path == f"night/cat-{JOB}.mp4"
+        assert await shelf.fetch(place, renders=RENDERS) == GOT
+        assert len(place.asked) == 1
+
+
+async def test_a_rewritten_file_at_home_is_not_fetched_twice(shelf: Shelf, tmp_path: Path) -> None:
+    """A render that differs from what was sent is known again by the length with which its download was opened."""
+    async with serving(tmp_path / "f") as place:
+        assert await shelf.fetch(place, renders="something else") == GOT
+        assert await shelf.fetch(place, shelf.again(), renders="something else") == GOT
+        assert len(place.asked) == 1
+
+
 async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
     """The second file gets `-2`, and the suffix of what it is."""
     async with serving(tmp_path / "f", picture()) as place:
@@ -648,8 +682,8 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
     (shelf.root / "link.mp4").symlink_to("a/x.mp4")
     (shelf.root / "loop").symlink_to(".")
     assert set(Downloader(shelf.root, BOOT).scan("cats")) == {
-        LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256),
-        LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest()),
+        LocalFile(PREFIX, "a/x.mp4", len(FILM), GOT.sha256, RENDERS),
+        LocalFile("cats-ffffffffffff-a7", "y.png", len(second), sha256(second).hexdigest(), RENDERS),
         LocalFile(PREFIX, "f.txt", 0, sha256(b"").hexdigest()),
     }
 

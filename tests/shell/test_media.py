@@ -13,13 +13,22 @@ import pytest
 from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tensors
 from hypothesis import example, given, settings, strategies as st
 
+from batchrunner.core.identity import render_digest
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
+from batchrunner.sim.boxes import BoxRenderer
+from batchrunner.sim.graph import Shot
+from batchrunner.sim.render import Order
+from batchrunner.sim.video import PyavRenderer
+from batchrunner.workflow.ltx2 import ltx2
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from batchrunner.sim.render import Renderer
+
 TEXT = json.dumps(graph()).encode()
+RENDERS = render_digest(graph())
 HEAD = box(b"ftyp", b"isom", bytes(4))
 BODY = box(b"mdat", bytes(64))
 INDEX = box(b"moov", box(b"mvhd", bytes(100)), box(b"trak", bytes(40)))
@@ -35,7 +44,7 @@ def _moov(*inside: bytes) -> bytes:
 
 def test_a_whole_film_says_whose_it_is() -> None:
     """A film as SaveVideo writes it is whole and names the prefix of its attempt."""
-    assert _see(film()) == Inspection("mp4", whole=True, prefixes=(PREFIX,))
+    assert _see(film()) == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS)
 
 
 def test_a_film_without_metadata_is_whole_and_nobodys() -> None:
@@ -53,7 +62,7 @@ def test_a_film_cut_anywhere_is_not_whole() -> None:
 def test_a_picture_cut_anywhere_is_not_whole() -> None:
     """The same holds for a PNG."""
     whole = picture()
-    assert _see(whole) == Inspection("png", whole=True, prefixes=(PREFIX,))
+    assert _see(whole) == Inspection("png", whole=True, prefixes=(PREFIX,), digest=RENDERS)
     assert not any(_see(whole[:end]).whole for end in range(len(whole)))
     assert not _see(whole + b"\0").whole
 
@@ -126,7 +135,7 @@ def test_a_film_with_a_lie_in_it_is_not_whole(data: bytes) -> None:
 )
 def test_the_workflow_is_found_wherever_ffmpeg_puts_it(inside: bytes) -> None:
     """Keys and values, iTunes and QuickTime comments, a workflow alone or inside a `prompt`: all name the prefix."""
-    assert _see(_moov(inside)) == Inspection("mp4", whole=True, prefixes=(PREFIX,))
+    assert _see(_moov(inside)) == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS)
 
 
 @pytest.mark.parametrize("text", [b"{}", b"[]", b"{", b'{"a": 1}', b'{"prompt": 5}', b'{"prompt": "x"}', b"\xff{", b""])
@@ -154,6 +163,34 @@ def test_nan_in_a_workflow_is_no_obstacle() -> None:
     assert _see(_moov(tags(TEXT.replace(b"18446744073709551615", b"NaN")))).prefixes == (PREFIX,)
 
 
+FORMS = [(form, BoxRenderer()) for form in ("mp4", "png", "flac")] + [
+    (form, PyavRenderer(64)) for form in ("mp4", "webm")
+]
+
+
+@pytest.mark.parametrize(("form", "renderer"), FORMS, ids=[f"{form}-{type(maker).__name__}" for form, maker in FORMS])
+def test_real_files_say_what_they_render(form: str, renderer: Renderer) -> None:
+    """Films, pictures and sounds as the simulator writes them tell their workflow apart from another one."""
+    for text in ("a cat", 'a "dog" in {the: [räin]} \\ \ud83d'):
+        workflow = ltx2().fill({"prompt": text, "seed": 2**64 - 1}, PREFIX)
+        seen = _see(renderer.render(Order(form, Shot(64, 64, 9), {"prompt": workflow, "workflow": {"nodes": []}})))
+        assert (seen.whole, seen.prefixes, seen.digest) == (True, (PREFIX,), render_digest(workflow))
+
+
+def test_the_workflow_of_an_attempt_is_the_one_that_counts() -> None:
+    """Of two workflows in a file, the one whose prefix is of an attempt says what it renders."""
+    loaded = json.dumps(graph("loaded")).encode()
+    assert _see(_moov(tags(loaded) + tags(TEXT))).digest == RENDERS
+    assert _see(_moov(tags(loaded))).digest == ""
+
+
+def test_a_workflow_that_is_not_whole_renders_nothing_known() -> None:
+    """Where a tag is cut or interrupted, as by the pages of an Ogg, the prefix is found and nothing else is known."""
+    for cut in (TEXT[:-1], TEXT[:12] + b"\0" + TEXT[12:]):
+        seen = _see(b"fLaC" + bytes(80) + cut + bytes(80))
+        assert (seen.prefixes, seen.digest) == ((PREFIX,), "")
+
+
 @pytest.mark.parametrize("kind", [b"tEXt", b"iTXt"])
 def test_pictures_carry_their_workflow_in_either_text_chunk(kind: bytes) -> None:
     """Latin-1 or international text, both are read."""
@@ -171,8 +208,10 @@ def _webp(extra: bytes = b"") -> bytes:
     return b"RIFF" + struct.pack("<I", len(inside)) + inside
 
 
-def _webm(segment: bytes, size: bytes | None = None) -> bytes:
-    return b"\x1aE\xdf\xa3\x84abcd\x18S\x80g" + (size or bytes([0x08]) + len(segment).to_bytes(4, "big")) + segment
+def _webm(segment: bytes, size: bytes | None = None, header: int = 4) -> bytes:
+    """Return a Matroska file; with a header of 50 bytes the length of its segment ends with the 64 that are read."""
+    head = b"\x1aE\xdf\xa3" + bytes([0x80 | header]) + bytes(header)
+    return head + b"\x18S\x80g" + (size or b"\x08" + len(segment).to_bytes(4, "big")) + segment
 
 
 @pytest.mark.parametrize(
@@ -187,6 +226,8 @@ def _webm(segment: bytes, size: bytes | None = None) -> bytes:
         (b"\xff\xd8\xff\xe0" + bytes(40), "jpeg", False),
         (_webm(bytes(90)), "matroska", True),
         (_webm(bytes(90))[:-1], "matroska", False),
+        (_webm(bytes(90), header=50), "matroska", True),
+        (_webm(bytes(90), header=51), "matroska", False),
         (_webm(bytes(90), b"\xff"), "matroska", True),
         (_webm(bytes(90), b"\x01" + b"\xff" * 7), "matroska", True),
         (b"\x1aE\xdf\xa3\x84abcd" + bytes(90), "matroska", False),
@@ -211,6 +252,12 @@ def test_other_kinds_are_known_by_their_first_and_last_bytes(data: bytes, kind: 
     seen = _see(data)
     assert (seen.kind, seen.whole) == (kind, whole)
     assert bool(seen.says) is not whole
+
+
+def test_what_is_no_film_is_told_from_nothing_at_all() -> None:
+    """A person reads whether a file is empty or something else than a film, a picture or a sound."""
+    assert _see(b"").says == "it is empty"
+    assert _see(b"<html>").says == "it is no film, picture or sound"
 
 
 def test_other_kinds_name_their_attempt_too() -> None:
@@ -251,6 +298,7 @@ def test_what_is_not_checked_is_whole_and_may_name_its_attempt(
     """A latent or an SVG names its attempt if it can; a text or a mesh proves nothing, whatever it says."""
     seen = inspect_as(io.BytesIO(data), suffix)
     assert (seen.whole, seen.prefixes) == (True, found)
+    assert seen.digest == (RENDERS if found else "")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +385,7 @@ def test_a_fragmented_film_says_whose_it_is() -> None:
     fragments = box(b"moof", box(b"mfhd", bytes(8))) + BODY
     for number in (1, 20, 30_000):
         seen = _see(HEAD + INDEX + fragments * number + box(b"moov", box(b"mvhd", bytes(100)), tags(TEXT)))
-        assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,)), number
+        assert seen == Inspection("mp4", whole=True, prefixes=(PREFIX,), digest=RENDERS), number
 
 
 def test_a_film_of_nearly_as_many_boxes_as_are_walked_is_whole() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from films import graph
+from films import PREFIX, graph
 from hypothesis import given, settings, strategies as st
 
-from batchrunner.comfy import submission, wire
+from batchrunner.comfy import large, submission, wire
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.facts import File
+from batchrunner.core.identity import render_digest
 from batchrunner.core.results import Complaint, Ended, Entry, Refused, Row, Taken
 
 ID = "8923875e-b7e0-4b54-b594-f34924c9888b"
@@ -239,6 +240,16 @@ def test_the_end_of_the_history_keeps_its_order() -> None:
     assert [entry.prefixes for entry in wire.recent(several)] == [("p3",), ("p1",), ("p2",)]
     assert [len(entry.files) for entry in wire.recent(several, {"9"})] == [1, 1, 1]
     assert [len(entry.files) for entry in wire.recent(several, {"8"})] == [0, 0, 0]
+
+
+def test_what_an_attempt_renders_is_read() -> None:
+    """A workflow under a prefix of the kind that ours are has a digest, in queue and history; a stranger's has none."""
+    row: list[Any] = [1, ID, graph(), {}, ["9"]]
+    (shown,) = wire.queue({"queue_running": [row], "queue_pending": []})
+    assert (shown.prefixes, shown.digest) == ((PREFIX,), render_digest(graph()))
+    assert large.queue(json.dumps({"queue_running": [row], "queue_pending": []}).encode()) == (shown,)
+    assert _read(prompt=row).digest == _read(prompt=graph()).digest == shown.digest
+    assert (_read(prompt=graph("mine")).digest, _read(prompt=None).digest) == ("", "")
 
 
 def test_a_taken_prompt_keeps_the_servers_id() -> None:

@@ -267,3 +267,15 @@ def test_a_bug_is_told_by_its_kind_only() -> None:
     assert of_bug(0.0, ValueError("sk-secret")).says == (
         "a bug in batchrunner (ValueError); the traceback is in run.log, please report it"
     )
+
+
+def test_a_server_that_keeps_the_first_prompts_waiting_says_so() -> None:
+    """While new prompts wait for a server that can't be asked, the board says that and for how long at most."""
+    board = Board("cats", Rules(), [URL], 100.0)
+    board.want(["a"], None, 100.0)
+    for _ in range(2):
+        board.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), 101.0, holding=False))
+    for now, waits in ((102.0, True), (161.0, False)):
+        (stand,) = scene(board, {}, now, Around(0.0, now)).servers
+        assert stand.state == "away"
+        assert ("the first prompts wait for it" in stand.says) is waits

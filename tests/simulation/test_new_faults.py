@@ -79,12 +79,13 @@ def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
 @needs_core
 @pytest.mark.parametrize("only", ["", "view", "post", "history"])
 @pytest.mark.parametrize("do", ["page-404", "page-403", "page-5xx"])
-@pytest.mark.parametrize("at", [1.0, 100.0])
+@pytest.mark.parametrize("at", [1.0, 300.0])
 def test_a_proxys_pages_cost_no_video(tmp_path: Path, do: str, only: str, at: float) -> None:
-    """A proxy that answers with pages for a while, at the start or later, to all or some, costs no render."""
-    script = (replace(usual(do, at), only=only, lasts=45.0), replace(usual(do, at + 200), only=only, lasts=45.0))
+    """A proxy that answers with pages for a while, to all or some, costs no render, but for files it forbids."""
+    script = (replace(usual(do, at), only=only, lasts=45.0), replace(usual(do, at + 320), only=only, lasts=45.0))
     outcome = pass_night(tmp_path, Plan(1, 3, script, new_rules=True))
-    assert (outcome.broken, outcome.done, outcome.renders) == ((), 3, 3)
+    assert (outcome.broken, outcome.done) == ((), 3)
+    assert outcome.renders <= (4 if (do, only) == ("page-403", "view") else 3)
 
 
 @needs_core
@@ -105,10 +106,10 @@ def test_a_firewall_fails_the_one_job_it_dislikes(tmp_path: Path) -> None:
 
 @needs_core
 def test_heavy_neighbours_hide_nothing(tmp_path: Path) -> None:
-    """Sixty prompts of others with 90 to 200 kB each, and a lost ledger: each job is rendered once."""
-    script = "[{do: heavy-neighbours, times: 60}, {at: 150, do: lose-state, for: 5}]"
-    outcome = pass_night(tmp_path, strict(script))
-    assert (outcome.broken, outcome.done, outcome.renders) == ((), 4, 4 + 20)
+    """Thirty prompts of others with 90 to 200 kB each, and a lost ledger: each job is rendered once."""
+    script = "[{do: heavy-neighbours, times: 30}, {at: 400, do: lose-state, for: 5}]"
+    outcome = pass_night(tmp_path, strict(script, 2))
+    assert (outcome.broken, outcome.done, outcome.renders) == ((), 2, 2 + 10)
 
 
 @needs_core
@@ -134,7 +135,7 @@ def test_a_server_that_moves_costs_no_video(tmp_path: Path, hosts: tuple[Host, .
 @needs_core
 def test_an_unasked_server_may_cost_a_double_render(tmp_path: Path) -> None:
     """A ledger is lost while its server is away: after a minute another one renders, and that is counted."""
-    second = Host(parse("[{at: 40, do: refuse, for: 600}]", "the second server"))
+    second = Host(parse("[{at: 40, do: refuse, for: 900}]", "the second server"))
     outcome = pass_night(tmp_path, strict("[{at: 50, do: lose-state, for: 5}]", hosts=(Host(), second)))
     assert (outcome.broken, outcome.done) == ((), 4)
     assert outcome.unasked_doubles > 0
@@ -144,7 +145,7 @@ def test_an_unasked_server_may_cost_a_double_render(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["empty", "temp", "forbidden"])
 def test_renders_without_a_file_stop_the_run_and_the_next_one_goes_on(tmp_path: Path, how: str) -> None:
     """Three different jobs alike end the run with 3; once the server is well again every job comes home."""
-    outcome = pass_night(tmp_path, replace(strict(f"[{{do: no-output, for: 600, how: {how}}}]", 6), again=600.0))
+    outcome = pass_night(tmp_path, replace(strict(f"[{{do: no-output, for: 1100, how: {how}}}]", 6), again=600.0))
     assert (outcome.broken, outcome.done, outcome.exits) == ((), 6, (3, 0))
 
 
@@ -153,7 +154,7 @@ def test_renders_without_a_file_stop_the_run_and_the_next_one_goes_on(tmp_path: 
 def test_a_prompt_that_hangs_costs_no_job(tmp_path: Path, how: str) -> None:
     """It is interrupted by its id after three quarters of an hour; a server that hears nothing is restarted later."""
     worlds: list[World] = []
-    script = f"[{{at: 700, do: hang, for: 6000, how: {how}}}]"
+    script = f"[{{at: 1200, do: hang, for: 6000, how: {how}}}]"
     outcome = pass_night(tmp_path, strict(script, 6), worlds.append)
     assert (outcome.broken, outcome.done) == ((), 6)
     interrupted = worlds[0].places[0].sim.record.of(What.INTERRUPTED)

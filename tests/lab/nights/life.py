@@ -57,8 +57,8 @@ class Life:
     """When its first POST left."""
     heard: dict[str, float] = field(default_factory=dict)
     """When the last good poll of each server ended."""
-    fruitless: set[str] = field(default_factory=set)
-    """Jobs that were rendered and brought no file."""
+    fruitless: list[str] = field(default_factory=list)
+    """The job of every render that brought no file."""
 
     def waited(self, now: float) -> float:
         """Return for how long it has posted nothing since its start; `now` is its own time."""

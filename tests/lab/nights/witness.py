@@ -44,7 +44,7 @@ _DELAYS = frozenset({"disk-full", "disk-error", "no-handles", "suspend", "stop"}
 """Mishaps of the runner with which it posts nothing."""
 _FRUITLESS = (Why.FOREIGN, Why.UNUSABLE)
 _FRUITLESS_JOBS, _UNDER_WAY = 3, 2
-"""So many jobs on each server may bring nothing before a batch is stopped, and so many more are then queued already."""
+"""So many jobs may bring nothing on each server before a batch is stopped, and so many more are then queued there."""
 
 
 @dataclass(slots=True)
@@ -144,7 +144,6 @@ class Witness:
         if isinstance(fact, Claimed | Accepted):
             self._where[fact.job, fact.attempt] = fact.server
             self._empty = False
-        self._known.add((fact.job, fact.attempt))
         server = self._where.get((fact.job, fact.attempt), "")
         place = self.places.get(server)
         self.loop.trace.note(self.loop.process.name, f"{place.name if place else '-'}:", fact)
@@ -165,6 +164,7 @@ class Witness:
                 self._judge_loss(fact, place)
                 self._lost.add((fact.job, fact.attempt))
                 self._coming = {at: ours for at, ours in self._coming.items() if ours != (fact.job, fact.attempt)}
+        self._known.add((fact.job, fact.attempt))
 
     def polled(self, server: str) -> None:
         """P8: with the first good poll of a life its files there are to be asked for."""
@@ -300,11 +300,10 @@ class Witness:
     def _judge_fruitless(self, job: str) -> None:
         """P17: a batch of which nothing was ever well is stopped after three jobs alike that bring nothing."""
         fruitless = self.life.fruitless
-        before = len(fruitless)
-        fruitless.add(job)
-        most = _FRUITLESS_JOBS * len(self.life.named) + _UNDER_WAY
-        if len(fruitless) > max(before, most) and before == most:
-            self.tell(f"P17 {len(fruitless)} jobs were rendered and brought nothing, and it goes on")
+        fruitless.append(job)
+        most = (_FRUITLESS_JOBS + _UNDER_WAY) * len(self.life.named)
+        if len(fruitless) == most + 1 and len(set(fruitless)) >= _FRUITLESS_JOBS:
+            self.tell(f"P17 {len(fruitless)} renders brought nothing, none ever did, and it goes on")
 
     def _judge_start(self, waited: float) -> None:
         """P15: a new batch posts within a little more than a minute if any server takes prompts."""

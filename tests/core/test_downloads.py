@@ -1,4 +1,4 @@
-"""What follows from the end of a POST and of a download."""
+"""What follows from the end of a download."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ from boards import (
     JOB,
     JOBS,
     LOCAL,
-    OTHER,
     UNAUTHORIZED,
     UNAVAILABLE,
     A,
-    B,
     fetch,
     fetching,
     glance,
-    health,
-    ident,
-    interpret,
     lost,
     mp4,
     new_board,
@@ -27,123 +22,18 @@ from boards import (
     queued,
     ready_board,
     rendered,
-    sending,
     submit,
 )
 
-from batchrunner.core.actions import Download, Submit, Withdraw
-from batchrunner.core.facts import Accepted, Broke, File, Lost, Saved, Why
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending
-from batchrunner.core.results import Complaint, Downloaded, Failure, NotFound, Refused, Rejected, Taken
+from batchrunner.core.actions import Download, Submit
+from batchrunner.core.facts import Broke, File, Lost, Saved, Why
+from batchrunner.core.lifecycle import Done, Fetching, Queued
+from batchrunner.core.results import Cause, Downloaded, Failure, NotFound, Rejected
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
+from batchrunner.core.tracking import Guess
 
 GOT = Downloaded("cat.mp4", 9, "0" * 64)
-NODE = Complaint("SaveVideo #15", "format", "no such value", ("15",))
-
-
-def test_a_200_is_accepted_and_looked_after() -> None:
-    """The server's id is kept, and a look follows within a second."""
-    board = ready_board()
-    assert post(board, Taken("chosen", 3), submit(), now=2.0) == [
-        Accepted(JOB, 1, AT + 2, "chosen", submit().prefix, A)
-    ]
-    assert board.servers[A].poll_at == 3.0
-    assert board.refusals == [""]
-
-
-def test_a_400_fails_the_job() -> None:
-    """A refusal fails the job at once with the server's words, and nobody else."""
-    board = ready_board()
-    health(board, A, failing_since=1.0)
-    (fact,) = post(board, Refused("KSampler #3, input cfg: too big"), submit(), now=2.0)
-    assert isinstance(fact, Lost)
-    assert (fact.why, fact.final, fact.says) == (Why.REFUSED, True, "KSampler #3, input cfg: too big")
-    assert isinstance(board.states[JOB], Failed)
-    assert board.servers[A].health.failing_since is None
-
-
-def test_a_200_without_our_output_is_a_refusal() -> None:
-    """A 200 that leaves our output out fails the job, and its prompt is taken off the server."""
-    board = ready_board()
-    facts = post(board, Taken("chosen", 3, (NODE,)), submit(), now=2.0)
-    assert [type(fact) for fact in facts] == [Accepted, Lost]
-    assert Withdraw(A, ("chosen",)) in plan(board, 2.0)
-    board.outputs = frozenset({"99"})
-    facts = post(board, Taken("other", 4, (NODE,)), submit(OTHER), now=2.0)
-    assert [type(fact) for fact in facts] == [Accepted]
-
-
-def test_trouble_says_nothing_about_the_job() -> None:
-    """Whatever keeps a POST from an answer, the claim stands and the server rests."""
-    for end in (UNAVAILABLE, UNAUTHORIZED, LOCAL, Failure(UNAVAILABLE.cause, "429", retry_after=300.0)):
-        board = ready_board()
-        assert [type(fact) for fact in post(board, end, submit(), now=2.0)] == []
-        assert isinstance(board.states[JOB], Sending)
-    assert board.servers[A].poll_at == 302.0
-
-
-def test_an_answer_to_what_is_over_is_dropped() -> None:
-    """An answer that comes when the attempt no longer counts changes nothing."""
-    for end in (Taken(ident(), 1), Refused("no")):
-        board = ready_board([*queued(), lost()])
-        board.start(action := submit(again=True), 1.0)
-        assert interpret(board, action, end, 2.0) == []
-        assert board.refusals == []
-
-
-@pytest.mark.parametrize(
-    ("says", "refused"),
-    [
-        (["x", "x", "x"], True),
-        (["x", "x"], False),
-        (["x", "y", "x"], False),
-        (["", "", ""], False),
-        (["x", "x", "x", ""], True),
-        (["", "x", "x", "x"], False),
-    ],
-)
-def test_three_alike_are_the_template(says: list[str], *, refused: bool) -> None:
-    """Only the first three POSTs of a run, all refused for the same reason, accuse the workflow itself."""
-    board = ready_board()
-    board.refusals = says
-    assert bool(board.refused_alike()) is refused
-
-
-def test_one_denied_post_is_confirmed_before_it_counts() -> None:
-    """Two POSTs denied at the same time are one sign; after it comes a look, and only then another POST."""
-    board = ready_board(jobs=3)
-    actions = [submit(job) for job in JOBS[:2]]
-    for action in actions:
-        note(board, sending(action.job))
-        board.start(action, 1.0)
-    for action in actions:
-        interpret(board, action, UNAUTHORIZED, 2.0)
-        board.end(action, 2.0)
-    server = board.servers[A]
-    assert (server.health.denied_posts, server.poll_at) == (1, 2.0)
-    assert not server.health.is_denied()
-    assert not any(isinstance(action, Submit) for action in plan(board, 2.0))
-    glance(board, now=3.0)
-    assert server.takes_prompts(3.0, board.rules)
-    for job in JOBS[:2]:
-        fetch(board, NotFound(), job=job, now=4.0, probe=True)
-    again = submit(again=True)
-    assert again in plan(board, 4.0)
-    post(board, UNAUTHORIZED, again, now=5.0)
-    assert server.health.is_denied()
-
-
-def test_an_accepted_post_ends_the_doubt() -> None:
-    """A POST that is taken proves the token."""
-    board = ready_board()
-    post(board, UNAUTHORIZED, submit(), now=2.0)
-    glance(board, now=3.0)
-    post(board, Taken(ident(OTHER), 1), submit(OTHER), now=4.0)
-    assert (board.servers[A].health.denied_posts, board.servers[A].health.denied_at) == (0, None)
-
-
-# -- downloads
 
 
 def test_a_file_comes_home() -> None:
@@ -165,24 +55,90 @@ def test_the_same_etag_twice_is_proof() -> None:
     assert (fact.why, fact.burns) == (Why.UNUSABLE, True)
 
 
-def test_without_an_etag_twice_is_proof_too() -> None:
-    """A server that gives no ETag does not keep us for ever."""
+def test_nothing_is_not_the_same_twice() -> None:
+    """Without any mark of what came, two bad bodies prove nothing: an empty ETag does not equal itself."""
     board = new_board(fetching())
-    fetch(board, Rejected("no moov"))
-    (fact,) = fetch(board, Rejected("no moov"))
+    for _ in range(5):
+        (fact,) = fetch(board, Rejected("no moov"))
+        assert isinstance(fact, Broke)
+
+
+def test_a_404_alone_is_no_proof() -> None:
+    """Any proxy answers 404: it is only noted, the server is polled at once, and the file is not asked for again."""
+    board = ready_board(fetching(), jobs=1)
+    assert fetch(board, NotFound(), now=5.0) == []
+    assert board.tracked[JOB].not_found == {mp4().key: 5.0}
+    assert board.servers[A].poll_at == 5.0
+    assert not any(isinstance(action, Download) for action in plan(board, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("began", "failed", "lost_by"),
+    [(5.0, False, True), (6.0, False, True), (4.9, False, False), (6.0, True, False)],
+)
+def test_a_404_and_a_good_poll_after_it(began: float, *, failed: bool, lost_by: bool) -> None:
+    """A good poll that began after the 404 ended loses the attempt; a failed one, or one begun before, does not."""
+    board = ready_board(fetching(), jobs=1)
+    fetch(board, NotFound(), now=5.0)
+    facts = glance(board, now=6.5, took=6.5 - began, trouble=UNAVAILABLE if failed else None)
+    assert [(fact.why, fact.burns) for fact in facts if isinstance(fact, Lost)] == ([(Why.EXPIRED, True)] * lost_by)
+    assert isinstance(board.states[JOB], Fetching) is not lost_by
+
+
+def test_a_poll_that_could_not_read_the_history_is_proof_too() -> None:
+    """What answers the queue is the server itself, whether its history could be read or not."""
+    board = ready_board(fetching(), jobs=1)
+    fetch(board, NotFound(), now=5.0)
+    (fact,) = glance(board, now=6.0, unread=UNAVAILABLE)
     assert isinstance(fact, Lost)
+
+
+def test_a_404_while_polls_fail_waits_for_the_server() -> None:
+    """While polls fail a 404 proves nothing: the first good poll after it does."""
+    board = ready_board(fetching(), jobs=1)
+    fetch(board, NotFound(), now=5.0)
+    glance(board, now=6.0, trouble=UNAVAILABLE)
+    assert isinstance(board.states[JOB], Fetching)
+    (fact,) = glance(board, now=7.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.says) == (Why.EXPIRED, "404: clean-up deleted the file before it was home")
 
 
 def test_the_built_in_server_forgot_what_it_rendered() -> None:
     """404 on what the last run's built-in ComfyUI rendered is free; on what this one rendered it counts."""
-    board = new_board(fetching(server=SIM), servers=(SIM,))
-    (fact,) = fetch(board, NotFound(), server=SIM)
+    board = ready_board(fetching(server=SIM), servers=(SIM,))
+    fetch(board, NotFound(), server=SIM, now=1.0)
+    (fact,) = glance(board, SIM, now=2.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
     note(board, [*queued(attempt=2, server=SIM), rendered(attempt=2)])
-    (fact,) = fetch(board, NotFound(), attempt=2, server=SIM)
+    fetch(board, NotFound(), attempt=2, server=SIM, now=3.0)
+    (fact,) = glance(board, SIM, now=4.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.EXPIRED, True)
+
+
+def test_what_a_server_will_never_hand_out_is_final() -> None:
+    """400 on /view can never work: the job is failed at once, with the reason."""
+    board = ready_board(fetching(), jobs=1)
+    (fact,) = fetch(board, Rejected("its name is refused", never=True), now=5.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.final, fact.says) == (Why.UNUSABLE, True, "its name is refused")
+
+
+def test_another_attempts_file() -> None:
+    """A file that carries another attempt's workflow is wrong content, once is proof."""
+    board = ready_board(fetching(), jobs=1)
+    (fact,) = fetch(board, Rejected("not ours", "etag", foreign=True), now=5.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns, fact.final) == (Why.FOREIGN, True, False)
+
+
+def test_no_handles_left_is_no_full_disk() -> None:
+    """A download that found no file handle says nothing of the disk."""
+    board = ready_board(fetching())
+    fetch(board, Failure(Cause.LOCAL, "too many open files", handles=True), now=5.0)
+    assert (board.disk.failed_at, board.sockets.failed_at) == (None, 5.0)
 
 
 def test_a_broken_download_asks_for_a_look() -> None:
@@ -253,6 +209,25 @@ def test_a_probe_that_failed_is_made_again_after_a_look() -> None:
     assert isinstance(board.states[JOB], Queued)
 
 
+@pytest.mark.parametrize(("up", "guess"), [(True, Guess.FAILED), (False, Guess.UNTRIED)])
+def test_a_guess_that_is_refused(guess: Guess, *, up: bool) -> None:
+    """Where /view is refused though polls are good, no guess can ever be tried: it counts as not there."""
+    board = ready_board(queued(), jobs=1)
+    for now in (1.0, 31.0, 62.0):
+        glance(board, now=now)
+    if not up:
+        glance(board, now=63.0, trouble=UNAVAILABLE)
+    assert fetch(board, UNAUTHORIZED, now=64.0, probe=True) == []
+    assert board.tracked[JOB].guess is guess
+
+
+def test_a_guess_of_a_prompt_that_was_found_meanwhile() -> None:
+    """A missing guess of a prompt that a poll has found since says nothing."""
+    board = ready_board(queued(), jobs=1)
+    assert fetch(board, NotFound(), now=64.0, probe=True) == []
+    assert board.tracked[JOB].guess is Guess.UNTRIED
+
+
 def test_a_file_that_is_not_there_is_no_progress() -> None:
     """Every POST fails and every probe is answered with 404: the server fails since the first of them."""
     board = ready_board(jobs=2)
@@ -266,10 +241,3 @@ def test_a_file_that_is_not_there_is_no_progress() -> None:
         assert board.servers[A].health.failing_since == 2.0
     fetch(board, GOT, now=180.0, probe=True)
     assert board.servers[A].health.failing_since is None
-
-
-def test_servers_are_judged_one_by_one() -> None:
-    """Trouble with one server is no trouble with another."""
-    board = ready_board(servers=(A, B))
-    post(board, UNAVAILABLE, submit(), now=2.0)
-    assert {action.server for action in plan(board, 2.0) if isinstance(action, Submit)} == {B}
