@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Script: TypeAlias = "tuple[Mishap, ...]"
 
-NEW_FAULTS = False
+NEW_FAULTS = True
 """Whether seeds draw the kinds of faults that are marked as new, and nights are held to the rules that go with them."""
 LARGEST = 2**20
 """Bytes of the largest script."""
