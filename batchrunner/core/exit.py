@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.core.eta import is_hopeless
+from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Failed
 from batchrunner.core.scheduler import is_gone, is_idle, leaving_time
@@ -84,6 +85,8 @@ def _stopped(board: Board, now: float) -> Exit | None:
 def _is_waited_for(board: Board, server: Server, now: float) -> bool:
     """Whether a server may still take what waits, or bring home what it holds."""
     owes = board.owes(server.name) > 0
+    if frees_at(board, server) is not None:
+        return True  # what it holds will be rendered elsewhere
     if board.is_out(server, now):
         # One that refuses new prompts may still bring home what it has.
         stuck = server.health.stuck_since()

@@ -18,6 +18,7 @@ from boards import (
     fetch,
     fetching,
     glance,
+    gone,
     health,
     ident,
     interpret,
@@ -232,16 +233,27 @@ def test_open_downloads_finish(action: Download | Submit) -> None:
 
 
 def test_the_other_server_goes_on() -> None:
-    """While one server works, one that is out ends nothing; the last message names each."""
+    """While one server works, one that refuses us ends nothing: what it holds is rendered there after ten minutes."""
     board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
     for now in (1.0, 2.0):
         glance(board, B, trouble=UNAUTHORIZED, now=now)
-    assert ended(board, 61.0) is None
     note(board, done(OTHER))
+    assert ended(board, 61.0) is None
+    assert ended(board, 599.0) is None
+    gone(board, B, now=600.0)
+    assert ended(board, 600.0) is None
+    note(board, done(attempt=2, server=A))
+    assert ended(board, 700.0) == 0
+
+
+def test_no_other_server_is_left() -> None:
+    """When the last server that works fails too, the last message names each."""
+    board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
+    for url in (A, B):
+        glance(board, url, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 60.9) is None
     assert ended(board, 61.0) == 3
-    assert says(board, 61.0).startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
-    assert A not in says(board, 61.0)
+    assert says(board, 61.0).splitlines()[1].startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
 
 
 def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
