@@ -683,3 +683,14 @@ def test_waiting_jobs_are_no_ones_prompt() -> None:
     glance(board, queue=[row(attempt=9)], now=1.0)
     assert board.servers[A].queue.foreign == 0
     assert isinstance(board.states[JOB], Waiting)
+
+
+def test_where_no_name_can_be_guessed_no_file_is_tried() -> None:
+    """A prompt whose file has no predictable name is given up as soon as its absence is proof."""
+    board = ready_board(queued(), jobs=1)
+    board.first_file = ""
+    for now in (1.0, 31.0):
+        assert glance(board, now=now) == []
+    (fact,) = glance(board, now=62.0)
+    assert isinstance(fact, Lost)
+    assert fact.why is Why.FORGOTTEN
