@@ -308,6 +308,15 @@ def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:
     assert overdue(board, A, 620.0) == JOBS[0]
 
 
+def test_a_strangers_prompt_is_never_overdue() -> None:
+    """However long others' prompts run: ours counts from when it was seen running itself."""
+    board = ready_board(queued(), jobs=1)
+    glance(board, queue=[stranger(running=True), row(JOBS[0])], now=0.0)
+    assert overdue(board, A, 1e6) is None
+    glance(board, queue=[stranger(running=True), row(JOBS[0], running=True)], now=1e6)
+    assert overdue(board, A, 1e6 + 600.0) is None
+
+
 def width(forecast: Forecast, cost: float = SD) -> float:
     """Return how far the upper end of a forecast lies above it, relative to it."""
     return forecast.at_most(A, cost) / forecast.seconds(A, cost) - 1

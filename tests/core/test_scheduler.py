@@ -336,6 +336,13 @@ def test_the_longest_forecast_is_no_longer_than_patience() -> None:
     assert interrupts(board, RULES.patience) == [Interrupt(A, ident())]
 
 
+def test_a_short_patience_cuts_no_render_short() -> None:
+    """Whoever waits ten minutes for a server that is away does not mean the renders: never under 45 minutes."""
+    board = running_board(0, rules=Rules(patience=600.0))
+    assert interrupts(board, 45 * 60.0 - 1.0) == []
+    assert interrupts(board, 45 * 60.0) == [Interrupt(A, ident())]
+
+
 def test_a_stuck_prompt_is_interrupted_once() -> None:
     """By its id, when the server answers and is not being asked, and never a second time."""
     board = running_board(3)

@@ -224,8 +224,8 @@ def test_files_at_home_are_taken_in_before_that_is_remembered() -> None:
     assert len(world.kept(Saved)) == 2
 
 
-def test_files_at_home_wait_for_every_server_for_a_minute() -> None:
-    """Before a server has said what it holds, or a minute is over, nothing is taken in and nothing is remembered."""
+def test_files_at_home_wait_for_every_server() -> None:
+    """As long as a server has not said what it holds, nothing is taken in, but for a minute at most."""
 
     class Late(Gpu):
         async def poll(self, at: Poll) -> PollEnd:
