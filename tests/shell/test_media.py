@@ -257,7 +257,7 @@ def test_other_kinds_are_known_by_their_first_and_last_bytes(data: bytes, kind: 
 def test_what_is_no_film_is_told_from_nothing_at_all() -> None:
     """A person reads whether a file is empty or something else than a film, a picture or a sound."""
     assert _see(b"").says == "it is empty"
-    assert _see(b"<html>").says == "it is no film, picture or sound"
+    assert _see(b"<html>").says == "it is no video, image or sound"
 
 
 def test_other_kinds_name_their_attempt_too() -> None:

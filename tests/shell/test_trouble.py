@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 import aiohttp
 import pytest
@@ -27,7 +28,7 @@ def test_no_room_for_a_connection_is_this_machines_trouble(code: int) -> None:
     during = of_error("gpu:8188", refused(code))
     assert (before.cause, before.sent) == (Cause.LOCAL, False)
     assert (during.cause, during.sent) == (Cause.LOCAL, True)
-    assert before.says == "this machine has no room for another connection to gpu:8188"
+    assert before.says == "this machine has no file handles or sockets left for a connection to gpu:8188"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,16 @@ def test_no_room_for_a_connection_is_this_machines_trouble(code: int) -> None:
     [
         (aiohttp.ClientConnectorError(KEY, refused(errno.ECONNREFUSED)), "refused the connection", False),
         (aiohttp.ClientConnectorError(KEY, refused(errno.EHOSTUNREACH)), "can't be reached", False),
-        (aiohttp.ClientConnectorDNSError(KEY, refused(errno.ENOENT)), "has no address: the name is unknown", False),
+        (
+            aiohttp.ClientConnectorDNSError(KEY, OSError(socket.EAI_NONAME, "unknown")),
+            "has no address: the name is unknown",
+            False,
+        ),
+        (
+            aiohttp.ClientConnectorDNSError(KEY, OSError(socket.EAI_AGAIN, "later")),
+            "has no address: looking up the name failed",
+            False,
+        ),
         (aiohttp.ConnectionTimeoutError(), "can't be reached in time", False),
         (aiohttp.InvalidURL("x"), "has an address that can't be used", False),
         (TimeoutError(), "did not answer in time", True),
