@@ -169,8 +169,9 @@ class Engine:
                 self._apply(outcome)
             for action in plan(self._board, now):
                 self._start(action, group)
-            file_away(self._board, now)
+            # Who watches sees the board before it forgets which servers something happened to.
             shown = self._observer.pulse(self._board, now)
+            file_away(self._board, now)
             if ending := exit_decision(self._board, now):
                 return ending
             await self._receive(min(shown, wake(self._board, now) or math.inf))

@@ -116,11 +116,14 @@ class Gallery:
 def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> Outlook:
     at, left = gallery.wall(), outlook(board, now)
     servers = [url for url, server in board.servers.items() if server.named]
-    seconds = {
-        job: min(board.forecast.seconds(url, jobs[job].cost) for url in servers)
-        for job, state in board.states.items()
-        if job in board.positions and isinstance(state, Waiting | Sending | Queued)
-    }
+    quickest: dict[float, float] = {}
+    seconds: dict[str, float] = {}
+    for job, state in board.states.items():
+        if job in board.positions and isinstance(state, Waiting | Sending | Queued):
+            cost = jobs[job].cost
+            if cost not in quickest:
+                quickest[cost] = min(board.forecast.seconds(url, cost) for url in servers)
+            seconds[job] = quickest[cost]
     running = {prompt for server in board.servers.values() for prompt in server.queue.running}
     return Outlook(
         at=at,

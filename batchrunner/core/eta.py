@@ -89,6 +89,9 @@ def overdue(board: Board, url: str, now: float) -> str | None:
     Never one in its first ten minutes: models are loaded, drives wake up. It is told; `stuck_job` says when something
     is done about it.
     """
+    running = board.servers[url].queue.running.values()
+    if now - min(running, default=now) <= _TOLD_AT_LEAST:
+        return None
     rendered = _rendered(board, url, now)
     if rendered is None or rendered[2] <= _TOLD_AT_LEAST:
         return None

@@ -53,6 +53,8 @@ _ALONE = 0.5
 """The weight, in renders, of the guess that a server works for nobody else."""
 _POOLED = 5.0
 """The weight, in renders, of what is known of others on all servers."""
+_MOST_SERVERS = 32
+"""How many servers that rendered a kind are enough to tell what it takes on one more."""
 _NINE_IN_TEN = 1.645
 _LAST = 0.5
 """Spread of the end, in renders, because nobody knows which of many servers gets the last job."""
@@ -63,6 +65,14 @@ class Forecast:
     """What is known of the servers' speed."""
 
     _servers: dict[str, Learnt] = field(default_factory=dict)
+    _teachers: dict[float, list[Learnt]] = field(default_factory=dict)
+    """Per kind, the first servers that rendered it: what a kind takes must not cost what all servers know."""
+    _kinds: Counter[float] = field(default_factory=Counter)
+    """Renders per kind, anywhere."""
+    _told: dict[tuple[str, float], float] = field(default_factory=dict)
+    """What `seconds` returned since the last render."""
+    _others: float | None = None
+    """What ours wait for others on all servers, per second rendered, as of the last render."""
     _first: Misses = field(default_factory=lambda: Misses(0.2))
     """Forecasts of kinds that were new then."""
     _again: Misses = field(default_factory=lambda: Misses(0.1))
@@ -76,23 +86,35 @@ class Forecast:
         if seconds > 0:
             learnt = self._servers.setdefault(server, self._of(server))
             if learnt.renders:
-                (self._again if self._known(cost) else self._first).take(seconds / self.seconds(server, cost) - 1)
+                (self._again if self._kinds[cost] else self._first).take(seconds / self.seconds(server, cost) - 1)
+            teachers = self._teachers.setdefault(cost, [])
+            if cost not in learnt.kinds and len(teachers) < _MOST_SERVERS:
+                teachers.append(learnt)
             learnt.take(cost, seconds, passed)
+            self._kinds[cost] += 1
+            self._told.clear()
+            self._others = None
 
     def renders(self) -> int:
         """Return how many renders all this is learnt from."""
-        return sum(learnt.renders for learnt in self._servers.values())
+        return self._kinds.total()
 
     def seconds(self, server: str, cost: float) -> float:
         """Return how long one job of `cost` renders on `server`.
 
         By the renders of its kind there; where those are few, by those elsewhere and the line too.
         """
-        learnt = self._of(server)
+        told = self._told.get((server, cost))
+        if told is None:
+            told = self._told[server, cost] = self._seconds(self._of(server), cost)
+        return told
+
+    def _seconds(self, learnt: Learnt, cost: float) -> float:
         own = learnt.kinds.get(cost, NO_KIND)
         took, weight = own.seconds + _LINE * learnt.by_line(cost), own.renders + _LINE
-        for other in self._servers.values():
-            if other is not learnt and (kind := other.kinds.get(cost)):
+        for other in self._teachers.get(cost, ()):
+            if other is not learnt:
+                kind = other.kinds[cost]
                 hold = _ELSEWHERE * kind.renders
                 took += hold * learnt.against(other) * kind.seconds / kind.renders
                 weight += hold
@@ -100,21 +122,17 @@ class Forecast:
 
     def at_most(self, server: str, cost: float) -> float:
         """Return the upper end of that forecast's band."""
-        known = self._known(cost)
+        known = self._kinds[cost]
         spread = self._again.spread() * float((1 + 1 / known) ** 0.5) if known else self._first.spread()
         return self.seconds(server, cost) * (1 + _NINE_IN_TEN * spread)
 
     def knows(self, cost: float) -> bool:
         """Whether a job of this cost was rendered before, anywhere."""
-        return self._known(cost) > 0
+        return self._kinds[cost] > 0
 
     def renders_of(self, server: str, cost: float) -> int:
         """Return how many jobs of this cost a server has rendered."""
         return self._of(server).kinds.get(cost, NO_KIND).renders
-
-    def _known(self, cost: float) -> int:
-        """Return how many renders of a kind there were, anywhere."""
-        return sum(learnt.kinds.get(cost, NO_KIND).renders for learnt in self._servers.values())
 
     def typical(self, server: str) -> float:
         """Return how long a job renders on `server` on average."""
@@ -126,11 +144,13 @@ class Forecast:
         All that others are known to have had it do, over all that it rendered for us meanwhile; where that is little,
         other servers' share counts too.
         """
-        pooled = sum(max(0.0, learnt.waits.w) for learnt in self._servers.values())
-        over = sum(learnt.waits.s + learnt.typical() * _ALONE for learnt in self._servers.values())
+        if self._others is None:
+            pooled = sum(max(0.0, learnt.waits.w) for learnt in self._servers.values())
+            over = sum(learnt.waits.s + learnt.typical() * _ALONE for learnt in self._servers.values())
+            self._others = pooled / over if over else 0.0
         learnt = self._of(server)
         hold = learnt.typical() * _POOLED
-        known = max(0.0, learnt.waits.w + held.others) + hold * (pooled / over if over else 0.0)
+        known = max(0.0, learnt.waits.w + held.others) + hold * self._others
         return known / (learnt.waits.s + held.ran + hold)
 
     def total(
@@ -184,7 +204,7 @@ class Forecast:
         again, first = self._again.spread() ** 2, self._first.spread() ** 2
         strays = new = 0.0
         for cost, number in kinds.items():
-            each, known = self.seconds(url, cost), self._known(cost)
+            each, known = self.seconds(url, cost), self._kinds[cost]
             if known:
                 strays += again * number * each**2 * (1 + number * servers / known)
             else:

@@ -8,17 +8,17 @@ as nobody else began it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Why
-from batchrunner.core.lifecycle import Fetching, Queued, Sending
-from batchrunner.core.notes import GivenUp, Outcome, Remove
+from batchrunner.core.notes import GivenUp, Moment, Outcome, Remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from batchrunner.core.board import Board
+    from batchrunner.core.lifecycle import Open
     from batchrunner.core.notes import Note
     from batchrunner.core.server import Server
 
@@ -35,8 +35,10 @@ def give_up_servers(board: Board, now: float, at: float) -> Iterator[Outcome]:
     for name in names:
         server = board.servers[name]
         frees = frees_at(board, server)
-        if frees is not None and now >= frees:
-            yield _give_up(board, server, now, at)
+        # What is under way at this moment tells more than the clock.
+        free = [job for job in board.held_by(name) if not board.in_flight.concerns(job)]
+        if frees is not None and now >= frees and free:
+            yield _give_up(board, server, free, Moment(cast("float", server.health.stuck_since()), now, at))
 
 
 def frees_at(board: Board, server: Server) -> float | None:
@@ -52,17 +54,14 @@ def frees_at(board: Board, server: Server) -> float | None:
     return since + (min(AWAY_TOO_LONG, board.rules.patience) if idle else board.rules.patience)
 
 
-def _give_up(board: Board, server: Server, now: float, at: float) -> Outcome:
-    """Lose everything that a server holds; what waits in the queue of one that answers is deleted there."""
-    since = server.health.stuck_since()
-    minutes = max(1, round((now - (since or now)) / 60))
+def _give_up(board: Board, server: Server, jobs: Iterable[str], moment: Moment) -> Outcome:
+    """Lose the `jobs` that a server holds since `moment` began; what waits in a queue that answers is deleted there."""
+    minutes = max(1, round((moment.now - moment.began) / 60))
     says = f"{server.name} has brought nothing for {minutes} min: rendered elsewhere"
-    # What is under way at this moment tells more than the clock.
-    states = ((job, board.states[job]) for job in board.held_by(server.name) if not board.in_flight.concerns(job))
-    free = [(job, state) for job, state in states if isinstance(state, Sending | Queued | Fetching)]
-    facts = tuple(lose(Attempt(job, state, at, board.rules), Why.SERVER_GONE, says) for job, state in free)
-    notes: list[Note] = [GivenUp(server.name, now)]
+    states = [(job, cast("Open", board.states[job])) for job in jobs]
+    facts = tuple(lose(Attempt(job, state, moment.at, board.rules), Why.SERVER_GONE, says) for job, state in states)
+    notes: list[Note] = [GivenUp(server.name, moment.now)]
     if server.health.is_up():
-        waiting = frozenset(state.prompt.id for _, state in free).intersection(server.queue.pending)
+        waiting = frozenset(state.prompt.id for _, state in states).intersection(server.queue.pending)
         notes.append(Remove(server.name, waiting))
     return Outcome(facts, tuple(notes))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,6 +26,8 @@ _ID_DIGITS = 12
 _ATTEMPT_PREFIX = re.compile(rf".+-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}", re.DOTALL)
 _LONGEST_NUMBER = 64
 """Characters of a text that may be a number; no server makes one of more."""
+_WORD = re.compile("[A-EG-HJ-MO-SU-Za-hj-mo-z]")
+"""How a text begins that is no number to Python: not even `inf`, `nan`, `True` or `False`."""
 PREFIX_INPUT = "filename_prefix"
 
 
@@ -110,17 +113,22 @@ def _rendered(node: Json) -> Json:
 
 def _uncoerced(value: Json) -> Json:
     """Return what an input has in common with all that `int`, `float`, `str` and `bool` may have made of it."""
-    if isinstance(value, bool) or value in ("True", "False"):
-        return int(value in (True, "True"))
-    if value is None:
-        return "None"
-    if isinstance(value, str) and len(value) <= _LONGEST_NUMBER:
-        for number in (int, float):
-            try:
-                return _plain(number(value))
-            except ValueError:
-                continue
-    return _plain(value)
+    if isinstance(value, str):
+        return _number(value) if len(value) <= _LONGEST_NUMBER and not _WORD.match(value) else value
+    if isinstance(value, bool):
+        return int(value)
+    return "None" if value is None else _plain(value)
+
+
+def _number(text: str) -> Json:
+    """Return the number that a text stands for, else the text; `True` is 1."""
+    if text in ("True", "False"):
+        return int(text == "True")
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return _plain(float(text))
+    return text
 
 
 def _plain(value: Json) -> Json:

@@ -228,7 +228,7 @@ class _Reading:
         record = replace(record, absence=absence)
         if not self._is_lost(attempt, record.sent_at, absence):
             return [], [Track(job, record)]
-        if record.guess is Guess.FAILED:
+        if record.guess is Guess.FAILED or not self.board.first_file:
             facts, record = give_up(self.server, attempt, record)
             return facts, [Track(job, record)]
         return [], [Track(job, replace(record, guess=Guess.DUE))]

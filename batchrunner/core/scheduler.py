@@ -37,7 +37,7 @@ _SURVEY_LIMIT = 60.0
 def plan(board: Board, now: float) -> list[Action]:
     """Return the actions to start now; starting none of them and asking again returns the same."""
     room = board.rules.downloads - board.in_flight.downloads()
-    visited = [board.servers[name] for name in board.attention.names() if name in board.servers]
+    visited = [board.servers[name] for name in board.attention.names()]
     files = sorted(_fetches(board, visited, room, now), key=lambda pair: pair[0])[: max(room, 0)]
     return [
         *(action for _, action in files),
@@ -49,10 +49,7 @@ def plan(board: Board, now: float) -> list[Action]:
 def file_away(board: Board, now: float) -> None:
     """End a turn: what was visited is visited again when something happens to it, or when its time has come."""
     for name in board.attention.names():
-        server = board.servers.get(name)
-        if server is None:
-            board.attention.file_away(name, None)
-            continue
+        server = board.servers[name]
         if server.takes_prompts(now, board.rules) and server.room(board.load_on(name), board.rules):
             board.roomy[name] = None
         else:
@@ -69,7 +66,7 @@ def wake(board: Board, now: float) -> float | None:
         times.append(board.leaving_at + leaving_time(board))
     if board.unsurveyed:
         times.append(board.started_at + survey_limit(board))
-    touched = (board.servers[name] for name in board.attention.names() if name in board.servers)
+    touched = (board.servers[name] for name in board.attention.names())
     times += [_due(board, server, now) for server in touched]
     return min((at for at in times if at is not None and at > now), default=None)
 

@@ -6,7 +6,7 @@ that brackets in a prompt stay brackets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.control import Control
 from rich.live import Live
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from batchrunner.show.scene import Scene, Stand, Transfer
     from batchrunner.show.words import Event
 
+T = TypeVar("T")
 _NEWS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
 _LEAST = 12
 """Lines of the board on a low terminal; on a higher one a third of it is left to the news."""
@@ -79,10 +80,12 @@ def page(scene: Scene, width: int, height: int) -> list[Text]:
     foot = [*_deadline(scene), *(Text(f"! {safe(text)}", "bold yellow") for text in scene.messages[:_MESSAGES])]
     room = max(2, height - len(head) - len(foot))
     transfers = min(len(scene.transfers), max(1, room - len(scene.servers)))
-    wide = column((_host(stand) for stand in scene.servers), width // 3)
-    servers = _cut([_server(stand, wide) for stand in scene.servers], room - transfers, "servers")
-    wide = column((safe(item.file) for item in scene.transfers), width - _BAR // 2 - 28)
-    downloads = _cut([_transfer(item, wide) for item in scene.transfers], room - len(servers), "downloads")
+    stands = _shown(scene.servers, room - transfers)
+    wide = column((_host(stand) for stand in stands), width // 3)
+    servers = [*(_server(stand, wide) for stand in stands), *_left_out(scene.servers, stands, "servers")]
+    items = _shown(scene.transfers, room - len(servers))
+    wide = column((safe(item.file) for item in items), width - _BAR // 2 - 28)
+    downloads = [*(_transfer(item, wide) for item in items), *_left_out(scene.transfers, items, "downloads")]
     lines = [*head, *servers, *downloads, *foot][: max(1, height)]
     for text in lines:
         text.no_wrap, text.overflow = True, "ellipsis"
@@ -144,9 +147,11 @@ def _deadline(scene: Scene) -> list[Text]:
     return [Text(f"  the oldest file not yet home may be deleted in {duration(scene.deadline)}", style)]
 
 
-def _cut(rows: Sequence[Text], limit: int, what: str) -> list[Text]:
-    """Return at most `limit` rows, the last of which counts those left out."""
-    if len(rows) <= limit:
-        return list(rows)
-    kept = max(0, limit - 1)
-    return [*rows[:kept], Text(f"  … and {len(rows) - kept} more {what}", "bright_black")]
+def _shown(found: Sequence[T], limit: int) -> Sequence[T]:
+    """Return what is shown in at most `limit` lines, the last of which counts what is left out."""
+    return found if len(found) <= limit else found[: max(0, limit - 1)]
+
+
+def _left_out(found: Sequence[T], shown: Sequence[T], what: str) -> list[Text]:
+    left = len(found) - len(shown)
+    return [Text(f"  … and {left} more {what}", "bright_black")] if left else []

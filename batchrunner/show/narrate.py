@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
+    from batchrunner.core.server import Server
     from batchrunner.show.scene import Scene
     from batchrunner.show.watch import Audience
 
@@ -46,16 +47,26 @@ class Narrator:
         self._audience.fact(fact, job.file if job else "")
 
     def pulse(self, board: Board, now: float) -> float:
-        """Tell which servers changed, show the scene if it is time; return when to be shown the board again."""
-        for url, server in board.servers.items():
-            state, _ = health(board, server, now)
-            if state != self._health.setdefault(url, "asking"):
-                self._health[url] = state
-                self._audience.server(self._wall(), url, state, reason(server, state, now))
-        if now >= self._next:
+        """Tell which servers changed, show the scene if it is time; return when to be shown the board again.
+
+        Looks at the servers that something happened to since the last turn, and at all of them with every scene: time
+        alone changes some.
+        """
+        shows = now >= self._next
+        for name in board.servers if shows else board.attention.names():
+            if name in board.servers:
+                self._tell(board, board.servers[name], now)
+        if shows:
             self._next = now + self._every
             self._audience.tick(self._wall(), lambda: self._scene(board, now))
         return self._next
+
+    def _tell(self, board: Board, server: Server, now: float) -> None:
+        """Tell of a server whose state changed."""
+        state, _ = health(board, server, now)
+        if state != self._health.setdefault(server.name, "asking"):
+            self._health[server.name] = state
+            self._audience.server(self._wall(), server.name, state, reason(server, state, now))
 
     def bug(self, error: Exception) -> None:
         """Tell of an error that should not be."""

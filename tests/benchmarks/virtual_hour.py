@@ -2,9 +2,9 @@
 
 The real engine and the real onlooker, in virtual time, with servers, a disk and a ledger in memory: what is counted is
 what the program does, without HTTP and SQLite. Jobs take 5 to 17 minutes, every server holds two prompts and answers
-in a twentieth of a second, a download takes two seconds. Printed: CPU seconds of one core per hour, and the share of
-the core; with --profile also where they went. `displays` says who watches: `run.log` with plain lines, as in a
-service, or besides it the board that a terminal shows twice a second.
+in 20 to 200 ms, each answer at a moment of its own, and a download takes two seconds. Printed: CPU seconds of one core per hour, and the share of
+the core; with --profile also where they went. Who watches is `run.log` and plain lines, as in a service, and then
+`run.log` and the board that a terminal shows twice a second.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 SERVERS, JOBS, HOURS = 1_000, 20_000, 1.0
 BATCH = "cats"
 SHORTEST, LONGEST = 5 * 60.0, 17 * 60.0
-ANSWER, TRANSFER = 0.05, 2.0
-"""Seconds that a poll or a POST takes, and a download."""
+QUICKEST, SLOWEST, TRANSFER = 0.02, 0.2, 2.0
+"""Seconds that a poll or a POST takes at least and at most, and a download."""
 BEATS = {"plain lines": 5.0, "a terminal": 0.5}
 """Seconds between two scenes (`cli.watching`)."""
 
@@ -76,6 +76,7 @@ class Gpu:
     """A server that renders one prompt after the other."""
 
     clock: Clock
+    dice: Random
     seconds: Callable[[str], float]
     """How long a prompt renders."""
     queue: dict[str, tuple[str, float, float]] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Gpu:
 
     async def poll(self, action: Poll) -> PollResult:
         """Read the queue, then the history."""
-        await asyncio.sleep(ANSWER)
+        await asyncio.sleep(self.dice.uniform(QUICKEST, SLOWEST))
         now, ahead = self.clock.now(), self.clock.wall() - self.clock.now()
         self.polls += 1
         for prompt, (prefix, began, ended) in list(self.queue.items()):
@@ -105,7 +106,7 @@ class Gpu:
 
     async def submit(self, body: bytes) -> Taken:
         """Queue a prompt."""
-        await asyncio.sleep(ANSWER)
+        await asyncio.sleep(self.dice.uniform(QUICKEST, SLOWEST))
         prompt, prefix = body.decode().split()
         began = max(self.free_at, self.clock.now())
         self.free_at = began + self.seconds(prompt)
@@ -165,7 +166,7 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
     jobs = {name: Job(name, name, {"seed": at}, f"cat-{at}", costs[at]) for at, name in enumerate(_ids(number))}
     names = [f"http://gpu-{at:04}:8188" for at in range(servers)]
     took = {prompt_id(BATCH, name, 1): dice.uniform(SHORTEST, LONGEST) for name in jobs}
-    gpus = {name: Gpu(now, took.__getitem__) for name in names}
+    gpus = {name: Gpu(now, dice, took.__getitem__) for name in names}
     board = Board(BATCH, Rules(), names, now.now())
     board.costs = {job.id: job.cost for job in jobs.values()}
     board.load(jobs, (), now.now())

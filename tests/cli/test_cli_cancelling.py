@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.cancelling import _Tally
+from batchrunner.cli.cancelling import _queued, _Tally
 from batchrunner.core.lifecycle import Prompt
 from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
 
@@ -27,13 +27,18 @@ UNREAD = Failure(Cause.UNAVAILABLE, "GET /history/id answered 502")
         ((), {}, "left"),
         ((), {"other": None}, "left"),
         ((Row("id", 1, running=True),), {}, "left"),
-        ((Row("chosen", 1, running=False, prefixes=("cats-job-a1",)),), {"id": None}, "left"),
+        ((Row("id", 1, running=True, prefixes=("cats-job-a1",), digest="rewritten"),), {}, "left"),
+        ((Row("chosen", 1, running=False, prefixes=("cats-job-a1",), digest="job"),), {"id": None}, "left"),
+        ((Row("theirs", 1, running=False, prefixes=("cats-job-a1",), digest="changed"),), {"id": None}, "gone"),
         ((Row("other", 1, running=False, prefixes=("cats-job-a2",)),), {"id": None}, "gone"),
     ],
 )
 def test_what_became_of_a_prompt(queue: tuple[Row, ...], history: Mapping[str, Entry | None], counted: str) -> None:
-    """A prompt is gone only if queue and history were read and show none; what could not be read may be there."""
-    tally = _Tally()
-    tally.sort(PollResult(queue, history, unread=None if "id" in history else UNREAD), OURS)
+    """A prompt is gone only if queue and history were read and show none; what could not be read may be there.
+
+    Another workflow under its prefix, in a prompt of another id, is somebody else's.
+    """
+    tally, poll = _Tally(), PollResult(queue, history, unread=None if "id" in history else UNREAD)
+    tally.sort(poll, OURS, _queued(poll, OURS, lambda job: job))
     found = {"gone": tally.gone, "rendered": tally.rendered, "left": tally.left}
     assert found == {"gone": [], "rendered": [], "left": [], counted: ["job"]}

@@ -157,7 +157,7 @@ def test_two_runners_of_one_batch_share_what_is_rendered(tmp_path: Path, later: 
 
 
 def test_a_token_that_one_server_refuses_later_stops_only_that_server(tmp_path: Path) -> None:
-    """Killed and started again, a batch goes on where its token is taken; what the other server holds waits for it."""
+    """Killed and started again, a batch goes on where its token is taken, also with what the other held."""
     servers = f"[{URL_OF_SERVER}, http://other:8188]"
     (tmp_path / "night.yaml").write_text(_NIGHT.format(server=servers), encoding="utf-8")
     batch = load(tmp_path / "night.yaml", Options())
@@ -175,5 +175,5 @@ def test_a_token_that_one_server_refuses_later_stops_only_that_server(tmp_path: 
             return code, len(server.record.of(What.RENDERED)), len(other.record.of(What.POSTED))
 
     code, rendered, held = run(main, seed=1)
-    assert (code, held, rendered) == (3, 2, len(batch.jobs) - 2)
+    assert (code, held, rendered) == (0, 2, len(batch.jobs))
     assert len(list((tmp_path / "home").glob("*.mp4"))) == rendered

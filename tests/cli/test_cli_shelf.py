@@ -32,7 +32,7 @@ class _Downloads:
         self._end = end
 
     async def fetch(
-        self, action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None]
+        self, action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None], _renders: str
     ) -> DownloadEnd:
         assert (action, stem) == (ACTION, JOB.file)
         opened("etag", 123, "part")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from batchrunner.core.facts import (
     Accepted,
     Broke,
@@ -20,6 +22,7 @@ from batchrunner.core.folding import folded
 from batchrunner.core.job import Job
 from batchrunner.show.story import story
 from batchrunner.show.text import clock
+from batchrunner.show.words import DIFFERS
 
 GPU = "http://gpu:8188"
 JOB = Job("a" * 12, "", {}, "cats/one", 1.0)
@@ -105,6 +108,13 @@ def test_sent_and_found_later() -> None:
     adopted = _story(Accepted(JOB.id, 4, AT, "id4", "night-a4", GPU, 4))
     assert "Attempt 4 is found on http://gpu:8188 and taken over." in adopted[1]
     assert adopted[-1] == "Now: attempt 4 is on http://gpu:8188, waiting or running."
+
+
+def test_a_workflow_that_the_server_rewrote() -> None:
+    """What was rendered though it is not what was sent says so, and goes on."""
+    told = _story(*_claimed(1, 0.0), replace(_rendered(1, 300.0), differs=True), *_home(1, 301.0))
+    assert told[4].endswith(f"Warning: {DIFFERS}.")
+    assert told[-1] == "Now: done, cats/one.mp4."
 
 
 def test_every_state_has_an_end() -> None:

@@ -293,7 +293,7 @@ def test_trouble_with_our_disk_lasts_while_one_server_has_a_file_for_us() -> Non
     board = new_board([*fetching(JOBS[0]), *fetching(JOBS[1], server=B)], servers=(A, B))
     board.disk.failed("no space", 0.0)
     note(board, [lost(JOBS[0], why=Why.EXPIRED)], 1.0)
-    board.tick(2.0)
+    board.tick(2.0, AT + 2.0)
     assert board.disk.failed_at == 0.0
 
 

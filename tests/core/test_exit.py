@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from boards import (
     JOB,
     JOBS,
@@ -42,6 +43,7 @@ from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
 
 PATIENCE = 8 * 3600.0
 C = "http://unnamed:8188"
@@ -173,16 +175,40 @@ def test_a_wedged_server() -> None:
     assert "restart ComfyUI" in says(board, PATIENCE + 10)
 
 
-def test_denied_needs_a_second_look() -> None:
-    """One 401 is asked about once more; the second is exit 3, and says what to do. Nothing is failed."""
-    board = new_board(queued())
+def test_a_refused_token_before_anything_is_out() -> None:
+    """A 401 when nothing of the batch is out anywhere is exit 3 at once, and says what to do. Nothing is failed."""
+    board = new_board()
     glance(board, trouble=UNAUTHORIZED, now=0.0)
-    assert ended(board, 0.0) is None
-    assert 0.8 < board.servers[A].poll_at < 1.2
-    glance(board, trouble=UNAUTHORIZED, now=1.0)
-    assert ended(board, 1.0) == 3
-    assert "set BATCHRUNNER_TOKEN" in says(board, 1.0)
+    assert ended(board, 0.0) == 3
+    assert says(board, 0.0) == f"{A} refuses the token (401): set BATCHRUNNER_TOKEN and run it again"
     assert board.tally()["failed"] == 0
+
+
+@pytest.mark.parametrize("facts", [sending(), queued(), fetching()])
+def test_a_refused_token_while_something_is_out(facts: list[Fact]) -> None:
+    """A challenge page must not end the night: once anything is out, a refusal counts after `grace`."""
+    board = new_board(facts)
+    for now in (10.0, 11.1):
+        glance(board, trouble=UNAUTHORIZED, now=now)
+    assert ended(board, 69.9) is None
+    assert ended(board, 70.0) == 3
+    assert says(board, 70.0).startswith(
+        f"{A} refuses the token (401); it holds 1 of our prompts: set BATCHRUNNER_TOKEN"
+    )
+
+
+def test_a_token_that_only_posts_refuse() -> None:
+    """Polls are good and POSTs are refused: what is out comes home first, and then it is exit 3."""
+    board = ready_board(queued(), jobs=2)
+    post(board, UNAUTHORIZED, submit(OTHER), now=10.0)
+    glance(board, queue=[row(running=True)], now=71.0)
+    assert ended(board, 71.0) is None
+    note(board, [*fetching()[2:], saved()], 72.0)
+    glance(board, now=73.0)
+    fetch(board, NotFound(), job=OTHER, now=74.0, probe=True)
+    note(board, [lost(OTHER, burns=False)], 75.0)
+    assert ended(board, 75.0) == 3
+    assert "refuses the token (401)" in says(board, 75.0)
 
 
 def test_a_good_look_clears_a_denial() -> None:
@@ -194,16 +220,15 @@ def test_a_good_look_clears_a_denial() -> None:
         assert ended(board, now + 1) is None
 
 
-def test_open_downloads_finish() -> None:
-    """Files that are open come home before a denied run ends; so do POSTs under way."""
-    for action in (Download(JOB, 1, prefix(), A, File("x")), submit()):
-        board = new_board(fetching() if isinstance(action, Download) else sending())
-        board.start(action, 0.0)
-        for now in (0.0, 1.0):
-            glance(board, trouble=UNAUTHORIZED, now=now)
-        assert ended(board, 1.0) is None
-        board.end(action, 2.0)
-        assert ended(board, 2.0) == 3
+@pytest.mark.parametrize("action", [Download(JOB, 1, prefix(), A, File("x")), submit()])
+def test_open_downloads_finish(action: Download | Submit) -> None:
+    """Files that are open come home before a run with a refused token ends; so do POSTs under way."""
+    board = new_board(fetching() if isinstance(action, Download) else sending())
+    board.start(action, 0.0)
+    glance(board, trouble=UNAUTHORIZED, now=0.0)
+    assert ended(board, 60.0) is None
+    board.end(action, 61.0)
+    assert ended(board, 61.0) == 3
 
 
 def test_the_other_server_goes_on() -> None:
@@ -211,25 +236,31 @@ def test_the_other_server_goes_on() -> None:
     board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
     for now in (1.0, 2.0):
         glance(board, B, trouble=UNAUTHORIZED, now=now)
-    assert ended(board, 2.0) is None
+    assert ended(board, 61.0) is None
     note(board, done(OTHER))
-    assert ended(board, 2.0) == 3
-    assert says(board, 2.0).startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
-    assert A not in says(board, 2.0)
+    assert ended(board, 60.9) is None
+    assert ended(board, 61.0) == 3
+    assert says(board, 61.0).startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
+    assert A not in says(board, 61.0)
 
 
 def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
-    """Without the word of a server that may hold our prompts nothing is posted elsewhere: exit 3, give it its token."""
+    """A server that refuses our token holds up nobody: what it turns out to hold is adopted when it comes back."""
     board = new_board(servers=(A, B))
     glance(board, A)
-    for now in (1.0, 2.0):
-        glance(board, B, trouble=UNAUTHORIZED, now=now)
-    assert not any(isinstance(action, Submit) for action in plan(board, 2.0))
-    assert ended(board, 2.0) == 3
-    assert says(board, 2.0).startswith(f"{B} refuses the token")
-    board.servers[B].surveyed = True
-    assert any(isinstance(action, Submit) for action in plan(board, 2.0))
-    assert ended(board, 2.0) is None
+    assert not any(isinstance(action, Submit) for action in plan(board, 1.0))
+    glance(board, B, trouble=UNAUTHORIZED, now=1.0)
+    assert {action.server for action in plan(board, 1.0) if isinstance(action, Submit)} == {A}
+    assert ended(board, 1.0) is None
+
+
+def test_every_server_refuses_the_token() -> None:
+    """Exit 3, with a line for each."""
+    board = new_board(servers=(A, B))
+    for url in (A, B):
+        glance(board, url, trouble=UNAUTHORIZED, now=1.0)
+    assert ended(board, 1.0) == 3
+    assert [line.split()[0] for line in says(board, 1.0).splitlines()] == [A, B]
 
 
 def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
@@ -240,10 +271,9 @@ def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
     waiting = ready_board(queued(server=C), jobs=2)
     glance(waiting, C)
     note(waiting, [lost(final=True)])
-    for now in (1.0, 2.0):
-        glance(waiting, A, trouble=UNAUTHORIZED, now=now)
-    assert says(waiting, 2.0).splitlines() == [says(waiting, 2.0)]
-    assert A in says(waiting, 2.0)
+    glance(waiting, A, trouble=UNAUTHORIZED, now=1.0)
+    assert says(waiting, 1.0).splitlines() == [says(waiting, 1.0)]
+    assert A in says(waiting, 1.0)
 
 
 def test_the_template_is_refused() -> None:
@@ -311,7 +341,9 @@ def test_leaving_waits_for_what_is_rendered() -> None:
     assert ended(board, 600.9) is None
     assert ended(board, 601.0) == 130
     fetch(board, NotFound(), now=3.0)
-    assert ended(board, 3.0) == 130
+    assert ended(board, 3.0) is None
+    glance(board, now=4.0)
+    assert ended(board, 4.0) == 130
 
 
 def test_leaving_a_server_that_is_away() -> None:

@@ -8,11 +8,11 @@ import pytest
 from boards import (
     AT,
     JOBS,
+    UNAUTHORIZED,
     UNAVAILABLE,
     A,
     B,
     glance,
-    health,
     ident,
     new_board,
     note,
@@ -223,7 +223,7 @@ def test_a_server_that_rests_is_busy_with_that() -> None:
 def test_without_a_server_nobody_can_tell() -> None:
     """If no server is waited for any more, there is no forecast."""
     board = ready_board()
-    health(board, denied_polls=2)
+    glance(board, trouble=UNAUTHORIZED, now=0.0)
     assert outlook(board, 0.0) is None
 
 

@@ -9,12 +9,15 @@ import pytest
 from boards import (
     JOB,
     JOBS,
+    LOCAL,
     OTHER,
+    UNAUTHORIZED,
     UNAVAILABLE,
     UNSENT,
     A,
     accepted,
     claimed,
+    done,
     due_poll,
     failure,
     fetch,
@@ -23,6 +26,7 @@ from boards import (
     health,
     ident,
     interpret,
+    interrupted,
     lost,
     new_board,
     note,
@@ -30,6 +34,7 @@ from boards import (
     queued,
     ready_board,
     row,
+    saved,
     sending,
     stranger,
     submit,
@@ -37,19 +42,22 @@ from boards import (
     track,
 )
 
-from batchrunner.core.actions import Poll, Submit, Withdraw
+from batchrunner.core.actions import Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
+from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching, Queued, Waiting
 from batchrunner.core.notes import Leaving
 from batchrunner.core.polls import DOUBT, SURVEY
 from batchrunner.core.results import NotFound, PollResult, Taken
 from batchrunner.core.scheduler import plan
 from batchrunner.core.settings import Rules
-from batchrunner.core.tracking import Tracked
+from batchrunner.core.tracking import Guess, Tracked
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.results import Failure
 
 C = "http://unnamed:8188"
 
@@ -140,7 +148,7 @@ def test_a_finished_prompt_that_is_gone_means_a_restart() -> None:
 
 
 def test_a_sending_prompt_settles_first() -> None:
-    """A POST that got no answer may arrive for 70 s after it ended; then one look and its file decide."""
+    """A POST that got no answer may arrive for 70 s after it ended; then a look, its file and a look decide."""
     board = ready_board(jobs=1)
     post(board, UNAVAILABLE, submit(), now=60.0, took=60.0)
     for now in (70.0, 129.9):
@@ -148,9 +156,11 @@ def test_a_sending_prompt_settles_first() -> None:
         assert not gets(board, now)
     glance(board, now=130.0)
     assert gets(board, 130.0) == [JOB]
-    fetch(board, NotFound(), now=131.0, probe=True)
+    assert fetch(board, NotFound(), now=131.0, probe=True) == []
+    assert posts(board, 131.0) == []
+    glance(board, now=131.5)
     again = submit(again=True)
-    assert posts(board, 131.0) == [again]
+    assert posts(board, 131.5) == [again]
     post(board, Taken(ident(), 3), again, now=132.0)
     assert isinstance(board.states[JOB], Queued)
     assert not board.tracked[JOB].resend
@@ -202,7 +212,7 @@ def test_a_look_that_began_when_the_post_had_ended_counts() -> None:
     board = ready_board(jobs=1)
     post(board, Taken(ident(), 1), submit(), now=2.0)
     glance(board, now=3.0, took=1.0)
-    assert board.servers[A].absences[JOB].count == 1
+    assert absences(board) == 1
 
 
 def test_what_was_found_counts_no_more() -> None:
@@ -211,8 +221,9 @@ def test_what_was_found_counts_no_more() -> None:
     for now in (0.0, 30.0, 60.0):
         glance(board, now=now)
     assert due_poll(board).ids == (ident(),)
-    assert fetch(board, NotFound(), now=60.0, probe=True) == [
-        replace(lost(burns=False), at=board_at(60.0), says="in neither queue nor history, three looks running")
+    assert fetch(board, NotFound(), now=60.5, probe=True) == []
+    assert glance(board, now=60.9) == [
+        replace(lost(burns=False), at=board_at(60.9), says="in neither queue nor history, three looks running")
     ]
     assert absences(board) == 0
     assert JOB not in board.tracked
@@ -236,14 +247,27 @@ def test_a_probe_that_was_overtaken_decides_nothing() -> None:
 
 
 def test_a_prompt_that_stays_away_is_given_up_without_a_second_probe() -> None:
-    """A Sending job whose file is not there waits for its POST; a look that misses it once more changes nothing."""
+    """A Sending job whose file is not there waits for its POST; looks that miss it once more change nothing."""
     board = new_board(sending())
     for now in (0.0, 80.0):
         glance(board, now=now)
     fetch(board, NotFound(), now=81.0, probe=True)
-    assert glance(board, now=82.0) == []
-    assert board.tracked[JOB].resend
-    assert not gets(board, 82.0)
+    for now in (82.0, 83.0):
+        assert glance(board, now=now) == []
+        assert board.tracked[JOB].resend
+        assert not gets(board, now)
+        assert posts(board, now)[0] == submit(again=True)
+
+
+def test_a_missing_file_proves_nothing_while_polls_fail() -> None:
+    """A proxy answers 404 for the guessed file and then fails: the prompt is given up by the next good look only."""
+    board = new_board(queued())
+    for now in (0.0, 30.0, 60.0):
+        glance(board, now=now)
+    fetch(board, NotFound(), now=61.0, probe=True)
+    assert glance(board, now=62.0, trouble=UNAVAILABLE) == []
+    assert glance(board, now=63.0, queue=[row()]) == []
+    assert (absences(board), board.tracked[JOB].guess) == (0, Guess.UNTRIED)
 
 
 @pytest.mark.parametrize(
@@ -256,9 +280,11 @@ def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, b
     glance(board, queue=seen, now=0.0)  # type: ignore[arg-type]
     for now in (10.0, 40.0, 70.0):
         glance(board, now=now)
-    (fact,) = fetch(board, NotFound(), now=71.0, probe=True)
+    fetch(board, NotFound(), now=71.0, probe=True)
+    (fact,) = glance(board, now=72.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, burns)
+    assert ("and it was running" in fact.says) is burns
 
 
 def test_a_job_that_ends_the_server_at_once_is_not_tried_for_ever() -> None:
@@ -268,8 +294,9 @@ def test_a_job_that_ends_the_server_at_once_is_not_tried_for_ever() -> None:
         post(board, Taken(ident(job), number), submit(job), now=1.0)
     for now in (2.0, 32.0, 62.0):
         glance(board, now=now)
-    ends = [fetch(board, NotFound(), job=job, now=63.0, probe=True) for job in JOBS[:2]]
-    assert [fact.burns for facts in ends for fact in facts if isinstance(fact, Lost)] == [True, False]
+    for job in JOBS[:2]:
+        fetch(board, NotFound(), job=job, now=63.0, probe=True)
+    assert [fact.burns for fact in glance(board, now=64.0) if isinstance(fact, Lost)] == [True, False]
 
 
 def test_behind_a_stranger_nothing_runs_at_once() -> None:
@@ -363,10 +390,11 @@ def test_an_unnamed_server_gets_no_post_again() -> None:
     board = ready_board(sending(server=C), jobs=1)
     for now in (0.0, 80.0):
         glance(board, C, now=now)
-    (fact,) = fetch(board, NotFound(), now=81.0, probe=True, server=C)
+    fetch(board, NotFound(), now=81.0, probe=True, server=C)
+    (fact,) = glance(board, C, now=82.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
-    assert [action.server for action in posts(board, 81.0)] == [A]
+    assert [action.server for action in posts(board, 82.0)] == [A]
 
 
 def test_a_found_post_ends_the_doubt_about_a_server() -> None:
@@ -378,13 +406,149 @@ def test_a_found_post_ends_the_doubt_about_a_server() -> None:
     assert board.servers[A].health.failing_since is None
 
 
-def test_errors_trip_the_breaker_and_a_success_resets_it() -> None:
-    """Three jobs with one class of error pause a server; one success forgets it all."""
+def test_errors_trip_the_breaker_and_a_file_at_home_resets_it() -> None:
+    """Three jobs with one class of error pause a server; one file at home forgets it all, a success alone nothing."""
     board = new_board([fact for job in JOBS[:4] for fact in queued(job)], jobs=4)
     glance(board, history=[failure(job) for job in JOBS[:3]], queue=[row(JOBS[3])], now=0.0)
     assert board.servers[A].breaker.trips == 1
     glance(board, history=[success(JOBS[3])], now=1.0)
+    assert board.servers[A].breaker.trips == 1
+    note(board, [saved(JOBS[3])], 2.0)
     assert board.servers[A].breaker.trips == 0
+
+
+# -- failed polls
+
+
+@pytest.mark.parametrize(
+    ("trouble", "condition"), [(UNAVAILABLE, Condition.UNAVAILABLE), (UNAUTHORIZED, Condition.UNAUTHORIZED)]
+)
+@pytest.mark.parametrize(
+    ("facts", "longest"), [((), 60.0), (sending(), 5.0), (queued(), 5.0), (fetching(), 5.0), (done(), 60.0)]
+)
+def test_how_long_a_failing_server_is_left_alone(
+    facts: list[Fact], longest: float, trouble: Failure, condition: Condition
+) -> None:
+    """Five seconds at most while prompts or files of ours are there, else a pause that doubles to a minute."""
+    board = ready_board(facts, jobs=2)
+    for now in range(100, 110):
+        assert glance(board, now=now, trouble=trouble) == []
+    server = board.servers[A]
+    assert server.health.condition is condition
+    assert 0.875 * longest <= server.poll_at - 109 <= 1.125 * longest
+
+
+def test_no_file_handle_left() -> None:
+    """A poll that this machine had no room for says nothing of the server, which is asked again in five seconds."""
+    board = ready_board()
+    glance(board, now=1.0, trouble=LOCAL)
+    server = board.servers[A]
+    assert (server.health.condition, server.poll_at, board.sockets.failed_at) == (Condition.ANSWERING, 6.0, 1.0)
+
+
+# -- the history could not be read
+
+
+def test_what_was_not_read_is_unknown() -> None:
+    """A prompt whose history could not be read is neither absent nor lost; one in the queue is found all the same."""
+    board = new_board([*queued(), *queued(OTHER)], jobs=2)
+    for now in (1.0, 31.0, 62.0, 93.0):
+        assert glance(board, queue=[row(OTHER)], now=now, unread=UNAVAILABLE) == []
+    assert (absences(board), gets(board, 93.0)) == (0, [])
+    assert board.servers[A].health.is_up()
+    (fact,) = glance(board, history=[success()], queue=[row(OTHER)], now=94.0, unread=UNAVAILABLE)
+    assert isinstance(fact, Rendered)
+
+
+def test_a_poll_without_the_history_comes_again_soon() -> None:
+    """After 1 to 5 s, as long as the history can not be read; then polls are as rare as before."""
+    board = ready_board()
+    pauses = []
+    for _ in range(8):
+        glance(board, now=100.0, unread=UNAVAILABLE)
+        pauses.append(board.servers[A].poll_at - 100.0)
+    assert 0.875 <= pauses[0] <= 1.125
+    assert 4.375 <= pauses[-1] <= 5.625
+    glance(board, now=100.0)
+    assert board.servers[A].poll_at == 110.0
+
+
+def test_a_survey_needs_the_history() -> None:
+    """A first poll whose history could not be read is no survey: it is made again."""
+    board = new_board(jobs=1)
+    glance(board, queue=[row()], unread=UNAVAILABLE)
+    assert not board.servers[A].surveyed
+    assert isinstance(board.states[JOB], Waiting)
+    assert due_poll(board).recent == SURVEY
+    assert [type(fact) for fact in glance(board, queue=[row()], now=1.0)] == [Accepted]
+    assert board.servers[A].surveyed
+
+
+def test_nobody_leaves_by_a_poll_without_the_history() -> None:
+    """On the way out a server is left after a look that could read everything."""
+    board = ready_board(queued(), jobs=1)
+    board.leave(1.0)
+    glance(board, queue=[row()], now=2.0, unread=UNAVAILABLE)
+    assert board.servers[A].leaving is Leaving.ASKING
+    glance(board, queue=[row()], now=3.0)
+    assert board.servers[A].leaving is Leaving.TAKING
+
+
+# -- stuck
+
+
+def stuck_board(attempts: int = 1) -> Board:
+    """Return a board whose prompt was interrupted at second 10 because it ran too long."""
+    board = ready_board([*queued(attempt=attempts)], jobs=1)
+    glance(board, queue=[row(attempt=attempts, running=True)], now=5.0)
+    board.start(action := Interrupt(A, ident(attempt=attempts)), 9.0)
+    interpret(board, action, None, 10.0)
+    board.end(action, 10.0)
+    return board
+
+
+def test_what_we_interrupted_was_stuck() -> None:
+    """A prompt that ended by our interrupt is lost as stuck: it counts, and the second time it is final."""
+    board = stuck_board()
+    (fact,) = glance(board, history=[interrupted()], now=11.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns, fact.final) == (Why.STUCK, True, False)
+    assert board.states[JOB].past.stuck_on == A
+    note(board, queued(attempt=2), 12.0)
+    track(board, interrupted_at=13.0)
+    (fact,) = glance(board, history=[interrupted(attempt=2)], now=14.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.final) == (Why.STUCK, True)
+
+
+def test_what_somebody_else_interrupted_was_not() -> None:
+    """An interrupt that is not ours is free."""
+    board = ready_board(queued(), jobs=1)
+    (fact,) = glance(board, history=[interrupted()], now=11.0)
+    assert isinstance(fact, Lost)
+    assert (fact.why, fact.burns) == (Why.INTERRUPTED, False)
+
+
+def test_a_prompt_that_ended_well_before_its_interrupt() -> None:
+    """What was rendered just before it was interrupted comes home."""
+    (fact,) = glance(stuck_board(), history=[success()], now=11.0)
+    assert isinstance(fact, Rendered)
+
+
+@pytest.mark.parametrize(("now", "stalled"), [(70.0, None), (70.1, 70.1)])
+def test_a_prompt_that_runs_on_after_its_interrupt(now: float, stalled: float | None) -> None:
+    """If it still runs `grace` after it was told to stop, nothing else will run there: a stall."""
+    board = stuck_board()
+    glance(board, queue=[row(running=True)], now=now)
+    assert board.servers[A].health.stalled_since == stalled
+
+
+def test_a_prompt_that_waits_is_not_hung() -> None:
+    """Only what runs can hang, and only what was interrupted counts."""
+    for rows in ([row(), stranger(running=True)], [stranger(running=True)]):
+        board = stuck_board()
+        glance(board, queue=rows, now=100.0)
+        assert board.servers[A].health.stalled_since is None
 
 
 # -- on the way out
@@ -519,3 +683,14 @@ def test_waiting_jobs_are_no_ones_prompt() -> None:
     glance(board, queue=[row(attempt=9)], now=1.0)
     assert board.servers[A].queue.foreign == 0
     assert isinstance(board.states[JOB], Waiting)
+
+
+def test_where_no_name_can_be_guessed_no_file_is_tried() -> None:
+    """A prompt whose file has no predictable name is given up as soon as its absence is proof."""
+    board = ready_board(queued(), jobs=1)
+    board.first_file = ""
+    for now in (1.0, 31.0):
+        assert glance(board, now=now) == []
+    (fact,) = glance(board, now=62.0)
+    assert isinstance(fact, Lost)
+    assert fact.why is Why.FORGOTTEN

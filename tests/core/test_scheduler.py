@@ -19,7 +19,6 @@ from boards import (
     failure,
     fetching,
     glance,
-    health,
     ident,
     lost,
     mp4,
@@ -31,6 +30,7 @@ from boards import (
     ready_board,
     rendered,
     row,
+    saved,
     sending,
     stranger,
     submit,
@@ -38,10 +38,11 @@ from boards import (
     track,
 )
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
-from batchrunner.core.facts import Opened
+from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.facts import Opened, Why
+from batchrunner.core.notes import Surveyed
 from batchrunner.core.polls import SURVEY
-from batchrunner.core.results import Taken
+from batchrunner.core.results import Cause, Failure, Taken
 from batchrunner.core.scheduler import is_surveyed, plan
 from batchrunner.core.settings import Rules
 
@@ -143,25 +144,40 @@ def test_downloads_are_bounded() -> None:
     """No more files are open than allowed, whatever waits."""
     facts = [fact for number, job in enumerate(JOBS) for fact in [*queued(job), rendered(job, deadline=AT - number)]]
     board = ready_board(facts, jobs=12, rules=Rules(downloads=3))
-    assert [action.job for action in plan(board, 0.0) if isinstance(action, Download)] == list(JOBS[:8:-1])
+    downloads = [action for action in plan(board, 0.0) if isinstance(action, Download)]
+    assert [action.job for action in downloads] == list(JOBS[:8:-1])
     begin(board)
     assert board.in_flight.downloads() == 3
-    board.end(next(action for action in board.in_flight if isinstance(action, Download)), 1.0)
+    board.end(downloads[0], 1.0)
     assert sum(isinstance(action, Download) for action in plan(board, 1.0)) == 1
 
 
-def test_files_are_fetched_before_the_first_look() -> None:
-    """After a restart of ours the race goes on at once: a GET waits for no look, unless one has failed."""
+def test_no_file_is_fetched_before_the_first_good_look() -> None:
+    """After a restart of ours a server is asked first: what answers may be a proxy whose 404 proves nothing."""
     board = new_board(fetching())
-    assert isinstance(plan(board, 0.0)[0], Download)
+    assert plan(board, 0.0) == [Poll(A, (), SURVEY)]
     glance(board, trouble=UNAVAILABLE)
     assert not any(isinstance(action, Download) for action in plan(board, 0.0))
+    glance(board, now=1.0)
+    assert isinstance(plan(board, 1.0)[0], Download)
+    glance(board, trouble=UNAVAILABLE, now=2.0)
+    assert not any(isinstance(action, Download) for action in plan(board, 2.0))
+
+
+def test_files_come_home_while_the_token_is_refused() -> None:
+    """A server that refuses our token, having answered before, is still asked for what it rendered."""
+    board = ready_board(fetching())
+    glance(board, trouble=UNAUTHORIZED, now=1.0)
+    assert isinstance(plan(board, 1.0)[0], Download)
+    unasked = new_board(fetching())
+    glance(unasked, trouble=UNAUTHORIZED, now=1.0)
+    assert not any(isinstance(action, Download) for action in plan(unasked, 1.0))
 
 
 def test_files_of_one_prompt_are_numbered() -> None:
     """Each file of a prompt knows which of them it is."""
     two = mp4(attempt=2)
-    board = new_board([*queued(), rendered(files=[mp4(), two])])
+    board = ready_board([*queued(), rendered(files=[mp4(), two])])
     assert [(one.file, one.index) for one in plan(board, 0.0) if isinstance(one, Download)] == [(mp4(), 0), (two, 1)]
 
 
@@ -189,8 +205,7 @@ def tripped(board: Board) -> None:
         lambda board: board.disk.failed("no space", 0.0),
         lambda board: board.refusals.extend(["x", "x", "x"]),
         lambda board: setattr(board.servers[A], "named", False),
-        lambda board: setattr(board.servers[A], "surveyed", False),
-        lambda board: health(board, failing_since=-8 * 3600.0),
+        lambda board: post(board, Failure(Cause.UNAVAILABLE, "429", retry_after=90.0, status=429), submit()),
     ],
     ids=[
         "away",
@@ -201,16 +216,47 @@ def tripped(board: Board) -> None:
         "full disk",
         "template",
         "not named",
-        "not asked",
-        "patience",
+        "too many",
     ],
 )
 def test_what_keeps_us_from_posting(keeps: object) -> None:
-    """Nothing is posted to a server in trouble, by a run that ends, or before everything is known."""
+    """Nothing is posted to a server in trouble, or by a run that ends."""
     board = ready_board(jobs=9)
     assert posts(board)
     keeps(board)  # type: ignore[operator]
     assert posts(board, 60.0) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [
+        ((), True),
+        (("good",), False),
+        (("failed",), True),
+        (("refused",), False),
+        (("unread",), True),
+        (("failed", "good"), False),
+    ],
+)
+def test_who_answers_works(said: tuple[str, ...], *, waits: bool) -> None:
+    """Before the first POST all are asked what they hold, for a minute at most; a refusing server holds up nobody."""
+    board = new_board(jobs=9, servers=(A, B), now=LATE)
+    glance(board, A, now=LATE)
+    for word in said:
+        trouble = {"failed": UNAVAILABLE, "refused": UNAUTHORIZED}.get(word)
+        glance(board, B, now=LATE, trouble=trouble, unread=UNAVAILABLE if word == "unread" else None)
+    assert (posts(board, LATE + 59.9) == []) is waits
+    assert {server for _, server in posts(board, LATE + 60.0)} >= {A}
+
+
+def test_a_server_that_was_asked_in_an_earlier_run_and_is_away() -> None:
+    """Once it failed to answer, a server whose survey the ledger remembers is not waited for at all."""
+    board = new_board(jobs=9, servers=(A, B))
+    glance(board, A)
+    board.apply(Surveyed(B))
+    assert posts(board) == []
+    glance(board, B, trouble=UNAVAILABLE)
+    assert {server for _, server in posts(board)} == {A}
 
 
 def test_a_wedged_server_is_used_again_once_something_runs() -> None:
@@ -222,8 +268,8 @@ def test_a_wedged_server_is_used_again_once_something_runs() -> None:
 
 
 def test_after_a_trip_one_job_probes() -> None:
-    """When the pause is over one job goes; if it fails too the pause grows, if it works all is well again."""
-    board = ready_board(jobs=9)
+    """When the pause is over one job goes; if it fails too the pause grows, if its file comes home all is well."""
+    board = ready_board([*queued(JOBS[8]), rendered(JOBS[8]), saved(JOBS[8])], jobs=9)
     tripped(board)
     until = board.servers[A].breaker.paused_until
     assert 0.875 * 60 <= until <= 1.125 * 60
@@ -236,7 +282,88 @@ def test_after_a_trip_one_job_probes() -> None:
     (probe,) = submits(board, later)
     post(board, Taken(probe.prompt, 2), probe, now=later)
     glance(board, history=[success(probe.job, probe.attempt)], now=later + 1)
-    assert len(posts(board, later + 1)) == 2
+    assert len(posts(board, later + 1)) == 1
+    note(board, [saved(probe.job, probe.attempt)], later + 2)
+    assert len(posts(board, later + 2)) == 2
+
+
+# -- a prompt that runs without an end
+
+KIND = 1e9
+
+
+def running_board(
+    renders: int, seconds: float = 1200.0, rules: Rules = RULES, servers: tuple[str, ...] = (A,)
+) -> Board:
+    """Return a board on which a prompt runs since second 0, after so many renders of its kind there."""
+    board = ready_board(queued(), jobs=2, servers=servers, rules=rules)
+    board.costs = dict.fromkeys(JOBS, KIND)
+    for _ in range(renders):
+        board.forecast.learn(A, KIND, seconds)
+    glance(board, queue=[row(running=True)], now=0.0)
+    return board
+
+
+def interrupts(board: Board, now: float) -> list[Interrupt]:
+    """Return the interrupts that would be sent."""
+    return [action for action in plan(board, now) if isinstance(action, Interrupt)]
+
+
+@pytest.mark.parametrize(
+    ("renders", "seconds", "stuck", "limit"),
+    [
+        (3, 1200.0, 3.0, "band"),
+        (3, 1200.0, 9.0, "band"),
+        (3, 60.0, 3.0, 45 * 60.0),
+        (2, 1200.0, 3.0, RULES.patience),
+        (0, 1200.0, 3.0, RULES.patience),
+        (9, 1200.0, None, RULES.patience),
+    ],
+)
+def test_when_a_prompt_is_stuck(renders: int, seconds: float, stuck: float | None, limit: float | str) -> None:
+    """After `stuck` times the band of three renders there, never under 45 minutes; after `patience` in any case."""
+    board = running_board(renders, seconds, Rules(stuck=stuck))
+    at = (stuck or 0.0) * board.forecast.at_most(A, KIND) if limit == "band" else limit
+    assert isinstance(at, float)
+    assert interrupts(board, at - 1.0) == []
+    assert interrupts(board, at + 1.0) == [Interrupt(A, ident())]
+
+
+def test_the_longest_forecast_is_no_longer_than_patience() -> None:
+    """A kind that takes most of a night is interrupted after `patience` all the same."""
+    board = running_board(5, 20_000.0)
+    assert interrupts(board, RULES.patience - 1.0) == []
+    assert interrupts(board, RULES.patience) == [Interrupt(A, ident())]
+
+
+def test_a_stuck_prompt_is_interrupted_once() -> None:
+    """By its id, when the server answers and is not being asked, and never a second time."""
+    board = running_board(3)
+    board.start(Poll(A), LATE)
+    assert interrupts(board, LATE) == []
+    board.end(Poll(A), LATE)
+    glance(board, trouble=UNAVAILABLE, now=LATE)
+    assert interrupts(board, LATE) == []
+    glance(board, queue=[row(running=True)], now=LATE)
+    assert interrupts(board, LATE) == [Interrupt(A, ident())]
+    track(board, interrupted_at=LATE)
+    assert interrupts(board, LATE + 99.0) == []
+
+
+def test_a_prompt_that_waits_is_never_stuck() -> None:
+    """However long a stranger's prompt runs, it is not ours to interrupt, and what waits behind it is not stuck."""
+    board = ready_board(queued(), jobs=1)
+    glance(board, queue=[stranger(running=True), row()], now=0.0)
+    assert interrupts(board, 1e6) == []
+
+
+def test_after_it_got_stuck_another_server_is_preferred() -> None:
+    """The next attempt goes elsewhere while anybody else has room, and to the same server once nobody has."""
+    facts = [*queued(), lost(why=Why.STUCK)]
+    board = ready_board(facts, jobs=1, servers=(A, B))
+    assert posts(board, LATE) == [(JOB, B)]
+    glance(board, B, trouble=UNAVAILABLE, now=1.0)
+    assert posts(board, LATE) == [(JOB, A)]
 
 
 def test_another_server_goes_on() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from boards import (
     AT,
     JOB,
     LOCAL,
     OTHER,
+    UNAUTHORIZED,
     UNAVAILABLE,
     A,
+    B,
     fetch,
     fetching,
     glance,
@@ -24,6 +27,7 @@ from boards import (
 from batchrunner.core.actions import Poll
 from batchrunner.core.facts import Broke, Why
 from batchrunner.core.health import Breaker
+from batchrunner.core.notes import PostsWait
 from batchrunner.core.scheduler import leaving_time, plan, wake
 from batchrunner.core.settings import Rules
 
@@ -40,8 +44,42 @@ def test_a_look_under_way_reports_itself() -> None:
     """While a look is under way its end wakes us; what remains is how long we wait for the server."""
     board = new_board()
     board.start(Poll(A), 0.0)
-    assert wake(board, 0.0) == PATIENCE
+    assert wake(board, 60.0) == PATIENCE
     assert wake(board, PATIENCE) is None
+
+
+@pytest.mark.parametrize(("grace", "limit"), [(60.0, 60.0), (1.0, 1.0), (900.0, 60.0)])
+def test_the_end_of_waiting_for_surveys(grace: float, limit: float) -> None:
+    """The moment after which servers that could not be asked are waited for no more."""
+    board = new_board(rules=Rules(grace=grace))
+    board.start(Poll(A), 0.0)
+    assert wake(board, 0.0) == limit
+
+
+def test_the_end_of_a_wait_for_posts() -> None:
+    """The moment at which a server that wanted no POST may get one again."""
+    board = ready_board()
+    board.start(Poll(A), 0.0)
+    board.apply(PostsWait(A, 33.0))
+    assert wake(board, 0.0) == 33.0
+
+
+def test_the_end_of_a_refusal() -> None:
+    """A server that refuses us is out after `grace`, once something of the batch is out."""
+    board = ready_board(queued())
+    glance(board, trouble=UNAUTHORIZED, now=5.0)
+    board.start(Poll(A), 5.0)
+    assert wake(board, 5.0) == 65.0
+
+
+def test_the_moment_a_server_is_given_up() -> None:
+    """An unnamed server that is away is given up after `grace`: that moment wakes us."""
+    board = ready_board(queued(server=C), jobs=2)
+    glance(board, C, now=1.0)
+    glance(board, C, trouble=UNAVAILABLE, now=5.0)
+    for url in (A, C):
+        board.start(Poll(url), 5.0)
+    assert wake(board, 5.0) == 61.0
 
 
 def test_never_now() -> None:
@@ -112,10 +150,14 @@ def test_the_end_of_leaving() -> None:
 
 def test_the_end_of_patience() -> None:
     """The moment a server is no longer waited for; one that nobody has business with has none."""
-    board = ready_board(queued(server=C), jobs=2)
-    glance(board, C, trouble=UNAVAILABLE, now=0.0)
-    for url in (A, C):
+    board = ready_board(queued(), servers=(A, B), jobs=2)
+    glance(board, A, trouble=UNAVAILABLE, now=0.0)
+    glance(board, B, trouble=UNAVAILABLE, now=0.0)
+    for url in (A, B):
         board.start(Poll(url), 0.0)
     assert wake(board, 1.0) == PATIENCE
-    note(board, [lost(JOB)])
-    assert wake(board, 1.0) is None
+    unnamed = ready_board(queued(server=C), jobs=2)
+    note(unnamed, [lost(JOB)])
+    for url in (A, C):
+        unnamed.start(Poll(url), 0.0)
+    assert wake(unnamed, 1.0) is None

@@ -225,7 +225,7 @@ def test_files_at_home_are_taken_in_before_that_is_remembered() -> None:
 
 
 def test_files_at_home_wait_for_every_server() -> None:
-    """As long as a server has not said what it holds, nothing is taken in and nothing is remembered."""
+    """As long as a server has not said what it holds, nothing is taken in, but for a minute at most."""
 
     class Late(Gpu):
         async def poll(self, at: Poll) -> PollEnd:
@@ -236,7 +236,7 @@ def test_files_at_home_wait_for_every_server() -> None:
     board = new_board(jobs=1, servers=(A, B))
     board.homes = {JOB: home(JOB)}
     world, ending = whole(board, gpu=Late)
-    assert (ending.exit, world.loop.now) == (0, 100.0)
+    assert (ending.exit, world.loop.now) == (0, 60.0)
 
 
 def test_a_ledger_that_has_settled_in_is_not_marked_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, Dropped, Fact, File, Lost, Rendered, Saved, Why
@@ -72,6 +73,19 @@ def test_rendering_in_vain_is_told() -> None:
     told = _told([*expired, Lost("j0", 1, 700.0, Why.EXPIRED, "404"), *_render("j0", 700.0, 510.0, 2)], jobs=JOBS[:1])
     assert (told.rendered, told.wasted) == (1010.0, 500.0)
     assert [slow.seconds for slow in told.slowest] == [510.0]
+
+
+def test_a_rewritten_workflow_is_told() -> None:
+    """Files whose workflow the server rewrote are counted, if they were kept, in the short form and in `report.md`."""
+    first, second = (
+        [replace(one, differs=True) if isinstance(one, Rendered) else one for one in _render(job, 0.0, 9.0)]
+        for job in ("j0", "j1")
+    )
+    told = _told([*first, *second[:3], Lost("j1", 1, 9.0, Why.EXPIRED, "404"), *_render("j1", 10.0, 9.0, 2)])
+    assert told.differing == ("clips/0",)
+    assert any(line.startswith("warning: 1 kept, e.g. clips/0") for line in lines(told))
+    assert "## Rewritten on the server\n\n- 1 kept: e.g. clips/0: the workflow" in markdown(told)
+    assert not _told(_night()).differing
 
 
 def test_gaps_are_found_per_server() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +53,14 @@ def test_a_sidecar_tells_how_the_video_came_to_be() -> None:
         },
         "lost": [{"attempt": 1, "at": "1970-01-01T00:00:02.000Z", "why": "forgotten", "says": "the server restarted"}],
         "workflow": {"1": {"class_type": "KSampler"}},
+        "workflow_differs": False,
     }
+
+
+def test_a_sidecar_says_that_the_server_rewrote_the_workflow() -> None:
+    """Where another workflow was rendered than the one that was sent, whoever renders from the sidecar is warned."""
+    facts = [replace(fact, differs=True) if isinstance(fact, Rendered) else fact for fact in FACTS]
+    assert sidecar("cats", JOB, facts, SAVED, {})["workflow_differs"] is True
 
 
 def test_what_nobody_saw_is_null() -> None:

@@ -26,7 +26,7 @@ from batchrunner.show.log import console_log, file_log
 from batchrunner.show.scene import Scene, Stand
 from batchrunner.show.sink import StreamSink
 from batchrunner.show.watch import Audience, Journal, JsonLines, Lines, heartbeat
-from batchrunner.show.words import Event, json_line, line, of_fact, of_finish, of_server, tally
+from batchrunner.show.words import DIFFERS, Event, json_line, line, of_fact, of_finish, of_server, tally
 
 JOB = "a" * 12
 TOKEN = "sk-very-secret"
@@ -35,6 +35,7 @@ TOLD: list[tuple[Fact, str]] = [
     (Accepted(JOB, 1, 0.0, "id", "p", "http://gpu:8188"), "queued on http://gpu:8188"),
     (Rendered(JOB, 1, 0.0, (File("x"),), None, 200.0), "rendered in 3 min 20 s, 1 to fetch"),
     (Rendered(JOB, 1, 0.0, (File("x"),), None), "rendered, 1 to fetch"),
+    (Rendered(JOB, 1, 0.0, (File("x"),), None, differs=True), f"rendered, 1 to fetch; {DIFFERS}"),
     (Opened(JOB, 1, 0.0, "x.mp4", "e", -1, "p", "b"), "downloading x.mp4, ?"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one.mp4", 13_200_000, "0"), "saved, 13.2 MB"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one-1.mp4", 1, "0"), "saved as cats/one-1.mp4, 1 B"),
@@ -95,6 +96,7 @@ def test_an_event_is_one_json_line_of_known_shape() -> None:
         "files": [{"name": "x.mp4", "subfolder": "", "kind": "output"}],
         "deadline": 9.0,
         "seconds": 2.0,
+        "differs": False,
     }
 
 

@@ -1,7 +1,4 @@
-"""Nights with the new kinds of faults: servers that are gone, move, hang, bring nothing, or hide behind a proxy.
-
-Most of them need the new core: they run once `NEW_FAULTS` is on.
-"""
+"""Nights with the new kinds of faults: servers that are gone, move, hang, bring nothing, or hide behind a proxy."""
 
 from __future__ import annotations
 
@@ -10,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from defects import UPCOMING, broken, put_in
 
 from batchrunner.sim.record import What
-from tests.lab.mishaps import KINDS, NEW_FAULTS, Mishap, parse, usual
+from tests.lab.mishaps import KINDS, Mishap, parse, usual
 from tests.lab.nights.command import once
 from tests.lab.nights.night import pass_night
 from tests.lab.nights.plan import Axes, Host, Plan
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.lab.nights.world import World
 
-needs_core = pytest.mark.skipif(not NEW_FAULTS, reason="the core learns to live with these faults")
 GONE = Host(parse("[{at: 60, do: gone-for-good}]", "the second server"))
 
 
@@ -53,21 +48,6 @@ def test_every_new_kind_is_drawn_and_one_server_stays() -> None:
     assert 20 < sum(any("moves" in kinds for kinds in night) for night in scripts) < 80
 
 
-@needs_core
-@pytest.mark.parametrize("name", UPCOMING)
-def test_a_defect_is_caught(tmp_path: Path, name: str) -> None:
-    """A night that keeps every promise with sound code breaks one with the defect in it."""
-    defect = UPCOMING[name]
-    sound, unsound = tmp_path / "sound", tmp_path / "unsound"
-    sound.mkdir()
-    unsound.mkdir()
-    assert broken(sound, defect, name) == ()
-    with put_in(defect.changes()):
-        promises = broken(unsound, defect, name)
-    assert defect.promise in promises
-
-
-@needs_core
 @pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("BATCHRUNNER_NIGHTS", "6"))))
 def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
     """Whatever is drawn, every job ends done or failed with evidence, and a second run is the same."""
@@ -76,7 +56,6 @@ def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
     assert outcome.done + outcome.failed == 6
 
 
-@needs_core
 @pytest.mark.parametrize("only", ["", "view", "post", "history"])
 @pytest.mark.parametrize("do", ["page-404", "page-403", "page-5xx"])
 @pytest.mark.parametrize("at", [1.0, 300.0])
@@ -88,7 +67,6 @@ def test_a_proxys_pages_cost_no_video(tmp_path: Path, do: str, only: str, at: fl
     assert outcome.renders <= (4 if (do, only) == ("page-403", "view") else 3)
 
 
-@needs_core
 @pytest.mark.parametrize("how", ["lost", "taken"])
 def test_a_flaky_proxy_costs_no_video(tmp_path: Path, how: str) -> None:
     """A proxy that fails every third request all night costs no render."""
@@ -96,7 +74,6 @@ def test_a_flaky_proxy_costs_no_video(tmp_path: Path, how: str) -> None:
     assert (outcome.broken, outcome.done, outcome.renders) == ((), 4, 4)
 
 
-@needs_core
 def test_a_firewall_fails_the_one_job_it_dislikes(tmp_path: Path) -> None:
     """The job whose text is refused fails with the title of the page, the others are rendered."""
     script = '[{do: firewall, text: "A dog on the moon"}]'
@@ -104,7 +81,6 @@ def test_a_firewall_fails_the_one_job_it_dislikes(tmp_path: Path) -> None:
     assert (outcome.broken, outcome.done, outcome.failed, outcome.exits) == ((), 1, 1, (1,))
 
 
-@needs_core
 def test_heavy_neighbours_hide_nothing(tmp_path: Path) -> None:
     """Thirty prompts of others with 90 to 200 kB each, and a lost ledger: each job is rendered once."""
     script = "[{do: heavy-neighbours, times: 30}, {at: 400, do: lose-state, for: 5}]"
@@ -112,7 +88,6 @@ def test_heavy_neighbours_hide_nothing(tmp_path: Path) -> None:
     assert (outcome.broken, outcome.done, outcome.renders) == ((), 2, 2 + 10)
 
 
-@needs_core
 @pytest.mark.parametrize("how", ["refused", "page"])
 def test_a_server_that_is_gone_for_good_costs_no_job(tmp_path: Path, how: str) -> None:
     """What it held is rendered elsewhere, within a quarter of an hour after the other server has run dry."""
@@ -123,7 +98,6 @@ def test_a_server_that_is_gone_for_good_costs_no_job(tmp_path: Path, how: str) -
     assert outcome.hours < 1
 
 
-@needs_core
 @pytest.mark.parametrize("hosts", [(Host(),), (Host(), Host())])
 def test_a_server_that_moves_costs_no_video(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
     """It comes back at another address without a memory; the runner, told of it, renders what was lost."""
@@ -132,7 +106,6 @@ def test_a_server_that_moves_costs_no_video(tmp_path: Path, hosts: tuple[Host, .
     assert outcome.exits[0] == 130
 
 
-@needs_core
 def test_an_unasked_server_may_cost_a_double_render(tmp_path: Path) -> None:
     """A ledger is lost while its server is away: after a minute another one renders, and that is counted."""
     second = Host(parse("[{at: 40, do: refuse, for: 900}]", "the second server"))
@@ -141,7 +114,6 @@ def test_an_unasked_server_may_cost_a_double_render(tmp_path: Path) -> None:
     assert outcome.unasked_doubles > 0
 
 
-@needs_core
 @pytest.mark.parametrize("how", ["empty", "temp", "forbidden"])
 def test_renders_without_a_file_stop_the_run_and_the_next_one_goes_on(tmp_path: Path, how: str) -> None:
     """Three different jobs alike end the run with 3; once the server is well again every job comes home."""
@@ -149,7 +121,6 @@ def test_renders_without_a_file_stop_the_run_and_the_next_one_goes_on(tmp_path: 
     assert (outcome.broken, outcome.done, outcome.exits) == ((), 6, (3, 0))
 
 
-@needs_core
 @pytest.mark.parametrize("how", ["hears", "deaf"])
 def test_a_prompt_that_hangs_costs_no_job(tmp_path: Path, how: str) -> None:
     """It is interrupted by its id after three quarters of an hour; a server that hears nothing is restarted later."""
@@ -161,7 +132,6 @@ def test_a_prompt_that_hangs_costs_no_job(tmp_path: Path, how: str) -> None:
     assert len(interrupted) == (1 if how == "hears" else 0)
 
 
-@needs_core
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_refused_for_a_moment_costs_nothing(tmp_path: Path, status: int) -> None:
     """Once something is out, a refusal that lasts for less than `grace` ends nothing."""
