@@ -110,13 +110,17 @@ class Client:
         self._waits = waits or Waits()
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
+        self._unread = 0
+        """Polls so far that could not read an id."""
 
     async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
         An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind. A
         history that can't be read is `unread`, and the queue counts all the same. After a quick failure the other ids
-        are asked for; after the first time-out, or where no connection is made, nothing more is.
+        are asked for; after the first time-out, or where no connection is made, nothing more is. The next poll begins
+        with another id then: a proxy that passes every third request to a dead server must not hide the same id for
+        ever, nor an entry that is never answered all behind it.
         """
         seen = await self._queue()
         if isinstance(seen, Failure):
@@ -124,7 +128,9 @@ class Client:
         history: dict[str, Entry | None] = {}
         date, failed = seen.date, None
         alive = {row.prompt for row in seen.queue}
-        for prompt in (prompt for prompt in action.ids if prompt not in alive):
+        ids = [prompt for prompt in action.ids if prompt not in alive]
+        first = self._unread % len(ids) if ids else 0
+        for prompt in (*ids[first:], *ids[:first]):
             entry = await self._json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
                 failed = failed or entry
@@ -134,6 +140,7 @@ class Client:
             found, date = entry
             if found is not None or seen.unread is None:
                 history[prompt] = found and hush.entry(found, self._token)
+        self._unread += failed is not None
         recent: tuple[Entry, ...] = ()
         if action.recent and failed is None:
             last = await self._recent(action.recent)

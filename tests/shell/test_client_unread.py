@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -156,3 +157,16 @@ async def test_a_server_with_the_documents_addresses_only(content_type: str) -> 
         look = await _poll(place)
     assert set(look.history) == {"a", "b", "c"}
     assert (look.recent, look.unread) == ((), None)
+
+
+async def test_no_id_is_unread_for_ever() -> None:
+    """Behind a proxy whose every third request goes to a dead server, two polls read every id."""
+    count = itertools.count(1)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await (_status(502) if next(count) % 3 == 2 else _server({}))(request)
+
+    poll = Poll("s", ("a", "b"))
+    async with answering(answer) as place, client(place, waits=WAITS) as comfy:
+        polls = [await comfy.poll(poll) for _ in range(2)]
+    assert [set(one.history) for one in polls if isinstance(one, PollResult)] == [{"b"}, {"a"}]
