@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from batchrunner.cli.boarding import board_of
 from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.gallery import Gallery, options_of
+from batchrunner.cli.handles import take_handles
 from batchrunner.cli.onlooker import Onlooker
 from batchrunner.cli.preflight import check_servers, open_roads
 from batchrunner.cli.shelf import Shelf
@@ -101,6 +102,10 @@ def run(asked: Asked) -> int:
         last = LastWords(watchers, notifier, gallery)
         if until:
             warn(time.time(), until.message)
+        handles = take_handles(len(batch.servers), batch.rules.downloads)
+        if handles.warning:
+            warn(time.time(), handles.warning)
+        batch = replace(batch, rules=replace(batch.rules, downloads=handles.downloads))
         ends = until.at if until else None
         return anyio.run(Night(batch, folder, secret, ledger, watchers, ends, last, content).run)
 
