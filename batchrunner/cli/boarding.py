@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
     from batchrunner.download.transfer import Downloader
-    from batchrunner.ledger import Ledger
+    from batchrunner.ledger import Ledger, Snapshot
     from batchrunner.manifest import Batch
 
 _BUILT_IN_POLL = 0.2
 
 
-async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: float) -> Board:
-    """Return the board of `batch`; its jobs are in the ledger from now on.
+async def board_of(
+    batch: Batch, ledger: Ledger, downloads: Downloader, now: float, content: Snapshot | None = None
+) -> Board:
+    """Return the board of `batch`; its jobs are in the ledger from now on. `content` is what it held, if it was read.
 
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
     """
@@ -37,15 +39,16 @@ async def board_of(batch: Batch, ledger: Ledger, downloads: Downloader, now: flo
     board.outputs = batch.outputs
     board.renders = renders(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
+    content = content or ledger.content()
     with sound(batch.name):
-        board.load(ledger.jobs(), ledger.facts(), now)
-    ledger.keep(batch.jobs)
+        board.load(content.jobs, content.facts, now)
+    if list(content.jobs.values()) != list(batch.jobs):
+        ledger.keep(batch.jobs)
     board.want([job.id for job in batch.jobs], batch.chosen, now)
-    marks = ledger.marks()
     for name in list(board.servers):
-        if surveyed(marks, name):
+        if surveyed(content.marks, name):
             board.apply(Surveyed(name))
-    board.settled_in = settled_in(marks)
+    board.settled_in = settled_in(content.marks)
     await _find_at_home(board, downloads, batch)
     if board.settled_in and board.homes:
         board.settled_in = False
@@ -61,8 +64,10 @@ async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> No
     not every save node has a file here is left for its server to tell, else for another attempt. A file that carries
     our prefix and another workflow than its job's is somebody else's; its attempt number is not used.
     """
-    least = {job.id: _least(batch, job) for job in batch.jobs}
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
+    if board.settled_in and not missing:
+        return
+    least = {job.id: _least(batch, job) for job in batch.jobs}
     names = {final_stem(job.file, index) for job in missing for index in range(least[job.id])}
     stems = names if board.settled_in else None
     found: dict[str, dict[str, LocalFile]] = {}

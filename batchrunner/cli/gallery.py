@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,16 +23,18 @@ from batchrunner.show.gallery import (
     gallery_data,
     posters,
     serving,
+    stands,
     write_data,
     write_page,
     write_poster,
     write_report,
 )
+from batchrunner.show.gallery.fold import VERSION
 from batchrunner.show.report import Around, report
 from batchrunner.show.retold import as_json, markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from batchrunner.cli.asked import Asked
@@ -77,8 +80,11 @@ class Gallery:
         self._fresh = True
 
     def pulse(self, board: Board, jobs: Mapping[str, Job], now: float) -> None:
-        """Write the page's data if something happened and the last time is long enough ago."""
-        if self._fresh and now >= self._next:
+        """Write the page's data if something happened and the last time is long enough ago.
+
+        When all is settled, `end` is near.
+        """
+        if self._fresh and now >= self._next and not board.is_settled():
             if self.expected is None and not self._resumed:
                 left = outlook(board, now)
                 self.expected = left.seconds if left else None
@@ -87,22 +93,28 @@ class Gallery:
             self._write(board, jobs, now, None)
 
     def end(self, board: Board, jobs: Mapping[str, Job], now: float) -> Report:
-        """Write `report.md`, and the page's data for the last time, with the report; return it."""
+        """Write `report.md`, and the page's data for the last time, with the report; return it.
+
+        Where all was settled before and nothing happened, both stand already.
+        """
         wanted = [jobs[job] for job in board.positions]
         around = Around(self.manifest, str(self.folder), self.expected)
         told = report(self.batch, wanted, board.states, self.facts, around)
+        key = _key(self, wanted) if board.is_settled() else ""
+        if key and stands(self.folder, self.batch, key):
+            return told
         try:
             write_report(self.folder, markdown(told))
         except LocalError as error:
             self.warn(str(error))
-        self._write(board, jobs, now, as_json(told))
+        self._write(board, jobs, now, as_json(told), key)
         return told
 
-    def _write(self, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> None:
+    def _write(self, board: Board, jobs: Mapping[str, Job], now: float, told: Json, key: str = "") -> None:
         if self._broken:
             return
         wanted = [jobs[job] for job in board.positions]
-        seen = _outlook(self, board, jobs, now, told)
+        seen = replace(_outlook(self, board, jobs, now, told), key=key)
         try:
             if not self._stands:
                 write_page(self.folder, self.batch)
@@ -111,6 +123,16 @@ class Gallery:
         except LocalError as error:
             self._broken = True
             self.warn(f"the gallery stays as it is: {error}")
+
+
+def _key(gallery: Gallery, jobs: Sequence[Job]) -> str:
+    """Return what names the last page of a batch whose jobs are all settled: all that it is made of, in short."""
+    last = gallery.facts[-1] if gallery.facts else None
+    words = (VERSION, gallery.batch, gallery.manifest, gallery.options, len(gallery.facts), last)
+    digest = sha256(repr(words).encode())
+    for job in jobs:
+        digest.update(f"{job.id} {job.file} {job.params}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> Outlook:

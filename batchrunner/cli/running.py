@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from batchrunner.cli.boarding import board_of
 from batchrunner.cli.builtin import built_in
 from batchrunner.cli.ending import LastWords
 from batchrunner.cli.gallery import Gallery, options_of
+from batchrunner.cli.handles import take_handles
 from batchrunner.cli.onlooker import Onlooker
 from batchrunner.cli.preflight import check_servers, open_roads
 from batchrunner.cli.shelf import Shelf
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from batchrunner.core.exit import Exit
     from batchrunner.core.identity import Json
     from batchrunner.core.job import Job
+    from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
 
 _NAMED = 5
@@ -85,6 +88,8 @@ def run(asked: Asked) -> int:
         notifier = Notifier(batch.name, addressees, lambda says: watchers.audience.note(time.time(), says))
         watchers.audience.join(notifier)
         warn = watchers.audience.note
+        content = ledger.content()
+        gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
         gallery = Gallery(
             folder,
             batch.name,
@@ -92,12 +97,17 @@ def run(asked: Asked) -> int:
             options_of(asked),
             time.time,
             lambda says: warn(time.time(), says),
-            list(ledger.facts()),
+            list(content.facts),
         )
         last = LastWords(watchers, notifier, gallery)
         if until:
             warn(time.time(), until.message)
-        return anyio.run(Night(batch, folder, secret, ledger, watchers, until.at if until else None, last).run)
+        handles = take_handles(len(batch.servers), batch.rules.downloads)
+        if handles.warning:
+            warn(time.time(), handles.warning)
+        batch = replace(batch, rules=replace(batch.rules, downloads=handles.downloads))
+        ends = until.at if until else None
+        return anyio.run(Night(batch, folder, secret, ledger, watchers, ends, last, content).run)
 
 
 def boot_id() -> str:
@@ -121,6 +131,8 @@ class Night:
     """When everything must be home, in seconds since the epoch; None for all the time in the world."""
     last: LastWords | None = None
     """Who keeps the page and who is told elsewhere; by itself, a run is only watched."""
+    content: Snapshot | None = None
+    """What the ledger held when it was opened, if it was read."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """Names the boot of this machine."""
@@ -162,8 +174,9 @@ class Night:
 
     async def _night(self, client: Callable[[str], comfy.Client]) -> int:
         downloads = Downloader(self.folder, self.boot)
-        board = await board_of(self.batch, self.ledger, downloads, self.clock.now())
-        jobs = self.ledger.jobs()
+        content = self.content or self.ledger.content()
+        board = await board_of(self.batch, self.ledger, downloads, self.clock.now(), content)
+        jobs = {**content.jobs, **{job.id: job for job in self.batch.jobs}}
         await self._preflight(board, client)
         self._limit(board, jobs)
         last = self.last or LastWords(self.watchers)

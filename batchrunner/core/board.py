@@ -145,7 +145,10 @@ class Board:
             if isinstance(fact, Rendered) and isinstance(state, Fetching):
                 self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
         for job, state in states.items():
-            self.put(job, state, now)
+            if isinstance(state, Sending | Queued | Fetching):
+                self.put(job, state, now)
+            else:
+                self.states[job] = state  # `want` lists what waits
             self.well = self.well or isinstance(state, Done)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))

@@ -27,7 +27,7 @@ class Rules:
     stuck: float | None = 3.0
     """How many times the upper end of its forecast a job may run before it is interrupted; None for ever."""
     downloads: int = 64
-    """Files open at once."""
+    """Files that come home at once, at least; two per server where there are more (`handles`)."""
 
 
 def backoff(key: str, failures: int, base: float, cap: float) -> float:

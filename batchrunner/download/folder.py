@@ -12,11 +12,11 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -96,13 +96,7 @@ class Folder:
         Nothing of ours is hidden but the built-in server's own folder. Raises OSError where the disk fails, else a
         search would find less than there is; what we may not read is passed over.
         """
-        for above, folders, names in os.walk(self.root, onerror=_unreadable, followlinks=False):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(name for name in names if not name.startswith(".")):
-                path = Path(above, name)
-                with suppress(FileNotFoundError, PermissionError):
-                    if stat.S_ISREG(path.lstat().st_mode):
-                        yield path.relative_to(self.root).as_posix()
+        yield from _files(str(self.root), "")
 
     @contextmanager
     def _above(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
@@ -166,10 +160,28 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-def _unreadable(error: OSError) -> None:
-    """Pass over a folder that we may not read, or that has just gone; raise everything else."""
-    if error.errno not in _UNREADABLE:
-        raise error
+def _files(folder: str, above: str) -> Iterator[str]:
+    """Yield every regular file in `folder`, the path below the root of which begins with `above`, and below it.
+
+    A folder that we may not read, or that has just gone, is passed over.
+    """
+    files, folders = [], []
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(entry.name)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+    for name in sorted(files):
+        yield f"{above}{name}"
+    for name in sorted(folders):
+        yield from _files(f"{folder}/{name}", f"{above}{name}/")
 
 
 def _make(name: str, folder: int) -> None:

@@ -57,10 +57,11 @@ def owner(path: Path) -> str | None:
 
 def snapshot(path: Path) -> Snapshot | None:
     """Return all the file holds, None if it is still empty. StateError or `sqlite3.Error` if it can't be read."""
-    return _looked(path, _all)
+    return _looked(path, content)
 
 
-def _all(db: sqlite3.Connection) -> Snapshot | None:
+def content(db: sqlite3.Connection) -> Snapshot | None:
+    """Return all an open database holds, None if it is still empty."""
     batch = tables.belongs_to(db)
     if batch is None:
         return None

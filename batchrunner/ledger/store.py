@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 from batchrunner.errors import BusyError
 from batchrunner.ledger import tables
-from batchrunner.ledger.error import StateError, spoken
+from batchrunner.ledger.error import REBUILD, StateError, spoken
 from batchrunner.ledger.place import STATE, is_there, prepare, touch
-from batchrunner.ledger.snapshot import connect, owner, snapshot
+from batchrunner.ledger.snapshot import connect, content, owner, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,6 +65,14 @@ class Ledger:
             return None
         with spoken(path):
             return snapshot(path)
+
+    def content(self) -> Snapshot:
+        """Return all the state holds; in a large batch reading it costs seconds, so once is enough."""
+        with spoken(self._path):
+            found = content(self._db)
+        if found is None:
+            raise StateError(f"{self._path}: it does not say whose state it is; {REBUILD}")
+        return found
 
     def append(self, fact: Fact) -> None:
         """Write one fact durably, in one transaction; if that failed, stop: the fact is not there.

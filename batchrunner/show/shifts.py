@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Fact
 
+_BEGUN = (Claimed, Accepted)
+"""Facts that name the server of an attempt."""
 NOTICED = 30.0
 """Seconds: a shorter gap is the time between two looks, not a server at rest."""
 
@@ -51,7 +53,7 @@ def shifts(facts: Iterable[Fact]) -> tuple[Shift, ...]:
     servers: dict[tuple[str, int], str] = {}
     renders: dict[str, list[tuple[float, float]]] = {}
     for fact in facts:
-        if isinstance(fact, Claimed | Accepted):
+        if isinstance(fact, _BEGUN):
             servers[fact.job, fact.attempt] = fact.server
         elif isinstance(fact, Rendered) and fact.seconds is not None:
             where = servers.get((fact.job, fact.attempt), "?")

@@ -2,16 +2,15 @@
 
 The real engine and the real onlooker, in virtual time, with servers, a disk and a ledger in memory: what is counted is
 what the program does, without HTTP and SQLite. Jobs take 5 to 17 minutes, every server holds two prompts and answers
-in 20 to 200 ms, each answer at a moment of its own, and a download takes two seconds. Printed: CPU seconds of one core per hour, and the share of
-the core; with --profile also where they went. Who watches is `run.log` and plain lines, as in a service, and then
-`run.log` and the board that a terminal shows twice a second.
+in 20 to 200 ms, each answer at a moment of its own, and a download takes two seconds. Printed: CPU seconds of one core
+per hour, and the share of the core; with --profile also where they went. Who watches is `run.log` and plain lines, as
+in a service, and then `run.log` and the board that a terminal shows twice a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import cProfile
-import json
 import pstats
 import sys
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from batchrunner.cli.gallery import Gallery
 from batchrunner.cli.onlooker import Onlooker
 from batchrunner.core.board import Board
 from batchrunner.core.facts import File
-from batchrunner.core.identity import file_prefix, prompt_id
+from batchrunner.core.identity import prompt_id
 from batchrunner.core.job import Job
 from batchrunner.core.results import Downloaded, Ended, Entry, PollResult, Row, Taken
 from batchrunner.core.settings import Rules
@@ -139,7 +138,7 @@ class Memory:
     def __init__(self) -> None:
         self.facts = 0
 
-    def append(self, fact: Fact) -> None:
+    def append(self, fact: Fact) -> None:  # noqa: ARG002 - the engine's signature
         """Count one fact."""
         self.facts += 1
 
@@ -181,9 +180,7 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
     gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
     onlooker = Onlooker(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
     memory = Memory()
-    engine = Engine(
-        board, memory, Disk(), now, onlooker, comfy=gpus.__getitem__, body=lambda at: _body(at), boot="boot"
-    )
+    engine = Engine(board, memory, Disk(), now, onlooker, comfy=gpus.__getitem__, body=_body, boot="boot")
     begun = process_time()
     running = loop.create_task(engine.run())
     await asyncio.wait([running], timeout=hours * 3600)

@@ -57,6 +57,8 @@ class Outlook:
     """By a saved file's path: the path of a picture that stands for it."""
     report: Json = None
     """What `retold.as_json` made of the report."""
+    key: str = ""
+    """Names what is shown, if that is not going to change; `write.stands` looks for it."""
 
 
 def gallery_data(
@@ -74,6 +76,7 @@ def gallery_data(
     rows, columns = opening(found)
     took = _took(facts, states)
     return {
+        "key": outlook.key,
         "version": VERSION,
         "batch": batch,
         "at": outlook.at,

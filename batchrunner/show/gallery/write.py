@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 REPORT = "report.md"
+_HEAD = 256
+"""Bytes of the data file in which its key stands."""
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\x7f"}
 
 
@@ -32,6 +34,16 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
     return _put(folder / DATA, script(content).encode())
+
+
+def stands(folder: Path, batch: str, key: str) -> bool:
+    """Whether the page of this version, data with this key and a report stand in a batch's folder."""
+    try:
+        with (folder / DATA).open("rb") as file:
+            found = f'"key":"{key}"'.encode() in file.read(_HEAD)
+        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page(batch).encode()
+    except OSError:
+        return False
 
 
 def write_report(folder: Path, text: str) -> Path:
