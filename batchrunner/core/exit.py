@@ -101,8 +101,9 @@ def _busy(board: Board) -> bool:
 
 
 def _withdrawing(board: Board) -> bool:
-    """Whether a prompt of ours is still to be taken off a server that answers."""
-    return any(server.to_remove and server.health.is_up() for server in board.servers.values())
+    """Whether a prompt of ours is still to be taken off a server that answers, or to be seen off it."""
+    held = (server for server in board.servers.values() if server.to_remove or server.unwanted)
+    return any(server.health.is_up() for server in held)
 
 
 def _reason(board: Board, server: Server) -> str:

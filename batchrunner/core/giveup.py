@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from batchrunner.core.notes import Note
     from batchrunner.core.server import Server
 
+_MINUTES_FROM = 120
+"""Seconds from which on minutes are easier to read."""
 AWAY_TOO_LONG = 600.0
 """Seconds that a named server may bring nothing while another server stands idle."""
 
@@ -56,8 +58,10 @@ def frees_at(board: Board, server: Server) -> float | None:
 
 def _give_up(board: Board, server: Server, jobs: Iterable[str], moment: Moment) -> Outcome:
     """Lose the `jobs` that a server holds since `moment` began; what waits in a queue that answers is deleted there."""
-    minutes = max(1, round((moment.now - moment.began) / 60))
-    says = f"{server.name} has brought nothing for {minutes} min: rendered elsewhere"
+    seconds = round(moment.now - moment.began)
+    lasted = f"{seconds} s" if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"
+    why = f" ({server.health.message})" if server.health.message else ""
+    says = f"{server.name} has brought nothing for {lasted}{why}: rendered elsewhere"
     states = [(job, cast("Open", board.states[job])) for job in jobs]
     facts = tuple(lose(Attempt(job, state, moment.at, board.rules), Why.SERVER_GONE, says) for job, state in states)
     notes: list[Note] = [GivenUp(server.name, moment.now)]

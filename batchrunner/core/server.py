@@ -197,6 +197,7 @@ class Server:
                 self.to_remove |= note.prompts
             case Interrupted():
                 self.to_interrupt -= {note.prompt}
+                self.unwanted -= {note.prompt}
             case Leave():
                 self.leaving = note.stage
             case PollAt():

@@ -77,6 +77,8 @@ def interpret_withdrawal(board: Board, action: Withdraw, failure: Failure | None
         return Outcome(notes=failed(board, action.server, failure, moment.now))
     deleted = frozenset(action.prompts)
     notes: list[Note] = [Removed(action.server, deleted)]
+    if deleted & board.servers[action.server].unwanted:
+        notes.append(PollAt(action.server, moment.now))
     if board.servers[action.server].leaving is Leaving.TAKING:
         for job, state in board.open_on(action.server):
             if state.prompt.id in deleted:

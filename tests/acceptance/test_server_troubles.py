@@ -393,7 +393,6 @@ def test_a_proxys_own_400_page(tmp_path: Path) -> None:
         assert _spent(batch) == [1] * 3
 
 
-@pytest.mark.xfail(reason="core/exit ends the run before a poll shows that the prompt runs", strict=True)
 def test_accepted_in_part_and_running(tmp_path: Path) -> None:
     """A prompt that was queued without our output is interrupted by id if it runs already, and its job fails."""
     complaint = {"type": "value_not_in_list", "message": "Value not in list", "details": "codec", "extra_info": {}}

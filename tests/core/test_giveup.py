@@ -80,10 +80,11 @@ def test_a_named_server_is_away_and_another_is_idle(facts: list[Fact]) -> None:
 
 
 def test_what_it_is_told() -> None:
-    """The evidence names the server and for how long it brought nothing."""
-    board = away_board(queued())
-    (fact,) = gone(board, now=720.0)
-    assert getattr(fact, "says", "") == f"{A} has brought nothing for 12 min: rendered elsewhere"
+    """The evidence names the server, for how long it brought nothing, and what it said last."""
+    for now, lasted in ((119.0, "119 s"), (720.0, "12 min")):
+        board = away_board(queued(), rules=Rules(patience=100.0))
+        (fact,) = gone(board, now=now)
+        assert getattr(fact, "says", "") == f"{A} has brought nothing for {lasted} (502): rendered elsewhere"
 
 
 @pytest.mark.parametrize(
