@@ -127,10 +127,16 @@ class Board:
         self.attention = Attention()
         self.roomy: dict[str, None] = {}
         """Servers that had room for more prompts when they were last visited."""
+        self.looked_through = False
+        """Whether none of those could take any of the next jobs, and these are still the same."""
+        self.jobs_moved = False
+        """Whether a job was offered to them or taken since the turn began."""
         self.unsurveyed: dict[str, None] = {}
         """Named servers that were not asked yet what they hold of this batch."""
         self.working: dict[str, None] = {}
         """Named servers that answer and bring something."""
+        self.unoccupied: dict[str, None] = {}
+        """Those of them that hold no prompt of ours."""
         self.stuck: dict[str, None] = {}
         """Servers that hold something of ours and bring nothing."""
         self.tripped: dict[str, None] = {}
@@ -145,10 +151,10 @@ class Board:
             if isinstance(fact, Rendered) and isinstance(state, Fetching):
                 self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
         for job, state in states.items():
-            if isinstance(state, Sending | Queued | Fetching):
+            if job in self.positions or isinstance(state, Sending | Queued | Fetching):
                 self.put(job, state, now)
             else:
-                self.states[job] = state  # `want` lists what waits
+                self.states[job] = state  # `want` lists it
             self.well = self.well or isinstance(state, Done)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
@@ -208,7 +214,9 @@ class Board:
     def _unlist(self, job: str, before: State, after: State) -> None:
         if job in self.positions:
             self.counts[type(before)] -= 1
-        self.waiting.discard(job)
+        if job in self.waiting:
+            self.waiting.remove(job)
+            self._move_jobs()
         self.unsettled.discard(job)
         self._out.discard(job)
         match before:
@@ -272,6 +280,7 @@ class Board:
         match self.states[job]:
             case Waiting() if job in self.chosen and self._rests.is_over(job, "", now):
                 self._ready.add(self.positions[job], job)
+                self._move_jobs()
             case Fetching() as state:
                 files = self._fetches.setdefault(state.prompt.server, PriorityQueue())
                 for item in state.items:
@@ -279,6 +288,10 @@ class Board:
                         files.add(state.deadline or 0.0, (job, state.prompt.attempt, item.file.key))
             case _:
                 pass
+
+    def _move_jobs(self) -> None:
+        """Have every server with room asked again which of the next jobs it can take."""
+        self.looked_through, self.jobs_moved = False, True
 
     def touch(self, name: str) -> None:
         """Have a server visited in the next turn, and bring up to date what is known of all of them together."""
@@ -290,6 +303,7 @@ class Board:
         for kept, belongs in (
             (self.unsurveyed, server.named and not (server.surveyed and server.health.is_heard())),
             (self.working, server.named and up and well),
+            (self.unoccupied, server.named and up and well and not self.load_on(name)),
             (self.stuck, not well and self.owes(name) > 0),
             (self.tripped, server.named and server.breaker.trips > 0),
         ):
@@ -349,6 +363,7 @@ class Board:
         their clocks and machines are suspended.
         """
         self.until = None if self.until_wall is None else self.until_wall - wall + now
+        self.jobs_moved = False
         self.attention.call_up(now)
         for job in self._rests.over(now):
             self._offer(job, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.forecast import Held
@@ -136,18 +137,22 @@ def is_hopeless(board: Board, until: float, now: float) -> bool:
     """Whether nothing that waits could be home by `until`, even if nobody else used the servers."""
     left = until - now - HOMEWARD
     named = [url for url, server in board.servers.items() if server.named]
-    return all(board.forecast.at_most(url, board.costs.get(job, 0.0)) > left for job in board.waiting for url in named)
+    costs = {board.costs.get(job, 0.0) for job in board.waiting}
+    return all(board.forecast.at_most(url, cost) > left for cost in costs for url in named)
 
 
 def too_late(board: Board, now: float) -> Iterator[str]:
     """Yield, in run order, the jobs that will not fit before the run is to end, as far as anybody can tell."""
     if board.until is None:
         return
-    free = {url: now + backlog(board, url, now) for url, server in board.servers.items() if server.named}
+    named = [url for url, server in board.servers.items() if server.named]
+    turns = [(now + backlog(board, url, now), place, url) for place, url in enumerate(named)]
+    heapify(turns)
     for job in sorted(board.waiting, key=board.positions.__getitem__):
-        url = min(free, key=free.__getitem__)
+        free, place, url = turns[0]
         cost = board.costs.get(job, 0.0)
-        if free[url] + board.forecast.at_most(url, cost) + HOMEWARD > board.until:
+        if free + board.forecast.at_most(url, cost) + HOMEWARD > board.until:
             yield job
         else:
-            free[url] += board.forecast.seconds(url, cost) * (1 + board.forecast.share(url))
+            ends = free + board.forecast.seconds(url, cost) * (1 + board.forecast.share(url))
+            heapreplace(turns, (ends, place, url))

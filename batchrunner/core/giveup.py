@@ -52,7 +52,7 @@ def frees_at(board: Board, server: Server) -> float | None:
         return since + board.rules.grace
     if not board.working:
         return None  # a server that brings nothing is not among them
-    idle = not board.waiting and any(not board.load_on(other) for other in board.working)
+    idle = not board.waiting and bool(board.unoccupied)
     return since + (min(AWAY_TOO_LONG, board.rules.patience) if idle else board.rules.patience)
 
 

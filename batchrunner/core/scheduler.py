@@ -55,6 +55,7 @@ def file_away(board: Board, now: float) -> None:
         else:
             board.roomy.pop(name, None)
         board.attention.file_away(name, _due(board, server, now))
+    board.looked_through = not board.jobs_moved and bool(board.roomy) and _may_submit(board, now)
 
 
 def wake(board: Board, now: float) -> float | None:
@@ -166,16 +167,16 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
 
 
 def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Submit]:
-    ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
-    if board.leaving_at is not None or ailing or board.refused_alike() or board.hopeless_loss():
+    if _holds_back(board):
         return
     for server in visited:
         if server.takes_prompts(now, board.rules):
             yield from _again(board, server)
-    if not board.next_jobs(1, now) or not is_surveyed(board, now):
+    if not _may_submit(board, now):
         return
     rooms = {}
-    for name in dict.fromkeys([*(server.name for server in visited), *board.roomy]):
+    roomy = () if board.looked_through else board.roomy
+    for name in dict.fromkeys([*(server.name for server in visited), *roomy]):
         server = board.servers[name]
         room = server.room(board.load_on(name), board.rules) if server.takes_prompts(now, board.rules) else 0
         if room:
@@ -185,19 +186,39 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
         yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), name)
 
 
+def _holds_back(board: Board) -> bool:
+    """Whether nothing at all is to be submitted."""
+    ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
+    return board.leaving_at is not None or ailing or bool(board.refused_alike() or board.hopeless_loss())
+
+
+def _may_submit(board: Board, now: float) -> bool:
+    """Whether there is a job that may go to a server, if one can take it."""
+    return not _holds_back(board) and bool(board.next_jobs(1, now)) and is_surveyed(board, now)
+
+
 def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
     """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
     room = sum(rooms.values())
     picky = board.until is not None or any(board.servers[url].breaker.trips for url in rooms)
     ahead = min(room, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
+    fit: dict[str, dict[float, bool]] = {url: {} for url in rooms}
+
+    def is_in_time(url: str, job: str) -> bool:
+        cost, known = board.costs.get(job, 0.0), fit[url]
+        if cost not in known:
+            known[cost] = fits(board, url, job, now + taken[url])
+        return known[cost]
+
     for job in board.next_jobs(ahead, now):
         able = [url for url, room in rooms.items() if room and _probes_with(board, url, job)]
         able = [url for url in able if url != board.states[job].past.stuck_on] or able
-        free = [url for url in able if fits(board, url, job, now + taken[url])]
+        free = [url for url in able if is_in_time(url, job)]
         if free:
             url = max(free, key=rooms.__getitem__)
             rooms[url] -= 1
+            fit[url].clear()
             taken[url] += board.forecast.seconds(url, board.costs.get(job, 0.0))
             yield job, url
 
