@@ -52,7 +52,7 @@ class Core:
     def end(self, board: Any, action: Any, result: Any, now: float) -> None:
         """Take in how a poll has ended; with everything as it was before, no fact follows."""
         if self.is_new:
-            moment = _module("notes").Moment(board.in_flight[action], now, WALL + now)
+            moment = _module("notes").Moment(board.in_flight.began(action), now, WALL + now)
             outcome = _module("polls").interpret_poll(board, action, result, moment)
             for note in outcome.notes:
                 board.apply(note)
