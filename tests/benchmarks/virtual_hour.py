@@ -1,4 +1,4 @@
-"""What an hour of a thousand servers costs: python tests/benchmarks/virtual_hour.py [SERVERS JOBS HOURS] [--profile].
+"""What an hour of a thousand servers costs: python -m tests.benchmarks.virtual_hour [SERVERS JOBS HOURS] [--profile].
 
 The real engine and the real onlooker, in virtual time, with servers, a disk and a ledger in memory: what is counted is
 what the program does, without HTTP and SQLite. Jobs take 5 to 17 minutes, every server holds two prompts and answers
