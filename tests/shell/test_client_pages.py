@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,7 +148,8 @@ async def test_a_packed_page_is_not_unpacked() -> None:
 async def test_a_page_that_does_not_end_holds_up_nobody(rest: bytes, *, hang: bool) -> None:
     """The status stands where the page's body breaks off or never ends; the title counts if it came."""
     head = b"HTTP/1.1 503 No\r\nContent-Type: text/html\r\nContent-Length: 900\r\n\r\n<html>"
-    async with raw(head + rest, hang=hang) as place, client(place) as comfy:
+    waits = replace(PATIENT, stall=0.3) if hang else PATIENT
+    async with raw(head + rest, hang=hang) as place, client(place, waits=waits) as comfy:
         failures = await _failures(comfy)
     assert {(failure.page, failure.status, failure.timed_out) for failure in failures} == {(True, 503, False)}
     assert all(('"Login"' in failure.says) == bool(rest) for failure in failures)

@@ -20,7 +20,7 @@ from stages import Stage, other_take, power_cut, quiet
 from batchrunner import engine
 from batchrunner.comfy.client import Client
 from batchrunner.comfy.view import View
-from batchrunner.core import lifecycle, polls, scheduler
+from batchrunner.core import exit as ending, lifecycle, polls, scheduler
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
 from batchrunner.core.health import Health
@@ -322,7 +322,8 @@ def wait_for_all() -> tuple[Change, ...]:
 def keep_jobs() -> tuple[Change, ...]:
     """Leave to a server that is gone for good whatever it held."""
     brief = (_rules(patience=1800.0), (world, "_LONGEST", 3600.0))
-    return ((engine, "give_up_servers", lambda *_: ()), *brief)
+    never = ((engine, "give_up_servers", lambda *_: ()), (ending, "frees_at", lambda *_: None))
+    return (*never, *brief)
 
 
 def whole_polls() -> tuple[Change, ...]:
