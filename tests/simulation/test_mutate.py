@@ -147,9 +147,9 @@ def test_a_judgement_is_found_again() -> None:
     known = judged(row(one, "a is never negative"))
     assert known == {moved.key: "a is never negative"}
     assert judged(row(outside, "see `f`")) == {outside.key: "see `f`"}
-    assert list(summary([Trial(Mutant("batchrunner/mp4.py", 1, *one.key, ""), "", 1.0)], known)) == [
+    assert list(summary([Trial(Mutant("batchrunner/download/mp4.py", 1, *one.key, ""), "", 1.0)], known)) == [
         "makes no difference, by docs/mutants.md:",
-        "  batchrunner/mp4.py:1: x = a | b -> x = a & b  (a is never negative)",
+        "  batchrunner/download/mp4.py:1: x = a | b -> x = a & b  (a is never negative)",
         "downloads: 0/1 caught, 0.0%; 1 make no difference, 100.0% of the others",
         "all: 0/1 caught, 0.0%; 1 make no difference, 100.0% of the others",
     ]
