@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -15,7 +17,7 @@ from batchrunner.cli.until import moment, next_moment, read_until
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _UTC = "UTC"
 _BERLIN = "Europe/Berlin"
@@ -170,14 +172,23 @@ def test_the_time_of_day_here() -> None:
     assert moment(until.at, until.at) == "07:30"
 
 
-def test_the_rules_of_the_zone_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's zone is more than today's offset: the clock change ahead is reckoned with."""
-    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+@contextmanager
+def _machine_in(rules: str) -> Iterator[None]:
+    """Let this machine be in a zone."""
+    before, os.environ["TZ"] = os.environ.get("TZ"), rules
     time.tzset()
     try:
+        yield
+    finally:
+        os.environ.pop("TZ", None)
+        if before is not None:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
+def test_the_rules_of_the_zone_here() -> None:
+    """This machine's zone is more than today's offset: the clock change ahead is reckoned with."""
+    with _machine_in("CET-1CEST,M3.5.0,M10.5.0/3"):
         assert read_until("07:30", _epoch("2026-03-28T20:00Z")).at == _epoch("2026-03-29T05:30Z")
         assert read_until("07:30", _epoch("2026-10-24T20:00Z")).at == _epoch("2026-10-25T06:30Z")
         assert read_until("02:30", _epoch("2026-03-29T00:59Z")).at == _epoch("2026-03-29T01:00Z")
-    finally:
-        monkeypatch.undo()
-        time.tzset()
