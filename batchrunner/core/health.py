@@ -205,7 +205,7 @@ class Health:
         return self.is_up() and now >= self.posts_at and not self.is_wedged(now, rules)
 
     def is_wedged(self, now: float, rules: Rules) -> bool:
-        """Whether prompts have waited for `grace` and nothing runs ([worker death](docs))."""
+        """Whether prompts have waited for `grace` and nothing runs: ComfyUI's executing thread has died."""
         return self.stalled_since is not None and now - self.stalled_since >= rules.grace
 
     # -- when it is no longer waited for
