@@ -394,11 +394,6 @@ class Board:
         """Yield the jobs whose files are to be brought home from a server."""
         return iter(self._fetching.get(url, ()))
 
-    def is_racing(self, url: str) -> bool:
-        """Whether a file there may be deleted before it is home."""
-        fetching = (self.states[job] for job in self.fetching_on(url))
-        return any(isinstance(state, Fetching) and state.deadline is not None for state in fetching)
-
     def next_jobs(self, limit: int, now: float) -> list[str]:
         """Return the next jobs to submit, in run order."""
 

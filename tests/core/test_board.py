@@ -69,7 +69,6 @@ def check(board: Board, now: float) -> None:
         assert sorted(job for job, _ in board.open_on(url)) == sorted(held)
         assert (board.load_on(url), board.owes(url)) == (len(held), len(held) + len(files))
         assert sorted(board.fetching_on(url)) == sorted(files)
-        assert board.is_racing(url) == any(s.deadline is not None for s in states.values() if is_on(s, url))
     wanted = [states[job] for job in board.positions]
     kinds = (Waiting, Sending, Queued, Fetching, Done, Failed)
     assert list(board.tally().values()) == [sum(type(s) is kind for s in wanted) for kind in kinds]
