@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.downloads import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.notes import Moment, Outcome
 from batchrunner.core.polls import interpret_poll
-from batchrunner.core.results import Cause, Failure
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import moved_in, opening
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from batchrunner.core.actions import Action
+    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.identity import Json
-    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
+    from batchrunner.core.job import Json
 
 
 class Comfy(Protocol):

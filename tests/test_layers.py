@@ -19,12 +19,13 @@ LAB = Path(__file__).parent / "lab"
 LAYERS: dict[str, frozenset[str]] = {
     "core": frozenset({"core"}),
     "errors": frozenset(),
-    "workflow": frozenset({"core", "errors", "workflow"}),
-    "manifest": frozenset({"core", "errors", "workflow", "manifest"}),
+    "text": frozenset({"core"}),
+    "workflow": frozenset({"core", "errors", "text", "workflow"}),
+    "manifest": frozenset({"core", "errors", "text", "workflow", "manifest"}),
     "comfy": frozenset({"core", "errors", "comfy"}),
     "download": frozenset({"core", "errors", "download"}),
     "ledger": frozenset({"core", "errors", "ledger"}),
-    "show": frozenset({"core", "errors", "show"}),
+    "show": frozenset({"core", "errors", "text", "show"}),
     "sim": frozenset({"core", "errors", "sim", "comfy.wire"}),
     "engine": frozenset({"core", "errors"}),
 }

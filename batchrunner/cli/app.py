@@ -12,24 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchrunner import run as running
 from batchrunner.cli import (
-    cancelling,
-    forget as forgetting,
+    cancel as cancelling,
+    cancel as forgetting,
     gallery as galleries,
-    mending,
-    planning,
-    promoting,
-    running,
-    simulating,
-    telling,
-    writing,
+    gallery as promoting,
+    init as simulating,
+    init as writing,
+    plan as planning,
+    verify as mending,
+    verify as telling,
 )
-from batchrunner.cli.asked import Asked
-from batchrunner.cli.speaking import open_ends, say
-from batchrunner.cli.token import VARIABLE
+from batchrunner.cli.output import open_ends, say
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
-from batchrunner.show.redact import clean
+from batchrunner.options import VARIABLE, Asked
+from batchrunner.show.log import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

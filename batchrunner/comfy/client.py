@@ -1,13 +1,9 @@
-"""One ComfyUI server over HTTP: looks, POSTs, files. One call is one attempt, and ends in a value, not an exception.
-
-Every request goes out on a connection of its own. aiohttp repeats a GET, never a POST, that died on a kept-alive
-socket (a proxy drops one after 75 s), so a POST would end as «may have been sent» for no reason; a poll every few
-seconds does not miss the handshake. Nothing is ever repeated here: trying again is decided elsewhere.
-"""
+"""One ComfyUI server over HTTP: polls, POSTs, files. One call is one attempt, and ends in a value."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +13,8 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import hush, large, submission, trouble, wire
-from batchrunner.comfy.view import View
-from batchrunner.core.results import Cause, Entry, Failure, PollResult, Refused
+from batchrunner.comfy import errors as trouble, large, secret as hush, submission, wire
+from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
@@ -27,10 +22,51 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from batchrunner.comfy.secret import Secret
-    from batchrunner.core.actions import Poll
+    from batchrunner.core.actions import Poll, PollEnd, PostEnd
     from batchrunner.core.facts import File
-    from batchrunner.core.identity import Json
-    from batchrunner.core.results import PollEnd, PostEnd
+    from batchrunner.core.job import Json
+
+# -- An opened file: what its headers say, and its bytes piece by piece.
+
+
+_PORTION = 2**18
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
+
+
+class View:
+    """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `fetch.Stream` asks for."""
+
+    __slots__ = ("_response", "_stall", "_where", "content_type", "etag", "size", "start", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, where: str, stall: float) -> None:
+        self._response, self._where, self._stall = response, where, stall
+        self.status = response.status
+        etag = response.headers.get("ETag", "").strip()
+        self.etag = etag if _ETAG.fullmatch(etag) else ""
+        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        length = response.content_length
+        ranged = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        self.start, self.size = 0, -1 if length is None else length
+        if self.status == 206:
+            self.start, self.size = (int(ranged[1]), int(ranged[3])) if ranged else (-1, -1)
+
+    async def read(self) -> bytes | Failure:
+        """Return the next piece, at most 256 KiB; nothing at the end of the body."""
+        try:
+            async with asyncio.timeout(self._stall):
+                return await self._response.content.read(_PORTION)
+        except trouble.ERRORS as error:
+            return trouble.of_error(self._where, error)
+
+
+# -- One ComfyUI server over HTTP: looks, POSTs, files. One call is one attempt, and ends in a value, not an
+# exception.
+#
+# Every request goes out on a connection of its own. aiohttp repeats a GET, never a POST, that died on a kept-alive
+# socket (a proxy drops one after 75 s), so a POST would end as «may have been sent» for no reason; a poll every few
+# seconds does not miss the handshake. Nothing is ever repeated here: trying again is decided elsewhere.
+
 
 T = TypeVar("T")
 
@@ -43,7 +79,7 @@ _POSTED = 4 * MIB
 _ORDERED = MIB // 16
 _READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
-_PORTION = MIB // 4
+_BODY_PORTION = MIB // 4
 _JSON = "application/json"
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _START = MIB // 16
@@ -355,7 +391,7 @@ class Client:
             headers=own,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self._waits.connect),
-            read_bufsize=_PORTION,
+            read_bufsize=_BODY_PORTION,
         )
 
     def _url(self, path: str) -> URL:

@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batchrunner.comfy.wire import TooLargeError, WrongShapeError, history_entry, parse, queue_row, weight
-from batchrunner.core.results import Row
+from batchrunner.core.actions import Row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from batchrunner.core.results import Entry
+    from batchrunner.core.actions import Entry
 
 LARGEST_ROW = 16 * 2**20
 """Bytes of memory that one row may take once it is built; a workflow of 200 kB takes about 4 MiB."""

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, number, text
-from batchrunner.core.results import Complaint, Refused, Taken
+from batchrunner.core.actions import Complaint, Refused, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 _COMPLAINTS = 100
 """Complaints kept of one answer."""

@@ -10,9 +10,9 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import Ended, Entry, Row
 from batchrunner.core.facts import File
-from batchrunner.core.identity import PREFIX_INPUT, Json, attempt_digest, prefixes
-from batchrunner.core.results import Ended, Entry, Row
+from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchrunner.core.facts import File, Opened
 
 
@@ -65,3 +68,185 @@ class Interrupt:
 
 
 Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt
+
+
+# -- What the shell brings back: looks at a server, answers to a POST, ends of a download.
+#
+# These are observations, not judgements: what follows from them is decided in `polls`, `submissions` and `downloads`.
+
+
+class Cause(StrEnum):
+    """What kind of trouble ended an exchange."""
+
+    UNAVAILABLE = "unavailable"
+    """Refused, DNS, time-out, 5xx, 429, 3xx, HTML, or an answer of the wrong shape: wait and ask again."""
+    UNAUTHORIZED = "unauthorized"
+    """401 or 403."""
+    LOCAL = "local"
+    """This machine: no space, no file handles, a failing disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exchange that told us nothing about the job."""
+
+    cause: Cause
+    says: str
+    """One line for a person; holds no secret."""
+    sent: bool = True
+    """False if not a byte of the request can have left."""
+    retry_after: float | None = None
+    """Seconds the server asked us to wait, 0 to 600; None if it did not."""
+    not_found: bool = False
+    """404: there is nothing at this address."""
+    page: bool = False
+    """What answered was no ComfyUI but something before it: an HTML page, whatever its status."""
+    needs_person: bool = False
+    """Waiting does not help: a name that does not resolve, or a certificate that is not trusted."""
+    status: int | None = None
+    """The HTTP status of the answer; None if no answer came, or one of the wrong shape."""
+    timed_out: bool = False
+    """The server took the connection and did not answer in time."""
+    handles: bool = False
+    """With `LOCAL`: this machine has no file handles or sockets left, which says nothing about its disk."""
+
+
+class Ended(Enum):
+    """How a prompt ended, by the last message of its history entry (PROTOCOL.md §1, 16)."""
+
+    SUCCESS = "execution_success"
+    ERROR = "execution_error"
+    INTERRUPTED = "execution_interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry of a server's queue, ours or not."""
+
+    prompt: str
+    number: float
+    running: bool
+    prefixes: tuple[str, ...] = ()
+    """Every `filename_prefix` in its workflow."""
+    digest: str = ""
+    """What its workflow renders (`identity.render_digest`); empty if no prefix of it can be one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a server's history."""
+
+    prompt: str
+    ended: Ended
+    files: tuple[File, ...] = ()
+    """Output files of type `output`, whatever key the node lists them under, in node order."""
+    prefixes: tuple[str, ...] = ()
+    node: str = ""
+    """What raised, as `class #id`."""
+    exception: str = ""
+    """The exception's type, `torch.OutOfMemoryError` for one."""
+    says: str = ""
+    """The exception's message, capped."""
+    began: float | None = None
+    """Server's clock, seconds since the epoch."""
+    finished: float | None = None
+    from_cache: bool = False
+    """Everything but the saving nodes came out of the server's cache: how long it took says nothing."""
+    digest: str = ""
+    """As in `Row`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """One whole look at one server: the queue was read before the history, else a finish slips between.
+
+    PROTOCOL.md §1, 5: the other order called 134 of 300 jobs lost.
+    """
+
+    queue: tuple[Row, ...]
+    history: Mapping[str, Entry | None]
+    """For ids asked for that the queue does not show: the entry, or None where the server answered `{}`.
+
+    An id whose entry could not be read is not in it: nothing is known of that prompt.
+    """
+    recent: tuple[Entry, ...] = ()
+    """The last entries of the history, of anyone, where they were asked for and the server has such a list."""
+    date: float | None = None
+    """The server's clock (`Date`), seconds since the epoch."""
+    unread: Failure | None = None
+    """The first failure to read the history, though the queue was read well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What a server says of one node of a refused workflow."""
+
+    node: str
+    """As `class #id`."""
+    input: str
+    says: str
+    outputs: tuple[str, ...] = ()
+    """Ids of the output nodes that can't run because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """200: the server queued it."""
+
+    prompt: str
+    number: float
+    complaints: tuple[Complaint, ...] = ()
+    """Not empty if some of the outputs were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """400, 413 or 422: this workflow can't run there."""
+
+    says: str
+    """Node, input and message for a person."""
+    complaints: tuple[Complaint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """The file is home."""
+
+    path: str
+    """Relative to the batch folder."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """404 on the file, and our own disk does not have it either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Every byte came, and it is not what it should be; or the server will never hand it out (400)."""
+
+    says: str
+    etag: str = ""
+    foreign: bool = False
+    """It carries a workflow, and our prefix is not in it; or, under a guessed name, one that renders something else."""
+    never: bool = False
+    """400 on /view: asking again is pointless (PROTOCOL.md §1, 12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of this batch found on our own disk."""
+
+    prefix: str
+    path: str
+    size: int
+    sha256: str
+    digest: str = ""
+    """What the workflow in it renders; empty where it carries none that we could read whole."""
+
+
+PollEnd: TypeAlias = PollResult | Failure
+PostEnd: TypeAlias = Taken | Refused | Failure
+DownloadEnd: TypeAlias = Downloaded | NotFound | Rejected | Failure

@@ -8,17 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import Ended
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
-from batchrunner.core.results import Ended
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Download, Submit
+    from batchrunner.core.actions import Complaint, Download, Entry, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
     from batchrunner.core.lifecycle import Open, Prompt
-    from batchrunner.core.results import Complaint, Entry
     from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.attempts import burned_loss
-from batchrunner.core.attention import Attention
-from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.facts import Broke, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
@@ -35,7 +33,7 @@ from batchrunner.core.notes import (
     Track,
 )
 from batchrunner.core.polling import next_poll
-from batchrunner.core.priority import PriorityQueue
+from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
 from batchrunner.core.server import OUR_DISK, SIM, Server
 from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
@@ -43,11 +41,10 @@ from batchrunner.core.tracking import Tracked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from batchrunner.core.actions import Action
+    from batchrunner.core.actions import Action, LocalFile
     from batchrunner.core.facts import Fact
     from batchrunner.core.lifecycle import Open, State
     from batchrunner.core.notes import Note
-    from batchrunner.core.results import LocalFile
     from batchrunner.core.settings import Rules
 
 _WORKFLOW_JOBS = 3

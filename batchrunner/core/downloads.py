@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import Cause, Downloaded, Failure, NotFound
 from batchrunner.core.attempts import Attempt, accept, attempt_of, lose
 from batchrunner.core.facts import Broke, Rendered, Saved, Why
 from batchrunner.core.lifecycle import Fetching, Queued
@@ -21,15 +22,13 @@ from batchrunner.core.notes import (
     TransferFailed,
     TransferWorked,
 )
-from batchrunner.core.results import Cause, Downloaded, Failure, NotFound
 from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Download
+    from batchrunner.core.actions import Download, DownloadEnd, Rejected
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.notes import Moment, Note
-    from batchrunner.core.results import DownloadEnd, Rejected
     from batchrunner.core.tracking import Tracked
 
 

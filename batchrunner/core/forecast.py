@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
-from batchrunner.core.learnt import NO_KIND, Learnt, Line, Misses
 from batchrunner.core.server import SIM
+from batchrunner.core.speed import NO_KIND, Learnt, Line, Misses
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

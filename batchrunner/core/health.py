@@ -18,7 +18,7 @@ from batchrunner.core.settings import backoff
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.core.results import Failure
+    from batchrunner.core.actions import Failure
     from batchrunner.core.settings import Rules
 
 BREAKER_JOBS = 3

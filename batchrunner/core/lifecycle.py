@@ -19,7 +19,7 @@ manifest must not rewrite what happened.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.core.facts import (
     Accepted,
@@ -35,6 +35,9 @@ from batchrunner.core.facts import (
     Saved,
     Why,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Contradiction(Exception):  # noqa: N818 - it is named for what it is, not for being an error
@@ -232,3 +235,14 @@ def _lost(state: Open, fact: Lost) -> Waiting | Failed:
     if fact.why is Why.STUCK:
         past = replace(past, stuck_on=state.prompt.server)
     return Failed(past, fact.why, fact.says) if fact.final else Waiting(past)
+
+
+# -- States from facts alone: what resuming, `status` and every report are made of.
+
+
+def folded(jobs: Iterable[str], facts: Iterable[Fact]) -> dict[str, State]:
+    """Return the state of every job after `facts`, in their order; raises Contradiction if they can't be true."""
+    states: dict[str, State] = dict.fromkeys(jobs, Waiting())
+    for fact in facts:
+        states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
+    return states

@@ -12,9 +12,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from batchrunner.core.actions import Failure, PollResult
     from batchrunner.core.facts import Fact
     from batchrunner.core.health import BurnedLoss
-    from batchrunner.core.results import Failure, PollResult
     from batchrunner.core.tracking import Tracked
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from batchrunner.core.adopt import adopt
+from batchrunner.core.actions import Cause, Ended, Failure
+from batchrunner.core.adoption import adopt
 from batchrunner.core.attempts import Attempt, accept, classify, lose
 from batchrunner.core.facts import Rendered, Why
-from batchrunner.core.identity import parse_prefix
+from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import (
     Finished,
@@ -33,7 +34,6 @@ from batchrunner.core.notes import (
     Track,
     TransferWorked,
 )
-from batchrunner.core.results import Cause, Ended, Failure
 from batchrunner.core.server import FASTEST_POLL
 from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Guess
@@ -41,11 +41,10 @@ from batchrunner.core.tracking import Guess
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchrunner.core.actions import Poll
+    from batchrunner.core.actions import Entry, Poll, PollEnd, PollResult, Row
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact, Lost
     from batchrunner.core.notes import Moment, Note
-    from batchrunner.core.results import Entry, PollEnd, PollResult, Row
     from batchrunner.core.server import Server
     from batchrunner.core.tracking import Absence, Tracked
 

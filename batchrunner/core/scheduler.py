@@ -13,7 +13,7 @@ from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
 from batchrunner.core.eta import fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
-from batchrunner.core.identity import file_prefix, prompt_id
+from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
 from batchrunner.core.polls import DOUBT, SURVEY

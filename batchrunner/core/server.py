@@ -1,8 +1,4 @@
-"""One server as this run knows it: its health, what its queue shows, what is to be taken off it.
-
-None of it is persisted and none of it changes a job. Only `apply` changes it, note by note. All times are seconds on
-the loop's clock unless said otherwise.
-"""
+"""One server as this run knows it: its health, what its queue shows, what is to be taken off it."""
 
 from __future__ import annotations
 
@@ -34,15 +30,49 @@ from batchrunner.core.notes import (
     TransferWorked,
     Unwanted,
 )
-from batchrunner.core.otherload import OtherUsersLoad
 from batchrunner.core.settings import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from batchrunner.core.notes import ServerNote
     from batchrunner.core.settings import Rules
     from batchrunner.core.tracking import Tracked
+
+# -- What others do on one server, as our looks see it: how long what they run takes.
+
+
+@dataclass(frozen=True, slots=True)
+class OtherUsersLoad:
+    """Prompts of others, on one server. Times in seconds on the loop's clock."""
+
+    running: Mapping[str, float] = field(default_factory=dict)
+    """Those that run, with the start of the look that first saw them."""
+    ran: int = 0
+    took: float = 0.0
+    """How many were seen to begin and to end, and how long they took together: from one look to another."""
+
+    def updated(self, running: Collection[str], began: float) -> OtherUsersLoad:
+        """Take in a good poll that began at `began` and saw others' prompts `running`."""
+        ended = [began - since for prompt, since in self.running.items() if prompt not in running]
+        return OtherUsersLoad(
+            {prompt: self.running.get(prompt, began) for prompt in running},
+            self.ran + len(ended),
+            self.took + sum(ended),
+        )
+
+    def left(self, queued: int, guess: float, now: float) -> float:
+        """Return how long their `queued` prompts will still take, if one takes `guess` where none was seen yet."""
+        each = self.took / self.ran if self.ran else guess
+        ran = sum(min(each, now - since) for since in self.running.values())
+        return max(0.0, queued * each - ran)
+
+
+# -- One server as this run knows it: its health, what its queue shows, what is to be taken off it.
+#
+# None of it is persisted and none of it changes a job. Only `apply` changes it, note by note. All times are seconds on
+# the loop's clock unless said otherwise.
+
 
 SIM = "sim"
 """The built-in ComfyUI: its memory ends with the run that started it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import Cause, Failure, Refused, Taken
 from batchrunner.core.attempts import Attempt, accept, attempt_of, lose, refusal
 from batchrunner.core.facts import Why
 from batchrunner.core.health import BREAKER_JOBS, PROBE_PAUSE
@@ -28,15 +29,13 @@ from batchrunner.core.notes import (
     Unwanted,
 )
 from batchrunner.core.polls import failed
-from batchrunner.core.results import Cause, Failure, Refused, Taken
 from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Interrupt, Submit, Withdraw
+    from batchrunner.core.actions import Interrupt, PostEnd, Submit, Withdraw
     from batchrunner.core.board import Board
     from batchrunner.core.notes import Moment, Note
-    from batchrunner.core.results import PostEnd
 
 _NOT_ACCEPTABLE, _TOO_MANY = 406, 429
 _OF_ALL_PROMPTS = frozenset({401, 404, 408, 429})

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchrunner.core.identity import parse_prefix
-from batchrunner.core.results import LocalFile
+from batchrunner.core.actions import LocalFile
+from batchrunner.core.job import parse_prefix
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import digest, says

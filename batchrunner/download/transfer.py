@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import aiofiles
 from anyio import CancelScope
 
-from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, aside, digest, says
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from batchrunner.core.actions import Download
+    from batchrunner.core.actions import Download, DownloadEnd
     from batchrunner.core.facts import File
-    from batchrunner.core.results import DownloadEnd
 
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 """No file of ComfyUI's comes as one of these: it sends an HTML file as plain data."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchrunner.core.identity import PREFIX_INPUT, Json, attempt_digest, prefixes
+from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
 from batchrunner.core.suffixes import SUFFIXES
 from batchrunner.download import mp4
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from batchrunner.ledger.error import StateError
+from batchrunner.ledger.codec import StateError
 from batchrunner.ledger.lock import hold
-from batchrunner.ledger.snapshot import Snapshot
-from batchrunner.ledger.store import Ledger
+from batchrunner.ledger.store import Ledger, Snapshot
 
 __all__ = ["Ledger", "Snapshot", "StateError", "hold"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.identity import render_digest
+from batchrunner.core.job import render_digest
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
     from batchrunner.core.settings import Rules
-    from batchrunner.workflow.template import Template
+    from batchrunner.workflow.params import Template
 
 
 @dataclass(frozen=True, slots=True)

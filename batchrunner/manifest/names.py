@@ -1,131 +1,162 @@
-"""File names from a job's values: readable, safe on every file system, and no two alike.
-
-They come from the manifest's template, never from what a server says.
-"""
+"""The names a block may use, and what a value means under each: parameters, presets, shared values."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from batchrunner.workflow.values import shown
-from batchrunner.workflow.words import did_you_mean, listing, quote
+from batchrunner.manifest.diagnostics import join
+from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.workflow.values import Limit, UnfitError, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from batchrunner.core.job import Scalar
+    from batchrunner.manifest.diagnostics import Complaints
+    from batchrunner.manifest.yamltree import Leaf, Spot
+    from batchrunner.workflow.params import Param
 
-DEFAULT = ("{prompt}", "s{seed}", "{job}")
-"""What `files` is unless said, as far as the workflow has it."""
-MOST_BYTES = 150
-"""In one component: room for endings within the 255 that file systems take."""
-_WORD_BYTES = 60
-_SHORT = 40
-"""Characters; a longer name is cut between words if it can be."""
-_FIELD = re.compile(r"\{([^{}]*)\}")
-_LITERAL = re.compile(r"[\w ./+=,@()\[\]~-]*")
-_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))})
-_OURS = (".json", ".part", ".log", ".html", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock")
-"""What the batch folder holds besides videos."""
+# -- Named sets of values: those that come with ltx2 (API.md, "Generation Quality", "Common Resolutions").
 
 
-class Naming:
-    """Names one batch's files: `{name}` is a job's value, `{job}` its id, `/` a folder."""
+BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
+    "quality": {
+        "fast": {"steps": 20, "cfg": 4.0},
+        "balanced": {"steps": 30, "cfg": 5.0},
+        "high": {"steps": 40, "cfg": 6.0},
+    },
+    "size": {
+        "sd": {"width": 768, "height": 512},
+        # 1280x720, as people call it, is rendered 704 high (PROTOCOL.md §1, 13).
+        "720p": {"width": 1280, "height": 704},
+        "1080p": {"width": 1920, "height": 1088},
+    },
+}
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
-    def __init__(self, template: str, known: Collection[str]) -> None:
-        """Take a template apart.
+
+def size_point(text: str) -> dict[str, int] | None:
+    """Return what `WxH` sets, or None when it is not that."""
+    found = _SIZE.fullmatch(text)
+    return {"width": int(found[1]), "height": int(found[2])} if found else None
+
+
+# -- The names a block may use, and what a written value means under each: parameters, presets, own variables.
+
+
+RESERVED = frozenset({"zip", "rows", "job"})
+MOST_OWN = 64
+_OWN = re.compile(r"_[A-Za-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A text with `${…}` in it, filled in once the job's other values are known."""
+
+    text: str
+    spot: Spot
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A seed that depends on the job's own `per`."""
+
+    base: int
+    index: int
+    per: str
+    spot: Spot
+    path: str
+
+
+Value: TypeAlias = "Scalar | Fill | Derived"
+Point: TypeAlias = "Mapping[str, Value]"
+"""What one value of an axis sets: one name, or several when it is a preset or a row."""
+
+
+class Vocabulary:
+    """Reads values; says what is wrong with them as it goes."""
+
+    def __init__(self, params: Mapping[str, Param], complaints: Complaints) -> None:
+        self.params = params
+        self.presets: dict[str, dict[str, Point]] = {}
+        self.complaints = complaints
+        self.own: set[str] = set()
+        """Every own variable met so far."""
+
+    def names(self) -> list[str]:
+        """Return every name that could stand in a block."""
+        return [*self.params, *self.presets, *sorted(self.own)]
+
+    def knows(self, name: str, spot: Spot, path: str) -> bool:
+        """Tell whether `name` may be set, and complain if it may not."""
+        if name in self.params or name in self.presets:
+            return True
+        if _OWN.fullmatch(name):
+            if name not in self.own and len(self.own) == MOST_OWN:
+                self.complaints.add(spot, path, f"is one more than {MOST_OWN} variables of your own")
+            self.own.add(name)
+            return True
+        return self.refers(name, spot, path)
+
+    def refers(self, name: str, spot: Spot, path: str) -> bool:
+        """Tell whether `name` is one that some job may have, and complain if it is not."""
+        if name in self.names():
+            return True
+        near = did_you_mean(name, [*self.names(), "zip", "rows"])
+        self.complaints.add(spot, path, f"unknown parameter{near or f'; there is {listing(self.names())}'}")
+        return False
+
+    def limit(self, name: str) -> Limit:
+        """Return what fits a parameter or an own variable."""
+        return self.params[name].limit if name in self.params else Limit("any")
+
+    def point(self, name: str, leaf: Leaf, path: str) -> Point | None:
+        """Return what `name: leaf` sets, or None after complaining."""
+        if name in self.presets and name not in self.params:
+            return self._preset(name, leaf, path)
+        try:
+            return {name: self.value(name, leaf, path)}
+        except UnfitError as error:
+            self.complaints.add(leaf.spot, path, str(error))
+            return None
+
+    def value(self, name: str, leaf: Leaf, path: str) -> Value:
+        """Return the value of a parameter or own variable.
 
         Raises:
-            ValueError: it names something unknown, or leads out of the batch folder.
+            UnfitError: `leaf` does not fit it.
 
         """
-        # Texts and fields alternate: "a{b}c" is "a", "b", "c".
-        self._parts = _FIELD.split(template)
-        for literal in self._parts[::2]:
-            _check_literal(literal)
-        for field in self._parts[1::2]:
-            if field not in known:
-                near = did_you_mean(field, known) or f"; there is {listing(known)}"
-                raise ValueError(f"names {{{field}}}, which is not set{near}")
-        parts = _FIELD.sub("x", template).split("/")
-        if any(part.strip(" .") == "" for part in parts):
-            raise ValueError("must lead to a file below the batch folder: no empty part, no `.` and no `..`")
-        self._slugs: dict[str, str] = {}
-        self._taken: set[str] = set()
+        limit = self.limit(name)
+        # 1984 is as good a prompt as any: a text is what was written.
+        written = leaf.text if limit.kind == "text" and leaf.value is not None else leaf.value
+        fitted = fit(limit, written)
+        return Fill(fitted, leaf.spot, path) if isinstance(fitted, str) and "${" in fitted else fitted
 
-    def name(self, params: Mapping[str, Scalar], job: str) -> str:
-        """Return a name that no other job of the batch has; where two would share one, the job id is added."""
-        words = list(self._parts)
-        for index in range(1, len(words), 2):
-            field = words[index]
-            words[index] = job if field == "job" else self._word(field, params.get(field))
-        *folders, last = "".join(words).split("/")
-        folder = "".join(f"{_component(part)}/" for part in folders)
-        name = folder + _component(last, job)
-        if _folded(name) in self._taken:
-            name = f"{folder}{_cut(_component(last), MOST_BYTES - len(job) - 1)}-{job}"
-        self._taken.add(_folded(name))
-        return name
+    def _preset(self, group: str, leaf: Leaf, path: str) -> Point | None:
+        options = self.presets[group]
+        point = options.get(leaf.text)
+        if point is None and group == "size" and {"width", "height"} <= self.params.keys():
+            point = size_point(leaf.text)
+            for name in point or ():
+                if not self._fits(name, leaf, join(path, name), point):
+                    return None
+        if point is None:
+            near = did_you_mean(leaf.text, options)
+            free = " or WxH" if group == "size" else ""
+            self.complaints.add(
+                leaf.spot, path, f"must be one of {listing(options)}{free}, not {quote(leaf.text)}{near}"
+            )
+            return None
+        return {group: leaf.text, **point}
 
-    def _word(self, field: str, value: Scalar) -> str:
-        if value is None:
-            return f"no-{slug(field)}"
-        # 1, 1.0 and True are one key of a dict, but not one word.
-        key = value if isinstance(value, str) else repr(value)
-        if key not in self._slugs:
-            self._slugs[key] = slug(value)
-        return self._slugs[key]
-
-
-def default_template(known: Collection[str]) -> str:
-    """Return `{prompt}-s{seed}-{job}` without what the workflow does not have."""
-    return "-".join(part for part in DEFAULT if part == "{job}" or _FIELD.findall(part)[0] in known)
-
-
-def slug(value: Scalar) -> str:
-    """Return a value as a piece of a file name: lower case, words joined with `-`, at most 60 bytes."""
-    if not isinstance(value, str):
-        return shown(value)
-    folded = unicodedata.normalize("NFKC", value).lower()
-    spaced = "".join(char if _is_kept(char) else " " for char in folded[:400])
-    whole = "-".join(spaced.split())
-    short = _cut(whole, _WORD_BYTES)
-    if short != whole and len(short) > _SHORT and not whole[len(short) :].startswith("-"):
-        short = short[: short.rfind("-", _SHORT)] if "-" in short[_SHORT:] else short
-    return short.strip("-") or "untitled"
-
-
-def _is_kept(char: str) -> bool:
-    return char.isalnum() or char == "_" or unicodedata.category(char)[0] == "M"
-
-
-def _component(text: str, job: str = "") -> str:
-    """Return one folder or file name that every system takes and nothing of ours is called."""
-    name = text.lstrip(" .-").rstrip(" .") or "untitled"
-    if name.split(".")[0].strip().casefold() in _DEVICES:
-        name = f"_{name}"
-    if name.casefold().endswith(_OURS):
-        name = f"{name}_"
-    if len(name.encode()) > MOST_BYTES:
-        name = f"{_cut(name, MOST_BYTES - len(job) - 1)}-{job}" if job else _cut(name, MOST_BYTES)
-    return name
-
-
-def _cut(text: str, most: int) -> str:
-    raw = text.encode()
-    return text if len(raw) <= most else raw[:most].decode(errors="ignore").rstrip(" .-")
-
-
-def _folded(name: str) -> str:
-    """Return what a file system that ignores case and composes characters takes a name for."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _check_literal(literal: str) -> None:
-    if "{" in literal or "}" in literal:
-        raise ValueError("has a lone brace: a field is written {name}")
-    if not _LITERAL.fullmatch(literal):
-        odd = next(char for char in literal if not _LITERAL.fullmatch(char))
-        raise ValueError(f"holds {quote(odd)}, which not every file system takes")
+    def _fits(self, name: str, leaf: Leaf, path: str, point: Mapping[str, int] | None) -> bool:
+        try:
+            fit(self.limit(name), (point or {})[name])
+        except UnfitError as error:
+            self.complaints.add(leaf.spot, path, str(error))
+            return False
+        return True

@@ -1,32 +1,153 @@
-"""`promote`: the picks of a batch as a manifest of their own, with the same prompts and seeds.
-
-Its rows say what the picked jobs were, in values, not in how those came to be: a preset that is edited tomorrow changes
-none of them. What `--set` says stands once, above the rows, and takes the place of all that it sets.
-"""
+"""`promote`: the picks of a batch as a manifest of their own, with the same prompts and seeds."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.complaints import Complaints
-from batchrunner.manifest.compose import compose
-from batchrunner.manifest.dump import block, mapping, scalar
-from batchrunner.manifest.fill import names_in
-from batchrunner.manifest.reading import read_parts
-from batchrunner.manifest.scalars import resolve
-from batchrunner.manifest.source import MANIFEST_BYTES, SourceError, read_text
-from batchrunner.manifest.tree import Table
-from batchrunner.workflow.words import listing, printable, quote, shorten
+from batchrunner.manifest.diagnostics import Complaints
+from batchrunner.manifest.load import read_parts
+from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
+from batchrunner.manifest.values import names_in
+from batchrunner.manifest.yamltree import Items, Leaf, Table, compose, resolve
+from batchrunner.text import listing, printable, quote, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchrunner.core.job import Job, Scalar
+    from batchrunner.core.job import Job, Json, Scalar
     from batchrunner.manifest.batch import Options
-    from batchrunner.manifest.picks import Picks
-    from batchrunner.manifest.reading import Parts
+    from batchrunner.manifest.load import Parts
+    from batchrunner.manifest.yamltree import Tree
+
+# -- Values and trees to YAML that `load` reads back as they were: a text is quoted unless it is plainly a text.
+
+
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def scalar(value: Scalar) -> str:
+    """Return one value in one line."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return _text(value)
+
+
+def mapping(entries: Iterable[tuple[str, str]]) -> str:
+    """Return a mapping in one line; names and values as they are to stand there."""
+    return f"{{{', '.join(f'{_text(name)}: {value}' for name, value in entries)}}}"
+
+
+def block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
+    """Yield the lines of `name: …`; mappings below each other, lists in one line where they hold values only."""
+    head = f"{' ' * indent}{_text(name)}:"
+    if isinstance(tree, Table) and tree.entries:
+        yield head
+        for inner, entry in tree.entries.items():
+            yield from block(inner, entry.tree, indent + 2)
+    else:
+        yield f"{head} {_flow(tree)}"
+
+
+def _flow(tree: Tree) -> str:
+    match tree:
+        case Leaf():
+            return _text(tree.text) if isinstance(tree.value, str) else tree.text or "null"
+        case Items():
+            return f"[{', '.join(map(_flow, tree.items))}]"
+        case Table():
+            return mapping((name, _flow(entry.tree)) for name, entry in tree.entries.items())
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and isinstance(resolve(text), str):
+        return text
+    return f'"{"".join(map(_character, text))}"'
+
+
+def _character(char: str) -> str:
+    if char in _SHORT:
+        return _SHORT[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+# -- `picks.json`: what somebody starred in the gallery. It comes from a browser, so it is read as a stranger's.
+
+
+_JOB = re.compile(r"[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One starred job; everything else about it stands in the batch's state."""
+
+    job: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """The starred jobs of one batch, in the order of the gallery, each once."""
+
+    batch: str
+    picks: tuple[Pick, ...]
+    manifest: str = ""
+    """The batch's manifest as it was given on the command line; empty if the gallery did not know."""
+
+
+def read_picks(text: str) -> Picks:
+    """Return what `text` picks. YoursError if it is no `picks.json`, or picks nothing."""
+    try:
+        content: Json = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise YoursError(f"picks: this is not JSON: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("picks"), list):
+        raise YoursError('picks: this is not a file that the gallery saved: it has no list "picks"')
+    found = [_pick(item, place) for place, item in enumerate(_items(content))]
+    if not found:
+        raise YoursError("picks: nothing is picked: star something in the gallery first")
+    each: dict[str, Pick] = {}
+    for pick in found:
+        each.setdefault(pick.job, pick)
+    return Picks(_text_of(content, "batch"), tuple(each.values()), _text_of(content, "manifest"))
+
+
+def _items(content: dict[str, Json]) -> list[Json]:
+    items = content["picks"]
+    return items if isinstance(items, list) else []
+
+
+def _pick(item: Json, place: int) -> Pick:
+    job = _text_of(item, "job") if isinstance(item, dict) else ""
+    if not isinstance(item, dict) or not _JOB.fullmatch(job):
+        raise YoursError(f'picks[{place}]: "job" must be a job id: 12 hex digits')
+    return Pick(job, _text_of(item, "note"))
+
+
+def _text_of(content: dict[str, Json], name: str) -> str:
+    value = content.get(name)
+    return value if isinstance(value, str) else ""
+
+
+# -- `promote`: the picks of a batch as a manifest of their own, with the same prompts and seeds.
+#
+# Its rows say what the picked jobs were, in values, not in how those came to be: a preset that is edited tomorrow
+# changes none of them. What `--set` says stands once, above the rows, and takes the place of all that it sets.
+
 
 Row: TypeAlias = "tuple[dict[str, Scalar], list[str]]"
 """The values of one row, and the notes on it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.manifest.forms import EVENTS, Form, Listing, Range, Sample, Seeds, Settings, Target
-from batchrunner.manifest.presets import BUILT_IN
+from batchrunner.manifest.names import BUILT_IN
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
     Schema: TypeAlias = dict[str, Json]
 

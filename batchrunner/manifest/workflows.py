@@ -5,28 +5,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from batchrunner.manifest.check import join
-from batchrunner.manifest.presets import BUILT_IN
-from batchrunner.manifest.tree import Spot, Table, follow
-from batchrunner.manifest.vocabulary import RESERVED
+from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.names import BUILT_IN, RESERVED
+from batchrunner.manifest.yamltree import Spot, Table, follow
+from batchrunner.text import did_you_mean, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
-from batchrunner.workflow.limits import Limit
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
-from batchrunner.workflow.select import select_node
-from batchrunner.workflow.template import Param, Template, make_param
-from batchrunner.workflow.values import UnfitError
-from batchrunner.workflow.words import did_you_mean, quote
+from batchrunner.workflow.params import Param, Template, make_param, select_node
+from batchrunner.workflow.values import Limit, UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.job import Scalar
-    from batchrunner.manifest.blocks import BlockReader
-    from batchrunner.manifest.complaints import Complaints
+    from batchrunner.manifest.diagnostics import Complaints
     from batchrunner.manifest.forms import Settings
-    from batchrunner.manifest.rows import Files
-    from batchrunner.manifest.tree import Tree
-    from batchrunner.manifest.vocabulary import Vocabulary
+    from batchrunner.manifest.names import Vocabulary
+    from batchrunner.manifest.sweep import BlockReader
+    from batchrunner.manifest.tables import Files
+    from batchrunner.manifest.yamltree import Tree
     from batchrunner.workflow.graph import Graph
 
 MOST_PRESETS = 64

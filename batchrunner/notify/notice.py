@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 _TITLE, _MESSAGE = 120, 300
 _LARGEST = 4096

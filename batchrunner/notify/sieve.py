@@ -13,7 +13,7 @@ from batchrunner.notify.notice import Kind, Notice, one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 _AGAIN = 3600.0
 _SHOWN = 10

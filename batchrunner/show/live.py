@@ -1,32 +1,58 @@
-"""The live board on a terminal: the scene in as many lines as there are, news above it.
-
-Drawn only when the engine ticks: no thread of its own, and nothing that moves by itself. Every text is a `Text`, so
-that brackets in a prompt stay brackets.
-"""
+"""The live board on a terminal: what it shows as one frozen value, and its lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.cells import cell_len
 from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
-from batchrunner.show.layout import column, padded
-from batchrunner.show.text import duration, safe, size
-from batchrunner.show.words import Weight, line, tally
+from batchrunner.show.events import Weight, line, tally
+from batchrunner.text import duration, safe, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from batchrunner.show.events import Event
     from batchrunner.show.scene import Scene, Stand, Transfer
-    from batchrunner.show.words import Event
+
+# -- Columns on a terminal, in cells: a wide character takes two.
+
+
+_LEAST = 8
+
+
+def column(texts: Iterable[str], most: int) -> int:
+    """Return how wide a column must be for the widest of `texts`, within 8 and `most` cells."""
+    return max(_LEAST, min(max(map(cell_len, texts), default=0), most))
+
+
+def padded(text: str, width: int, style: str = "") -> Text:
+    """Return `text` exactly `width` cells wide: filled up, or cut with an ellipsis."""
+    made = Text(text, style)
+    made.truncate(width, overflow="ellipsis", pad=True)
+    return made
+
+
+def put(console: Console, lines: Iterable[Text]) -> None:
+    """Print each line as one line, however long: nothing is wrapped or lost, on a terminal or off it."""
+    for each in lines:
+        console.print(each, soft_wrap=True)
+
+
+# -- The live board on a terminal: the scene in as many lines as there are, news above it.
+#
+# Drawn only when the engine ticks: no thread of its own, and nothing that moves by itself. Every text is a `Text`, so
+# that brackets in a prompt stay brackets.
+
 
 T = TypeVar("T")
 _NEWS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
-_LEAST = 12
+_LEAST_WIDTH = 12
 """Lines of the board on a low terminal; on a higher one a third of it is left to the news."""
 _MESSAGES = 3
 _BAR = 24
@@ -71,7 +97,7 @@ class _Page:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         height = console.size.height
-        yield from page(self._scene, options.max_width, min(height - 2, max(_LEAST, height * 2 // 3)))
+        yield from page(self._scene, options.max_width, min(height - 2, max(_LEAST_WIDTH, height * 2 // 3)))
 
 
 def page(scene: Scene, width: int, height: int) -> list[Text]:

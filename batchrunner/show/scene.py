@@ -9,7 +9,7 @@ from batchrunner.core.eta import overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
 from batchrunner.core.scheduler import is_surveyed
-from batchrunner.show.text import duration
+from batchrunner.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

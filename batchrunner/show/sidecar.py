@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
 from batchrunner.errors import LocalError
-from batchrunner.show.text import json_text, stamp
+from batchrunner.text import json_text, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchrunner.core.facts import Fact, Saved
-    from batchrunner.core.identity import Json
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
 
     F = TypeVar("F", Accepted, Claimed, Rendered)
 

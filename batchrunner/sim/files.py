@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.failures import NodeFailure, system_failures
+from batchrunner.sim.machine import NodeFailure, system_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,17 +1,21 @@
-"""A posted workflow as a graph: links, ancestry, signatures, and what a save node is going to save."""
+"""A posted workflow as a graph, and the node cache that remembers between prompts."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
+
+# -- A posted workflow as a graph: links, ancestry, signatures, and what a save node is going to save.
+
 
 _GRID = {
     "EmptyLTXVLatentVideo": (32, 8),
@@ -167,3 +171,45 @@ def _sound(nodes: list[Node]) -> float | None:
         return None
     rate = _number(source.inputs.get("frame_rate"), 25)
     return _number(source.inputs.get("frames_number"), 97) / max(rate, 1)
+
+
+# -- The node cache: what a server remembers between prompts (PROTOCOL.md §2, §5).
+
+
+Shown: TypeAlias = "dict[str, Json]"
+"""What a node shows in history: `{"images": [...]}` of a save node, empty for others."""
+Mode: TypeAlias = Literal["classic", "lru", "none"]
+
+
+class NodeCache:
+    """Results by node signature. `classic` keeps the last prompt's nodes, `lru` the last `size`, `none` nothing."""
+
+    def __init__(self, mode: Mode = "classic", size: int = 200) -> None:
+        self.mode = mode
+        self._size = size
+        self._kept: OrderedDict[str, Shown] = OrderedDict()
+
+    def begin(self, signatures: Collection[str]) -> None:
+        """Start a prompt made of these nodes: in `classic` mode everything else is forgotten now."""
+        if self.mode == "classic":
+            for signature in [key for key in self._kept if key not in signatures]:
+                del self._kept[signature]
+
+    def get(self, signature: str) -> Shown | None:
+        """Return what the node showed when it ran, or None when it must run."""
+        if signature in self._kept:
+            self._kept.move_to_end(signature)
+        return self._kept.get(signature)
+
+    def put(self, signature: str, shown: Shown) -> None:
+        """Remember a node that ran."""
+        if self.mode == "none":
+            return
+        self._kept[signature] = shown
+        self._kept.move_to_end(signature)
+        while self.mode == "lru" and len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything, as `POST /free {"free_memory": true}` and a restart do."""
+        self._kept.clear()

@@ -1,20 +1,145 @@
-"""The HTTP surface, each route also under `/api`, with a real server's statuses and bodies (PROTOCOL.md §2 to §5)."""
+"""The HTTP surface: what stands before the routes, and each route as a real server answers."""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import uuid
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from batchrunner.sim.catalogue import object_info
-from batchrunner.sim.failures import TroubleError
-from batchrunner.sim.progress import deliver
-from batchrunner.sim.view import view
+from batchrunner.sim.machine import TroubleError
+from batchrunner.sim.nodes import object_info
+from batchrunner.sim.record import What, deliver
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from pathlib import Path
+
+    from aiohttp.typedefs import Handler, Middleware
+
+    from batchrunner.core.job import Json
     from batchrunner.sim.server import Simulator
+
+# -- `GET /view`: files as they lie on disk, by aiohttp's FileResponse, as the real server does it (PROTOCOL.md §4).
+
+
+_TYPES = {
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".png": "image/png",
+    ".flac": "audio/flac",
+    ".txt": "text/plain",
+}
+_CONTROL = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
+_PICTURES = (".png", ".webp", ".gif")
+
+
+def view(simulator: Simulator, request: web.Request) -> web.StreamResponse:
+    """Answer one request for a file. Raises TroubleError where ComfyUI tries to open a video as a picture.
+
+    A name that no header can hold drops the connection (PROTOCOL.md §1, 12).
+    """
+    query = request.rel_url.query
+    if "filename" not in query:
+        return web.Response(status=404)
+    found = simulator.folders.asked(query["filename"], query.get("type", "output"), query.get("subfolder"))
+    if isinstance(found, int):
+        return web.Response(status=found)
+    if ("preview" in query or "channel" in query) and found.suffix not in _PICTURES:
+        raise TroubleError
+    if not _CONTROL.isdisjoint(found.name) and request.transport is not None:
+        request.transport.abort()
+        return web.Response(status=502)
+    if request.method == "GET":
+        _note(simulator, request, found)
+    headers = {
+        "Content-Disposition": f'filename="{found.name}"',
+        "Content-Type": _TYPES.get(found.suffix, "application/octet-stream"),
+    }
+    if simulator.new_server:
+        headers["X-Content-Type-Options"] = "nosniff"
+    return web.FileResponse(found, headers=headers)
+
+
+def _note(simulator: Simulator, request: web.Request, path: Path) -> None:
+    note = simulator.folders.relative(path)
+    prompt_id, prefix = simulator.owner(note)
+    simulator.record.add(What.VIEWED, prompt_id, prefix, request.remote or "", note)
+
+
+# -- What stands before the routes: the proxy's bearer token, a server that is down, 500s, and the server's own clock.
+
+
+_TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+_GATEWAY = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
+
+
+class Front:
+    """The way in. With a token there is a proxy, which answers for a server that is down (PROTOCOL.md §1, 4)."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._sim = simulator
+        self._connections: set[asyncio.Transport] = set()
+        self.down_until = float("-inf")
+        """In the loop's time."""
+
+    @property
+    def middleware(self) -> Middleware:
+        """Return the middleware to mount."""
+
+        @web.middleware
+        async def way_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._pass(request, handler)
+
+        return way_in
+
+    async def _pass(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
+        self._remember(request)
+        if not self._welcome(request):
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        if asyncio.get_running_loop().time() < self.down_until:
+            return self._nobody_there(request)
+        try:
+            return await go_on(request)
+        except TroubleError:
+            response = web.Response(status=500, text=_TROUBLE)
+            response.force_close()
+            return response
+
+    def _welcome(self, request: web.Request) -> bool:
+        token = self._sim.token
+        if token is None:
+            return True
+        shown = request.headers.get("Authorization", "")
+        return hmac.compare_digest(shown.encode("utf-8", "replace"), f"Bearer {token}".encode())
+
+    def _nobody_there(self, request: web.Request) -> web.Response:
+        if self._sim.token is None and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=502, text=_GATEWAY, content_type="text/html")
+
+    def _remember(self, request: web.Request) -> None:
+        self._connections = {known for known in self._connections if not known.is_closing()}
+        if isinstance(request.transport, asyncio.Transport):
+            self._connections.add(request.transport)
+
+    def drop_connections(self) -> None:
+        """Reset every open connection, downloads included."""
+        for transport in self._connections:
+            transport.abort()
+        self._connections.clear()
+
+    async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Set `Date` by the server's own clock, the one that files and clean-up go by."""
+        response.headers["Date"] = formatdate(self._sim.wall(), usegmt=True)
+
+
+# -- The HTTP surface, each route also under `/api`, with a real server's statuses and bodies (PROTOCOL.md §2 to §5).
+
 
 _FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_size": 100 * 2**20}
 

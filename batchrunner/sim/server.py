@@ -14,29 +14,24 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.cache import NodeCache
 from batchrunner.sim.execute import Execution
-from batchrunner.sim.failures import WedgedError
 from batchrunner.sim.files import Folders
-from batchrunner.sim.front import Front
-from batchrunner.sim.intake import intake
-from batchrunner.sim.machine import Machine
+from batchrunner.sim.graph import NodeCache
+from batchrunner.sim.machine import Machine, Pace, WedgedError
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.nodes import Models, catalogue
-from batchrunner.sim.pace import Pace
-from batchrunner.sim.progress import Sockets
-from batchrunner.sim.prompts import Prompts
-from batchrunner.sim.record import Record, What
-from batchrunner.sim.routes import Routes
+from batchrunner.sim.prompts import Prompts, intake
+from batchrunner.sim.record import Record, Sockets, What
+from batchrunner.sim.routes import Front, Routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
     from pathlib import Path
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
+    from batchrunner.sim.media import Renderer
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.record import Event
-    from batchrunner.sim.render import Renderer
 
 _BODY_LIMIT = 100 * 2**20
 

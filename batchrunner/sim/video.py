@@ -10,8 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 from batchrunner.errors import LocalError
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.sounds import pitch
+from batchrunner.sim.media import BoxRenderer, pitch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from batchrunner.sim.graph import Shot
-    from batchrunner.sim.render import Order
+    from batchrunner.sim.media import Order
 
 _RATE = 24000
 _BLOCK = 1024

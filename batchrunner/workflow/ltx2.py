@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from batchrunner.workflow.graph import read_graph
-from batchrunner.workflow.template import Template, make_param
+from batchrunner.workflow.params import Template, make_param
 
 NAME = "ltx2"
 

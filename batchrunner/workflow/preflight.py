@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import is_link
 from batchrunner.workflow.values import shown
-from batchrunner.workflow.words import did_you_mean, listing, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 
 def check_against(object_info: Json, graph: Mapping[str, Json]) -> list[str]:

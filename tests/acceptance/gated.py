@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from comfyui import free_port
 
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.failures import NodeFailure
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import NodeFailure, Pace
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab import stranger
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
     from comfyui import Happening
 
+    from batchrunner.sim.media import Order
     from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.render import Order
 
 _BODY = 100_000
 _FIRST = 1_000

@@ -19,8 +19,8 @@ from anyio.from_thread import start_blocking_portal
 from comfyui import free_port
 from processes import until
 
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.pace import REFERENCE_STEPS, Pace
+from batchrunner.sim.machine import REFERENCE_STEPS, Pace
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from aiohttp import web
 from ltx2graph import ltx2
 from processes import Ended, ended
 
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from comfyui import Doorbell, Server
 from evidence import assert_home, assert_right, twice
 from processes import Ended, ended
 
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 
 if TYPE_CHECKING:

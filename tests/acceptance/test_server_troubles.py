@@ -23,7 +23,7 @@ from evidence import assert_home, ours, twice
 from processes import ended, telling, until
 from proxy import DELETE, ENTRY, INTERRUPT, LIST, NODES, OTHER, PROMPT, QUEUE, VIEW, Fault, Proxy, proxied
 
-from batchrunner.core.folding import folded
+from batchrunner.core.lifecycle import folded
 from batchrunner.ledger import Ledger
 from tests.lab import stranger
 from tests.shell import certificates

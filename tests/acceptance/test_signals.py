@@ -23,7 +23,7 @@ from evidence import assert_home, assert_right, posted_twice, twice
 from gated import Gated, Holds, gated
 from processes import Ended, until
 
-from batchrunner.core.folding import folded
+from batchrunner.core.lifecycle import folded
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 _TOKEN = "t0p-s3cret-t0ken"
 _INJURED = str(Path(__file__).with_name("injured.py"))
 _LAYERS = {
-    "batchrunner.cli.running:load": 70,
-    "batchrunner.cli.ending:LastWords.say": 70,
+    "batchrunner.run:load": 70,
+    "batchrunner.progress:LastWords.say": 70,
     "batchrunner.comfy.client:Client.poll": 3,
     "batchrunner.comfy.client:Client.submit": 3,
     "batchrunner.engine:interpret_poll": 70,
     "batchrunner.engine:plan": 70,
     "batchrunner.download.transfer:Downloader.fetch": 3,
     "batchrunner.ledger.store:Ledger.append": 70,
-    "batchrunner.show.watch:Journal.event": 0,
-    "batchrunner.show.watch:Lines.event": 0,
+    "batchrunner.show.events:Journal.event": 0,
+    "batchrunner.show.events:Lines.event": 0,
 }
 _TELLING = (
-    "batchrunner.cli.running:load",
+    "batchrunner.run:load",
     "batchrunner.comfy.client:Client.submit",
     "batchrunner.ledger.store:Ledger.append",
-    "batchrunner.show.watch:Lines.event",
+    "batchrunner.show.events:Lines.event",
 )
 """Before the run, in an attempt, in the loop itself, and in what only watches: each is told by code of its own."""
 

@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, File, Opened, Rendered, Saved
-from batchrunner.core.identity import file_prefix, prompt_id
+from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.server import SIM
 from batchrunner.engine import SETTLED_IN
-from batchrunner.ledger import Ledger, tables
+from batchrunner.ledger import Ledger, store as tables
 from batchrunner.manifest import Options, load
 
 if TYPE_CHECKING:

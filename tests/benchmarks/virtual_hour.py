@@ -23,19 +23,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from batchrunner.cli.gallery import Gallery
-from batchrunner.cli.onlooker import Onlooker
+from batchrunner.core.actions import Downloaded, Ended, Entry, PollResult, Row, Taken
 from batchrunner.core.board import Board
 from batchrunner.core.facts import File
-from batchrunner.core.identity import prompt_id
-from batchrunner.core.job import Job
-from batchrunner.core.results import Downloaded, Ended, Entry, PollResult, Row, Taken
+from batchrunner.core.job import Job, prompt_id
 from batchrunner.core.settings import Rules
 from batchrunner.engine import Engine
+from batchrunner.progress import Onlooker
+from batchrunner.show.events import Audience, Journal, Lines
+from batchrunner.show.gallery.live import Gallery
 from batchrunner.show.live import LiveBoard
-from batchrunner.show.log import console_log, file_log
-from batchrunner.show.sink import FileSink, StreamSink
-from batchrunner.show.watch import Audience, Journal, Lines
+from batchrunner.show.log import FileSink, StreamSink, console_log, file_log
 from tests.lab import clock
 
 if TYPE_CHECKING:
@@ -43,8 +41,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Download, Poll, Submit
     from batchrunner.core.facts import Fact
-    from batchrunner.core.identity import Json
-    from batchrunner.show.watch import Observer
+    from batchrunner.core.job import Json
+    from batchrunner.show.events import Observer
 
 SERVERS, JOBS, HOURS = 1_000, 20_000, 1.0
 BATCH = "cats"

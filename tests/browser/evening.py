@@ -12,7 +12,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import AttemptHistory, Done, Failed, Prompt, Queued, State
 from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
 from batchrunner.sim.graph import Shot
-from batchrunner.sim.render import Order
+from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:

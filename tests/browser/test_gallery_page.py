@@ -9,8 +9,7 @@ import pytest
 from evening import SEEDS, View, evening, swept
 
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.picks import read_picks
-from batchrunner.manifest.promote import promote
+from batchrunner.manifest.promote import promote, read_picks
 from batchrunner.show.gallery import Outlook, serving, write_data, write_poster
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ import io
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from batchrunner.cli.watching import Watching
 from batchrunner.ledger import Ledger
-from batchrunner.show.log import file_log
-from batchrunner.show.sink import StreamSink
-from batchrunner.show.watch import Audience
-from batchrunner.sim.pace import Pace
+from batchrunner.progress import Watching
+from batchrunner.show.events import Audience
+from batchrunner.show.log import StreamSink, file_log
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.nights import memory
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.boarding import board_of
 from batchrunner.core.facts import Accepted, File, Rendered, Saved
-from batchrunner.core.identity import file_prefix, render_digest
+from batchrunner.core.job import file_prefix, render_digest
 from batchrunner.core.server import OUR_DISK
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import SETTLED_IN, settled_in
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
+from batchrunner.run import board_of
 from tests.shell.films import film
 
 if TYPE_CHECKING:

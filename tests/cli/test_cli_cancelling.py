@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.cancelling import _queued, _Tally
+from batchrunner.cli.cancel import _queued, _Tally
+from batchrunner.core.actions import Cause, Ended, Entry, Failure, PollResult, Row
 from batchrunner.core.lifecycle import Prompt
-from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchrunner.cli.gallery import Gallery
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.job import Job
 from batchrunner.core.settings import Rules
 from batchrunner.download.folder import Folder
 from batchrunner.ledger import Ledger
+from batchrunner.show.gallery.live import Gallery
 
 if TYPE_CHECKING:
     from pathlib import Path

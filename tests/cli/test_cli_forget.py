@@ -10,8 +10,7 @@ import pytest
 
 from batchrunner.cli.app import app
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Opened, Rendered, Saved, Why
-from batchrunner.core.folding import folded
-from batchrunner.core.lifecycle import AttemptHistory, Done, Fetching, Queued, Waiting
+from batchrunner.core.lifecycle import AttemptHistory, Done, Fetching, Queued, Waiting, folded
 from batchrunner.core.server import OUR_DISK
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import Options, load

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchrunner.cli.asked import Asked
-from batchrunner.cli.gallery import Gallery, options_of
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.job import Job
 from batchrunner.core.settings import Rules
 from batchrunner.manifest import Options
+from batchrunner.options import Asked, options_of
+from batchrunner.show.gallery.live import Gallery
 
 GPU = "http://gpu:8188"
 JOBS = {name: Job(name, "", {"prompt": name}, name, 1e9) for name in ("0" * 12, "1" * 12)}

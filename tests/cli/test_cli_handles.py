@@ -7,7 +7,7 @@ import sys
 
 _TAKE = """
 import resource, sys
-from batchrunner.cli.handles import take_handles
+from batchrunner.run import take_handles
 soft, hard, servers = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 found = take_handles(servers, 64)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from batchrunner.cli.boarding import board_of
 from batchrunner.core.facts import Accepted, Saved
-from batchrunner.core.identity import file_prefix
+from batchrunner.core.job import file_prefix
 from batchrunner.download.folder import digest
 from batchrunner.download.transfer import Downloader
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
+from batchrunner.run import board_of
 from batchrunner.show.sidecar import beside, sidecar, write
 from tests.shell.films import mesh, picture
 

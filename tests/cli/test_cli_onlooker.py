@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.cli.onlooker import Onlooker
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
 from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
-from batchrunner.show.watch import Audience
+from batchrunner.progress import Onlooker
+from batchrunner.show.events import Audience
 
 if TYPE_CHECKING:
+    from batchrunner.show.events import Event
     from batchrunner.show.scene import Scene
-    from batchrunner.show.words import Event
 
 GPU = "http://gpu:8188"
 JOBS = {name: Job(name, "", {}, f"cat-{name[0]}", 1e9) for name in ("0" * 12, "1" * 12)}

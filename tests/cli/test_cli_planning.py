@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.planning import _by_preset, learnt
+from batchrunner.cli.plan import _by_preset, learnt
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.job import Job

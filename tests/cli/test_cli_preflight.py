@@ -14,10 +14,10 @@ from aiohttp import TCPConnector, UnixConnector, web
 from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import TestServer
 
-from batchrunner.cli.preflight import AFTER_GOOD, LIMIT, check_servers, open_roads
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
+from batchrunner.preflight import AFTER_GOOD, LIMIT, check_servers, open_roads
 from batchrunner.sim.nodes import Models
 from batchrunner.sim.server import Simulator, serve
 from tests.lab.clock import VirtualLoop, run

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.mending import _fault
-from batchrunner.cli.shelf import Shelf
-from batchrunner.core.actions import Download
+from batchrunner.cli.verify import _fault
+from batchrunner.core.actions import Download, Downloaded, DownloadEnd, NotFound
 from batchrunner.core.facts import Claimed, File, Saved
 from batchrunner.core.job import Job
-from batchrunner.core.results import Downloaded, DownloadEnd, NotFound
 from batchrunner.ledger import Ledger
+from batchrunner.run import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from batchrunner.cli.signals import wanted
+from batchrunner.run import wanted
 
 
 def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.speaking import open_ends
+from batchrunner.cli.output import open_ends
 from batchrunner.core.job import Job
 from batchrunner.ledger import Ledger
 from batchrunner.manifest.schema import manifest_schema

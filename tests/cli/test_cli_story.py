@@ -18,11 +18,11 @@ from batchrunner.core.facts import (
     Saved,
     Why,
 )
-from batchrunner.core.folding import folded
 from batchrunner.core.job import Job
-from batchrunner.show.story import story
-from batchrunner.show.text import clock
-from batchrunner.show.words import DIFFERS
+from batchrunner.core.lifecycle import folded
+from batchrunner.show.events import DIFFERS
+from batchrunner.show.history import story
+from batchrunner.text import clock
 
 GPU = "http://gpu:8188"
 JOB = Job("a" * 12, "", {}, "cats/one", 1.0)

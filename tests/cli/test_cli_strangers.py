@@ -10,14 +10,13 @@ import pytest
 from evenings import URL_OF_SERVER, serving, spent
 
 from batchrunner.core.facts import Rendered
-from batchrunner.core.folding import folded
-from batchrunner.core.identity import file_prefix, prompt_id, render_digest
+from batchrunner.core.job import file_prefix, prompt_id, render_digest
+from batchrunner.core.lifecycle import folded
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.show.report import report
-from batchrunner.show.retold import lines, markdown
-from batchrunner.sim.pace import Pace
+from batchrunner.show.report import lines, markdown, report
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
     from batchrunner.sim.prompts import Prompt
     from tests.lab.clock import VirtualLoop
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.token import VARIABLE, token
 from batchrunner.errors import YoursError
+from batchrunner.options import VARIABLE, token
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from batchrunner.cli.until import moment, next_moment, read_until
 from batchrunner.errors import YoursError
+from batchrunner.options import moment, next_moment, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,25 +5,35 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import (
+    Cause,
+    Download,
+    Ended,
+    Entry,
+    Failure,
+    Interrupt,
+    Poll,
+    PollResult,
+    Row,
+    Submit,
+    Withdraw,
+)
 from batchrunner.core.board import Board
 from batchrunner.core.downloads import interpret_download
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.giveup import give_up_servers
-from batchrunner.core.identity import file_prefix, prompt_id
+from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.notes import GivenUp, Moment
 from batchrunner.core.polls import interpret_poll
-from batchrunner.core.results import Cause, Ended, Entry, Failure, PollResult, Row
 from batchrunner.core.settings import Rules
 from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from batchrunner.core.actions import Action
+    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
     from batchrunner.core.facts import Fact
     from batchrunner.core.notes import Outcome
-    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 BATCH = "cats"
 A, B = "http://a:8188", "http://b:8188"

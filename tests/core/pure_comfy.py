@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import Ended, Entry, Row
 from batchrunner.core.facts import File
-from batchrunner.core.results import Ended, Entry, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable

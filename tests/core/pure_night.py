@@ -15,15 +15,28 @@ from typing import TYPE_CHECKING, Any
 from boards import interpret
 from pure_comfy import BEGIN, PureComfy
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import (
+    Cause,
+    Download,
+    Downloaded,
+    Ended,
+    Failure,
+    LocalFile,
+    NotFound,
+    Poll,
+    PollResult,
+    Rejected,
+    Submit,
+    Taken,
+    Withdraw,
+)
 from batchrunner.core.board import Board
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.giveup import give_up_servers
-from batchrunner.core.identity import parse_prefix
+from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.notes import Surveyed
-from batchrunner.core.results import Cause, Downloaded, Ended, Failure, LocalFile, NotFound, PollResult, Rejected, Taken
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
 from batchrunner.core.startup import moved_in, opening
@@ -33,9 +46,8 @@ if TYPE_CHECKING:
 
     from pure_comfy import Posted
 
-    from batchrunner.core.actions import Action
+    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
     from batchrunner.core.facts import Fact
-    from batchrunner.core.results import DownloadEnd, PollEnd, PostEnd
 
 BATCH = "cats"
 UNAVAILABLE = Failure(Cause.UNAVAILABLE, "502")

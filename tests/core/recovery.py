@@ -29,16 +29,15 @@ from boards import (
     success,
 )
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Downloaded, NotFound, Poll, Rejected, Submit, Withdraw
 from batchrunner.core.facts import Dropped, Lost, Why
-from batchrunner.core.results import Downloaded, NotFound, Rejected
 from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from batchrunner.core.actions import DownloadEnd, Entry, Failure, Row
     from batchrunner.core.facts import Fact
-    from batchrunner.core.results import DownloadEnd, Entry, Failure, Row
 
 PERSISTED: dict[str, Sequence[Fact]] = {
     "nothing": (),

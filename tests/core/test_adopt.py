@@ -33,11 +33,11 @@ from boards import (
     success,
 )
 
+from batchrunner.core.actions import LocalFile
 from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Unwanted, Waiting
 from batchrunner.core.notes import Removed
 from batchrunner.core.polls import SURVEY
-from batchrunner.core.results import LocalFile
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
@@ -46,8 +46,8 @@ from batchrunner.core.startup import OUR_DISK, moved_in, opening
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batchrunner.core.actions import Entry
     from batchrunner.core.board import Board
-    from batchrunner.core.results import Entry
 
 
 def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[LocalFile, ...]]:

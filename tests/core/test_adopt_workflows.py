@@ -23,10 +23,10 @@ from boards import (
     success,
 )
 
+from batchrunner.core.actions import Entry, Row
 from batchrunner.core.facts import Accepted, Rendered
-from batchrunner.core.identity import prompt_id
+from batchrunner.core.job import prompt_id
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
-from batchrunner.core.results import Entry, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from boards import AT, JOB, RULES, accepted, claimed, failure, ident, interrupted, mp4, prefix, success
 
+from batchrunner.core.actions import Complaint, Entry
 from batchrunner.core.attempts import Attempt, accept, burned_loss, classify, lose, refusal
 from batchrunner.core.facts import File, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import AttemptHistory, Prompt, Queued
-from batchrunner.core.results import Complaint, Entry
 from batchrunner.core.settings import Rules
 
 

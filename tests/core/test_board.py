@@ -30,8 +30,18 @@ from boards import (
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Broke, Dropped, Fact, File, Reopened, Why
-from batchrunner.core.folding import folded
-from batchrunner.core.lifecycle import Contradiction, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.lifecycle import (
+    Contradiction,
+    Done,
+    Failed,
+    Fetching,
+    Queued,
+    Sending,
+    State,
+    Unwanted,
+    Waiting,
+    folded,
+)
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import OUR_DISK
 

@@ -25,10 +25,9 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Download, Submit
+from batchrunner.core.actions import Cause, Download, Downloaded, Failure, NotFound, Rejected, Submit
 from batchrunner.core.facts import Broke, File, Lost, Saved, Why
 from batchrunner.core.lifecycle import Done, Fetching, Queued
-from batchrunner.core.results import Cause, Downloaded, Failure, NotFound, Rejected
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
 from batchrunner.core.tracking import Guess

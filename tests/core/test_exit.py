@@ -36,10 +36,9 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Download, Poll, Submit, Withdraw
+from batchrunner.core.actions import Complaint, Download, NotFound, Poll, Refused, Submit, Taken, Withdraw
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import File, Why
-from batchrunner.core.results import Complaint, NotFound, Refused, Taken
 from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:

@@ -25,13 +25,12 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Submit
+from batchrunner.core.actions import Submit, Taken
 from batchrunner.core.eta import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
 from batchrunner.core.health import Breaker
-from batchrunner.core.results import Taken
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
 

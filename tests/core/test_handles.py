@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchrunner.core.handles import allot
+from batchrunner.core.localfault import allot
 
 ENOUGH = 1_048_576
 

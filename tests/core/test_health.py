@@ -24,12 +24,11 @@ from boards import (
 )
 from health_page import PAGE, document
 
-from batchrunner.core.actions import Submit
+from batchrunner.core.actions import Submit, Taken
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Lost, Why
 from batchrunner.core.health import ALLOWED, NEXT, Breaker, BurnedLoss, Condition, Event, Health
 from batchrunner.core.notes import JobBurned
-from batchrunner.core.results import Taken
 from batchrunner.core.scheduler import plan
 from batchrunner.core.settings import Rules
 

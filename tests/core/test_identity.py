@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, strategies as st
 
-from batchrunner.core.identity import (
+from batchrunner.core.job import (
     client_id,
     file_prefix,
     job_digest,
@@ -21,7 +21,7 @@ from batchrunner.core.identity import (
 )
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 BATCHES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}", fullmatch=True).filter(lambda name: ".." not in name)
 DIGESTS = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)

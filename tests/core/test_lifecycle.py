@@ -10,7 +10,6 @@ from boards import AT, accepted, claimed, lost, mp4, rendered, saved
 from hypothesis import given, strategies as st
 
 from batchrunner.core.facts import Broke, Dropped, Fact, File, Opened, Reopened, Why
-from batchrunner.core.folding import folded
 from batchrunner.core.lifecycle import (
     AttemptHistory,
     Contradiction,
@@ -25,6 +24,7 @@ from batchrunner.core.lifecycle import (
     Unwanted,
     Waiting,
     advance,
+    folded,
 )
 
 JOB = claimed().job

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from boards import AT, JOBS, UNAVAILABLE, A, B, glance, lost, new_board, note, queued, ready_board
 
-from batchrunner.core.actions import Submit
+from batchrunner.core.actions import Row, Submit
 from batchrunner.core.eta import overdue
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.results import Row
 from batchrunner.core.scheduler import file_away, plan
 
 if TYPE_CHECKING:

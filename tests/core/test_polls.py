@@ -42,22 +42,21 @@ from boards import (
     track,
 )
 
-from batchrunner.core.actions import Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Interrupt, NotFound, Poll, PollResult, Submit, Taken, Withdraw
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching, Queued, Waiting
 from batchrunner.core.notes import Leaving
 from batchrunner.core.polls import DOUBT, SURVEY
-from batchrunner.core.results import NotFound, PollResult, Taken
 from batchrunner.core.scheduler import plan
 from batchrunner.core.settings import Rules
 from batchrunner.core.tracking import Guess, Tracked
 
 if TYPE_CHECKING:
+    from batchrunner.core.actions import Failure
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.results import Failure
 
 C = "http://unnamed:8188"
 

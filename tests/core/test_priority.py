@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from batchrunner.core.cooldowns import Cooldowns
 from batchrunner.core.localfault import LocalFault
-from batchrunner.core.priority import PriorityQueue
+from batchrunner.core.queues import Cooldowns, PriorityQueue
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.integers(0, 9), st.integers(0, 9)))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pure_night import Night
 
-from batchrunner.core.folding import folded
+from batchrunner.core.lifecycle import folded
 
 
 @pytest.mark.parametrize("block", range(10))

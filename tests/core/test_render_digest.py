@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
-from batchrunner.core.identity import attempt_digest, file_prefix, render_digest
+from batchrunner.core.job import attempt_digest, file_prefix, render_digest
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 PREFIX = "cats-0123456789ab-a1"
 

@@ -38,11 +38,10 @@ from boards import (
     track,
 )
 
-from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Taken, Withdraw
 from batchrunner.core.facts import Opened, Why
 from batchrunner.core.notes import Surveyed
 from batchrunner.core.polls import SURVEY
-from batchrunner.core.results import Cause, Failure, Taken
 from batchrunner.core.scheduler import is_surveyed, plan
 from batchrunner.core.settings import Rules
 

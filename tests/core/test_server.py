@@ -8,6 +8,7 @@ import pytest
 from boards import UNAUTHORIZED, UNAVAILABLE, A
 from hypothesis import given, strategies as st
 
+from batchrunner.core.actions import Cause, Failure, PollResult, Row
 from batchrunner.core.facts import Why
 from batchrunner.core.health import Breaker, BurnedLoss, Condition, Health
 from batchrunner.core.notes import (
@@ -26,7 +27,6 @@ from batchrunner.core.notes import (
     TransferFailed,
     Unwanted,
 )
-from batchrunner.core.results import Cause, Failure, PollResult, Row
 from batchrunner.core.server import Server
 from batchrunner.core.settings import Rules, backoff
 from batchrunner.core.tracking import Tracked

@@ -33,12 +33,11 @@ from boards import (
     submit,
 )
 
-from batchrunner.core.actions import Interrupt, Submit, Withdraw
+from batchrunner.core.actions import Cause, Complaint, Failure, Interrupt, NotFound, Refused, Submit, Taken, Withdraw
 from batchrunner.core.facts import Accepted, Lost, Why
 from batchrunner.core.health import Breaker, Condition
 from batchrunner.core.lifecycle import Failed, Queued, Sending
 from batchrunner.core.notes import Leave, Leaving
-from batchrunner.core.results import Cause, Complaint, Failure, NotFound, Refused, Taken
 from batchrunner.core.scheduler import plan
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.boxes import BoxRenderer
-from batchrunner.sim.pace import REFERENCE_STEPS, Pace
+from batchrunner.sim.machine import REFERENCE_STEPS, Pace
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 from tests.lab.misfortune import Misfortune
 from tests.lab.mishaps import Where, parse

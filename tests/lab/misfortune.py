@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.failures import NodeFailure, TroubleError
+from batchrunner.sim.machine import NodeFailure, TroubleError
 from batchrunner.sim.record import Event, What
 from tests.lab import stranger
 from tests.lab.broken import Way

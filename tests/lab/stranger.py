@@ -9,7 +9,7 @@ from zlib import crc32
 from batchrunner.sim.prompts import Prompt
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
     from batchrunner.sim.server import Simulator
 
 PREFIX = "somebody-else"

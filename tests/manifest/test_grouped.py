@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from manifests import batch
 
-from batchrunner.workflow.influence import influences
+from batchrunner.workflow.params import influences
 
 if TYPE_CHECKING:
     from batchrunner.manifest import Batch

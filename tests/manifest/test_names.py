@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from manifests import batch, complaints, jobs
 
-from batchrunner.manifest.names import Naming, slug
+from batchrunner.manifest.filenames import Naming, slug
 
 SAFE = re.compile(r"[^\x00-\x1f<>:\"\\|?*]+")
 

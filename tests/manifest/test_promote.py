@@ -10,8 +10,7 @@ import yaml
 
 from batchrunner.errors import ManifestError, YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.picks import Pick, Picks, read_picks
-from batchrunner.manifest.promote import promote, promoted_name
+from batchrunner.manifest.promote import Pick, Picks, promote, promoted_name, read_picks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from manifests import batch
 
-from batchrunner.manifest.compose import compose
-from batchrunner.manifest.scalars import resolve
-from batchrunner.manifest.tree import plain
+from batchrunner.manifest.yamltree import compose, plain, resolve
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Scalar

@@ -16,7 +16,7 @@ from batchrunner.comfy.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 TOKEN = "tok-5f3a-secret"
 PATIENT = Waits(connect=30.0, call=30.0, post=30.0, stall=30.0)

@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from batchrunner.core.identity import parse_prefix
-from batchrunner.core.results import Downloaded, NotFound, PollResult, Row, Taken
+from batchrunner.core.actions import Downloaded, NotFound, PollResult, Row, Taken
+from batchrunner.core.job import parse_prefix
 from batchrunner.engine import Engine
 from tests.core.boards import AT, BATCH, A, success
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from batchrunner.core.actions import Download, Poll, Submit
+    from batchrunner.core.actions import Download, DownloadEnd, Failure, Poll, PollEnd, PostEnd, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.identity import Json
-    from batchrunner.core.results import DownloadEnd, Failure, PollEnd, PostEnd
+    from batchrunner.core.job import Json
     from tests.lab.clock import VirtualLoop
 
 RENDER = 30.0

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 PREFIX = "cats-0123456789ab-a1"
 

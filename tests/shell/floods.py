@@ -13,9 +13,8 @@ from films import PREFIX
 
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, Waits, session
-from batchrunner.core.actions import Download, Poll
+from batchrunner.core.actions import Cause, Download, Failure, Poll, PollResult, Rejected
 from batchrunner.core.facts import File
-from batchrunner.core.results import Cause, Failure, PollResult, Rejected
 from batchrunner.download.transfer import Downloader
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 from batchrunner.comfy.client import Client, session
-from batchrunner.core.actions import Poll
-from batchrunner.core.results import PollResult
+from batchrunner.core.actions import Poll, PollResult
 
 
 def _most() -> int:

@@ -14,7 +14,7 @@ from batchrunner.core.facts import Lost, Why
 from batchrunner.notify import Notifier, Target, Waits
 from batchrunner.notify.notice import Kind
 from batchrunner.notify.webhook import Webhook
-from batchrunner.show.words import Event, of_fact, of_finish, of_server
+from batchrunner.show.events import Event, of_fact, of_finish, of_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

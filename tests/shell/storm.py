@@ -29,9 +29,8 @@ from hypothesis import strategies as st
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.actions import Download, Poll
+from batchrunner.core.actions import Cause, Download, Downloaded, Failure, Poll
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.results import Cause, Downloaded, Failure
 from batchrunner.download import verify as media
 from batchrunner.download.transfer import Downloader
 from tests.lab.clock import VirtualLoop, run

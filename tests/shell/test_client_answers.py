@@ -10,11 +10,10 @@ import pytest
 from aiohttp import web
 from answering import Place, answering, client, raw, says, tells
 
-from batchrunner.core.actions import Poll
-from batchrunner.core.results import Cause, Ended, Failure, PollResult, Refused, Taken
+from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Refused, Taken
 
 if TYPE_CHECKING:
-    from batchrunner.core.results import PollEnd, PostEnd
+    from batchrunner.core.actions import PollEnd, PostEnd
 
 LOOK = Poll("s")
 DATE = "Sun, 22 Nov 2026 05:13:15 GMT"

@@ -17,8 +17,7 @@ from hypothesis import given, settings, strategies as st
 from batchrunner.comfy import large, wire
 from batchrunner.comfy.client import Waits
 from batchrunner.comfy.wire import WrongShapeError
-from batchrunner.core.actions import Poll
-from batchrunner.core.results import Failure, PollResult, Row
+from batchrunner.core.actions import Failure, Poll, PollResult, Row
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
-from batchrunner.comfy.view import View
-from batchrunner.core.actions import Poll
+from batchrunner.comfy.client import View
+from batchrunner.core.actions import Cause, Failure, Poll
 from batchrunner.core.facts import File
-from batchrunner.core.results import Cause, Failure
 
 if TYPE_CHECKING:
     from batchrunner.comfy.client import Client, Waits

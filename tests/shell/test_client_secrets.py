@@ -22,15 +22,14 @@ from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
 
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.actions import Poll
+from batchrunner.core.actions import Cause, Failure, Poll, Taken
 from batchrunner.core.facts import File
-from batchrunner.core.results import Cause, Failure, Taken
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 LOOK = Poll("s", ("a",))
 ROOT = Path(__file__).parents[2]

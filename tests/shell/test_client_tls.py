@@ -14,13 +14,13 @@ from answering import PATIENT, TOKEN
 
 from batchrunner.comfy.client import Client, session
 from batchrunner.comfy.secret import Secret
-from batchrunner.core.results import Cause, Failure, Taken
+from batchrunner.core.actions import Cause, Failure, Taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from batchrunner.core.results import PostEnd
+    from batchrunner.core.actions import PostEnd
 
 
 @asynccontextmanager

@@ -12,13 +12,12 @@ from aiohttp import web
 from answering import Place, answering, client
 
 from batchrunner.comfy.client import Waits
-from batchrunner.core.actions import Poll
-from batchrunner.core.results import Cause, Ended, Failure, PollResult, Row
+from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Row
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
     Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_fakes import RENDER, Folder, Gpu, World, body_of
 
-from batchrunner.core.actions import Download, Submit
+from batchrunner.core.actions import Download, Downloaded, LocalFile, PollResult, Submit
 from batchrunner.core.facts import Accepted, Claimed, Dropped, Lost, Opened, Rendered, Saved, Why
-from batchrunner.core.folding import folded
-from batchrunner.core.lifecycle import Done
-from batchrunner.core.results import Downloaded, LocalFile, PollResult
+from batchrunner.core.lifecycle import Done, folded
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
 from batchrunner.engine import SETTLED_IN, settled_in, survey_mark, surveyed
@@ -42,10 +40,9 @@ if TYPE_CHECKING:
 
     from batchrunner.core.exit_decision import Exit
 
-    from batchrunner.core.actions import Poll
+    from batchrunner.core.actions import DownloadEnd, Failure, Poll, PollEnd, PostEnd
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
-    from batchrunner.core.results import DownloadEnd, Failure, PollEnd, PostEnd
     from tests.lab.clock import VirtualLoop
 
 DAY = 24 * 3600.0

@@ -16,10 +16,9 @@ from answering import answering, client, raw, says
 from films import PREFIX, box, film, graph, mesh, picture, tensors
 
 from batchrunner.comfy.client import Waits
-from batchrunner.core.actions import Download
+from batchrunner.core.actions import Cause, Download, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.identity import render_digest
-from batchrunner.core.results import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.job import render_digest
 from batchrunner.download.transfer import Downloader
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from answering import Place
 
-    from batchrunner.core.results import DownloadEnd
+    from batchrunner.core.actions import DownloadEnd
 
 JOB, BOOT = "0123456789ab", "boot-1"
 FILM = film(pixels=os.urandom(300_000))

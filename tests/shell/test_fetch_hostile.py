@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 from films import PREFIX, film
 
-from batchrunner.core.actions import Download
+from batchrunner.core.actions import Cause, Download, Downloaded, Failure, Rejected
 from batchrunner.core.facts import File, Opened
-from batchrunner.core.results import Cause, Downloaded, Failure, Rejected
 from batchrunner.download.folder import Folder
 from batchrunner.download.transfer import Downloader
 from batchrunner.errors import LocalError

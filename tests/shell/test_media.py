@@ -13,19 +13,18 @@ import pytest
 from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tensors
 from hypothesis import example, given, settings, strategies as st
 
-from batchrunner.core.identity import render_digest
+from batchrunner.core.job import render_digest
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
-from batchrunner.sim.boxes import BoxRenderer
 from batchrunner.sim.graph import Shot
-from batchrunner.sim.render import Order
+from batchrunner.sim.media import BoxRenderer, Order
 from batchrunner.sim.video import PyavRenderer
 from batchrunner.workflow.ltx2 import ltx2
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchrunner.sim.render import Renderer
+    from batchrunner.sim.media import Renderer
 
 TEXT = json.dumps(graph()).encode()
 RENDERS = render_digest(graph())

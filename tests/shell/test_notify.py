@@ -19,7 +19,7 @@ from notices import QUICK, Told, failed, finished, inbox, notifier, server
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.notify import Waits
 from batchrunner.notify.program import Command
-from batchrunner.show.watch import Audience
+from batchrunner.show.events import Audience
 
 if TYPE_CHECKING:
     from batchrunner.notify.webhook import Miss

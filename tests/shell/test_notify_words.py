@@ -11,7 +11,7 @@ from notices import ALL, AT, COUNTS, failed, finished, server
 from batchrunner.manifest.forms import EVENTS
 from batchrunner.notify.notice import Kind, Notice
 from batchrunner.notify.sieve import Sieve
-from batchrunner.show.words import Event, of_note
+from batchrunner.show.events import Event, of_note
 
 OUT_OF_MEMORY = {"why": "error", "says": "CUDA out of memory"}
 

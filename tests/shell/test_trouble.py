@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from batchrunner.comfy.trouble import of_error
-from batchrunner.core.results import Cause
+from batchrunner.comfy.errors import of_error
+from batchrunner.core.actions import Cause
 
 KEY = ConnectionKey("gpu", 8188, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 

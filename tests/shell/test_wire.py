@@ -13,9 +13,9 @@ from hypothesis import given, settings, strategies as st
 
 from batchrunner.comfy import large, submission, wire
 from batchrunner.comfy.wire import WrongShapeError
+from batchrunner.core.actions import Complaint, Ended, Entry, Refused, Row, Taken
 from batchrunner.core.facts import File
-from batchrunner.core.identity import render_digest
-from batchrunner.core.results import Complaint, Ended, Entry, Refused, Row, Taken
+from batchrunner.core.job import render_digest
 
 ID = "8923875e-b7e0-4b54-b594-f34924c9888b"
 START, SUCCESS = ["execution_start", {"timestamp": 1_000}], ["execution_success", {"timestamp": 61_500}]

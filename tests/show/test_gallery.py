@@ -23,8 +23,7 @@ from batchrunner.core.lifecycle import (
     Unwanted,
 )
 from batchrunner.show.gallery import Outlook, gallery_data
-from batchrunner.show.gallery.fold import kind_of, link
-from batchrunner.show.gallery.varied import ABSENT, axes, constant, opening, shown, varied
+from batchrunner.show.gallery.data import ABSENT, axes, constant, kind_of, link, opening, shown, varied
 
 if TYPE_CHECKING:
     from typing import Any

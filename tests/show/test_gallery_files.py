@@ -15,10 +15,9 @@ import yarl
 
 from batchrunner.errors import LocalError
 from batchrunner.show.gallery import posters, serving, write_data, write_page, write_poster
-from batchrunner.show.gallery.page import page
-from batchrunner.show.gallery.write import script
+from batchrunner.show.gallery.page import page, script
 from batchrunner.sim.graph import Shot
-from batchrunner.sim.render import Order
+from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:

@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from rich.console import Console
 
+from batchrunner.core.actions import Cause, Failure, PollResult, Row
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.health import Breaker
 from batchrunner.core.job import Job
 from batchrunner.core.notes import Polled, PollFailed, PollRefused
-from batchrunner.core.results import Cause, Failure, PollResult, Row
 from batchrunner.core.settings import Rules
+from batchrunner.show.events import Audience, JsonLines, Narrator, of_bug, of_fact, of_note
 from batchrunner.show.live import LiveBoard, page
-from batchrunner.show.narrate import Narrator
+from batchrunner.show.log import StreamSink
 from batchrunner.show.scene import Around, Scene, Stand, Transfer, scene
-from batchrunner.show.sink import StreamSink
-from batchrunner.show.watch import Audience, JsonLines
-from batchrunner.show.words import of_bug, of_fact, of_note
 
 if TYPE_CHECKING:
     from batchrunner.core.facts import Fact

@@ -8,8 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchrunner.show.log import console_log, file_log
-from batchrunner.show.sink import FileSink, StreamSink, lost_words
+from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchrunner.core.actions import PollResult
 from batchrunner.core.board import Board
 from batchrunner.core.notes import Polled
-from batchrunner.core.results import PollResult
 from batchrunner.core.scheduler import file_away
 from batchrunner.core.settings import Rules
-from batchrunner.show.narrate import Narrator
+from batchrunner.show.events import Audience, Narrator
 from batchrunner.show.scene import Around
-from batchrunner.show.watch import Audience
 
 if TYPE_CHECKING:
-    from batchrunner.show.words import Event
+    from batchrunner.show.events import Event
 
 
 class Told:

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, Dropped, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
-from batchrunner.show.report import REASONS, Around, Report, report
-from batchrunner.show.retold import as_json, headline, lines, markdown, next_steps, sections
-from batchrunner.show.shifts import Gap, shifts
-from batchrunner.show.story import _LOSSES
-from batchrunner.show.text import clock
+from batchrunner.show.history import _LOSSES
+from batchrunner.show.report import (
+    REASONS,
+    Around,
+    Gap,
+    Report,
+    as_json,
+    headline,
+    lines,
+    markdown,
+    next_steps,
+    report,
+    sections,
+    shifts,
+)
+from batchrunner.text import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,10 +22,9 @@ from batchrunner.core.lifecycle import (
     Unwanted,
     Waiting,
 )
-from batchrunner.show.layout import put
-from batchrunner.show.status import Plan, plan_json, status_json
-from batchrunner.show.tables import axes, plan_view, status_view
-from batchrunner.show.text import json_text
+from batchrunner.show.live import put
+from batchrunner.show.status import Plan, axes, plan_json, plan_view, status_json, status_view
+from batchrunner.text import json_text
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from batchrunner.show.text import clock, duration, json_text, safe, size, stamp, told
+from batchrunner.text import clock, duration, json_text, safe, size, stamp, told
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,23 @@ from batchrunner.core.facts import (
     Saved,
     Why,
 )
-from batchrunner.show.log import console_log, file_log
+from batchrunner.show.events import (
+    DIFFERS,
+    Audience,
+    Event,
+    Journal,
+    JsonLines,
+    Lines,
+    heartbeat,
+    json_line,
+    line,
+    of_fact,
+    of_finish,
+    of_server,
+    tally,
+)
+from batchrunner.show.log import StreamSink, console_log, file_log
 from batchrunner.show.scene import Scene, Stand
-from batchrunner.show.sink import StreamSink
-from batchrunner.show.watch import Audience, Journal, JsonLines, Lines, heartbeat
-from batchrunner.show.words import DIFFERS, Event, json_line, line, of_fact, of_finish, of_server, tally
 
 JOB = "a" * 12
 TOKEN = "sk-very-secret"

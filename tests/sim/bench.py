@@ -11,8 +11,8 @@ from urllib.parse import quote
 from aiohttp import ClientSession
 from yarl import URL
 
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.nodes import Models
-from batchrunner.sim.pace import Pace
 from batchrunner.sim.server import Simulator, serve
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bench import ALL, Wall, bench, cached, edited, ending, file_of, shot
 
-from batchrunner.sim.cache import NodeCache
-from batchrunner.sim.failures import NodeFailure
+from batchrunner.sim.graph import NodeCache
+from batchrunner.sim.machine import NodeFailure
 from batchrunner.sim.record import What
 
 if TYPE_CHECKING:

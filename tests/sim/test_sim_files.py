@@ -12,10 +12,9 @@ import pytest
 from bench import Wall, bench, edited, ending, file_of, node, shot
 
 from batchrunner.errors import LocalError
-from batchrunner.sim.boxes import BoxRenderer
 from batchrunner.sim.graph import Shot
+from batchrunner.sim.media import BoxRenderer, Order
 from batchrunner.sim.record import What
-from batchrunner.sim.render import Order
 from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bench import MODELS, bench, edited, ending, file_of, node, shot
 
-from batchrunner.sim.catalogue import object_info
 from batchrunner.sim.graph import Graph, Shot
-from batchrunner.sim.nodes import Models, catalogue
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
+from batchrunner.sim.nodes import Models, catalogue, object_info
 from batchrunner.sim.record import What
 
 if TYPE_CHECKING:

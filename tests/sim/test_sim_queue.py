@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientConnectionError
 from bench import bench, ending, file_of, shot
 
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.prompts import HISTORY_LIMIT, Prompt, Prompts
 from batchrunner.sim.record import What
 

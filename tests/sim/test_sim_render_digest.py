@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings, strategies as st
 
-from batchrunner.core.identity import render_digest
+from batchrunner.core.job import render_digest
 from batchrunner.sim.nodes import Models, catalogue
 from batchrunner.sim.validate import Validation
 from batchrunner.workflow.ltx2 import ltx2
 
 if TYPE_CHECKING:
-    from batchrunner.core.identity import Json
+    from batchrunner.core.job import Json
 
 VALUES = st.fixed_dictionaries(
     {"prompt": st.text(max_size=80) | st.integers().map(str)},

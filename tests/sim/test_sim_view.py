@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientConnectionError
 from bench import BASE, Wall, bench, edited, ending, file_of, node, shot
 
-from batchrunner.sim.boxes import BoxRenderer
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.record import What
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientSession, UnixConnector, web
 from bench import MODELS, file_of, shot
 
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import Event, What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from stages import Stage, other_take, power_cut, quiet
 
 from batchrunner import engine
-from batchrunner.comfy.client import Client
-from batchrunner.comfy.view import View
+from batchrunner.comfy.client import Client, View
 from batchrunner.core import exit as ending, lifecycle, polls, scheduler
+from batchrunner.core.actions import Failure
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
 from batchrunner.core.health import Health
-from batchrunner.core.results import Failure
 from batchrunner.core.tracking import Guess
 from batchrunner.download import transfer as fetch, verify as media
 from batchrunner.download.folder import Folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.failures import NodeFailure
+from batchrunner.sim.machine import NodeFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from batchrunner import Options, load
 from batchrunner.comfy.submission import post_body
 from batchrunner.comfy.wire import parse
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run

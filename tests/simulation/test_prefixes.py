@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchrunner.core.facts import Fact, Saved
-from batchrunner.core.folding import folded
-from batchrunner.core.identity import parse_prefix
-from batchrunner.core.lifecycle import Done
+from batchrunner.core.job import parse_prefix
+from batchrunner.core.lifecycle import Done, folded
 from batchrunner.download import verify as media
 from batchrunner.engine import SETTLED_IN, survey_mark
 from batchrunner.ledger import Ledger
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from batchrunner.ledger.snapshot import Snapshot
+    from batchrunner.ledger.store import Snapshot
     from tests.lab.clock import VirtualLoop
 
 JOBS = 3

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from batchrunner.core.identity import job_digest, node_text
+from batchrunner.core.job import job_digest, node_text
 from batchrunner.workflow import ltx2
-from batchrunner.workflow.effort import Effort
-from batchrunner.workflow.identify import Identify
+from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.ltx2 import DESCRIPTIONS, PLACES
+from batchrunner.workflow.params import Identify
 
 TEMPLATE = ltx2()
 CHECKPOINT = "ltx-2-19b-distilled.safetensors"

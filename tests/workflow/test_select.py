@@ -8,8 +8,7 @@ import pytest
 from graphs import IMAGE, image
 
 from batchrunner.workflow import Template, WorkflowError, read_graph
-from batchrunner.workflow.select import select_input, select_node
-from batchrunner.workflow.template import make_param
+from batchrunner.workflow.params import make_param, select_input, select_node
 from batchrunner.workflow.values import UnfitError
 
 GRAPH = read_graph(image())

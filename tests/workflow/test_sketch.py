@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from batchrunner.manifest import Batch, load
 from batchrunner.workflow import first_manifest, read_graph
-from batchrunner.workflow.findings import find_params
+from batchrunner.workflow.init import find_params
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from graphs import IMAGE, image
 
-from batchrunner.workflow.graph import read_graph
-from batchrunner.workflow.suffix import expected_file
+from batchrunner.workflow.graph import expected_file, read_graph
 
 
 def _saver(kind: str, **inputs: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The gallery: one offline page beside the videos, that looks for its own news while a batch runs."""
 
-from batchrunner.show.gallery.fold import Outlook, gallery_data
+from batchrunner.show.gallery.data import Outlook, gallery_data
+from batchrunner.show.gallery.page import posters, stands, write_data, write_page, write_poster, write_report
 from batchrunner.show.gallery.serve import serving
-from batchrunner.show.gallery.write import posters, stands, write_data, write_page, write_poster, write_report
 
 __all__ = [
     "Outlook",

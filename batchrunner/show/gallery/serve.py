@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery.page import DATA
-from batchrunner.show.gallery.write import PAGE
+from batchrunner.show.gallery.page import DATA, PAGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

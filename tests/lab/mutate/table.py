@@ -60,7 +60,7 @@ PARTS = (
     ),
     Part(
         "wire",
-        tuple(f"batchrunner/comfy/{name}.py" for name in ("wire", "submission", "client", "trouble")),
+        tuple(f"batchrunner/comfy/{name}.py" for name in ("wire", "submission", "client", "errors")),
         (
             ("tests/shell/test_{name}.py", "tests/shell/test_wire.py", "tests/shell/test_client_answers.py"),
             ("tests/shell/test_client*.py", "tests/shell/test_fetch.py", "tests/sim/test_sim_recordings.py", *_NIGHTS),

@@ -10,18 +10,17 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from batchrunner.cli.running import Night
 from batchrunner.comfy import client as comfy
 from batchrunner.ledger import Ledger
+from batchrunner.run import Night
 from tests.lab.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from batchrunner.comfy.view import View
-    from batchrunner.core.actions import Poll
+    from batchrunner.comfy.client import View
+    from batchrunner.core.actions import Failure, Poll, PollEnd, PostEnd
     from batchrunner.core.facts import Fact, File
-    from batchrunner.core.results import Failure, PollEnd, PostEnd
     from batchrunner.sim.server import Simulator
 
 

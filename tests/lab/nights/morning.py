@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
     from batchrunner.core.forecast import Estimate
+    from batchrunner.show.events import Event
     from batchrunner.show.scene import Scene
-    from batchrunner.show.words import Event
     from batchrunner.sim.server import Simulator
     from tests.lab.clock import VirtualLoop
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.sim.pace import Pace
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.prompts import Prompts
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
-from batchrunner.cli.ending import LastWords
-from batchrunner.cli.watching import Watching
 from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
-from batchrunner.show.log import file_log
-from batchrunner.show.sink import StreamSink
-from batchrunner.show.watch import Audience
-from batchrunner.sim.pace import Pace
+from batchrunner.progress import LastWords, Watching
+from batchrunner.show.events import Audience
+from batchrunner.show.log import StreamSink, file_log
+from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
 from tests.lab.nights.crowd import Crowd

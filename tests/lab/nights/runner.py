@@ -7,13 +7,12 @@ import json
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner.cli.watching import Watching
-from batchrunner.core.results import Failure
+from batchrunner.core.actions import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
-from batchrunner.show.log import file_log
-from batchrunner.show.sink import StreamSink
-from batchrunner.show.watch import Audience
+from batchrunner.progress import Watching
+from batchrunner.show.events import Audience
+from batchrunner.show.log import StreamSink, file_log
 from tests.lab.nights.memory import BusyClient, BusyLedger, MemoryNight
 
 if TYPE_CHECKING:
@@ -22,15 +21,14 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from batchrunner.comfy.view import View
-    from batchrunner.core.actions import Poll
+    from batchrunner.comfy.client import View
+    from batchrunner.core.actions import Poll, PollEnd, PostEnd
     from batchrunner.core.facts import Fact, File
-    from batchrunner.core.identity import Json
-    from batchrunner.core.results import PollEnd, PostEnd
+    from batchrunner.core.job import Json
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
+    from batchrunner.show.events import Event
     from batchrunner.show.scene import Scene
-    from batchrunner.show.words import Event
 
 
 class Watch(Protocol):

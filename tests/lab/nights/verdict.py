@@ -8,9 +8,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Claimed, Lost, Saved
-from batchrunner.core.folding import folded
-from batchrunner.core.identity import parse_prefix
-from batchrunner.core.lifecycle import Done, Failed, State
+from batchrunner.core.job import parse_prefix
+from batchrunner.core.lifecycle import Done, Failed, State, folded
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What

@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, Lost, Rendered, Saved, Why
-from batchrunner.core.identity import file_prefix, parse_prefix
+from batchrunner.core.job import file_prefix, parse_prefix
 from batchrunner.download import verify as media
 from batchrunner.sim.record import Event, What
 from tests.lab.nights.life import POSTS_WITHIN, Life, may_exit, takes_prompts

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.ledger.error import StateError
-from batchrunner.ledger.place import LOCK, STATE
+from batchrunner.ledger.codec import StateError
+from batchrunner.ledger.lock import LOCK, STATE
 from tests.lab.mishaps import Mishap
 from tests.lab.nights.place import Place
 from tests.lab.nights.runner import program

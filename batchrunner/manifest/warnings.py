@@ -1,0 +1,83 @@
+"""What is sound and still not what its author may think."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.text import listing, printable, quote
+from batchrunner.workflow.graph import KEPT_INPUT
+from batchrunner.workflow.values import rendered, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from batchrunner.core.job import Job
+    from batchrunner.workflow.params import Param, Template
+
+
+def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
+    """Yield one line per odd value, not per job."""
+    for name, param in template.params.items():
+        values = {job.params.get(name) for job in jobs}
+        if param.limit.grid:
+            yield from _off_grid(param, sorted(value for value in values if isinstance(value, int)))
+        if param.limit.kind == "text":
+            yield from _braces(name, sorted(value for value in values if isinstance(value, str)))
+        numbers = sorted(value for value in values if isinstance(value, int | float))
+        yield from _sharp_edges(param, numbers)
+
+
+def temporary(jobs: Sequence[Job], template: Template, outputs: frozenset[str] | None) -> tuple[list[str], bool]:
+    """Return a line for each wanted node that some job has save temporary files, and whether a job has no others.
+
+    VHS_VideoCombine and its kind have a switch for it. Such a file can't be told from any other temporary one, and a
+    restart of the server deletes it.
+    """
+    wanted = [node for node in template.saves if outputs is None or node in outputs]
+    found: dict[str, None] = {}
+    bare = False
+    if any(KEPT_INPUT in template.graph[node].inputs for node in wanted):
+        for job in jobs:
+            kept = template.keeps(job.params)
+            bare = bare or not any(node in kept for node in wanted)
+            found |= dict.fromkeys(node for node in wanted if node not in kept)
+    lines = [
+        f"node {printable(node)} ({printable(template.graph[node].class_type)}) has {KEPT_INPUT}: false: "
+        "its files are temporary and can't be brought home; set it to true"
+        for node in found
+    ]
+    return lines, bare
+
+
+def _off_grid(param: Param, values: Sequence[int]) -> Iterator[str]:
+    multiple, offset = param.limit.grid or (1, 0)
+    rule = f"{multiple}n+{offset}" if offset else f"a multiple of {multiple}"
+    for value in values:
+        if rendered(param.limit, value) != value:
+            yield f"{param.name} {value} is rendered as {rendered(param.limit, value)}: the model takes {rule}"
+
+
+def _braces(name: str, texts: Sequence[str]) -> Iterator[str]:
+    held = [text for text in texts if "{" in text and "}" in text[text.index("{") :]]
+    if held:
+        others = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        yield (f"{name} {quote(held[0])}{others}: braces are sent as they are; only ComfyUI's web page expands {{a|b}}")
+    unfilled = [text for text in texts if "${" in text]
+    if unfilled:
+        yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so what a value brought along stays"
+
+
+def _sharp_edges(param: Param, values: Sequence[float]) -> Iterator[str]:
+    inputs = {target.input for target in param.targets}
+    odd = [value for value in values if value > 1] if "batch_size" in inputs else []
+    if odd:
+        yield (
+            f"{param.name} {listing(map(shown, odd))}: the clips come back to back in one video; "
+            "for single videos sweep the seed"
+        )
+    split = [value for value in values if not float(value).is_integer()] if "frame_rate" in inputs else []
+    if split:
+        yield (
+            f"{param.name} {listing(map(shown, split))}: older servers cut the sound's frame rate to a whole number, "
+            "and sound and picture drift apart"
+        )

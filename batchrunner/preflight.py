@@ -1,0 +1,108 @@
+"""What can be said before the first POST: a token on an open road, and what would fail at four in the morning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from anyio import create_task_group, current_time, move_on_after
+
+from batchrunner.core.actions import Failure, Poll
+from batchrunner.core.server import SIM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from batchrunner.comfy.client import Client
+    from batchrunner.comfy.secret import Secret
+    from batchrunner.manifest import Batch
+
+LIMIT = 15.0
+"""Seconds in which every server must have answered."""
+AFTER_GOOD = 3.0
+"""Seconds that the others get once one server has answered well: a server that hangs does not hold up the start."""
+_ENOUGH = 20
+"""Findings on one server: more say nothing new."""
+
+
+def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
+    """Yield a warning for every server that would get the token where others can read it."""
+    for url in servers:
+        parts = urlsplit(url)
+        if secret and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            yield f"the token goes to {url} unencrypted: anybody on the way can read it; prefer https"
+
+
+async def check_servers(
+    batch: Batch, client: Callable[[str], Client], *, first: bool = False
+) -> tuple[list[str], list[str]]:
+    """Ask every server, all at once, whether it can run the batch; return what stops the run, and what to warn of.
+
+    `first`: none of the batch's prompts was ever out. Then an address without a queue, a name that does not resolve
+    and a certificate that is not trusted stop the run as long as no server answers well. No server is waited for
+    longer than `LIMIT`, nor much longer than the first good one. The built-in one is not asked: it can run all it must.
+    """
+    servers = [_Server(url, client(url)) for url in batch.servers if url != SIM]
+    with move_on_after(LIMIT) as scope:
+
+        async def ask(server: _Server) -> None:
+            await server.ask(batch, first=first)
+            if server.good:
+                scope.deadline = min(scope.deadline, current_time() + AFTER_GOOD)
+
+        async with create_task_group() as tasks:
+            for server in servers:
+                tasks.start_soon(ask, server)
+    missing = [f"{server.url}: {lack}" for server in servers for lack in server.lacks]
+    wrong = [f"{server.url}: {server.wrong}" for server in servers if server.wrong]
+    unchecked = [
+        f"{server.url}: nodes and models were not checked beforehand: {server.unchecked}"
+        for server in servers
+        if server.unchecked and not server.wrong
+    ]
+    if any(server.good for server in servers):
+        return missing, wrong + unchecked
+    return missing + wrong, unchecked
+
+
+@dataclass(slots=True)
+class _Server:
+    """One server, and what it says of itself."""
+
+    url: str
+    client: Client
+    good: bool = False
+    """It answered as a ComfyUI does."""
+    lacks: list[str] = field(default_factory=list)
+    """What the batch needs and it does not have."""
+    unchecked: str = "no answer in time"
+    """Why its nodes and models could not be compared; empty if they were."""
+    wrong: str = ""
+    """What a person must mend at its address."""
+
+    async def ask(self, batch: Batch, *, first: bool) -> None:
+        """Ask for its nodes and models, and where it does not list them in a first run, for its queue."""
+        answer = await self.client.object_info()
+        if not isinstance(answer, Failure):
+            self.good, self.unchecked = True, ""
+            self.lacks = batch.refusals(answer)[:_ENOUGH]
+            return
+        self.unchecked = answer.says
+        if first:
+            end = answer if answer.needs_person else await self.client.poll(Poll(self.url))
+            self.good = not isinstance(end, Failure)
+            if isinstance(end, Failure) and end.not_found:
+                self.wrong = f"no ComfyUI is there, {self.url}/queue is not found (404): is the address complete?"
+            elif isinstance(end, Failure) and end.needs_person:
+                self.wrong = end.says
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

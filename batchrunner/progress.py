@@ -1,0 +1,205 @@
+"""What is seen of a run: who watches it, what the board shows, and its last lines."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+from rich.console import Console
+
+from batchrunner.core.eta import outlook, progress
+from batchrunner.core.lifecycle import Queued
+from batchrunner.errors import BatchrunnerError
+from batchrunner.show.events import Audience, Journal, JsonLines, Lines, Narrator, of_finish
+from batchrunner.show.live import LiveBoard
+from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
+from batchrunner.show.report import lines
+from batchrunner.show.scene import Around, Transfer
+from batchrunner.text import clock, safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
+
+    from batchrunner.comfy.secret import Secret
+    from batchrunner.core.board import Board
+    from batchrunner.core.exit import Exit
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.job import Job
+    from batchrunner.notify import Notifier
+    from batchrunner.options import Asked
+    from batchrunner.show.events import Observer
+    from batchrunner.show.gallery.live import Gallery
+
+# -- Who watches a run: `run.log` always, a live board on a terminal, plain lines elsewhere, JSON if asked for.
+
+
+_LOG = "run.log"
+_BEAT_ON_TERMINAL = 0.5
+_BEAT_IN_LOG = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """The audience of one run, and what the run writes to itself."""
+
+    audience: Audience
+    log: FilteringBoundLogger
+    """`run.log`, for what is no event."""
+    console: StreamSink
+    """Lines for people, below or instead of the live board."""
+    beat: float
+    """Seconds between two scenes."""
+
+
+@contextmanager
+def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> Iterator[Watching]:
+    """Open every display and the log; close them when the run ends, however it ends. Raises LocalError."""
+    hidden = secret.reveal() if secret else ""
+    lines = StreamSink(sys.stderr)
+    file = FileSink(folder / _LOG)
+    log = file_log(file, hidden)
+    live = sys.stderr.isatty()
+    observers: list[Observer] = [Journal(log)]
+    if asked.as_json:
+        observers.append(JsonLines(StreamSink(sys.stdout), batch))
+    if live and not asked.verbose:
+        observers.append(LiveBoard(Console(stderr=True, highlight=False)))
+    else:
+        observers.append(Lines(console_log(lines, hidden, verbose=asked.verbose)))
+    audience = Audience(observers, hidden)
+    try:
+        yield Watching(audience, log, lines, _BEAT_ON_TERMINAL if live else _BEAT_IN_LOG)
+    except BatchrunnerError:
+        raise
+    except Exception as error:
+        log.exception("crash", exc_info=error)
+        raise BatchrunnerError(
+            f"a bug in batchrunner ({type(error).__name__}): the state is sound, run it again; "
+            f"please report it with {folder / _LOG}"
+        ) from None
+    finally:
+        audience.close()
+        file.close()
+        if file.lost:
+            lines.write(lost_words(str(folder / _LOG), file))
+
+
+# -- What the scene shows and the board does not know: downloads in bytes, and how long it will take.
+
+
+_FORECAST_EVERY = 5.0
+
+
+@dataclass(slots=True)
+class Onlooker:
+    """Watches one run, and has the narrator tell of it. Times in seconds."""
+
+    board: Board
+    jobs: Mapping[str, Job]
+    audience: Audience
+    wall: Callable[[], float]
+    transfers: Callable[[], Mapping[str, tuple[int, int]]]
+    """Per local file: bytes so far and in all, -1 if the server does not say."""
+    beat: float
+    """Between two scenes."""
+    gallery: Gallery | None = None
+    _narrator: Narrator = field(init=False)
+    _began: float | None = None
+    _left: float | None = None
+    _left_at: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Hire the narrator."""
+        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.beat)
+
+    def fact(self, fact: Fact) -> None:
+        """Tell of a fact."""
+        self._narrator.fact(fact)
+        if self.gallery:
+            self.gallery.fact(fact)
+
+    def pulse(self, board: Board, now: float) -> float:
+        """Show the board if it is time; return when to be shown it again."""
+        self._began = now if self._began is None else self._began
+        if self.gallery:
+            self.gallery.pulse(board, self.jobs, now)
+        return self._narrator.pulse(board, now)
+
+    def bug(self, error: Exception) -> None:
+        """Tell of an error that should not be."""
+        self._narrator.bug(error)
+
+    def until_rendered(self, url: str, job: str, now: float) -> float:
+        """Return how long a prompt that `url` renders right now will still take."""
+        whole = self.board.forecast.seconds(url, self.jobs[job].cost)
+        return max(0.0, whole - progress(self.board, url, now))
+
+    def _around(self, board: Board, now: float) -> Around:
+        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
+        return Around(
+            self.wall(), now - (now if self._began is None else self._began), transfers, self._time_left(board, now)
+        )
+
+    def _time_left(self, board: Board, now: float) -> float | None:
+        """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
+        if now - self._left_at >= _FORECAST_EVERY:
+            self._left_at = now
+            left = outlook(board, now)
+            self._left = left.seconds if left else None
+        return self._left
+
+
+# -- The last words of a run: what is done, what failed and why, and what to do next.
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """Everybody who is told that a run is over."""
+
+    watchers: Watching
+    notifier: Notifier | None = None
+    gallery: Gallery | None = None
+
+    async def say(self, board: Board, onlooker: Onlooker, ending: Exit, code: int) -> None:
+        """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
+        if self.notifier:
+            # The last line of `run --json` is the end: whoever is told by other ways is told before it.
+            self.notifier.event(of_finish(time.time(), board.tally(), code))
+            await self.notifier.drain()
+        told = self._report(board, onlooker)
+        self.watchers.audience.finished(time.time(), board.tally(), code)
+        self.watchers.audience.close()
+        for line in (*ending.says.splitlines(), *told, *_staying(board, onlooker)):
+            self.watchers.console.write(safe(line, limit=1000))
+
+    def _report(self, board: Board, onlooker: Onlooker) -> list[str]:
+        if self.gallery is None:
+            return []
+        looked_back = self.gallery.end(board, onlooker.jobs, anyio.current_time())
+        return lines(looked_back)
+
+
+def _staying(board: Board, onlooker: Onlooker) -> Iterator[str]:
+    """Say what still renders for us, and until when its video will be there."""
+    if board.leaving_at is None:
+        return
+    now = anyio.current_time()
+    for url, server in board.servers.items():
+        for job, state in board.open_on(url):
+            if isinstance(state, Queued) and state.prompt.id in server.queue.running:
+                until = _until(board, onlooker, onlooker.until_rendered(url, job, now))
+                yield f"{url} goes on rendering {onlooker.jobs[job].file}: run the same command again{until}"
+
+
+def _until(board: Board, onlooker: Onlooker, rendering: float) -> str:
+    if board.rules.ttl is None:
+        return " and it is brought home"
+    return f" before {clock(onlooker.wall() + rendering + board.rules.ttl)} and it is brought home"

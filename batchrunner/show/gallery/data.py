@@ -1,0 +1,304 @@
+"""The gallery's content: every job of a batch with all the page shows of it. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from batchrunner.core.facts import Rendered
+from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
+from batchrunner.show.status import counts, why
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from batchrunner.core.facts import Fact, Saved
+    from batchrunner.core.job import Job, Json, Scalar
+    from batchrunner.core.lifecycle import State
+
+# -- Which parameters a batch sweeps, and which two of them make the best table.
+
+
+ABSENT = -1
+"""Stands for a job that does not have the parameter."""
+_FIRST = ("prompt", "seed")
+_MOST_COLUMNS = 12
+_LEAST_FILLED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """A parameter that differs between jobs."""
+
+    name: str
+    values: tuple[str, ...]
+    """Numbers by size, texts and seeds in order of appearance, each once."""
+    at: tuple[int, ...]
+    """For every job the place of its value in `values`, or `ABSENT`."""
+    words: bool
+    """Whether some value is a text."""
+
+
+def shown(value: Scalar) -> str:
+    """Return a value as people write it: 5.0 is `5`, true is `true`, nothing is empty; every digit of a seed."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def varied(jobs: Sequence[Job]) -> list[Varied]:
+    """Return every parameter that has two values or more, in order of appearance."""
+    names = dict.fromkeys(name for job in jobs for name in job.params)
+    found = [_varied(name, [job.params.get(name) for job in jobs]) for name in names]
+    return [one for one in found if len(one.values) > 1]
+
+
+def constant(jobs: Sequence[Job]) -> dict[str, str]:
+    """Return every parameter that is the same in all jobs."""
+    first = jobs[0].params if jobs else {}
+    alike = [name for name in first if all(name in job.params and job.params[name] == first[name] for job in jobs)]
+    return {name: shown(first[name]) for name in alike}
+
+
+def axes(found: Sequence[Varied]) -> dict[str, tuple[str, ...]]:
+    """Return the parameters worth a choice, each with those that always change with it.
+
+    `quality: fast` sets steps and cfg: the three tell jobs apart in the same way, and one of them can speak for all.
+    """
+    groups: dict[tuple[int, ...], list[Varied]] = {}
+    for one in found:
+        groups.setdefault(_pattern(one.at), []).append(one)
+    leaders = {min(group, key=_rank).name: group for group in groups.values()}
+    return {name: tuple(one.name for one in group if one.name != name) for name, group in leaders.items()}
+
+
+def opening(found: Sequence[Varied]) -> tuple[str, str]:
+    """Return the names of the rows and the columns to begin with; empty where a plain grid shows more."""
+    leaders = axes(found)
+    choices = [one for one in found if one.name in leaders]
+    if len(choices) < 2:
+        return "", ""
+    rows = min(choices, key=lambda one: (one.name != "prompt", one.name == "seed"))
+    fit = [one for one in choices if one is not rows and _is_table(rows, one)]
+    columns = max(fit, key=lambda one: (one.name == "seed", len(one.values)), default=None)
+    return rows.name, columns.name if columns else ""
+
+
+def _varied(name: str, values: Sequence[Scalar]) -> Varied:
+    known = {shown(value): value for value in values if value is not None}
+    numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
+    words = len(numbers) < len(known)
+    # A seed's size means nothing; the order of the manifest at least is the order in which they are rendered.
+    as_met = words or name == "seed"
+    order = list(known) if as_met else sorted(numbers, key=numbers.__getitem__)
+    places = {text: place for place, text in enumerate(order)}
+    at = tuple(ABSENT if value is None else places[shown(value)] for value in values)
+    return Varied(name, tuple(order), at, words)
+
+
+def _pattern(at: Sequence[int]) -> tuple[int, ...]:
+    """Return which jobs are alike, whatever the values are called."""
+    places: dict[int, int] = {}
+    return tuple(places.setdefault(place, len(places)) for place in at)
+
+
+def _rank(one: Varied) -> tuple[int, bool, bool]:
+    """Order parameters by how well they speak for others: the prompt, the seed, words before numbers."""
+    first = _FIRST.index(one.name) if one.name in _FIRST else len(_FIRST)
+    return first, not one.words, one.name.startswith("_")
+
+
+def _is_table(rows: Varied, columns: Varied) -> bool:
+    """Tell whether two parameters make a table that is neither too wide nor mostly empty."""
+    filled = len(set(zip(rows.at, columns.at, strict=True)))
+    return len(columns.values) <= _MOST_COLUMNS and filled >= _LEAST_FILLED * len(rows.values) * len(columns.values)
+
+
+# -- The gallery's content: every job of a batch with all the page shows of it. Pure; the same facts, the same bytes.
+#
+# Every number that a browser could round is a text: a seed has up to 20 digits, and 2^53 is as far as it counts
+# exactly.
+
+
+VERSION = 1
+"""Of the shape of what is written; a page that knows another one says so."""
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the facts do not say and the page shows. Times in seconds, clock times since the epoch."""
+
+    at: float
+    """Now, by the wall clock."""
+    live: bool = False
+    """Whether a run is on: the page then looks for news often."""
+    rendering: Collection[str] = ()
+    """Ids of the jobs that a server renders right now; others it has are in its queue."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By job not yet rendered: how long it will render."""
+    ready: Mapping[str, float] = field(default_factory=dict)
+    """By job not yet home: when it will be."""
+    left: float | None = None
+    """Until everything is done; None if nobody can tell."""
+    until: tuple[float, float] | None = None
+    """Between which two clock times that will be, if somebody dares to say."""
+    manifest: str = ""
+    """As it was given on the command line, for commands to copy."""
+    options: tuple[str, ...] = ()
+    """What belongs to every such command: `--out`, `elsewhere`."""
+    posters: Mapping[str, str] = field(default_factory=dict)
+    """By a saved file's path: the path of a picture that stands for it."""
+    report: Json = None
+    """What `retold.as_json` made of the report."""
+    key: str = ""
+    """Names what is shown, if that is not going to change; `write.stands` looks for it."""
+
+
+def gallery_data(
+    batch: str,
+    jobs: Sequence[Job],
+    states: Mapping[str, State],
+    facts: Iterable[Fact],
+    outlook: Outlook,
+) -> dict[str, Json]:
+    """Return the gallery of `jobs`, in their order. One without a state waits; one out of the batch is left out."""
+    known = [(job, states.get(job.id, Waiting())) for job in jobs]
+    wanted = [(job, state) for job, state in known if not isinstance(state, Unwanted)]
+    chosen = [job for job, _ in wanted]
+    found = varied(chosen)
+    rows, columns = opening(found)
+    took = _took(facts, states)
+    return {
+        "key": outlook.key,
+        "version": VERSION,
+        "batch": batch,
+        "at": outlook.at,
+        "live": outlook.live,
+        "left": outlook.left,
+        "until": [*outlook.until] if outlook.until else None,
+        "manifest": outlook.manifest,
+        "commands": _commands(outlook),
+        "total": len(wanted),
+        "counts": {**counts(state for _, state in wanted)},
+        "rows": rows,
+        "columns": columns,
+        "params": _params(found),
+        "fixed": [[name, value] for name, value in constant(chosen).items()],
+        "cells": [
+            _cell(job, state, [one.at[place] for one in found], took, outlook)
+            for place, (job, state) in enumerate(wanted)
+        ],
+        "report": outlook.report,
+    }
+
+
+def kind_of(path: str) -> str:
+    """Return how a browser shows a file: `video`, `image` or `audio`."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return "image" if suffix in _PICTURES else "audio" if suffix in _SOUNDS else "video"
+
+
+def link(path: str) -> str:
+    """Return a relative URL of a file below the batch folder; no path becomes a scheme, a query or a way out."""
+    return "/".join(quote(part, safe="", errors="replace") for part in path.split("/") if part not in {"", ".", ".."})
+
+
+def _params(found: Sequence[Varied]) -> list[Json]:
+    leaders = axes(found)
+    return [
+        {
+            "name": one.name,
+            "values": [*one.values],
+            "axis": one.name in leaders,
+            "twins": [*leaders.get(one.name, ())],
+        }
+        for one in found
+    ]
+
+
+def _cell(job: Job, state: State, at: Sequence[int], took: Mapping[str, float], outlook: Outlook) -> Json:
+    return {
+        "id": job.id,
+        "file": job.file,
+        "state": _word(job.id, state, outlook.rendering),
+        "at": [*at],
+        "seed": shown(job.params.get("seed")),
+        "ratio": _ratio(job),
+        "files": [_file(saved, outlook.posters) for saved in _saved(state)],
+        "why": why(state),
+        "attempts": state.past.highest,
+        "took": took.get(job.id),
+        "seconds": outlook.seconds.get(job.id),
+        "ready": outlook.ready.get(job.id),
+    }
+
+
+def _word(job: str, state: State, rendering: Collection[str]) -> str:
+    match state:
+        case Done():
+            return "done"
+        case Failed():
+            return "failed"
+        case Fetching():
+            return "fetching"
+        case Sending() | Queued():
+            return "rendering" if job in rendering else "queued"
+        case _:
+            return "waiting"
+
+
+def _ratio(job: Job) -> float | None:
+    """Return width over height, where the job says; a cell has its video's shape before there is one."""
+    width, height = job.params.get("width"), job.params.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0:
+        return round(min(max(width / height, 0.25), 4.0), 4)
+    return None
+
+
+def _saved(state: State) -> tuple[Saved, ...]:
+    match state:
+        case Done(files=files):
+            return files
+        case Fetching(items=items):
+            return tuple(item.saved for item in items if item.saved)
+        case _:
+            return ()
+
+
+def _file(saved: Saved, posters: Mapping[str, str]) -> Json:
+    poster = posters.get(saved.path)
+    return {
+        "url": link(saved.path),
+        "name": saved.path,
+        "kind": kind_of(saved.path),
+        "bytes": saved.size,
+        "poster": link(poster) if poster else None,
+    }
+
+
+def _took(facts: Iterable[Fact], states: Mapping[str, State]) -> dict[str, float]:
+    """Return how long the attempt rendered whose files are home, or on their way."""
+    found = {}
+    for fact in facts:
+        state = states.get(fact.job)
+        if not isinstance(fact, Rendered) or fact.seconds is None or not isinstance(state, Done | Fetching):
+            continue
+        if fact.attempt == state.prompt.attempt:
+            found[fact.job] = fact.seconds
+    return found
+
+
+def _commands(outlook: Outlook) -> Json:
+    """Return how a command begins that concerns one job; its id follows."""
+    words = (outlook.manifest or "MANIFEST", *outlook.options, "--only", "job=")
+    line = shlex.join(words)
+    return {"run": f"batchrunner run {line}", "retry": f"batchrunner retry {line}"}

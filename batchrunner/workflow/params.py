@@ -1,0 +1,265 @@
+"""A workflow with named parameters: one parameter drives every place that must agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from batchrunner.core.job import PREFIX_INPUT, job_digest, node_text
+from batchrunner.text import did_you_mean, listing, printable, quote
+from batchrunner.workflow.graph import KEPT_INPUT, WorkflowError, is_link, links, saves, sources_first
+from batchrunner.workflow.values import as_sent, limit_of, narrowest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from batchrunner.core.job import Json, Scalar
+    from batchrunner.workflow.graph import Graph, Node
+    from batchrunner.workflow.values import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A name that a sweep may set, the inputs it drives, and what fits all of them."""
+
+    name: str
+    targets: tuple[Target, ...]
+    limit: Limit
+
+
+def make_param(graph: Graph, name: str, selectors: Sequence[str]) -> Param:
+    """Return the parameter that drives the inputs named by `selectors`.
+
+    Raises:
+        WorkflowError: a selector names no input of its own.
+        UnfitError: no value could suit all of them.
+
+    """
+    targets = tuple(select_input(graph, selector) for selector in selectors)
+    return Param(name, targets, narrowest([target.limit for target in targets]))
+
+
+@dataclass(frozen=True)
+class Template:
+    """A checked graph and its parameters. `required` ones have no sensible value of their own."""
+
+    graph: Graph
+    params: Mapping[str, Param] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+
+    @cached_property
+    def own(self) -> dict[str, Scalar]:
+        """What each parameter is where nobody sets it: the value in the graph."""
+        return {
+            name: self._own(param.targets[0])
+            for name, param in self.params.items()
+            if param.targets and name not in self.required
+        }
+
+    @cached_property
+    def patches(self) -> dict[str, tuple[tuple[str, Target], ...]]:
+        """Node id -> (parameter, target) of each of its inputs that a parameter drives."""
+        found: dict[str, list[tuple[str, Target]]] = {}
+        for name, param in self.params.items():
+            for target in param.targets:
+                found.setdefault(target.node, []).append((name, target))
+        return {node: tuple(pairs) for node, pairs in found.items()}
+
+    def inputs(self, node: str, values: Mapping[str, Scalar]) -> dict[str, Json]:
+        """Return a node's inputs with `values` in their places; a parameter without a value keeps the graph's."""
+        patched = dict(self.graph[node].inputs)
+        for name, target in self.patches.get(node, ()):
+            if name in values:
+                patched[target.input] = as_sent(target.limit.kind, values[name])
+        return patched
+
+    def fill(self, values: Mapping[str, Scalar], prefix: str) -> dict[str, Json]:
+        """Return the workflow to send: `values` in their places, `prefix` on every node that saves a file.
+
+        Nodes that nobody touches are shared between calls: a caller that changes one copies it first.
+        """
+        filled = dict(self._payloads)
+        for node in self.patches.keys() | set(self.saves):
+            inputs = self.inputs(node, values)
+            if node in self.saves:
+                inputs[PREFIX_INPUT] = prefix
+            filled[node] = {"inputs": inputs, "class_type": self.graph[node].class_type, **self.graph[node].rest}
+        return filled
+
+    def driven(self, name: str, value: Scalar) -> dict[str, Json]:
+        """Return only the nodes that one parameter drives, as they are sent when it is `value`."""
+        nodes: dict[str, Json] = {}
+        for target in self.params[name].targets:
+            class_type = self.graph[target.node].class_type
+            nodes[target.node] = {"inputs": self.inputs(target.node, {name: value}), "class_type": class_type}
+        return nodes
+
+    def keeps(self, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """Return the ids of the nodes whose files can be fetched when the parameters are `values`."""
+        return tuple(node for node in self.saves if self.inputs(node, values).get(KEPT_INPUT) is not False)
+
+    @cached_property
+    def saves(self) -> tuple[str, ...]:
+        """The ids of the nodes that write files."""
+        return saves(self.graph)
+
+    @cached_property
+    def _payloads(self) -> dict[str, Json]:
+        payloads: dict[str, Json] = {}
+        for key, node in self.graph.items():
+            payloads[key] = node.payload()
+        return payloads
+
+    def _own(self, target: Target) -> Scalar:
+        value = _node_input(self.graph[target.node], target.input)
+        return as_sent(target.limit.kind, value)
+
+
+def _node_input(node: Node, name: str) -> Scalar:
+    value = node.inputs[name]
+    return None if isinstance(value, list | dict) else value
+
+
+# -- Naming an input: by node id (`4.length`), by title (`@Positive prompt.text`), by a lone class (`KSampler.seed`).
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One input of one node, and what it takes."""
+
+    node: str
+    input: str
+    limit: Limit
+
+
+def select_input(graph: Graph, selector: str) -> Target:
+    """Return the one input that `selector` names.
+
+    Raises:
+        WorkflowError: it names none, several, a link, or the file prefix, which is the runner's; lists what there is.
+
+    """
+    node, name = _split(graph, selector)
+    inputs = graph[node].inputs
+    if name not in inputs:
+        free = _free(graph, node)
+        raise WorkflowError(
+            f"{_called(graph, node)} has no input {quote(name)}, only {listing(free)}{did_you_mean(name, free)}"
+        )
+    if name == PREFIX_INPUT:
+        raise WorkflowError(f"{PREFIX_INPUT} is the runner's own: name your files with `files`")
+    value = inputs[name]
+    if is_link(value):
+        raise WorkflowError(
+            f"{quote(name)} of {_called(graph, node)} is fed by node {quote(str(value[0]))} and is not overwritten; "
+            f"its own values are {listing(_free(graph, node))}"
+        )
+    return Target(node, name, limit_of(graph[node].class_type, name, value))
+
+
+def select_node(graph: Graph, selector: str) -> str:
+    """Return the id of the one node that `selector` (an id, `@title` or a class) names.
+
+    Raises:
+        WorkflowError: it names none or several; lists what there is.
+
+    """
+    found = _nodes(graph, selector)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WorkflowError(f"{quote(selector)} is ambiguous: it may be node {listing(found)}; name one by its id")
+    known = [*graph, *(f"@{node.title}" for node in graph.values() if node.title)]
+    near = did_you_mean(selector, [*known, *(node.class_type for node in graph.values())])
+    every = listing(f"{key} ({node.title or node.class_type})" for key, node in graph.items())
+    raise WorkflowError(f"no node is called {quote(selector)}; there is {every}{near}")
+
+
+def _split(graph: Graph, selector: str) -> tuple[str, str]:
+    """Cut at the dot that makes sense: titles and input names may hold dots of their own."""
+    cuts = [(selector[:at], selector[at + 1 :]) for at, char in enumerate(selector) if char == "."]
+    if not cuts:
+        raise WorkflowError(f"{quote(selector)} names no input: write node.input, @Title.input or Class.input")
+    matches = [(nodes[0], name) for left, name in cuts if len(nodes := _nodes(graph, left)) == 1]
+    exact = [match for match in matches if match[1] in graph[match[0]].inputs]
+    if exact or matches:
+        return (exact or matches)[0]
+    left, name = next(((left, name) for left, name in cuts if _nodes(graph, left)), cuts[-1])
+    return select_node(graph, left), name
+
+
+def _nodes(graph: Graph, selector: str) -> list[str]:
+    if selector in graph:
+        return [selector]
+    if selector.startswith("@"):
+        return [key for key, node in graph.items() if node.title and node.title == selector[1:]]
+    return [key for key, node in graph.items() if node.class_type == selector]
+
+
+def _free(graph: Graph, node: str) -> list[str]:
+    return [name for name, value in graph[node].inputs.items() if not is_link(value) and name != PREFIX_INPUT]
+
+
+def _called(graph: Graph, node: str) -> str:
+    return f"node {printable(node)} ({printable(graph[node].class_type)})"
+
+
+# -- Which parameters reach which node.
+#
+# A server keeps the last prompt's results of every node whose whole ancestry is unchanged (PROTOCOL.md §5), so jobs
+# that share a node's values should follow one another.
+
+
+def influences(template: Template) -> dict[str, frozenset[str]]:
+    """Return node id -> the parameters that it, or anything it is computed from, takes."""
+    found: dict[str, frozenset[str]] = {}
+    for key in sources_first(template.graph):
+        own = frozenset(name for name, _ in template.patches.get(key, ()))
+        found[key] = own.union(*(found[source] for source in links(template.graph[key]).values()))
+    return found
+
+
+def costly(template: Template) -> dict[str, frozenset[str]]:
+    """Return the `influences` of the nodes worth sparing: those that load a model, or run something through one."""
+    return {key: names for key, names in influences(template).items() if _is_costly(template.graph[key])}
+
+
+def _is_costly(node: Node) -> bool:
+    """Empty latents and plain values cost nothing; whatever else is fed by a node may well run a model."""
+    return "Loader" in node.class_type or (bool(links(node)) and "Empty" not in node.class_type)
+
+
+# -- Job ids fast: of two jobs' fifteen nodes most are alike, so a node's text is made once per set of its values.
+
+
+_MOST_KEPT = 20_000
+"""Texts kept per node; a seed per job would otherwise keep one text per job."""
+
+
+class Identify:
+    """Digests of one template's jobs."""
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._fixed = {key: node_text(node.class_type, node.inputs) for key, node in template.graph.items()}
+        self._names = {node: tuple(dict(pairs)) for node, pairs in template.patches.items()}
+        self._kept: dict[str, dict[tuple[Scalar, ...], str]] = {node: {} for node in self._names}
+
+    def digest(self, values: Mapping[str, Scalar]) -> str:
+        """Return the `job_digest` of the workflow with `values` in their places."""
+        texts = dict(self._fixed)
+        for node, names in self._names.items():
+            texts[node] = self._text(node, names, values)
+        return job_digest(texts)
+
+    def _text(self, node: str, names: tuple[str, ...], values: Mapping[str, Scalar]) -> str:
+        kept = self._kept[node]
+        key = tuple([values.get(name) for name in names])
+        text = kept.get(key)
+        if text is None:
+            text = node_text(self._template.graph[node].class_type, self._template.inputs(node, values))
+            if len(kept) >= _MOST_KEPT:
+                kept.clear()
+            kept[key] = text
+        return text
