@@ -24,7 +24,7 @@ from batchrunner.core.notes import Moment, Outcome
 from batchrunner.core.polls import interpret_poll
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
-from batchrunner.core.startup import moved_in, opening
+from batchrunner.core.startup import import_local_files, startup_facts
 from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.errors import BatchrunnerError, unwrapped
 
@@ -59,7 +59,7 @@ class Comfy(Protocol):
         ...
 
 
-class Shelf(Protocol):
+class DownloadTarget(Protocol):
     """Where videos come home to."""
 
     async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
@@ -107,7 +107,7 @@ class Clock(Protocol):
         ...
 
 
-SETTLED_IN = "settled in"
+IMPORTED = "settled in"
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""
@@ -121,7 +121,7 @@ class Engine:
         self,
         board: Board,
         journal: Journal,
-        shelf: Shelf,
+        shelf: DownloadTarget,
         clock: Clock,
         observer: Observer,
         *,
@@ -147,7 +147,7 @@ class Engine:
         Raises StateError if a fact can't be kept: nothing may happen that nobody would remember.
         """
         with self._inbox, self._send, unwrapped():
-            self._note_all(opening(self._board, self._clock.wall()))
+            self._note_all(startup_facts(self._board, self._clock.wall()))
             async with anyio.create_task_group() as group:
                 ending = await self._until_over(group)
                 group.cancel_scope.cancel()
@@ -283,15 +283,15 @@ class Engine:
 
     def _move_in(self, now: float) -> None:
         """Take in what was found at home, and remember that it was done: a kill may come at any point before."""
-        if not self._board.settled_in and is_surveyed(self._board, now):
-            self._note_all(moved_in(self._board, self._clock.wall()))
-            self._board.homes, self._board.settled_in = {}, True
-            self._journal.mark(SETTLED_IN, value=True)
+        if not self._board.imported and is_surveyed(self._board, now):
+            self._note_all(import_local_files(self._board, self._clock.wall()))
+            self._board.local_files, self._board.imported = {}, True
+            self._journal.mark(IMPORTED, value=True)
 
 
-def settled_in(marks: Mapping[str, Json]) -> bool:
+def imported(marks: Mapping[str, Json]) -> bool:
     """Return whether the files at home are known to this ledger; if not, they are to be searched for."""
-    return marks.get(SETTLED_IN) is True
+    return marks.get(IMPORTED) is True
 
 
 def survey_mark(url: str) -> str:

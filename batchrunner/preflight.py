@@ -27,7 +27,7 @@ _ENOUGH = 20
 """Findings on one server: more say nothing new."""
 
 
-def open_roads(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
+def insecure_urls(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
     """Yield a warning for every server that would get the token where others can read it."""
     for url in servers:
         parts = urlsplit(url)
@@ -89,14 +89,14 @@ class _Server:
             self.good, self.unchecked = True, ""
             self.lacks = batch.refusals(answer)[:_ENOUGH]
             return
-        self.unchecked = answer.says
+        self.unchecked = answer.message
         if first:
             end = answer if answer.needs_person else await self.client.poll(Poll(self.url))
             self.good = not isinstance(end, Failure)
             if isinstance(end, Failure) and end.not_found:
                 self.wrong = f"no ComfyUI is there, {self.url}/queue is not found (404): is the address complete?"
             elif isinstance(end, Failure) and end.needs_person:
-                self.wrong = end.says
+                self.wrong = end.message
 
 
 def _is_loopback(host: str) -> bool:

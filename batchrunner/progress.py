@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 from rich.console import Console
 
-from batchrunner.core.eta import outlook, progress
+from batchrunner.core.eta import progress, time_left
 from batchrunner.core.lifecycle import Queued
 from batchrunner.errors import BatchrunnerError
 from batchrunner.show.events import Audience, Journal, JsonLines, Lines, Narrator, of_finish
@@ -99,7 +99,7 @@ _FORECAST_EVERY = 5.0
 
 
 @dataclass(slots=True)
-class Onlooker:
+class RunObserver:
     """Watches one run, and has the narrator tell of it. Times in seconds."""
 
     board: Board
@@ -152,7 +152,7 @@ class Onlooker:
         """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
         if now - self._left_at >= _FORECAST_EVERY:
             self._left_at = now
-            left = outlook(board, now)
+            left = time_left(board, now)
             self._left = left.seconds if left else None
         return self._left
 
@@ -168,26 +168,26 @@ class LastWords:
     notifier: Notifier | None = None
     gallery: Gallery | None = None
 
-    async def say(self, board: Board, onlooker: Onlooker, ending: Exit, code: int) -> None:
+    async def say(self, board: Board, run_observer: RunObserver, ending: Exit, code: int) -> None:
         """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
         if self.notifier:
             # The last line of `run --json` is the end: whoever is told by other ways is told before it.
             self.notifier.event(of_finish(time.time(), board.tally(), code))
             await self.notifier.drain()
-        told = self._report(board, onlooker)
+        told = self._report(board, run_observer)
         self.watchers.audience.finished(time.time(), board.tally(), code)
         self.watchers.audience.close()
-        for line in (*ending.says.splitlines(), *told, *_staying(board, onlooker)):
+        for line in (*ending.message.splitlines(), *told, *_staying(board, run_observer)):
             self.watchers.console.write(safe(line, limit=1000))
 
-    def _report(self, board: Board, onlooker: Onlooker) -> list[str]:
+    def _report(self, board: Board, run_observer: RunObserver) -> list[str]:
         if self.gallery is None:
             return []
-        looked_back = self.gallery.end(board, onlooker.jobs, anyio.current_time())
+        looked_back = self.gallery.end(board, run_observer.jobs, anyio.current_time())
         return lines(looked_back)
 
 
-def _staying(board: Board, onlooker: Onlooker) -> Iterator[str]:
+def _staying(board: Board, run_observer: RunObserver) -> Iterator[str]:
     """Say what still renders for us, and until when its video will be there."""
     if board.leaving_at is None:
         return
@@ -195,11 +195,11 @@ def _staying(board: Board, onlooker: Onlooker) -> Iterator[str]:
     for url, server in board.servers.items():
         for job, state in board.open_on(url):
             if isinstance(state, Queued) and state.prompt.id in server.queue.running:
-                until = _until(board, onlooker, onlooker.until_rendered(url, job, now))
-                yield f"{url} goes on rendering {onlooker.jobs[job].file}: run the same command again{until}"
+                until = _until(board, run_observer, run_observer.until_rendered(url, job, now))
+                yield f"{url} goes on rendering {run_observer.jobs[job].file}: run the same command again{until}"
 
 
-def _until(board: Board, onlooker: Onlooker, rendering: float) -> str:
+def _until(board: Board, run_observer: RunObserver, rendering: float) -> str:
     if board.rules.ttl is None:
         return " and it is brought home"
-    return f" before {clock(onlooker.wall() + rendering + board.rules.ttl)} and it is brought home"
+    return f" before {clock(run_observer.wall() + rendering + board.rules.ttl)} and it is brought home"

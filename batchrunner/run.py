@@ -31,14 +31,14 @@ from batchrunner.core.localfault import Allotment, allot
 from batchrunner.core.notes import AttemptSeen, Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
-from batchrunner.engine import SETTLED_IN, Engine, settled_in, surveyed
+from batchrunner.engine import IMPORTED, Engine, imported, surveyed
 from batchrunner.errors import LocalError, YoursError, unwrapped
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import Notifier, targets
 from batchrunner.options import options_of, read_until, token
-from batchrunner.preflight import check_servers, open_roads
-from batchrunner.progress import LastWords, Onlooker, Watching, watching
+from batchrunner.preflight import check_servers, insecure_urls
+from batchrunner.progress import LastWords, RunObserver, Watching, watching
 from batchrunner.show.gallery.live import Gallery
 from batchrunner.show.sidecar import beside, sidecar, write
 from batchrunner.sim.machine import Pace
@@ -113,7 +113,7 @@ def _number(limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class DownloadTarget:
     """Where one batch's files come home to."""
 
     batch: str
@@ -206,11 +206,11 @@ async def board_of(
     for name in list(board.servers):
         if surveyed(content.marks, name):
             board.apply(Surveyed(name))
-    board.settled_in = settled_in(content.marks)
+    board.imported = imported(content.marks)
     await _find_at_home(board, downloads, batch)
-    if board.settled_in and board.homes:
-        board.settled_in = False
-        ledger.mark(SETTLED_IN, value=False)
+    if board.imported and board.local_files:
+        board.imported = False
+        ledger.mark(IMPORTED, value=False)
     return board
 
 
@@ -223,21 +223,21 @@ async def _find_at_home(board: Board, downloads: Downloader, batch: Batch) -> No
     our prefix and another workflow than its job's is somebody else's; its attempt number is not used.
     """
     missing = [job for job in batch.jobs if not isinstance(board.states[job.id], Done)]
-    if board.settled_in and not missing:
+    if board.imported and not missing:
         return
     least = {job.id: _least(batch, job) for job in batch.jobs}
     names = {final_stem(job.file, index) for job in missing for index in range(least[job.id])}
-    stems = names if board.settled_in else None
+    stems = names if board.imported else None
     found: dict[str, dict[str, LocalFile]] = {}
     for home in await asyncio.get_running_loop().run_in_executor(None, downloads.scan, board.batch, stems):
         if _is_own(board, home):
             found.setdefault(home.prefix, {})[home.sha256] = home
-    for prefix, homes in found.items():
+    for prefix, local_files in found.items():
         match = parse_prefix(board.batch, prefix)
-        if match is None or len(homes) < least.get(match[0], len(homes) + 1):
+        if match is None or len(local_files) < least.get(match[0], len(local_files) + 1):
             continue
-        if not (board.settled_in and _has_heard(board, *match)):
-            board.homes[match[0]] = (match[1], tuple(homes.values()))
+        if not (board.imported and _has_heard(board, *match)):
+            board.local_files[match[0]] = (match[1], tuple(local_files.values()))
 
 
 def _is_own(board: Board, home: LocalFile) -> bool:
@@ -295,13 +295,13 @@ def run(asked: Asked) -> int:
     secret = token(asked.token_file, os.environ)
     hh_mm = asked.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None
-    addressees = targets(batch.notify, os.environ, secret.reveal() if secret else "")
+    recipients = targets(batch.notify, os.environ, secret.reveal() if secret else "")
     folder = asked.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         watchers = stack.enter_context(watching(asked, batch.name, folder, secret))
-        notifier = Notifier(batch.name, addressees, lambda says: watchers.audience.note(time.time(), says))
+        notifier = Notifier(batch.name, recipients, lambda message: watchers.audience.note(time.time(), message))
         watchers.audience.join(notifier)
         warn = watchers.audience.note
         content = ledger.content()
@@ -312,7 +312,7 @@ def run(asked: Asked) -> int:
             str(asked.manifest),
             options_of(asked),
             time.time,
-            lambda says: warn(time.time(), says),
+            lambda message: warn(time.time(), message),
             list(content.facts),
         )
         last = LastWords(watchers, notifier, gallery)
@@ -373,7 +373,7 @@ class Night:
                     self._clients[url] = comfy.Client(base, http, self.secret, nodes=self.batch.outputs)
                 return self._clients[url]
 
-            for warning in (*self.batch.warnings, *open_roads(self.batch.servers, self.secret)):
+            for warning in (*self.batch.warnings, *insecure_urls(self.batch.servers, self.secret)):
                 self._warn(warning)
             return await self._drive(client)
 
@@ -381,11 +381,11 @@ class Night:
         """Go through the night with an ear for signals, from the first question to the last word."""
         code: int | None = None
         with unwrapped():
-            async with anyio.create_task_group() as crew:
-                self._leave = crew.cancel_scope.cancel
-                await crew.start(listen, self._signalled, self.watchers.audience.close)
+            async with anyio.create_task_group() as task_group:
+                self._leave = task_group.cancel_scope.cancel
+                await task_group.start(listen, self._signalled, self.watchers.audience.close)
                 code = await self._night(client)
-                crew.cancel_scope.cancel()
+                task_group.cancel_scope.cancel()
         return 128 + self._signal if code is None else code
 
     async def _night(self, client: Callable[[str], comfy.Client]) -> int:
@@ -396,7 +396,7 @@ class Night:
         await self._preflight(board, client)
         self._limit(board, jobs)
         last = self.last or LastWords(self.watchers)
-        onlooker = Onlooker(
+        run_observer = RunObserver(
             board,
             jobs,
             self.watchers.audience,
@@ -410,7 +410,7 @@ class Night:
             self.ledger,
             self._shelf(downloads, client, jobs),
             self.clock,
-            onlooker,
+            run_observer,
             comfy=client,
             body=self._body(jobs),
             boot=self.boot,
@@ -419,16 +419,18 @@ class Night:
         with suppress(OSError):
             downloads.sweep()
         code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
-        await last.say(board, onlooker, ending, code)
+        await last.say(board, run_observer, ending, code)
         return code
 
-    def _shelf(self, downloads: Downloader, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]) -> Shelf:
+    def _shelf(
+        self, downloads: Downloader, client: Callable[[str], comfy.Client], jobs: Mapping[str, Job]
+    ) -> DownloadTarget:
         wanted = {job.id for job in self.batch.jobs}
 
         def graph(job: Job, prefix: str) -> Mapping[str, Json] | None:
             return self.batch.graph(job, prefix) if job.id in wanted else None
 
-        return Shelf(
+        return DownloadTarget(
             self.batch.name, self.folder, downloads, client, jobs, self.ledger, graph, self.clock.wall, self._warn
         )
 
@@ -450,8 +452,8 @@ class Night:
             return
         first = not any(state.past.highest for state in board.states.values())
         stopping, warnings = await check_servers(self.batch, client, first=first)
-        for says in warnings:
-            self._warn(says)
+        for message in warnings:
+            self._warn(message)
         if stopping:
             raise YoursError("\n".join(stopping))
 
@@ -485,5 +487,5 @@ class Night:
         self._signal = number
         self._leave()
 
-    def _warn(self, says: str) -> None:
-        self.watchers.audience.note(self.clock.wall(), says)
+    def _warn(self, message: str) -> None:
+        self.watchers.audience.note(self.clock.wall(), message)

@@ -46,9 +46,9 @@ def _visible(char: str) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def told(at: float, who: str, says: str) -> str:
+def told(at: float, who: str, message: str) -> str:
     """Return one harmless line for people: when (seconds since the epoch), about which job, what."""
-    return f"{clock(at)} {safe(who, 60)}: {safe(says, _LINE)}" if who else f"{clock(at)} {safe(says, _LINE)}"
+    return f"{clock(at)} {safe(who, 60)}: {safe(message, _LINE)}" if who else f"{clock(at)} {safe(message, _LINE)}"
 
 
 def duration(seconds: float) -> str:

@@ -107,11 +107,11 @@ async def _take_back(books: Books, secret: Secret | None) -> _Tally:
                 continue
             look = await _emptied(comfy.Client(url, http, secret), prompts, books.renders)
             if isinstance(look, Failure):
-                say(look.says)
+                say(look.message)
                 tally.left += prompts
             else:
                 if look.unread is not None:
-                    say(look.unread.says)
+                    say(look.unread.message)
                 tally.sort(look, prompts, _queued(look, prompts, books.renders))
     for job in tally.gone:
         _lose(books, job)

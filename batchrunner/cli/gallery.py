@@ -18,7 +18,7 @@ from batchrunner.manifest.promote import promote, promoted_name, read_picks
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import options_of
 from batchrunner.show.gallery import (
-    Outlook,
+    PageStatus,
     gallery_data,
     posters,
     serving,
@@ -45,7 +45,7 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
     for path in paths:
         write_poster(folder, path)
     told = as_json(report(batch.name, batch.jobs, states, snapshot.facts, Around(str(asked.manifest), str(folder))))
-    seen = Outlook(
+    seen = PageStatus(
         at=time.time(),
         manifest=str(asked.manifest),
         options=options_of(asked),

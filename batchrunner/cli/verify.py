@@ -16,7 +16,7 @@ from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed, advance
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
-from batchrunner.download.folder import Folder, digest, says
+from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import Ledger
 from batchrunner.ledger.lock import STATE
@@ -99,7 +99,7 @@ def _fault(folder: Path, saved: Saved) -> str:
     try:
         return _difference(folder, saved)
     except OSError as error:
-        return f"it can't be read: {says(error)}"
+        return f"it can't be read: {os_error_text(error)}"
 
 
 def _difference(folder: Path, saved: Saved) -> str:
@@ -113,7 +113,7 @@ def _difference(folder: Path, saved: Saved) -> str:
         if sha256 != saved.sha256:
             return "its content has changed since it was saved"
         seen = media.inspect_as(file, suffix(saved.path))
-    return "" if seen.whole else seen.says
+    return "" if seen.whole else seen.message
 
 
 def _set_aside(path: Path) -> None:
@@ -124,7 +124,7 @@ def _set_aside(path: Path) -> None:
     try:
         path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
-        raise LocalError(f"{path}: can't be set aside: {says(error)}") from None
+        raise LocalError(f"{path}: can't be set aside: {os_error_text(error)}") from None
 
 
 def _jobs(number: int) -> str:

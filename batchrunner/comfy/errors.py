@@ -43,8 +43,8 @@ def of_error(where: str, error: Exception) -> Failure:
     """Return what an error of aiohttp or the system means; `sent` is False only where no byte can have left."""
     unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL)
     if _is_out_of_handles(error):
-        says = f"this machine has no file handles or sockets left for a connection to {where}"
-        return Failure(Cause.LOCAL, says, sent=not unsent, handles=True)
+        message = f"this machine has no file handles or sockets left for a connection to {where}"
+        return Failure(Cause.LOCAL, message, sent=not unsent, handles=True)
     return Failure(
         Cause.UNAVAILABLE,
         f"{where} {_class(error)}",
@@ -69,9 +69,9 @@ def of_status(where: str, status: int, headers: Mapping[str, str], url: URL, pag
     )
 
 
-def of_answer(where: str, says: str) -> Failure:
+def of_answer(where: str, message: str) -> Failure:
     """Return what an answer that can't be believed means."""
-    return Failure(Cause.UNAVAILABLE, f"{where} gave an answer of the wrong shape: {says}")
+    return Failure(Cause.UNAVAILABLE, f"{where} gave an answer of the wrong shape: {message}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from batchrunner.comfy.wire import TooLargeError, WrongShapeError, history_entry, parse, queue_row, weight
+from batchrunner.comfy.wire import TooLargeError, WrongShapeError, estimated_memory, history_entry, parse, queue_row
 from batchrunner.core.actions import Row
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _read_queue(scan: _Scan, rows: dict[str, list[Row]]) -> None:
 
 def _light(body: bytes | bytearray, start: int, end: int) -> bytes | bytearray:
     """Return a piece of the body, or raise TooLargeError before it is copied."""
-    if weight(body, start, end) > LARGEST_ROW:
+    if estimated_memory(body, start, end) > LARGEST_ROW:
         raise TooLargeError("more values than would fit into memory")
     return body[start:end]
 

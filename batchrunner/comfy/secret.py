@@ -74,21 +74,21 @@ def title(page: bytes | bytearray, secret: Secret | None) -> str:
 
 def failure(said: Failure, secret: Secret | None) -> Failure:
     """Return a failure whose words hold no secret: a redirect's target may repeat it."""
-    return replace(said, says=_hidden(said.says, secret))
+    return replace(said, message=_hidden(said.message, secret))
 
 
 def entry(said: Entry, secret: Secret | None) -> Entry:
     """Return a history entry whose error holds no secret."""
     if secret is None:
         return said
-    return replace(said, says=secret.hide(said.says), exception=secret.hide(said.exception))
+    return replace(said, message=secret.hide(said.message), exception=secret.hide(said.exception))
 
 
 def refused(said: Refused, secret: Secret | None) -> Refused:
     """Return a refusal that holds no secret."""
     if secret is None:
         return said
-    return replace(said, says=secret.hide(said.says), complaints=_complaints(said.complaints, secret))
+    return replace(said, message=secret.hide(said.message), complaints=_complaints(said.complaints, secret))
 
 
 def taken(said: Taken, secret: Secret | None) -> Taken:
@@ -97,7 +97,7 @@ def taken(said: Taken, secret: Secret | None) -> Taken:
 
 
 def _complaints(said: tuple[Complaint, ...], secret: Secret) -> tuple[Complaint, ...]:
-    return tuple(replace(one, input=secret.hide(one.input), says=secret.hide(one.says)) for one in said)
+    return tuple(replace(one, input=secret.hide(one.input), message=secret.hide(one.message)) for one in said)
 
 
 def _hidden(text: str, secret: Secret | None) -> str:

@@ -44,7 +44,7 @@ def refused(value: Json) -> Refused:
     found = complaints(whole.get("node_errors"))
     if found:
         rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return Refused(_line(found[0].node, found[0].input, found[0].says) + rest, found)
+        return Refused(_line(found[0].node, found[0].input, found[0].message) + rest, found)
     error = whole.get("error")
     said = _said(error) if isinstance(error, dict) else text(error)
     return Refused(_line("the workflow was refused", said), found)

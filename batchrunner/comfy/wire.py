@@ -21,7 +21,7 @@ TEXT = 2_000
 """Characters kept of any one text a server says."""
 NAME = 4_096
 """Characters above which a file's name is no name."""
-HEAVIEST = 144 * 2**20
+MAX_MEMORY = 144 * 2**20
 """Bytes that an answer may take once it is parsed; of nothing but `[`, 16 MiB on the wire would become 700."""
 _TAKES = ((b"[", 90), (b"{", 64), (b",", 88), (b":", 136))
 """Bytes that an array, an object, one more value and one more key take at most, measured on CPython 3.11."""
@@ -37,12 +37,12 @@ class TooLargeError(WrongShapeError):
     """JSON that would take too much memory, or is nested too deeply; it may be well formed."""
 
 
-def parse(body: bytes | bytearray, most: int = HEAVIEST) -> Json:
+def parse(body: bytes | bytearray, most: int = MAX_MEMORY) -> Json:
     """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError.
 
     TooLargeError where it might take more than `most` bytes of memory.
     """
-    if weight(body) > most:
+    if estimated_memory(body) > most:
         raise TooLargeError("more values than would fit into memory")
     try:
         value: Json = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
@@ -55,7 +55,7 @@ def parse(body: bytes | bytearray, most: int = HEAVIEST) -> Json:
     return value
 
 
-def weight(body: bytes | bytearray, start: int = 0, end: int | None = None) -> int:
+def estimated_memory(body: bytes | bytearray, start: int = 0, end: int | None = None) -> int:
     """Return how many bytes the JSON from `start` to `end` takes at most once it is parsed, by counting signs."""
     length = (len(body) if end is None else end) - start
     return _WIDEST * length + sum(body.count(sign, start, end) * takes for sign, takes in _TAKES)
@@ -119,7 +119,7 @@ def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None
         prefixes=found,
         node=_node(error),
         exception=text(error.get("exception_type"), NAME).strip(),
-        says=text(error.get("exception_message")).strip(),
+        message=text(error.get("exception_message")).strip(),
         began=_stamp(messages.get("execution_start")),
         finished=_stamp(messages.get(ended.value)),
         from_cache=_is_from_cache(workflow, messages.get("execution_cached", {}).get("nodes")),

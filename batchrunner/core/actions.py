@@ -91,7 +91,7 @@ class Failure:
     """An exchange that told us nothing about the job."""
 
     cause: Cause
-    says: str
+    message: str
     """One line for a person; holds no secret."""
     sent: bool = True
     """False if not a byte of the request can have left."""
@@ -145,7 +145,7 @@ class Entry:
     """What raised, as `class #id`."""
     exception: str = ""
     """The exception's type, `torch.OutOfMemoryError` for one."""
-    says: str = ""
+    message: str = ""
     """The exception's message, capped."""
     began: float | None = None
     """Server's clock, seconds since the epoch."""
@@ -184,7 +184,7 @@ class Complaint:
     node: str
     """As `class #id`."""
     input: str
-    says: str
+    message: str
     outputs: tuple[str, ...] = ()
     """Ids of the output nodes that can't run because of it."""
 
@@ -203,7 +203,7 @@ class Taken:
 class Refused:
     """400, 413 or 422: this workflow can't run there."""
 
-    says: str
+    message: str
     """Node, input and message for a person."""
     complaints: tuple[Complaint, ...] = ()
 
@@ -227,7 +227,7 @@ class NotFound:
 class Rejected:
     """Every byte came, and it is not what it should be; or the server will never hand it out (400)."""
 
-    says: str
+    message: str
     etag: str = ""
     foreign: bool = False
     """It carries a workflow, and our prefix is not in it; or, under a guessed name, one that renders something else."""

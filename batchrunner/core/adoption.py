@@ -60,8 +60,8 @@ def adopt(board: Board, server: Server, result: PollResult, moment: Moment) -> t
         found = [one for one in carrying if board.is_own(job, one.found.digest)]
         best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
         if best and _is_superseded(state, best):
-            says = f"attempt {best.attempt} of it was found, so this one had been given up"
-            facts.append(lose(Attempt(job, state, moment.at, board.rules), Why.FORGOTTEN, says, burns=False))
+            message = f"attempt {best.attempt} of it was found, so this one had been given up"
+            facts.append(lose(Attempt(job, state, moment.at, board.rules), Why.FORGOTTEN, message, burns=False))
         elif best and not isinstance(state, Waiting):
             best = None
         if best:
@@ -94,7 +94,7 @@ def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Cand
     What was rendered after all on a server that was given up is taken over too, as long as nobody else has begun it.
     A job whose video is at home already needs none but the history of that attempt, which may know of more files.
     """
-    home = board.homes[job][0] if job in board.homes else None
+    home = board.local_files[job][0] if job in board.local_files else None
     state = board.states[job]
     for one in found:
         if home is not None:

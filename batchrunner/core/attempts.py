@@ -45,7 +45,7 @@ def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | 
     return Attempt(action.job, state, at, board.rules)
 
 
-def lose(case: Attempt, why: Why, says: str, *, burns: bool | None = None, error: str = "") -> Lost:
+def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, error: str = "") -> Lost:
     """Return the loss of this attempt, final if no further attempt can help or none is left.
 
     `burns` is True unless somebody else is to blame; `error` is the signature of an execution error, and the same
@@ -56,7 +56,7 @@ def lose(case: Attempt, why: Why, says: str, *, burns: bool | None = None, error
     repeated = bool(error) and error == past.error
     spent = burns and past.spent >= case.rules.attempts
     final = why is Why.REFUSED or repeated or spent
-    return Lost(case.job, case.state.prompt.attempt, case.at, why, says, burns=burns, final=final, error=error)
+    return Lost(case.job, case.state.prompt.attempt, case.at, why, message, burns=burns, final=final, error=error)
 
 
 def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
@@ -74,9 +74,9 @@ def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool =
         return _success(case, entry, date)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
-    says = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.says}"
+    message = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.message}"
     error = "" if is_memory(entry) or excused else f"{entry.node}: {entry.exception}"
-    return lose(case, Why.ERROR, says, error=error, burns=not excused)
+    return lose(case, Why.ERROR, message, error=error, burns=not excused)
 
 
 def is_memory(entry: Entry) -> bool:
@@ -88,13 +88,13 @@ def burned_loss(lost: Lost) -> BurnedLoss | None:
     """Return what a loss says of its server: that it rendered in vain, and how; None if it says nothing."""
     if lost.why is Why.ERROR:
         # A node's class may hold a colon; what it raised does not.
-        node, _, raised = lost.says.partition(" raised ")
+        node, _, raised = lost.message.partition(" raised ")
         what = raised.partition(":")[0]
         memory = _OUT_OF_MEMORY in what
         kind = "out of memory" if memory else f"{node} raised {what}"
-        return BurnedLoss(lost.job, kind, lost.says, may_pass=memory)
+        return BurnedLoss(lost.job, kind, lost.message, may_pass=memory)
     if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
-        return BurnedLoss(lost.job, lost.why.value, lost.says, may_pass=lost.why in _MAY_PASS)
+        return BurnedLoss(lost.job, lost.why.value, lost.message, may_pass=lost.why in _MAY_PASS)
     return None
 
 
@@ -102,14 +102,14 @@ def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) ->
     """Return why a 200 with node errors is a refusal of ours, or "" if only outputs that nobody wants were left out."""
     for complaint in complaints:
         if wanted is None or not complaint.outputs or not wanted.isdisjoint(complaint.outputs):
-            return f"{complaint.node}, input {complaint.input or '?'}: {complaint.says}"
+            return f"{complaint.node}, input {complaint.input or '?'}: {complaint.message}"
     return ""
 
 
 def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
     files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
     if not files:
-        return lose(case, Why.FOREIGN, _without_files(entry))
+        return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
     deadline = None if case.rules.ttl is None or finished is None else finished + case.rules.ttl
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry))

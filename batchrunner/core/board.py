@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.attempts import burned_loss
-from batchrunner.core.facts import Broke, Lost, Rendered, Saved, Why
+from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.inflight import InFlight
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _WORKFLOW_JOBS = 3
-_RESTED = frozenset({Why.ERROR, Why.FOREIGN, Why.UNUSABLE, Why.DENIED})
+_RESTED = frozenset({Why.ERROR, Why.WRONG_CONTENT, Why.UNUSABLE, Why.DENIED})
 """Losses after which a job rests for `grace` before its next attempt."""
 _RETRY = 1.0
 _RETRY_CAP = 60.0
@@ -78,9 +78,9 @@ class Board:
         self.waiting: set[str] = set()
         """Those of them that nobody has."""
         self.in_flight = InFlight()
-        self.homes: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
+        self.local_files: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
-        self.settled_in = False
+        self.imported = False
         """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
         self.seen: dict[str, int] = {}
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
@@ -244,7 +244,7 @@ class Board:
         """Let a job wait after an execution error, a file after a broken download."""
         if isinstance(state, Waiting) and isinstance(fact, Lost) and fact.why in _RESTED:
             self._rests.rest(job, "", now + self.rules.grace)
-        if isinstance(state, Fetching) and isinstance(fact, Broke):
+        if isinstance(state, Fetching) and isinstance(fact, DownloadFailed):
             broken = next(item.broken for item in state.items if item.file.key == fact.file)
             cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
             self._rests.rest(job, fact.file, now + backoff(f"{job}/{fact.file}", broken, _RETRY, cap))
@@ -301,7 +301,7 @@ class Board:
             (self.unsurveyed, server.named and not (server.surveyed and server.health.is_heard())),
             (self.working, server.named and up and well),
             (self.unoccupied, server.named and up and well and not self.load_on(name)),
-            (self.stuck, not well and self.owes(name) > 0),
+            (self.stuck, not well and self.open_count(name) > 0),
             (self.tripped, server.named and server.breaker.trips > 0),
         ):
             if belongs:
@@ -324,7 +324,7 @@ class Board:
             case PostAnswered():
                 self.refusals.append(note.refusal)
             case LocalFailed():
-                self._fault(note.resource).failed(note.says, note.now)
+                self._fault(note.resource).failed(note.message, note.now)
             case LocalWorked():
                 self._fault(note.resource).worked()
             case PollLater():
@@ -423,7 +423,7 @@ class Board:
         """Return when the first resting job may go on."""
         return self._rests.next_at()
 
-    def owes(self, url: str) -> int:
+    def open_count(self, url: str) -> int:
         """Return how many prompts or renders of ours a server holds or may hold."""
         return len(self._open.get(url, ())) + len(self._fetching.get(url, ()))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, NotFound
 from batchrunner.core.attempts import Attempt, accept, attempt_of, lose
-from batchrunner.core.facts import Broke, Rendered, Saved, Why
+from batchrunner.core.facts import DownloadFailed, Rendered, Saved, Why
 from batchrunner.core.lifecycle import Fetching, Queued
 from batchrunner.core.notes import (
     LocalFailed,
@@ -80,12 +80,12 @@ def _home(action: Download, attempt: Attempt, got: Downloaded, record: Tracked) 
 def _rejected(action: Download, attempt: Attempt, end: Rejected) -> Fact:
     """Return what it means that a file came whole and is not what it should be, or will never come."""
     if end.never:
-        return replace(lose(attempt, Why.UNUSABLE, end.says), final=True)
+        return replace(lose(attempt, Why.UNUSABLE, end.message), final=True)
     if end.foreign:
-        return lose(attempt, Why.FOREIGN, end.says)
+        return lose(attempt, Why.WRONG_CONTENT, end.message)
     if end.etag and _whole_before(attempt, action.file.key) == end.etag:
-        return lose(attempt, Why.UNUSABLE, f"{end.says}; twice the same")
-    return Broke(attempt.job, action.attempt, attempt.at, action.file.key, end.says, whole=end.etag)
+        return lose(attempt, Why.UNUSABLE, f"{end.message}; twice the same")
+    return DownloadFailed(attempt.job, action.attempt, attempt.at, action.file.key, end.message, whole=end.etag)
 
 
 def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, moment: Moment) -> Outcome:
@@ -94,7 +94,7 @@ def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, 
     notes: list[Note]
     if failure.cause is Cause.LOCAL:
         resource = Resource.SOCKETS if failure.handles else Resource.DISK
-        notes = [LocalFailed(resource, failure.says, moment.now)]
+        notes = [LocalFailed(resource, failure.message, moment.now)]
     else:
         notes = [TransferFailed(action.server, moment.now), PollAt(action.server, min(server.poll_at, moment.now))]
     if action.probe:
@@ -106,10 +106,10 @@ def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, 
         first = record.denied.get(key)
         if first is not None and server.health.is_up() and server.health.good_at > first:
             # A poll since then was not refused: it is the file's trouble.
-            says = f"{failure.says}, though the queue answers"
-            return Outcome((lose(attempt, Why.UNUSABLE, says),), tuple(notes))
+            message = f"{failure.message}, though the queue answers"
+            return Outcome((lose(attempt, Why.UNUSABLE, message),), tuple(notes))
         notes.append(Track(action.job, replace(record, denied={key: moment.now, **record.denied})))
-    return Outcome((Broke(attempt.job, action.attempt, attempt.at, key, failure.says),), tuple(notes))
+    return Outcome((DownloadFailed(attempt.job, action.attempt, attempt.at, key, failure.message),), tuple(notes))
 
 
 def _whole_before(attempt: Attempt, key: str) -> str:

@@ -19,7 +19,7 @@ HOMEWARD = 20.0
 """Seconds to leave for the way home of a finished file, the look that sees it included."""
 
 
-def outlook(board: Board, now: float) -> Estimate | None:
+def time_left(board: Board, now: float) -> Estimate | None:
     """Return how long until everything this run may submit is rendered; None if no server is waited for.
 
     Costs what is left in the batch, not what one fact costs: ask every few seconds, not after every fact.

@@ -23,7 +23,7 @@ class Exit:
     """How a run ended."""
 
     exit: int
-    says: str
+    message: str
     """What happened and what to do next, for a person; several lines if there is more than one reason."""
 
 
@@ -33,9 +33,9 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
     if board.disk.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.disk.says}: free some space, then run the same command again")
+        return Exit(LOCAL, f"{board.disk.message}: free some space, then run the same command again")
     if board.sockets.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.sockets.says}: close what holds so many, then run the same command again")
+        return Exit(LOCAL, f"{board.sockets.message}: close what holds so many, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if reason := _template(refusal) if refusal else board.hopeless_loss():
@@ -52,13 +52,13 @@ def _settled(board: Board) -> Exit:
 
 def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
-    if board.until is None or _busy(board) or any(board.owes(url) for url in board.servers):
+    if board.until is None or _busy(board) or any(board.open_count(url) for url in board.servers):
         return None
     if not is_hopeless(board, board.until, now):
         return None
     ending = _settled(board)
     left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"
-    return Exit(ending.exit, f"{ending.says}\n{left}" if ending.exit else left)
+    return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 
 def _left(board: Board, now: float, since: float) -> Exit | None:
@@ -84,15 +84,15 @@ def _stopped(board: Board, now: float) -> Exit | None:
 
 def _is_waited_for(board: Board, server: Server, now: float) -> bool:
     """Whether a server may still take what waits, or bring home what it holds."""
-    owes = board.owes(server.name) > 0
+    open_count = board.open_count(server.name) > 0
     if frees_at(board, server) is not None:
         return True  # what it holds will be rendered elsewhere
     if board.is_out(server, now):
         # One that refuses new prompts may still bring home what it has.
         stuck = server.health.stuck_since()
         patient = stuck is None or now < stuck + board.rules.patience
-        return owes and patient and server.health.is_up() and server.health.gives_files()
-    return owes or (server.named and bool(board.waiting))
+        return open_count and patient and server.health.is_up() and server.health.gives_files()
+    return open_count or (server.named and bool(board.waiting))
 
 
 def _busy(board: Board) -> bool:
@@ -107,7 +107,7 @@ def _withdrawing(board: Board) -> bool:
 
 
 def _reason(board: Board, server: Server) -> str:
-    left = board.owes(server.name)
+    left = board.open_count(server.name)
     holds = f"; it holds {left} of our prompts" if left else ""
     if server.health.condition is Condition.UNAUTHORIZED:
         refuses = f"{server.name} refuses the token ({server.health.message}){holds}"

@@ -6,6 +6,7 @@ clock in seconds since the epoch; it is for the story only, no decision reads it
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -24,7 +25,7 @@ class Why(StrEnum):
     """In neither queue nor history, three times over: a restart, or a cleared queue."""
     EXPIRED = "expired"
     """404: clean-up was faster."""
-    FOREIGN = "wrong content"
+    WRONG_CONTENT = "wrong content"
     """The file carries another attempt's workflow, or the success names no file of ours."""
     UNUSABLE = "unusable"
     """The file can't be fetched at all, or is whole and still not what it claims to be."""
@@ -130,14 +131,14 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
-class Broke:
+class DownloadFailed:
     """A download attempt ended without the file; another may follow."""
 
     job: str
     attempt: int
     at: float
     file: str
-    says: str
+    message: str
     whole: str = ""
     """The ETag if every byte came and it was no video all the same; else empty."""
 
@@ -150,7 +151,7 @@ class Lost:
     attempt: int
     at: float
     why: Why
-    says: str
+    message: str
     """The evidence in the server's own words, escaped when shown."""
     burns: bool = True
     """Counts against `attempts`."""
@@ -176,7 +177,12 @@ class Dropped:
     job: str
     attempt: int
     at: float
-    says: str
+    message: str
 
 
-Fact: TypeAlias = Claimed | Accepted | Rendered | Opened | Saved | Broke | Lost | Reopened | Dropped
+Fact: TypeAlias = Claimed | Accepted | Rendered | Opened | Saved | DownloadFailed | Lost | Reopened | Dropped
+
+
+def fact_name(kind: type) -> str:
+    """Return what a kind of fact is called in the state file and in events: `download_failed`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()

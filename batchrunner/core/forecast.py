@@ -13,7 +13,7 @@ from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.server import SIM
-from batchrunner.core.speed import NO_KIND, Learnt, Line, Misses
+from batchrunner.core.speed import NO_KIND, ForecastError, Line, ServerSpeed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -64,8 +64,8 @@ _LAST = 0.5
 class Forecast:
     """What is known of the servers' speed."""
 
-    _servers: dict[str, Learnt] = field(default_factory=dict)
-    _teachers: dict[float, list[Learnt]] = field(default_factory=dict)
+    _servers: dict[str, ServerSpeed] = field(default_factory=dict)
+    _teachers: dict[float, list[ServerSpeed]] = field(default_factory=dict)
     """Per kind, the first servers that rendered it: what a kind takes must not cost what all servers know."""
     _kinds: Counter[float] = field(default_factory=Counter)
     """Renders per kind, anywhere."""
@@ -73,9 +73,9 @@ class Forecast:
     """What `seconds` returned since the last render."""
     _others: float | None = None
     """What ours wait for others on all servers, per second rendered, as of the last render."""
-    _first: Misses = field(default_factory=lambda: Misses(0.2))
+    _first: ForecastError = field(default_factory=lambda: ForecastError(0.2))
     """Forecasts of kinds that were new then."""
-    _again: Misses = field(default_factory=lambda: Misses(0.1))
+    _again: ForecastError = field(default_factory=lambda: ForecastError(0.1))
 
     def learn(self, server: str, cost: float, seconds: float, passed: float | None = None) -> None:
         """Take in a finished render: `seconds` on the server's own clock, `passed` on the wall since the last one.
@@ -84,13 +84,13 @@ class Forecast:
         server's cache and teaches nothing.
         """
         if seconds > 0:
-            learnt = self._servers.setdefault(server, self._of(server))
-            if learnt.renders:
+            speed = self._servers.setdefault(server, self._of(server))
+            if speed.renders:
                 (self._again if self._kinds[cost] else self._first).take(seconds / self.seconds(server, cost) - 1)
             teachers = self._teachers.setdefault(cost, [])
-            if cost not in learnt.kinds and len(teachers) < _MOST_SERVERS:
-                teachers.append(learnt)
-            learnt.take(cost, seconds, passed)
+            if cost not in speed.kinds and len(teachers) < _MOST_SERVERS:
+                teachers.append(speed)
+            speed.take(cost, seconds, passed)
             self._kinds[cost] += 1
             self._told.clear()
             self._others = None
@@ -109,14 +109,14 @@ class Forecast:
             told = self._told[server, cost] = self._seconds(self._of(server), cost)
         return told
 
-    def _seconds(self, learnt: Learnt, cost: float) -> float:
-        own = learnt.kinds.get(cost, NO_KIND)
-        took, weight = own.seconds + _LINE * learnt.by_line(cost), own.renders + _LINE
+    def _seconds(self, speed: ServerSpeed, cost: float) -> float:
+        own = speed.kinds.get(cost, NO_KIND)
+        took, weight = own.seconds + _LINE * speed.by_line(cost), own.renders + _LINE
         for other in self._teachers.get(cost, ()):
-            if other is not learnt:
+            if other is not speed:
                 kind = other.kinds[cost]
                 hold = _ELSEWHERE * kind.renders
-                took += hold * learnt.against(other) * kind.seconds / kind.renders
+                took += hold * speed.against(other) * kind.seconds / kind.renders
                 weight += hold
         return took / weight
 
@@ -145,13 +145,13 @@ class Forecast:
         other servers' share counts too.
         """
         if self._others is None:
-            pooled = sum(max(0.0, learnt.waits.w) for learnt in self._servers.values())
-            over = sum(learnt.waits.s + learnt.typical() * _ALONE for learnt in self._servers.values())
+            pooled = sum(max(0.0, speed.waits.w) for speed in self._servers.values())
+            over = sum(speed.waits.s + speed.typical() * _ALONE for speed in self._servers.values())
             self._others = pooled / over if over else 0.0
-        learnt = self._of(server)
-        hold = learnt.typical() * _POOLED
-        known = max(0.0, learnt.waits.w + held.others) + hold * self._others
-        return known / (learnt.waits.s + held.ran + hold)
+        speed = self._of(server)
+        hold = speed.typical() * _POOLED
+        known = max(0.0, speed.waits.w + held.others) + hold * self._others
+        return known / (speed.waits.s + held.ran + hold)
 
     def total(
         self, costs: Iterable[float], servers: Collection[str], held: Mapping[str, Held] | None = None
@@ -191,8 +191,8 @@ class Forecast:
         return hold.seconds - self.seconds(url, hold.costs[-1]) if hold.costs else 0.0
 
     def _variance(self, url: str, given: Counter[float], holds: Mapping[str, Held]) -> float:
-        learnt, hold = self._of(url), holds[url]
-        waits = learnt.wait_variance(given.total(), self.share(url, hold))
+        speed, hold = self._of(url), holds[url]
+        waits = speed.wait_variance(given.total(), self.share(url, hold))
         return self._strays(url, given + Counter(hold.costs), len(holds)) + waits
 
     def _strays(self, url: str, kinds: Mapping[float, int], servers: int) -> float:
@@ -212,6 +212,6 @@ class Forecast:
                 new += number * each
         return strays + first * servers * new**2 / (self.renders() + 1)
 
-    def _of(self, server: str) -> Learnt:
+    def _of(self, server: str) -> ServerSpeed:
         """Return what is known of a server, of one that taught nothing yet the guess; asking changes nothing."""
-        return self._servers.get(server) or Learnt(BUILT_IN if server == SIM else GPU)
+        return self._servers.get(server) or ServerSpeed(BUILT_IN if server == SIM else GPU)

@@ -46,7 +46,7 @@ def give_up_servers(board: Board, now: float, at: float) -> Iterator[Outcome]:
 def frees_at(board: Board, server: Server) -> float | None:
     """Return when what a server holds is free for others, or was; None if there is no reason to think so."""
     since = server.health.stuck_since()
-    if since is None or not board.owes(server.name):
+    if since is None or not board.open_count(server.name):
         return None
     if not server.named:
         return since + board.rules.grace
@@ -61,9 +61,9 @@ def _give_up(board: Board, server: Server, jobs: Iterable[str], moment: Moment) 
     seconds = round(moment.now - moment.began)
     lasted = f"{seconds} s" if seconds < _MINUTES_FROM else f"{round(seconds / 60)} min"
     why = f" ({server.health.message})" if server.health.message else ""
-    says = f"{server.name} has brought nothing for {lasted}{why}: rendered elsewhere"
+    message = f"{server.name} has brought nothing for {lasted}{why}: rendered elsewhere"
     states = [(job, cast("Open", board.states[job])) for job in jobs]
-    facts = tuple(lose(Attempt(job, state, moment.at, board.rules), Why.SERVER_GONE, says) for job, state in states)
+    facts = tuple(lose(Attempt(job, state, moment.at, board.rules), Why.SERVER_GONE, message) for job, state in states)
     notes: list[Note] = [GivenUp(server.name, moment.now)]
     if server.health.is_up():
         waiting = frozenset(state.prompt.id for _, state in states).intersection(server.queue.pending)

@@ -275,7 +275,7 @@ class Health:
             condition=self._led(Event.POLL_FAILED),
             failures=self.failures + 1,
             failed_at=now,
-            message=failure.says,
+            message=failure.message,
         )
 
     def poll_refused(self, failure: Failure, now: float) -> Health:
@@ -284,7 +284,7 @@ class Health:
             self,
             condition=self._led(Event.POLL_REFUSED),
             failures=self.failures + 1,
-            message=failure.says,
+            message=failure.message,
             refused_since=now if self.refused_since is None else self.refused_since,
         )
 
@@ -299,7 +299,7 @@ class Health:
         return replace(
             self,
             condition=self._led(Event.POST_REFUSED),
-            message=failure.says,
+            message=failure.message,
             refused_posts=refused,
             refused_since=now if self.refused_since is None else self.refused_since,
             posts_at=now + backoff(f"{name}/post", refused, PROBE_PAUSE, _PROBE_CAP),

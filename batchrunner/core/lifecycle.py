@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.core.facts import (
     Accepted,
-    Broke,
     Claimed,
+    DownloadFailed,
     Dropped,
     Fact,
     File,
@@ -134,7 +134,7 @@ class Failed:
 
     past: AttemptHistory
     why: Why
-    says: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def advance(state: State, fact: Fact) -> State:  # noqa: C901, PLR0911 - it is a
             return state
         case Fetching(), Rendered():
             return state
-        case Fetching(), (Opened() | Saved() | Broke()):
+        case Fetching(), (Opened() | Saved() | DownloadFailed()):
             return _brought(state, fact)
         case ((Sending() | Queued() | Fetching()), Lost()):
             return _lost(state, fact)
@@ -202,7 +202,7 @@ def _prompt(fact: Claimed | Accepted, *, claimed: bool) -> Prompt:
     return Prompt(fact.attempt, fact.prompt, fact.prefix, fact.server, claimed)
 
 
-def _brought(state: Fetching, fact: Opened | Saved | Broke) -> Fetching | Done:
+def _brought(state: Fetching, fact: Opened | Saved | DownloadFailed) -> Fetching | Done:
     """Apply the news of one download to its file."""
     if fact.file not in {item.file.key for item in state.items}:
         raise Contradiction(f"{fact} of no file in {state}")
@@ -213,7 +213,7 @@ def _brought(state: Fetching, fact: Opened | Saved | Broke) -> Fetching | Done:
     return replace(state, items=items)
 
 
-def _item(item: Item, fact: Opened | Saved | Broke) -> Item:
+def _item(item: Item, fact: Opened | Saved | DownloadFailed) -> Item:
     if item.saved:
         return item
     if isinstance(fact, Opened):
@@ -234,7 +234,7 @@ def _lost(state: Open, fact: Lost) -> Waiting | Failed:
         past = replace(past, given_up=0)  # it was found again, and is over now
     if fact.why is Why.STUCK:
         past = replace(past, stuck_on=state.prompt.server)
-    return Failed(past, fact.why, fact.says) if fact.final else Waiting(past)
+    return Failed(past, fact.why, fact.message) if fact.final else Waiting(past)
 
 
 # -- States from facts alone: what resuming, `status` and every report are made of.

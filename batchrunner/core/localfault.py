@@ -16,12 +16,12 @@ class LocalFault:
     """When the trouble began that still lasts."""
     again_at: float = 0.0
     """When somebody met it last."""
-    says: str = ""
+    message: str = ""
 
-    def failed(self, says: str, now: float) -> None:
+    def failed(self, message: str, now: float) -> None:
         """Take in that somebody met it."""
         self.failed_at = now if self.failed_at is None else self.failed_at
-        self.again_at, self.says = now, says
+        self.again_at, self.message = now, message
 
     def worked(self) -> None:
         """Take in that a try went well, or that there is nothing left to try it with."""
@@ -76,5 +76,5 @@ def allot(servers: int, downloads: int, soft: int, hard: int) -> Allotment:
     if fit == wanted:
         return Allotment(wanted, limit)
     needs = others + _PER_DOWNLOAD * wanted
-    says = f"this machine allows {limit} open files and {servers} servers need {needs} (ulimit -n)"
-    return Allotment(fit, limit, f"{says}: downloads at once are limited to {fit}")
+    message = f"this machine allows {limit} open files and {servers} servers need {needs} (ulimit -n)"
+    return Allotment(fit, limit, f"{message}: downloads at once are limited to {fit}")

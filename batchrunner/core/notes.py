@@ -280,7 +280,7 @@ class LocalFailed:
     """Something of this machine failed."""
 
     resource: Resource
-    says: str
+    message: str
     now: float
 
 

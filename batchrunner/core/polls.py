@@ -64,15 +64,17 @@ def interpret_poll(board: Board, action: Poll, end: PollEnd, moment: Moment) -> 
     if not isinstance(end, Failure):
         return _Reading(board, board.servers[action.server], action, end, moment).outcome()
     if end.cause is Cause.UNAUTHORIZED:
-        return Outcome(notes=(PollRefused(action.server, end, moment.now, holding=board.owes(action.server) > 0),))
+        return Outcome(
+            notes=(PollRefused(action.server, end, moment.now, holding=board.open_count(action.server) > 0),)
+        )
     return Outcome(notes=failed(board, action.server, end, moment.now))
 
 
 def failed(board: Board, server: str, failure: Failure, now: float) -> tuple[Note, ...]:
     """Return what a failure says, whoever met it, of the server or of this machine."""
     if failure.cause is Cause.LOCAL:
-        return LocalFailed(Resource.SOCKETS, failure.says, now), PollAt(server, now + _LOCAL_PAUSE)
-    return (PollFailed(server, failure, now, holding=board.owes(server) > 0),)
+        return LocalFailed(Resource.SOCKETS, failure.message, now), PollAt(server, now + _LOCAL_PAUSE)
+    return (PollFailed(server, failure, now, holding=board.open_count(server) > 0),)
 
 
 def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fact], Tracked]:
@@ -84,8 +86,8 @@ def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fac
     if isinstance(attempt.state, Sending) and server.named:
         return [], replace(record, resend=True)
     ran = record.seen_running
-    says = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
-    return [lose(attempt, Why.FORGOTTEN, says, burns=ran)], record.found()
+    message = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
+    return [lose(attempt, Why.FORGOTTEN, message, burns=ran)], record.found()
 
 
 @dataclass(slots=True)
@@ -219,8 +221,8 @@ class _Reading:
         """Count a poll that did not find a prompt, and give the prompt up once that is proof."""
         job, began = attempt.job, self.moment.began
         if record.withdrawn:
-            says = "still pending when the run was stopped: taken back"
-            return [lose(attempt, Why.WITHDRAWN, says)], [Track(job, record.found())]
+            message = "still pending when the run was stopped: taken back"
+            return [lose(attempt, Why.WITHDRAWN, message)], [Track(job, record.found())]
         if record.sent_at is not None and record.sent_at > began:
             return [], []
         absence = record.missed(began)
@@ -288,5 +290,5 @@ def expired(attempt: Attempt, board: Board) -> Lost:
 
 def stuck(attempt: Attempt) -> Lost:
     """Return the loss of a prompt that we interrupted because it ran far too long; a second one is final."""
-    says = "it ran far longer than it should, without an end, and was interrupted"
-    return lose(attempt, Why.STUCK, says, error="stuck")
+    message = "it ran far longer than it should, without an end, and was interrupted"
+    return lose(attempt, Why.STUCK, message, error="stuck")

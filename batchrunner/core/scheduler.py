@@ -262,7 +262,7 @@ def survey_limit(board: Board) -> float:
 
 def is_idle(board: Board, server: Server) -> bool:
     """Whether a server has nothing to do with us any more: nobody names it, and it holds nothing of ours."""
-    return not server.named and not board.owes(server.name)
+    return not server.named and not board.open_count(server.name)
 
 
 def is_gone(board: Board, server: Server) -> bool:

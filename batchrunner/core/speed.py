@@ -42,7 +42,7 @@ _WAIT_SPREAD = 0.1
 
 
 @dataclass(slots=True)
-class Misses:
+class ForecastError:
     """How far forecasts were off, relative to themselves."""
 
     expected: float
@@ -96,7 +96,7 @@ NO_KIND = Kind(0, 0.0)
 
 
 @dataclass(slots=True)
-class Learnt:
+class ServerSpeed:
     """One server's speed. The sums are for two lines of algebra: `u` is 1 / seconds, `v` is cost / seconds."""
 
     guess: Line
@@ -142,7 +142,7 @@ class Learnt:
         """Return how long one job of `cost` renders, by the line."""
         return (self._line or self.guess).at(cost)
 
-    def against(self, other: Learnt) -> float:
+    def against(self, other: ServerSpeed) -> float:
         """Return how many times as long as on another server a render takes here, by the kinds that both know."""
         ours = theirs = 0.0
         for cost, kind in islice(self.kinds.items(), _MOST_KINDS):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batchrunner.core.lifecycle import Open
 
 
-def opening(board: Board, at: float) -> Iterator[Fact]:
+def startup_facts(board: Board, at: float) -> Iterator[Fact]:
     """Yield the facts that follow from the manifest alone, and from the end of the built-in ComfyUI's last run."""
     for job, state in list(board.states.items()):
         if isinstance(state, Unwanted) and job in board.positions:
@@ -42,24 +42,24 @@ def _cut_short(board: Board) -> list[tuple[str, Open]]:
     return held + [(job, state) for job, state in found if isinstance(state, Fetching)]
 
 
-def moved_in(board: Board, at: float) -> Iterator[Fact]:
+def import_local_files(board: Board, at: float) -> Iterator[Fact]:
     """Yield the adoption of every file found at home whose job no server can tell us about.
 
     They are taken in only after every server was surveyed: a server's history knows all the files of a prompt, our
     disk only those that made it. What is open is over if a later attempt is at home: it was given up for that one.
     """
-    for job, (attempt, homes) in sorted(board.homes.items()):
+    for job, (attempt, local_files) in sorted(board.local_files.items()):
         state = board.states.get(job)
         if job not in board.positions or not isinstance(state, Waiting | Sending | Queued | Fetching):
             continue
         if not isinstance(state, Waiting):
             if state.prompt.attempt >= attempt:
                 continue
-            says = f"attempt {attempt} of it is at home, so this one had been given up"
-            yield lose(Attempt(job, state, at, board.rules), Why.FORGOTTEN, says, burns=False)
+            message = f"attempt {attempt} of it is at home, so this one had been given up"
+            yield lose(Attempt(job, state, at, board.rules), Why.FORGOTTEN, message, burns=False)
         highest = max(attempt, board.seen.get(job, 0))
-        prefix = homes[0].prefix
+        prefix = local_files[0].prefix
         yield Accepted(job, attempt, at, prefix, prefix, OUR_DISK, highest)
-        yield Rendered(job, attempt, at, tuple(File(home.path) for home in homes), None)
-        for home in homes:
+        yield Rendered(job, attempt, at, tuple(File(home.path) for home in local_files), None)
+        for home in local_files:
             yield Saved(job, attempt, at, File(home.path).key, home.path, home.size, home.sha256)

@@ -52,8 +52,8 @@ def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -
         case Failure():
             return _failed(board, action, end, record, moment)
         case Refused() if attempt:
-            notes = (Track(action.job, record), TransferWorked(action.server), PostAnswered(end.says))
-            return Outcome((lose(attempt, Why.REFUSED, end.says),), notes)
+            notes = (Track(action.job, record), TransferWorked(action.server), PostAnswered(end.message))
+            return Outcome((lose(attempt, Why.REFUSED, end.message),), notes)
         case Taken() if attempt:
             return _taken(board, attempt, end, record, moment)
     return Outcome()
@@ -91,10 +91,10 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
     server, job = attempt.state.prompt.server, attempt.job
     accepted = accept(job, attempt.state.prompt, taken.prompt, attempt.at)
     posted = PostTaken(server, taken.number, moment.began, moment.now)
-    says = refusal(taken.complaints, board.outputs)
-    if says:
-        notes = (Track(job, record), posted, PostAnswered(says), Unwanted(server, frozenset({taken.prompt})))
-        return Outcome((accepted, lose(attempt, Why.REFUSED, says)), notes)
+    message = refusal(taken.complaints, board.outputs)
+    if message:
+        notes = (Track(job, record), posted, PostAnswered(message), Unwanted(server, frozenset({taken.prompt})))
+        return Outcome((accepted, lose(attempt, Why.REFUSED, message)), notes)
     if not board.servers[server].queue.foreign and board.open_on(server)[0][0] == job:
         # Nothing is in front of it: it runs at once, and may end the server before a poll sees it.
         record = replace(record, seen_running=True)
@@ -132,5 +132,5 @@ def _denied(board: Board, attempt: Attempt, failure: Failure, now: float) -> Out
     breaker = server.breaker
     alike = breaker.jobs | {attempt.job} if breaker.kind == Why.DENIED else frozenset({attempt.job})
     everybodys = breaker.trips > 0 or len(alike) >= BREAKER_JOBS
-    lost = lose(attempt, Why.DENIED, failure.says, error="" if everybodys else f"denied: {failure.status}")
+    lost = lose(attempt, Why.DENIED, failure.message, error="" if everybodys else f"denied: {failure.status}")
     return Outcome((lost,), (TransferFailed(server.name, now),))

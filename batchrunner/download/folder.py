@@ -123,12 +123,12 @@ class Folder:
             os.close(opened)
 
 
-async def aside(what: Callable[[*Ts], T], *args: *Ts) -> T:
+async def to_thread(what: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run what blocks in a thread of the loop."""
     return await asyncio.get_running_loop().run_in_executor(None, what, *args)
 
 
-def says(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """Return what a person can make of a refusal of the disk."""
     said = {
         errno.ENOSPC: "the disk is full",

@@ -25,7 +25,7 @@ _PARENTS = frozenset({b"moov", b"udta", b"meta", b"ilst"})
 class Walk:
     """What the walk saw: `says` is empty if the file is whole; `texts` are its metadata that look like JSON."""
 
-    says: str
+    message: str
     texts: tuple[bytes, ...] = ()
 
 

@@ -11,7 +11,7 @@ from batchrunner.core.actions import LocalFile
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
-from batchrunner.download.folder import digest, says
+from batchrunner.download.folder import digest, os_error_text
 from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -
         among = (path for path in folder.files() if stems is None or path.rpartition(".")[0] in stems)
         return tuple(home for path in among for home in _homes(batch, folder, path))
     except OSError as error:
-        raise LocalError(f"{folder.root}: can't be searched: {says(error)}") from None
+        raise LocalError(f"{folder.root}: can't be searched: {os_error_text(error)}") from None
 
 
 def sidecar_of(folder: Folder, path: str) -> tuple[str, str] | None:
@@ -75,4 +75,4 @@ def _inspected(file: BinaryIO, path: str) -> media.Inspection:
     try:
         return media.inspect_as(file, suffix(path))
     except OSError as error:
-        return media.Inspection("", whole=False, says=says(error))
+        return media.Inspection("", whole=False, message=os_error_text(error))

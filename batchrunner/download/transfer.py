@@ -20,7 +20,7 @@ from anyio import CancelScope
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
-from batchrunner.download.folder import Folder, aside, digest, says
+from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
 from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
@@ -104,13 +104,13 @@ class Downloader:
         was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
         ending = suffix(action.file.name)
-        one = _One(self._folder, self._boot, self._largest, action, stem, ending, renders, self.transfers)
+        one = _Download(self._folder, self._boot, self._largest, action, stem, ending, renders, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                return Failure(Cause.LOCAL, f"this machine has {says(error)}", handles=True)
-            return Failure(Cause.LOCAL, f"the output folder can't be written: {says(error)}")
+                return Failure(Cause.LOCAL, f"this machine has {os_error_text(error)}", handles=True)
+            return Failure(Cause.LOCAL, f"the output folder can't be written: {os_error_text(error)}")
         finally:
             self.transfers.pop(stem, None)
 
@@ -125,7 +125,7 @@ class Downloader:
 
 
 @dataclass(frozen=True, slots=True)
-class _One:
+class _Download:
     """One file of one attempt, and the names it may have here."""
 
     folder: Folder
@@ -138,13 +138,13 @@ class _One:
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        home = await aside(self.home)
+        home = await to_thread(self.home)
         if home is not None:
             return home
-        start = await aside(self.begun)
+        start = await to_thread(self.begun)
         end = await self._get(source, opened, start)
         if end is None and start:
-            await aside(self.folder.remove, self.part)
+            await to_thread(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
 
@@ -208,7 +208,7 @@ class _One:
                     never = Rejected("the server will never hand it out: its name is refused (400)", never=True)
                     return _page(stream) or never
                 case 404:
-                    return await aside(self._gone)
+                    return await to_thread(self._gone)
                 case 200:
                     return await self._take(stream, opened, 0)
                 case 206 if start and self._continues(stream, start):
@@ -234,13 +234,13 @@ class _One:
         try:
             end = await self._write(stream, opened, start)
         except OSError:
-            await aside(self.folder.remove, self.part)
+            await to_thread(self.folder.remove, self.part)
             raise
         if end is not None:
             if isinstance(end, Rejected):
-                await aside(self.folder.remove, self.part)
+                await to_thread(self.folder.remove, self.part)
             return end
-        return await aside(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
+        return await to_thread(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
 
     def _too_large(self) -> Rejected:
         why = f"it is larger than {self.largest} bytes"
@@ -251,7 +251,7 @@ class _One:
     ) -> Rejected | Failure | None:
         """Write the body behind the first `start` bytes. Closed whatever happens; a full disk may only show then."""
         if not start:
-            await aside(self.folder.remove, self.part)
+            await to_thread(self.folder.remove, self.part)
         with CancelScope(shield=True):
             opener = self.folder.extend if start else self.folder.create
             file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
@@ -270,7 +270,7 @@ class _One:
                 await file.write(piece)
                 self.transfers[self.stem] = (start, stream.size)
             await file.flush()
-            await aside(os.fsync, file.fileno())
+            await to_thread(os.fsync, file.fileno())
         finally:
             with CancelScope(shield=True):
                 await file.close()
@@ -296,7 +296,7 @@ class _One:
 
     def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole:
-            return Rejected(seen.says, etag)
+            return Rejected(seen.message, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
             return Rejected("it carries the workflow of another attempt", etag, foreign=True)
         if self.action.probe and self._differs(seen):

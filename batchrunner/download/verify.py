@@ -38,7 +38,7 @@ class Inspection:
     kind: str
     """A kind of `SUFFIXES`, or empty if it is none that can be told from its content."""
     whole: bool
-    says: str = ""
+    message: str = ""
     """What is wrong with it."""
     prefixes: tuple[str, ...] | None = None
     digest: str = ""
@@ -68,7 +68,7 @@ def inspect_as(file: BinaryIO, suffix: str) -> Inspection:
         return Inspection(kind, whole=True, prefixes=found, digest=renders)
     seen = inspect_open(file)
     if seen.whole and seen.kind != kind:
-        return replace(seen, whole=False, says=f"it is no {suffix} but {seen.kind}")
+        return replace(seen, whole=False, message=f"it is no {suffix} but {seen.kind}")
     return seen
 
 
@@ -79,14 +79,14 @@ def inspect_open(file: BinaryIO) -> Inspection:
     kind = _kind(file.read(16))
     if kind == "mp4":
         walk = mp4.walk(file, size)
-        return Inspection(kind, not walk.says, walk.says, *_of_texts(walk.texts))
+        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts))
     if kind == "png":
         return _png(file, size)
     if not kind:
-        return Inspection("", whole=False, says="it is no video, image or sound" if size else "it is empty")
-    says = "" if _ends(file, size, kind) else "it is cut"
+        return Inspection("", whole=False, message="it is no video, image or sound" if size else "it is empty")
+    message = "" if _ends(file, size, kind) else "it is cut"
     # SaveGLB may pass on a mesh that somebody else made, and with it the workflow that it came from.
-    return Inspection(kind, not says, says, *((None, "") if kind == "glb" else _of_window(file, size)))
+    return Inspection(kind, not message, message, *((None, "") if kind == "glb" else _of_window(file, size)))
 
 
 def _kind(head: bytes) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
-from batchrunner.core.facts import Fact, File, Why
+from batchrunner.core.facts import Fact, File, Why, fact_name
 from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
 
@@ -71,7 +71,7 @@ _COLUMNS = ("job", "attempt", "at")
 
 def kind(fact: Fact) -> str:
     """Return the name under which a fact's kind is stored."""
-    return type(fact).__name__.lower()
+    return fact_name(type(fact))
 
 
 def fact_text(fact: Fact) -> str:
@@ -205,4 +205,4 @@ def _form(make: type) -> _Form:
     return _Form(make, readers, frozenset(field.name for field in own if field.default is MISSING))
 
 
-_FORMS: Mapping[str, _Form] = {make.__name__.lower(): _form(make) for make in get_args(Fact)}
+_FORMS: Mapping[str, _Form] = {fact_name(make): _form(make) for make in get_args(Fact)}

@@ -31,7 +31,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Addressee:
+class Recipient:
     """Whom to tell how it goes, by exactly one of its first three; where that leads, only the environment knows."""
 
     url_env: str
@@ -66,7 +66,7 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
-    notify: tuple[Addressee, ...] = ()
+    notify: tuple[Recipient, ...] = ()
     until: str = ""
     """The time of day, `07:30`, by which everything must be home, or empty."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import Complaint, ManifestError
-from batchrunner.manifest.batch import Addressee, Batch, Options
+from batchrunner.manifest.batch import Batch, Options, Recipient
 from batchrunner.manifest.diagnostics import Complaints, called, check, check_loosely, join
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
@@ -37,7 +37,7 @@ _WAYS = ("url_env", "apprise_env", "command")
 _ONE_OF = "url_env (a variable's name), apprise_env or command"
 
 
-def read_addressees(tree: Tree, complaints: Complaints) -> tuple[Addressee, ...]:
+def read_addressees(tree: Tree, complaints: Complaints) -> tuple[Recipient, ...]:
     """Return what `notify` says: a target, or a list of them. What is wrong is complained about, and left out."""
     if not isinstance(tree, Items):
         found = [_addressee(tree, "notify", complaints)]
@@ -48,7 +48,7 @@ def read_addressees(tree: Tree, complaints: Complaints) -> tuple[Addressee, ...]
     return tuple(addressee for addressee in found if addressee)
 
 
-def _addressee(tree: Tree, path: str, complaints: Complaints) -> Addressee | None:
+def _addressee(tree: Tree, path: str, complaints: Complaints) -> Recipient | None:
     if isinstance(tree, Leaf):
         # What stands there is not repeated: it may be a URL.
         complaints.add(tree.spot, path, NO_URL if "://" in tree.text else f"must be a mapping with {_ONE_OF}")
@@ -64,7 +64,7 @@ def _addressee(tree: Tree, path: str, complaints: Complaints) -> Addressee | Non
         complaints.add(tree.spot, path, f"needs exactly one of {_ONE_OF}")
     if target.topic and not target.url_env:
         complaints.add(tree.spot, join(path, "topic"), "goes with url_env only")
-    return Addressee(target.url_env, target.apprise_env, target.command, target.topic, frozenset(target.on))
+    return Recipient(target.url_env, target.apprise_env, target.command, target.topic, frozenset(target.on))
 
 
 # -- A tree to sound parts: settings, template, blocks, exclusions. Everything wrong is said; nothing is built yet.
@@ -90,7 +90,7 @@ class Parts:
     """What `--set` says."""
     exclusions: Sequence[Exclusion]
     naming: Naming
-    notify: tuple[Addressee, ...]
+    notify: tuple[Recipient, ...]
     only: Mapping[str, Sequence[Leaf]]
 
 

@@ -63,10 +63,10 @@ class Notifier:
 
     async def run(self) -> None:
         """Deliver until cancelled, every target at its own pace."""
-        async with asyncio.TaskGroup() as crew:
-            crew.create_task(self._tell_failures())
+        async with asyncio.TaskGroup() as task_group:
+            task_group.create_task(self._tell_failures())
             for outbox in self._outboxes:
-                crew.create_task(outbox.run())
+                task_group.create_task(outbox.run())
 
     async def drain(self) -> None:
         """Deliver what is left, within `Waits.drain` seconds; then tell what was not. A second call does nothing.
@@ -86,7 +86,7 @@ class Notifier:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Notifier]:
         """Deliver while the block runs, and drain after it. An error that ends the block is told too, and raised."""
-        crew = asyncio.create_task(self.run())
+        task_group = asyncio.create_task(self.run())
         try:
             yield self
         except (YoursError, BusyError):
@@ -98,14 +98,14 @@ class Notifier:
         else:
             await self.drain()
         finally:
-            crew.cancel()
-            await asyncio.wait([crew])
+            task_group.cancel()
+            await asyncio.wait([task_group])
 
     def _broke_off(self, error: Exception) -> None:
         bug = not isinstance(error, BatchrunnerError)
-        says = f"a bug in batchrunner ({type(error).__name__})" if bug else str(error)
+        message = f"a bug in batchrunner ({type(error).__name__})" if bug else str(error)
         code = error.exit_code if isinstance(error, BatchrunnerError) else BatchrunnerError.exit_code
-        self._post(self._sieve.broke_off(self._wall(), code, says))
+        self._post(self._sieve.broke_off(self._wall(), code, message))
 
     def _post(self, notice: Notice | None) -> None:
         if notice is not None:

@@ -97,7 +97,7 @@ class Outbox:
             self._delivered += 1
         elif not self._told:
             self._told = 1
-            self._tell(f"notify: {self._target.way.name} {miss.says}; the batch goes on")
+            self._tell(f"notify: {self._target.way.name} {miss.message}; the batch goes on")
 
     async def _attempt(self, notice: Notice) -> Miss | None:
         try:

@@ -47,7 +47,7 @@ class Heard(Protocol):
         """Wall clock, seconds since the epoch."""
 
     @property
-    def says(self) -> str:
+    def message(self) -> str:
         """In words."""
 
     @property
@@ -92,19 +92,19 @@ class Sieve:
         """Return what failed since this was asked last, None if nothing did."""
         if not self.failed:
             return None
-        count, says, jobs = self._taken()
+        count, message, jobs = self._taken()
         title = f"{count} job{'s' * (count != 1)} failed"
-        return Notice((Kind.FAILED,), self._batch, at, title, f"{title}: {says}", {"failed": count}, jobs)
+        return Notice((Kind.FAILED,), self._batch, at, title, f"{title}: {message}", {"failed": count}, jobs)
 
-    def broke_off(self, at: float, code: int, says: str) -> Notice:
+    def broke_off(self, at: float, code: int, message: str) -> Notice:
         """Return that the run ended by an error, without its last event; `code` is its exit code."""
-        return self._end(at, code, says, {"exit": code}, Kind.STOPPED)
+        return self._end(at, code, message, {"exit": code}, Kind.STOPPED)
 
     def _lost(self, event: Heard) -> None:
         self.failed += 1
         if len(self._jobs) < _SHOWN:
             job = {"id": event.job or "", "name": event.label or event.job or ""}
-            why = {key: str(event.fields.get(key) or "") for key in ("why", "says")}
+            why = {key: str(event.fields.get(key) or "") for key in ("why", "message")}
             self._jobs.append({key: one_line(text, 120) for key, text in (job | why).items()})
 
     def _server(self, event: Heard) -> Notice | None:
@@ -112,7 +112,7 @@ class Sieve:
         if state == "up":
             self._ailing.pop(url, None)
             return None
-        self._ailing[url] = event.says
+        self._ailing[url] = event.message
         if state not in _STATES:
             return None
         kind, title = _STATES[state]
@@ -123,30 +123,30 @@ class Sieve:
         if last is not None and abs(event.at - last) < _AGAIN:
             return None
         self._told[kind, about] = event.at
-        says = f"{event.label}: {event.says}" if event.label else event.says
+        message = f"{event.label}: {event.message}" if event.label else event.message
         server = one_line(str(event.fields.get("server") or ""), 100)
-        return Notice((kind,), self._batch, event.at, title, says, {"server": server} if server else {})
+        return Notice((kind,), self._batch, event.at, title, message, {"server": server} if server else {})
 
     def _finished(self, event: Heard) -> Notice:
         code = event.fields.get("exit")
         told = {key: event.fields[key] for key in ("counts", "exit") if key in event.fields}
         if code not in _STOPPED:
-            return self._end(event.at, code, event.says, told)
-        return self._end(event.at, code, "; ".join([event.says, *self._ailing.values()]), told, Kind.STOPPED)
+            return self._end(event.at, code, event.message, told)
+        return self._end(event.at, code, "; ".join([event.message, *self._ailing.values()]), told, Kind.STOPPED)
 
-    def _end(self, at: float, code: Json, says: str, told: Mapping[str, Json], *first: Kind) -> Notice:
+    def _end(self, at: float, code: Json, message: str, told: Mapping[str, Json], *first: Kind) -> Notice:
         """Return the last notice; it tells the last failed jobs too, so that they need no message of their own."""
         title = _ENDS.get(code, "stopped by an error") if isinstance(code, int) else "finished"
         if not self.failed:
-            return Notice((*first, Kind.FINISHED), self._batch, at, title, says, told)
+            return Notice((*first, Kind.FINISHED), self._batch, at, title, message, told)
         count, names, jobs = self._taken()
-        says = f"{says}; {count} failed at last: {names}"
-        return Notice((*first, Kind.FINISHED, Kind.FAILED), self._batch, at, title, says, told, jobs)
+        message = f"{message}; {count} failed at last: {names}"
+        return Notice((*first, Kind.FINISHED, Kind.FAILED), self._batch, at, title, message, told, jobs)
 
     def _taken(self) -> tuple[int, str, list[dict[str, str]]]:
         """Return and forget the failed jobs: how many, the first few in words, the first ones in fields."""
         count, jobs = self.failed, self._jobs
         self.failed, self._jobs = 0, []
-        named = [f"{job['name']} ({job['why']}: {one_line(job['says'], 60)})" for job in jobs[:_NAMED]]
+        named = [f"{job['name']} ({job['why']}: {one_line(job['message'], 60)})" for job in jobs[:_NAMED]]
         rest = [f"and {count - len(named)} more"] if count > len(named) else []
         return count, "; ".join([*named, *rest]), jobs

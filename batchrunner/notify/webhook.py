@@ -26,7 +26,7 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
 class Miss:
     """A try that did not deliver."""
 
-    says: str
+    message: str
     """Why, after the name of whom it was for; holds no secret."""
     again: bool
     """Whether another try may help, and can do no harm."""
@@ -65,7 +65,7 @@ class Webhook:
             async with _session(limit) as http, http.post(self._url, data=body, allow_redirects=False) as answer:
                 status = answer.status
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Miss(next(says for kind, says in _CLASSES if isinstance(error, kind)), again=True)
+            return Miss(next(message for kind, message in _CLASSES if isinstance(error, kind)), again=True)
         if 200 <= status < 300:
             return None
         if 300 <= status < 400:

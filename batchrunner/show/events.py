@@ -7,7 +7,18 @@ from enum import IntEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner.core.facts import Accepted, Broke, Claimed, Dropped, Lost, Opened, Rendered, Reopened, Saved
+from batchrunner.core.facts import (
+    Accepted,
+    Claimed,
+    DownloadFailed,
+    Dropped,
+    Lost,
+    Opened,
+    Rendered,
+    Reopened,
+    Saved,
+    fact_name,
+)
 from batchrunner.show.log import clean
 from batchrunner.show.scene import Around, health, reason, scene
 from batchrunner.text import duration, json_text, size, stamp, told
@@ -33,7 +44,7 @@ DIFFERS = "the workflow rendered is not the one that was sent: a node on the ser
 """What is said of a render that is kept all the same."""
 
 
-class Weight(IntEnum):
+class Level(IntEnum):
     """How much an event matters to somebody who watches, in the levels of a log."""
 
     DETAIL = 10
@@ -49,13 +60,13 @@ class Event:
     """A constant: what kind of event."""
     at: float
     """Wall clock, seconds since the epoch."""
-    says: str
+    message: str
     """In words."""
     job: str | None = None
     label: str = ""
     """The job's local name."""
     fields: Mapping[str, Json] = field(default_factory=dict)
-    weight: Weight = Weight.NEWS
+    level: Level = Level.NEWS
     error: BaseException | None = None
     """What was raised, for a traceback in the log."""
 
@@ -63,33 +74,33 @@ class Event:
 def of_fact(fact: Fact, label: str = "") -> Event:
     """Return the event that a fact is; its name is the fact's kind, `label` the job's local name."""
     fields = {key: value for key, value in asdict(fact).items() if key not in {"job", "at"}}
-    return Event(type(fact).__name__.lower(), fact.at, _words(fact, label), fact.job, label, fields, _weight(fact))
+    return Event(fact_name(type(fact)), fact.at, _words(fact, label), fact.job, label, fields, _weight(fact))
 
 
-def of_server(at: float, url: str, state: str, says: str) -> Event:
+def of_server(at: float, url: str, state: str, message: str) -> Event:
     """Return that a server is now `state`: `up`, `away`, `denied`, … and why."""
-    weight = Weight.NEWS if state == "up" else Weight.TROUBLE
+    level = Level.NEWS if state == "up" else Level.TROUBLE
     return Event(
         "server",
         at,
-        f"{url} is {state}: {says}" if says else f"{url} is {state}",
+        f"{url} is {state}: {message}" if message else f"{url} is {state}",
         None,
         "",
-        _server(url, state, says),
-        weight,
+        _server(url, state, message),
+        level,
     )
 
 
-def of_note(at: float, says: str) -> Event:
+def of_note(at: float, message: str) -> Event:
     """Return something a person should know, about no job in particular."""
-    return Event("note", at, says, fields={"says": says}, weight=Weight.TROUBLE)
+    return Event("note", at, message, fields={"message": message}, level=Level.TROUBLE)
 
 
 def of_bug(at: float, error: BaseException) -> Event:
     """Return that something was raised that should not be; its text may quote anything, so only its kind is told."""
     kind = type(error).__name__
-    says = f"a bug in batchrunner ({kind}); the traceback is in run.log, please report it"
-    return Event("bug", at, says, fields={"error": kind}, weight=Weight.TROUBLE, error=error)
+    message = f"a bug in batchrunner ({kind}); the traceback is in run.log, please report it"
+    return Event("bug", at, message, fields={"error": kind}, level=Level.TROUBLE, error=error)
 
 
 def without(event: Event, secret: str) -> Event:
@@ -97,7 +108,9 @@ def without(event: Event, secret: str) -> Event:
     if not secret:
         return event
     fields = {key: clean(value, secret) for key, value in event.fields.items()}
-    return replace(event, says=str(clean(event.says, secret)), label=str(clean(event.label, secret)), fields=fields)
+    return replace(
+        event, message=str(clean(event.message, secret)), label=str(clean(event.label, secret)), fields=fields
+    )
 
 
 def of_finish(at: float, counts: Mapping[str, int], code: int) -> Event:
@@ -107,7 +120,7 @@ def of_finish(at: float, counts: Mapping[str, int], code: int) -> Event:
 
 def line(event: Event) -> str:
     """Return an event as one harmless line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
-    return told(event.at, event.label or event.job or "", event.says)
+    return told(event.at, event.label or event.job or "", event.message)
 
 
 def json_line(batch: str, event: Event) -> str:
@@ -123,18 +136,18 @@ def tally(counts: Mapping[str, int]) -> str:
     return ", ".join([f"{done} done", *([f"{failed} failed"] if failed else []), *([f"{left} left"] if left else [])])
 
 
-def _server(url: str, state: str, says: str) -> dict[str, Json]:
-    return {"server": url, "state": state, "says": says}
+def _server(url: str, state: str, message: str) -> dict[str, Json]:
+    return {"server": url, "state": state, "message": message}
 
 
-def _weight(fact: Fact) -> Weight:
+def _weight(fact: Fact) -> Level:
     match fact:
         case Claimed() | Opened():
-            return Weight.DETAIL
-        case Lost() | Broke() | Rendered(differs=True):
-            return Weight.TROUBLE
+            return Level.DETAIL
+        case Lost() | DownloadFailed() | Rendered(differs=True):
+            return Level.TROUBLE
         case _:
-            return Weight.NEWS
+            return Level.NEWS
 
 
 def _words(fact: Fact, label: str) -> str:  # noqa: PLR0911 - a table, a row a kind
@@ -152,15 +165,15 @@ def _words(fact: Fact, label: str) -> str:  # noqa: PLR0911 - a table, a row a k
         case Saved():
             name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(label) else f" as {fact.path}"
             return f"saved{name}, {size(fact.size)}"
-        case Broke():
-            return f"the download broke off: {fact.says}"
+        case DownloadFailed():
+            return f"the download broke off: {fact.message}"
         case Lost():
             verdict = "failed" if fact.final else f"attempt {fact.attempt} is lost, another follows"
-            return f"{verdict} ({fact.why}): {fact.says}"
+            return f"{verdict} ({fact.why}): {fact.message}"
         case Reopened():
             return "waits again"
         case Dropped():
-            return f"dropped: {fact.says}"
+            return f"dropped: {fact.message}"
 
 
 # -- Who watches a batch, and the audience that keeps watching from harming it.
@@ -198,13 +211,13 @@ class Audience:
         """Tell of a fact that changed something; `label` is the job's local name."""
         self.event(of_fact(fact, label))
 
-    def server(self, at: float, url: str, state: str, says: str = "") -> None:
+    def server(self, at: float, url: str, state: str, message: str = "") -> None:
         """Tell that a server is now `state` (`up`, `away`, `denied`, …); `at` is the wall clock."""
-        self.event(of_server(at, url, state, says))
+        self.event(of_server(at, url, state, message))
 
-    def note(self, at: float, says: str) -> None:
+    def note(self, at: float, message: str) -> None:
         """Tell something that is about no job in particular."""
-        self.event(of_note(at, says))
+        self.event(of_note(at, message))
 
     def bug(self, at: float, error: BaseException) -> None:
         """Tell of an error that should not be."""
@@ -248,7 +261,7 @@ class Journal:
     def event(self, event: Event) -> None:
         """Write the event with all its fields."""
         record = {**event.fields, "at": event.at, "job": event.job}
-        self._log.log(event.weight, event.name, **record, exc_info=event.error)
+        self._log.log(event.level, event.name, **record, exc_info=event.error)
 
     def tick(self, scene: Scene) -> None:
         """Nothing: how things stand follows from what happened."""
@@ -266,13 +279,13 @@ class Lines:
 
     def event(self, event: Event) -> None:
         """Write the event in words."""
-        self._log.log(event.weight, event.name, at=event.at, job=event.job, label=event.label, says=event.says)
+        self._log.log(event.level, event.name, at=event.at, job=event.job, label=event.label, message=event.message)
 
     def tick(self, scene: Scene) -> None:
         """Write a sign of life if it is time for one."""
         if scene.elapsed - self._shown >= HEARTBEAT:
             self._shown = scene.elapsed
-            self._log.info("heartbeat", at=scene.at, says=heartbeat(scene))
+            self._log.info("heartbeat", at=scene.at, message=heartbeat(scene))
 
     def close(self) -> None:
         """Nothing to tidy."""
@@ -295,7 +308,7 @@ class JsonLines:
         if scene.elapsed - self._shown >= HEARTBEAT:
             self._shown = scene.elapsed
             fields: dict[str, Json] = {"counts": {**scene.counts}, "seconds_left": scene.left}
-            self.event(Event("heartbeat", scene.at, "", fields=fields, weight=Weight.DETAIL))
+            self.event(Event("heartbeat", scene.at, "", fields=fields, level=Level.DETAIL))
 
     def close(self) -> None:
         """Nothing to tidy."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from batchrunner.core.facts import Accepted, Broke, Claimed, Dropped, Lost, Opened, Rendered, Reopened, Saved, Why
+from batchrunner.core.facts import (
+    Accepted,
+    Claimed,
+    DownloadFailed,
+    Dropped,
+    Lost,
+    Opened,
+    Rendered,
+    Reopened,
+    Saved,
+    Why,
+)
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.events import DIFFERS
 from batchrunner.text import UNKNOWN, clock, duration, safe, size
@@ -22,7 +33,7 @@ _LOSSES = {
     Why.INTERRUPTED: "somebody interrupted it on the server",
     Why.FORGOTTEN: "the server knew nothing of it any more",
     Why.EXPIRED: "the file was gone before it was home",
-    Why.FOREIGN: "what was there was not ours",
+    Why.WRONG_CONTENT: "what was there was not ours",
     Why.UNUSABLE: "the file could not be used",
     Why.WITHDRAWN: "we took it back",
     Why.DENIED: "something before the server refused this prompt",
@@ -64,18 +75,18 @@ def _told(fact: Fact, before: Fact | None) -> Iterator[str]:  # noqa: C901 - a t
                 yield f"Warning: {DIFFERS}."
         case Opened():
             yield f"The download of {safe(fact.file)} begins, {size(fact.size)}."
-        case Broke():
-            yield f"The download breaks off: {safe(fact.says)}."
+        case DownloadFailed():
+            yield f"The download breaks off: {safe(fact.message)}."
         case Saved():
             yield f"It is home: {safe(fact.path)}, {size(fact.size)}, sha256 {fact.sha256[:16]}…"
         case Lost():
-            evidence = f" Evidence: {safe(fact.says, 400)}." if fact.says else ""
+            evidence = f" Evidence: {safe(fact.message, 400)}." if fact.message else ""
             yield f"Attempt {fact.attempt} is lost: {_LOSSES[fact.why]}.{evidence}"
             yield _consequence(fact)
         case Reopened():
             yield "Somebody wants it again: it waits, with all its attempts."
         case Dropped():
-            yield f"It is left out: {safe(fact.says)}."
+            yield f"It is left out: {safe(fact.message)}."
 
 
 def _after(before: Fact, fact: Fact) -> str:
@@ -109,7 +120,7 @@ def _now(state: State) -> str:  # noqa: PLR0911 - a table: a return a state
             return f"it is rendered; {left} of {len(items)} files are still to come home."
         case Done(files=files):
             return f"done, {', '.join(safe(file.path) for file in files)}."
-        case Failed(why=why, says=says):
-            return f"failed: {why}: {safe(says, 400)}. `batchrunner retry` lets it wait again."
+        case Failed(why=why, message=message):
+            return f"failed: {why}: {safe(message, 400)}. `batchrunner retry` lets it wait again."
         case Unwanted():
             return "it is not part of the batch any more."

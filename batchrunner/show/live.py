@@ -9,7 +9,7 @@ from rich.control import Control
 from rich.live import Live
 from rich.text import Text
 
-from batchrunner.show.events import Weight, line, tally
+from batchrunner.show.events import Level, line, tally
 from batchrunner.text import duration, safe, size
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class LiveBoard:
 
     def event(self, event: Event) -> None:
         """Print news above the board; what the board shows anyway is left out."""
-        if event.name in _NEWS or event.weight is Weight.TROUBLE:
-            style = "yellow" if event.weight is Weight.TROUBLE else ""
+        if event.name in _NEWS or event.level is Level.TROUBLE:
+            style = "yellow" if event.level is Level.TROUBLE else ""
             self._console.print(Text(line(event), style), soft_wrap=True)
 
     def tick(self, scene: Scene) -> None:
@@ -149,8 +149,8 @@ def _doing(stand: Stand) -> str:
     queue = [f"{stand.ready} ready" if stand.ready else "", f"{stand.foreign} of others" if stand.foreign else ""]
     if stand.state != "up":
         since = "" if stand.since is None else f" for {duration(stand.since)}"
-        says = f": {safe(stand.says)}" if stand.says else ""
-        return f"{stand.state}{since}{says}"
+        message = f": {safe(stand.message)}" if stand.message else ""
+        return f"{stand.state}{since}{message}"
     what = safe(stand.running, 60) if stand.running else "a job of others" if stand.running_for is not None else ""
     since = "" if stand.running_for is None else f" for {duration(stand.running_for)}"
     return ", ".join(part for part in (f"renders {what}{since}" if what else "idle", *queue) if part)

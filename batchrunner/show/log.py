@@ -124,7 +124,7 @@ def _append_to(path: Path) -> int:
 # a log that can't be written costs a count, never a video.
 
 
-_HIDDEN = frozenset({"event", "at", "label", "says", "level", "job", "exception"})
+_HIDDEN = frozenset({"event", "at", "label", "message", "level", "job", "exception"})
 
 
 def file_log(sink: Sink, secret: str = "", now: Callable[[], float] = time.time) -> FilteringBoundLogger:
@@ -179,8 +179,8 @@ def _json(_: object, __: str, record: MutableMapping[str, object]) -> str:
 def _plain(_: object, __: str, record: MutableMapping[str, object]) -> str:
     at, exception = record.get("at"), record.get("exception")
     fields = " ".join(f"{key}={value}" for key, value in record.items() if key not in _HIDDEN)
-    says = str(record.get("says") or f"{record['event']} {fields}".strip())
+    message = str(record.get("message") or f"{record['event']} {fields}".strip())
     if exception:
-        says += f" [{str(exception).strip().splitlines()[-1]}; the traceback is in run.log]"
+        message += f" [{str(exception).strip().splitlines()[-1]}; the traceback is in run.log]"
     who = str(record.get("label") or record.get("job") or "")
-    return told(at if isinstance(at, float) else 0.0, who, says)
+    return told(at if isinstance(at, float) else 0.0, who, message)

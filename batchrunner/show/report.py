@@ -99,7 +99,7 @@ REASONS: Mapping[Why, str] = {
     Why.INTERRUPTED: "somebody interrupted it on the server",
     Why.FORGOTTEN: "the server forgot it (a restart, or a cleared queue)",
     Why.EXPIRED: "its file was cleaned up before it was home",
-    Why.FOREIGN: "the server answered with another job's file",
+    Why.WRONG_CONTENT: "the server answered with another job's file",
     Why.UNUSABLE: "its file could not be used",
     Why.WITHDRAWN: "it was taken back from the server",
     Why.DENIED: "something before the server refuses this prompt",
@@ -117,7 +117,7 @@ class Reason:
     count: int
     job: str
     """Local name of one of them."""
-    says: str
+    message: str
     """The server's own words about that one."""
 
 
@@ -217,16 +217,18 @@ def report(
 
 
 def _failures(states: Mapping[str, State], names: Mapping[str, str]) -> tuple[Reason, ...]:
-    return _reasons([(state.why, names[job], state.says) for job, state in states.items() if isinstance(state, Failed)])
+    return _reasons(
+        [(state.why, names[job], state.message) for job, state in states.items() if isinstance(state, Failed)]
+    )
 
 
 def _again(facts: Sequence[Fact], names: Mapping[str, str]) -> tuple[Reason, ...]:
     lost = [fact for fact in facts if isinstance(fact, Lost) and not fact.final and fact.why is not Why.WITHDRAWN]
-    return _reasons([(fact.why, names.get(fact.job, fact.job), fact.says) for fact in lost])
+    return _reasons([(fact.why, names.get(fact.job, fact.job), fact.message) for fact in lost])
 
 
 def _reasons(found: Sequence[tuple[Why, str, str]]) -> tuple[Reason, ...]:
-    first = {why: (job, says) for why, job, says in reversed(found)}
+    first = {why: (job, message) for why, job, message in reversed(found)}
     return tuple(Reason(why, count, *first[why]) for why, count in Counter(why for why, _, _ in found).most_common())
 
 
@@ -266,7 +268,7 @@ def lines(report: Report) -> list[str]:
     found = [headline(report)]
     if report.shifts:
         found.append(f"rendered for {duration(report.rendered)}{_idle(report)}{_forecast(report)}")
-    found += [f"failed: {_times(reason)}, e.g. {reason.job}: {reason.says}" for reason in report.failures]
+    found += [f"failed: {_times(reason)}, e.g. {reason.job}: {reason.message}" for reason in report.failures]
     if report.again:
         wasted = f", {duration(report.wasted)} of rendering" if report.wasted else ""
         found.append(f"rendered again: {'; '.join(map(_times, report.again))}{wasted}")
@@ -333,7 +335,7 @@ def _times(reason: Reason) -> str:
 
 
 def _reason(reason: Reason) -> tuple[str, str]:
-    return _times(reason), f"{reason.job}: {reason.says}"
+    return _times(reason), f"{reason.job}: {reason.message}"
 
 
 def _idle(report: Report) -> str:

@@ -32,7 +32,7 @@ class Stand:
     """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
     since: float | None = None
     """How long it has been in trouble."""
-    says: str = ""
+    message: str = ""
     """Why, if it is not up."""
     running: str = ""
     """Local name of the job of ours that it renders."""
@@ -147,15 +147,15 @@ def _stand(board: Board, server: Server, jobs: Mapping[str, Job], now: float) ->
     running = next((ours[prompt] for prompt in server.queue.running if prompt in ours), "")
     began = min(server.queue.running.values(), default=None)
     state, since = health(board, server, now)
-    says = [reason(server, state, now)]
+    message = [reason(server, state, now)]
     holds_up = server.name in board.unsurveyed and not is_surveyed(board, now)
     if holds_up and board.waiting and state in ("away", "denied"):
-        says.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
+        message.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
     return Stand(
         url=server.name,
         state=state,
         since=None if since is None else now - since,
-        says="; ".join(filter(None, says)),
+        message="; ".join(filter(None, message)),
         running=jobs[running].file if running in jobs else running,
         running_for=None if began is None else now - began,
         ready=sum(prompt in ours for prompt in server.queue.pending),

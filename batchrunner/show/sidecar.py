@@ -84,7 +84,7 @@ def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
 
 
 def _lost(fact: Lost) -> Json:
-    return {"attempt": fact.attempt, "at": stamp(fact.at), "why": str(fact.why), "says": fact.says}
+    return {"attempt": fact.attempt, "at": stamp(fact.at), "why": str(fact.why), "message": fact.message}
 
 
 def _fill(path: Path, content: bytes) -> None:

@@ -94,7 +94,7 @@ def plan_json(plan: Plan) -> dict[str, Json]:
 
 def why(state: State) -> str | None:
     """Return why a job failed, in the server's own words; None unless it did."""
-    return f"{state.why}: {state.says}" if isinstance(state, Failed) else None
+    return f"{state.why}: {state.message}" if isinstance(state, Failed) else None
 
 
 def _planned(job: Job, state: State | None) -> Json:

@@ -134,14 +134,14 @@ def ended(folder: Path, *arguments: str, command: Sequence[str] = COMMAND, token
         return running.end()
 
 
-def until(found: Callable[[], T | None], says: str) -> T:
+def until(found: Callable[[], T | None], message: str) -> T:
     """Look until something is found, and return it."""
     pause = Event()
     for _ in range(int(LIMIT / _BETWEEN)):
         if result := found():
             return result
         pause.wait(_BETWEEN)
-    raise AssertionError(f"in {LIMIT} s: {says}")
+    raise AssertionError(f"in {LIMIT} s: {message}")
 
 
 def telling(cases: Iterable[T], most: Collection[T]) -> list[T]:

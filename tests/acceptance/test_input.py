@@ -45,7 +45,7 @@ _WRONG_COMMANDS = {
 @pytest.mark.parametrize("name", telling(_WRONG, ("an unknown key", "a file that is not there", "bad YAML")))
 def test_one_clear_line(tmp_path: Path, name: str) -> None:
     """A mistake is one line with file, line and column and exit 2; no traceback, nothing sent, nothing created."""
-    old, new, place, says = _WRONG[name]
+    old, new, place, message = _WRONG[name]
     with Doorbell() as bell:
         text = "# a night\n" + _GOOD.replace(old, new).format(url=bell.url)
         (tmp_path / "night.yaml").write_text(text, encoding="utf-8")
@@ -54,7 +54,7 @@ def test_one_clear_line(tmp_path: Path, name: str) -> None:
         assert (end.code, end.out, len(lines)) == (2, "", 1), end.err
         assert lines[0].startswith(f"night.yaml:{place}")
         assert all(part.isdigit() for part in lines[0].split(":")[1:3])
-        assert says in lines[0]
+        assert message in lines[0]
         assert not bell.rang()
         assert [path.name for path in tmp_path.iterdir()] == ["night.yaml"]
 

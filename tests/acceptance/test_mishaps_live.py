@@ -53,7 +53,7 @@ def test_what_happens_to_a_runner_is_refused(tmp_path: Path, do: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"- {do: rain}", "script.yaml: mishap 1: `do` is one of "),
         (b"- [", "script.yaml:1: this is neither YAML nor JSON"),
@@ -61,11 +61,11 @@ def test_what_happens_to_a_runner_is_refused(tmp_path: Path, do: str) -> None:
         (None, "script.yaml: No such file or directory"),
     ],
 )
-def test_a_script_that_cannot_be_read(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_script_that_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
     """A script that is none is refused in one line that says where, with exit 2."""
     if content is not None:
         (tmp_path / "script.yaml").write_bytes(content)
     refused = ended(tmp_path, "script.yaml", "--port", "0", command=_FAULTY)
     assert refused.code == 2
-    assert says in refused.err
+    assert message in refused.err
     assert refused.err.count("\n") == 1

@@ -37,7 +37,7 @@ def _redirected(folder: Path, redirect: str, reader: str, *words: str) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("how", "words", "code", "says"),
+    ("how", "words", "code", "message"),
     [
         (("", "| true"), ["status", "night.yaml", "--json"], 141, ""),
         (("2>&1", "| true"), ["status", "night.yaml"], 0, ""),
@@ -48,10 +48,10 @@ def _redirected(folder: Path, redirect: str, reader: str, *words: str) -> tuple[
         (("", "| true"), ["run", "night.yaml", "--json"], 0, "every job is done"),
     ],
 )
-def test_nobody_listens(batch: Batch, how: tuple[str, str], words: list[str], code: int, says: str) -> None:
+def test_nobody_listens(batch: Batch, how: tuple[str, str], words: list[str], code: int, message: str) -> None:
     """A verb does its work for closed ears too, says in a line if data was lost, and shows no traceback."""
     found, heard = _redirected(batch.folder, *how, *words)
-    assert (found, says in heard.err) == (code, True), heard.err
+    assert (found, message in heard.err) == (code, True), heard.err
     assert "Traceback" not in heard.err
     assert "Exception ignored" not in heard.err
 

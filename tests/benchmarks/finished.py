@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, File, Opened, Rendered, Saved
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.server import SIM
-from batchrunner.engine import SETTLED_IN
+from batchrunner.engine import IMPORTED
 from batchrunner.ledger import Ledger, store as tables
 from batchrunner.manifest import Options, load
 
@@ -68,7 +68,7 @@ def finish(batch: Batch, folder: Path) -> None:
     """Leave a batch behind as a run that brought every job home leaves it."""
     with Ledger.open(folder, batch.name) as ledger:
         ledger.keep(batch.jobs)
-        ledger.mark(SETTLED_IN, value=True)
+        ledger.mark(IMPORTED, value=True)
         # `append` makes every fact durable by itself; here they are written together.
         with tables.transaction(ledger._db):
             for number, job in enumerate(batch.jobs):

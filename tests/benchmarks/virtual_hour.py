@@ -29,7 +29,7 @@ from batchrunner.core.facts import File
 from batchrunner.core.job import Job, prompt_id
 from batchrunner.core.settings import Rules
 from batchrunner.engine import Engine
-from batchrunner.progress import Onlooker
+from batchrunner.progress import RunObserver
 from batchrunner.show.events import Audience, Journal, Lines
 from batchrunner.show.gallery.live import Gallery
 from batchrunner.show.live import LiveBoard
@@ -176,9 +176,9 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
         shown = Lines(console_log(StreamSink(StringIO()), "", verbose=False))
     audience = Audience([Journal(file_log(file, "")), shown])
     gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
-    onlooker = Onlooker(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
+    run_observer = RunObserver(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
     memory = Memory()
-    engine = Engine(board, memory, Disk(), now, onlooker, comfy=gpus.__getitem__, body=_body, boot="boot")
+    engine = Engine(board, memory, Disk(), now, run_observer, comfy=gpus.__getitem__, body=_body, boot="boot")
     begun = process_time()
     running = loop.create_task(engine.run())
     await asyncio.wait([running], timeout=hours * 3600)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import AttemptHistory, Done, Failed, Prompt, Queued, State
-from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
+from batchrunner.show.gallery import PageStatus, gallery_data, write_data, write_page
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
@@ -47,7 +47,7 @@ class Evening:
     folder: Path
     jobs: list[Job]
     states: dict[str, State] = field(default_factory=dict)
-    outlook: Outlook = field(default_factory=lambda: Outlook(0.0, live=True, manifest="cats.yaml"))
+    page_status: PageStatus = field(default_factory=lambda: PageStatus(0.0, live=True, manifest="cats.yaml"))
 
     def done(self, job: Job, path: str = "film.mp4") -> None:
         """Have a job's file be home."""
@@ -57,13 +57,13 @@ class Evening:
         """Have a server hold a job."""
         self.states[job.id] = Queued(AttemptHistory(1), PROMPT)
 
-    def failed(self, job: Job, says: str) -> None:
+    def failed(self, job: Job, message: str) -> None:
         """Have a job fail."""
-        self.states[job.id] = Failed(AttemptHistory(1), Why.ERROR, says)
+        self.states[job.id] = Failed(AttemptHistory(1), Why.ERROR, message)
 
     def tell(self) -> None:
         """Write what the page shows."""
-        write_data(self.folder, gallery_data("cats", self.jobs, self.states, [], self.outlook))
+        write_data(self.folder, gallery_data("cats", self.jobs, self.states, [], self.page_status))
 
 
 def jobs_of(rows: Sequence[Mapping[str, Scalar]]) -> list[Job]:

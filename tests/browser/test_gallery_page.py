@@ -10,7 +10,7 @@ from evening import SEEDS, View, evening, swept
 
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.promote import promote, read_picks
-from batchrunner.show.gallery import Outlook, serving, write_data, write_poster
+from batchrunner.show.gallery import PageStatus, serving, write_data, write_poster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ async def test_every_cell_says_how_it_stands(tmp_path: Path, view: View) -> None
     begun = evening(tmp_path, swept(), films=1)
     begun.queued(begun.jobs[1])
     begun.failed(begun.jobs[2], "KSampler raised ValueError")
-    begun.outlook = type(begun.outlook)(0.0, rendering={begun.jobs[1].id}, seconds={begun.jobs[3].id: 600.0})
+    begun.page_status = type(begun.page_status)(0.0, rendering={begun.jobs[1].id}, seconds={begun.jobs[3].id: 600.0})
     begun.tell()
     await view.open(begun)
     labels = [await view.page.locator(".tile").nth(place).get_attribute("aria-label") for place in range(12)]
@@ -131,7 +131,7 @@ async def test_posters_stand_for_films(tmp_path: Path, view: View) -> None:
     """Where there are posters no film is opened until it plays, and a row of them still plays."""
     begun = evening(tmp_path, swept(), films=6)
     made = {f"{place}.mp4": write_poster(tmp_path, f"{place}.mp4") or "" for place in range(6)}
-    begun.outlook = Outlook(0.0, posters=made)
+    begun.page_status = PageStatus(0.0, posters=made)
     begun.tell()
     await view.open(begun)
     await view.until("[...document.querySelectorAll('.frame video')].length === 6")

@@ -10,7 +10,7 @@ from batchrunner.core.facts import Accepted, File, Rendered, Saved
 from batchrunner.core.job import file_prefix, render_digest
 from batchrunner.core.server import OUR_DISK
 from batchrunner.download.transfer import Downloader, final_stem
-from batchrunner.engine import SETTLED_IN, settled_in
+from batchrunner.engine import IMPORTED, imported
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
 from batchrunner.run import board_of
@@ -45,7 +45,7 @@ class Place:
 
     async def found(self) -> dict[str, int]:
         """Return which attempt of which job that run finds on our own disk."""
-        return {job: attempt for job, (attempt, _) in (await self.board()).homes.items()}
+        return {job: attempt for job, (attempt, _) in (await self.board()).local_files.items()}
 
     def put(self, job: Job, attempt: int = 1, name: str = "", like: Job | None = None) -> None:
         """Put the film of an attempt into the folder, under the job's own name or another; `like` is what it shows."""
@@ -76,19 +76,19 @@ async def test_a_new_ledger_looks_at_every_file(place: Place) -> None:
     place.put(first, name="renamed/by a person")
     place.put(second, attempt=3)
     assert await place.found() == {first.id: 1, second.id: 3}
-    assert not settled_in(place.ledger.marks())
+    assert not imported(place.ledger.marks())
 
 
 async def test_afterwards_only_what_misses_is_looked_for(place: Place) -> None:
     """Once they were taken in, a run looks under the names of jobs that are not done, and at no other file."""
     first, second, third, _ = place.batch.jobs
     place.done(first)
-    place.ledger.mark(SETTLED_IN, value=True)
+    place.ledger.mark(IMPORTED, value=True)
     place.put(first, attempt=5)
     place.put(second, name="renamed/by a person")
     board = await place.board()
-    assert (board.homes, board.settled_in) == ({}, True)
-    assert settled_in(place.ledger.marks())
+    assert (board.local_files, board.imported) == ({}, True)
+    assert imported(place.ledger.marks())
     place.put(third)
     assert await place.found() == {third.id: 1}
 
@@ -96,22 +96,22 @@ async def test_afterwards_only_what_misses_is_looked_for(place: Place) -> None:
 async def test_what_an_old_copy_of_the_ledger_misses_is_taken_in_again(place: Place) -> None:
     """A film of an attempt that the ledger never heard of means that files are to be taken in once more."""
     first = place.batch.jobs[0]
-    place.ledger.mark(SETTLED_IN, value=True)
+    place.ledger.mark(IMPORTED, value=True)
     place.put(first, attempt=2)
     board = await place.board()
-    assert (list(board.homes), board.settled_in) == ([first.id], False)
-    assert not settled_in(place.ledger.marks())
+    assert (list(board.local_files), board.imported) == ([first.id], False)
+    assert not imported(place.ledger.marks())
 
 
 async def test_a_film_of_an_attempt_that_is_known_is_no_news(place: Place) -> None:
     """What lies at home of an attempt that the ledger has heard of is left to the server that holds it."""
     first = place.batch.jobs[0]
-    place.ledger.mark(SETTLED_IN, value=True)
+    place.ledger.mark(IMPORTED, value=True)
     prefix = file_prefix(place.batch.name, first.id, 2)
     place.ledger.append(Accepted(first.id, 2, 0.0, "id", prefix, "http://gpu:8188"))
     place.put(first, attempt=2)
     board = await place.board()
-    assert (board.homes, board.settled_in) == ({}, True)
+    assert (board.local_files, board.imported) == ({}, True)
 
 
 async def test_a_run_that_was_killed_while_it_took_files_in(place: Place) -> None:
@@ -129,7 +129,7 @@ async def test_a_film_that_renders_another_job_is_not_taken_in(place: Place) -> 
     place.put(first, attempt=4, like=second)
     place.put(second)
     board = await place.board()
-    assert {job: attempt for job, (attempt, _) in board.homes.items()} == {second.id: 1}
+    assert {job: attempt for job, (attempt, _) in board.local_files.items()} == {second.id: 1}
     assert (board.next_attempt(first.id), board.next_attempt(second.id)) == (5, 1)
 
 

@@ -102,7 +102,7 @@ def test_what_a_server_held_waits_again(folder: Path, jobs: list[str], capsys: p
     for fact in new:
         assert isinstance(fact, Lost)
         assert (fact.why, fact.burns, fact.final) == (Why.SERVER_GONE, False, False)
-        assert fact.says == "the server was given up by hand: forget"
+        assert fact.message == "the server was given up by hand: forget"
 
 
 def test_the_json_names_what_is_free(folder: Path, jobs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_the_json_names_what_is_free(folder: Path, jobs: list[str], capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("servers", "forgotten", "says"),
+    ("servers", "forgotten", "message"),
     [
         ([A, B], B, f"1 job that {B} held waits again; now batchrunner run night.yaml --server {A}\n"),
         ([B], A, "now batchrunner run night.yaml\n"),
@@ -124,16 +124,16 @@ def test_the_json_names_what_is_free(folder: Path, jobs: list[str], capsys: pyte
 )
 @pytest.mark.usefixtures("jobs")
 def test_the_command_to_go_on(
-    folder: Path, servers: list[str], forgotten: str, says: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, servers: list[str], forgotten: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What is to be typed next leaves the forgotten server out, whatever the manifest says by now."""
     _write(folder, *servers)
     code, _, err = _forget(capsys, forgotten)
-    assert (code, err.endswith(says)) == (0, True), err
+    assert (code, err.endswith(message)) == (0, True), err
 
 
 @pytest.mark.parametrize(
-    ("server", "says"),
+    ("server", "message"),
     [
         ("http://gpu-3:8188", f"http://gpu-3:8188 holds no job of this batch; these do: {A} (3 jobs), {B} (1 job)"),
         ("sim", f"sim holds no job of this batch; these do: {A} (3 jobs), {B} (1 job)"),
@@ -143,12 +143,14 @@ def test_the_command_to_go_on(
     ],
 )
 @pytest.mark.usefixtures("jobs")
-def test_a_server_that_holds_nothing(folder: Path, server: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_holds_nothing(
+    folder: Path, server: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A server that holds nothing, or is none, is refused in a line that names those that do; nothing changes."""
     before = _kept(folder)
     code, out, err = _forget(capsys, server, "--json")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert says in err
+    assert message in err
     assert f"{A} (3 jobs), {B} (1 job)" in err
     assert "secret" not in err
     assert _kept(folder) == before

@@ -64,7 +64,7 @@ async def found(batch: Batch, folder: Path) -> dict[str, list[str]]:
     """Return the files that a run with a new ledger takes as home, by job."""
     with Ledger.open(folder, batch.name) as ledger:
         board = await board_of(batch, ledger, Downloader(folder, "boot"), 0.0)
-    return {job: sorted(home.path for home in homes) for job, (_, homes) in board.homes.items()}
+    return {job: sorted(home.path for home in local_files) for job, (_, local_files) in board.local_files.items()}
 
 
 async def test_a_job_that_also_saved_a_text_is_home_with_both(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_why_beside_a_damaged_state(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picks", "says"),
+    ("picks", "message"),
     [
         ("nothing", "this is not JSON"),
         ("[]", 'no list "picks"'),
@@ -244,12 +244,12 @@ def test_why_beside_a_damaged_state(folder: Path) -> None:
         ('{"batch": "night", "picks": [{"job": "JOB"}], "manifest": "other.yaml"}', "not of"),
     ],
 )
-def test_picks_that_cannot_be_promoted(folder: Path, picks: str, says: str) -> None:
+def test_picks_that_cannot_be_promoted(folder: Path, picks: str, message: str) -> None:
     """Picks that are no picks, of no batch or of another one are refused in a line, and no manifest is written."""
     jobs = _ran(folder)
     (folder / "other.yaml").write_text(_NIGHT.replace("name: night", "name: other"), encoding="utf-8")
     (folder / "picks.json").write_text(picks.replace("JOB", jobs[0].id), encoding="utf-8")
-    assert says in _refused(2, "promote", "picks.json")
+    assert message in _refused(2, "promote", "picks.json")
     assert {path.name for path in folder.glob("*.yaml")} == {"night.yaml", "other.yaml"}
 
 

@@ -9,7 +9,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
 from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
-from batchrunner.progress import Onlooker
+from batchrunner.progress import RunObserver
 from batchrunner.show.events import Audience
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class _Seen:
         """Do nothing."""
 
 
-def _onlooker(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> Onlooker:
+def _onlooker(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
     board = Board("night", Rules(), (GPU,), 0.0)
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return Onlooker(board, JOBS, Audience([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
+    return RunObserver(board, JOBS, Audience([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
@@ -58,10 +58,10 @@ def test_a_fact_is_told_by_the_name_of_its_file() -> None:
 def test_scenes_come_at_their_beat() -> None:
     """The scene is shown at once, then every beat, with downloads in bytes and the time passed and left."""
     seen = _Seen()
-    onlooker = _onlooker(seen, {"cat-0": (5, 10)})
-    assert onlooker.pulse(onlooker.board, 100.0) == 110.0
-    onlooker.pulse(onlooker.board, 105.0)
-    onlooker.pulse(onlooker.board, 110.0)
+    run_observer = _onlooker(seen, {"cat-0": (5, 10)})
+    assert run_observer.pulse(run_observer.board, 100.0) == 110.0
+    run_observer.pulse(run_observer.board, 105.0)
+    run_observer.pulse(run_observer.board, 110.0)
     assert len(seen.scenes) == 2
     first, last = seen.scenes
     assert [(t.file, t.got, t.total) for t in last.transfers] == [("cat-0", 5, 10)]
@@ -73,24 +73,24 @@ def test_scenes_come_at_their_beat() -> None:
 def test_a_render_under_way_takes_less_and_less() -> None:
     """What a server renders right now will take what is left of its forecast, never less than nothing."""
     seen = _Seen()
-    onlooker = _onlooker(seen)
-    board = onlooker.board
+    run_observer = _onlooker(seen)
+    board = run_observer.board
     facts: tuple[Fact, ...] = (Claimed(ONE, 1, 0.0, "id", "p", GPU, ""), Accepted(ONE, 1, 0.0, "id", "p", GPU))
     for fact in facts:
         state = board.follow(fact)
         assert state is not None
         board.put(ONE, state, 0.0, fact)
-    whole = onlooker.until_rendered(GPU, ONE, 0.0)
+    whole = run_observer.until_rendered(GPU, ONE, 0.0)
     board.servers[GPU].queue = QueueSeen(running={"id": 0.0})
-    assert onlooker.until_rendered(GPU, ONE, 60.0) == whole - 60.0
-    assert onlooker.until_rendered(GPU, ONE, 1e6) == 0.0
+    assert run_observer.until_rendered(GPU, ONE, 60.0) == whole - 60.0
+    assert run_observer.until_rendered(GPU, ONE, 1e6) == 0.0
 
 
 def test_an_error_of_ours_is_told_without_its_text() -> None:
     """A bug is an event that names the kind of error only, for its text may quote anything."""
     seen = _Seen()
-    onlooker = _onlooker(seen)
-    onlooker.bug(RuntimeError("Bearer secret"))
+    run_observer = _onlooker(seen)
+    run_observer.bug(RuntimeError("Bearer secret"))
     assert [event.name for event in seen.events] == ["bug"]
-    assert "secret" not in seen.events[0].says
-    onlooker.fact(Rendered(ONE, 1, 0.0, (File("x.mp4"),), None))
+    assert "secret" not in seen.events[0].message
+    run_observer.fact(Rendered(ONE, 1, 0.0, (File("x.mp4"),), None))

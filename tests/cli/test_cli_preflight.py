@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.preflight import AFTER_GOOD, LIMIT, check_servers, open_roads
+from batchrunner.preflight import AFTER_GOOD, LIMIT, check_servers, insecure_urls
 from batchrunner.sim.nodes import Models
 from batchrunner.sim.server import Simulator, serve
 from tests.lab.clock import VirtualLoop, run
@@ -205,8 +205,8 @@ def test_a_token_on_an_open_road() -> None:
     """Whoever sends a token over plain HTTP is told, unless it stays on this machine."""
     secret = Secret("abc")
     roads = ["http://gpu:8188", "https://gpu", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "sim"]
-    warned = list(open_roads(roads, secret))
+    warned = list(insecure_urls(roads, secret))
     assert len(warned) == 1
     assert "http://gpu:8188" in warned[0]
     assert "abc" not in warned[0]
-    assert list(open_roads(roads, None)) == []
+    assert list(insecure_urls(roads, None)) == []

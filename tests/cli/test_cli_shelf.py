@@ -13,7 +13,7 @@ from batchrunner.core.actions import Download, Downloaded, DownloadEnd, NotFound
 from batchrunner.core.facts import Claimed, File, Saved
 from batchrunner.core.job import Job
 from batchrunner.ledger import Ledger
-from batchrunner.run import Shelf
+from batchrunner.run import DownloadTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,8 @@ class _Downloads:
         return self._end
 
 
-def _shelf(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> Shelf:
-    return Shelf(
+def _shelf(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> DownloadTarget:
+    return DownloadTarget(
         "night",
         folder,
         _Downloads(end),  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from batchrunner.core.facts import (
     Accepted,
-    Broke,
     Claimed,
+    DownloadFailed,
     Dropped,
     Fact,
     File,
@@ -63,7 +63,7 @@ def test_lost_expired_and_home_at_last() -> None:
         Lost(JOB.id, 2, AT + 2000, Why.EXPIRED, "404 on /view"),
         *_claimed(3, 2000.0),
         _rendered(3, 2300.0, 0.2),
-        Broke(JOB.id, 3, AT + 2301, "night-a3_00001_.mp4", "the connection was reset"),
+        DownloadFailed(JOB.id, 3, AT + 2301, "night-a3_00001_.mp4", "the connection was reset"),
         *_home(3, 2302.0),
     )
     begins = [
@@ -94,10 +94,10 @@ def test_lost_expired_and_home_at_last() -> None:
 
 def test_a_failure_says_what_helps() -> None:
     """A job that failed ends with why, in the server's own words, and with the verb that lets it wait again."""
-    says = "SaveVideo #15 raised OSError: [Errno 28] No space left on device"
-    told = _story(*_claimed(1, 0.0), Lost(JOB.id, 1, AT, Why.ERROR, says, final=True))
+    message = "SaveVideo #15 raised OSError: [Errno 28] No space left on device"
+    told = _story(*_claimed(1, 0.0), Lost(JOB.id, 1, AT, Why.ERROR, message, final=True))
     assert "That is final" in told[-2]
-    assert told[-1].startswith(f"Now: failed: error: {says}")
+    assert told[-1].startswith(f"Now: failed: error: {message}")
     assert "batchrunner retry" in told[-1]
 
 

@@ -161,7 +161,7 @@ class PureComfy:
             )
         else:
             self.history[one.prompt] = Entry(
-                one.prompt, Ended.ERROR, (), (one.prefix,), node="KSampler #3", exception=str(ended), says="raised"
+                one.prompt, Ended.ERROR, (), (one.prefix,), node="KSampler #3", exception=str(ended), message="raised"
             )
         if self.pending and not self.wedged:
             self._start(one.ends)

@@ -39,7 +39,7 @@ from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.notes import Surveyed
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
-from batchrunner.core.startup import moved_in, opening
+from batchrunner.core.startup import import_local_files, startup_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -203,7 +203,7 @@ class Night:
         self._ended = []
         board = self._board()
         try:
-            self._note_all(board, opening(board, BEGIN + self.now))
+            self._note_all(board, startup_facts(board, BEGIN + self.now))
             return self._loop(board, killed_at, leaves_at)
         except Killed:
             return None
@@ -215,12 +215,12 @@ class Night:
         board.want(self.names, None, self.now)
         for url in self.marks.intersection(board.servers):
             board.apply(Surveyed(url))
-        board.settled_in = "settled in" in self.marks
-        if not board.settled_in:
+        board.imported = "settled in" in self.marks
+        if not board.imported:
             for path, prefix in self.home.items():
                 match = parse_prefix(BATCH, prefix)
                 if match:
-                    board.homes[match[0]] = match[1], (LocalFile(prefix, path, 9, "0" * 64),)
+                    board.local_files[match[0]] = match[1], (LocalFile(prefix, path, 9, "0" * 64),)
         return board
 
     def _loop(self, board: Board, killed_at: float, leaves_at: float) -> Exit | None:
@@ -228,9 +228,9 @@ class Night:
         while True:
             turns, since = (turns + 1, since) if since == self.now else (0, self.now)
             assert turns < _MOST_TURNS, "the loop spins"
-            if not board.settled_in and is_surveyed(board, self.now):
-                self._note_all(board, moved_in(board, BEGIN + self.now))
-                board.homes, board.settled_in = {}, True
+            if not board.imported and is_surveyed(board, self.now):
+                self._note_all(board, import_local_files(board, BEGIN + self.now))
+                board.local_files, board.imported = {}, True
                 self.marks.add("settled in")
             board.tick(self.now, BEGIN + self.now)
             for outcome in give_up_servers(board, self.now, BEGIN + self.now):

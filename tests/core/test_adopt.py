@@ -41,7 +41,7 @@ from batchrunner.core.polls import SURVEY
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
-from batchrunner.core.startup import OUR_DISK, moved_in, opening
+from batchrunner.core.startup import OUR_DISK, import_local_files, startup_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,11 +239,11 @@ def test_only_the_attempt_that_was_given_up() -> None:
 def test_a_file_at_home_is_taken_in_when_every_server_was_asked() -> None:
     """A fresh ledger adopts what lies on our own disk, and renders nothing again."""
     board = new_board(jobs=1)
-    board.homes = {JOB: home(3)}
+    board.local_files = {JOB: home(3)}
     assert not is_surveyed(board, 0.0)
     glance(board)
     assert is_surveyed(board, 0.0)
-    facts = note(board, list(moved_in(board, AT)))
+    facts = note(board, list(import_local_files(board, AT)))
     assert names(facts) == [("Accepted", 3), ("Rendered", 3), ("Saved", 3)]
     assert isinstance(board.states[JOB], Done)
     assert board.next_attempt(JOB) == 4
@@ -283,7 +283,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(grace: float, limit: fl
 def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) -> None:  # type: ignore[type-arg]
     """What is at home is not fetched or rendered again; only its own prompt's history may know of more files."""
     board = new_board(jobs=1)
-    board.homes = {JOB: home(1)}
+    board.local_files = {JOB: home(1)}
     assert names(glance(board, queue=queue, history=history)) == taken
     assert not board.servers[A].to_remove
 
@@ -292,8 +292,8 @@ def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) 
 def test_a_later_attempt_at_home_is_the_one(stage: Callable[[], list[Fact]]) -> None:
     """What is under way in an older copy of the ledger was given up for the attempt that lies at home."""
     board = ready_board(stage(), jobs=1)
-    board.homes = {JOB: home(2)}
-    facts = note(board, moved_in(board, AT))
+    board.local_files = {JOB: home(2)}
+    facts = note(board, import_local_files(board, AT))
     assert names(facts) == [("Lost", 1), ("Accepted", 2), ("Rendered", 2), ("Saved", 2)]
     assert isinstance(board.states[JOB], Done)
 
@@ -301,8 +301,8 @@ def test_a_later_attempt_at_home_is_the_one(stage: Callable[[], list[Fact]]) -> 
 def test_all_files_at_home_are_taken_in() -> None:
     """A job of two files is done with both."""
     board = ready_board(jobs=1)
-    board.homes = {JOB: home(2, files=2)}
-    facts = note(board, moved_in(board, AT))
+    board.local_files = {JOB: home(2, files=2)}
+    facts = note(board, import_local_files(board, AT))
     assert names(facts) == [("Accepted", 2), ("Rendered", 2), ("Saved", 2), ("Saved", 2)]
     assert isinstance(board.states[JOB], Done)
 
@@ -310,24 +310,24 @@ def test_all_files_at_home_are_taken_in() -> None:
 def test_what_is_left_as_it_lies() -> None:
     """A file at home of the attempt that is under way, of a job that is over, or of one that nobody wants."""
     board = ready_board([*queued(OTHER), *done(JOB)], jobs=2)
-    board.homes = {JOB: home(2), OTHER: home(), "f" * 12: home()}
-    assert list(moved_in(board, AT)) == []
+    board.local_files = {JOB: home(2), OTHER: home(), "f" * 12: home()}
+    assert list(import_local_files(board, AT)) == []
 
 
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_run_killed_while_moving_in(kept: int) -> None:
     """Killed between the facts of a file at home, the next run begins them again, and asks no such server anything."""
     board = ready_board(jobs=1)
-    board.homes = {JOB: home()}
-    facts = list(moved_in(board, AT))[:kept]
+    board.local_files = {JOB: home()}
+    facts = list(import_local_files(board, AT))[:kept]
     again = new_board(facts, jobs=1)
-    told = note(again, list(opening(again, AT)))
+    told = note(again, list(startup_facts(again, AT)))
     assert [(type(fact).__name__, getattr(fact, "burns", None)) for fact in told] == [("Lost", False)]
     assert isinstance(again.states[JOB], Waiting)
     assert OUR_DISK not in again.servers
-    again.homes = {JOB: home()}
+    again.local_files = {JOB: home()}
     glance(again)
-    note(again, list(moved_in(again, AT)))
+    note(again, list(import_local_files(again, AT)))
     assert isinstance(again.states[JOB], Done)
 
 
@@ -338,11 +338,11 @@ def test_a_manifest_that_changed() -> None:
     """A job no longer wanted is dropped unless it is under way; one that came back waits again."""
     gone, under_way = "f" * 12, "e" * 12
     board = new_board([*queued(gone), lost(gone), *queued(under_way)], jobs=1)
-    note(board, list(opening(board, AT)))
+    note(board, list(startup_facts(board, AT)))
     assert isinstance(board.states[gone], Unwanted)
     assert isinstance(board.states[under_way], Queued)
     board.want([gone], None, 0.0)
-    note(board, list(opening(board, AT)))
+    note(board, list(startup_facts(board, AT)))
     assert isinstance(board.states[gone], Waiting)
 
 
@@ -350,7 +350,7 @@ def test_the_built_in_server_remembers_nothing() -> None:
     """What was sent to the built-in ComfyUI of the last run is lost at once and for free; what it rendered is tried."""
     rendered = [*queued(OTHER, server=SIM), Rendered(OTHER, 1, AT, (mp4(OTHER),), None)]
     board = new_board([*queued(server=SIM), *rendered], jobs=2, servers=(SIM,))
-    (fact,) = note(board, list(opening(board, AT)))
+    (fact,) = note(board, list(startup_facts(board, AT)))
     assert isinstance(fact, Lost)
     assert (fact.job, fact.why, fact.burns) == (JOB, Why.FORGOTTEN, False)
     assert isinstance(board.states[OTHER], Fetching)
@@ -359,7 +359,7 @@ def test_the_built_in_server_remembers_nothing() -> None:
 def test_nothing_to_open_with() -> None:
     """A batch that is as the ledger left it begins without a fact."""
     board = new_board([*done(), *queued(OTHER), lost(OTHER, final=True)], jobs=2)
-    assert list(opening(board, AT)) == []
+    assert list(startup_facts(board, AT)) == []
     assert isinstance(board.states[OTHER], Failed)
 
 
@@ -367,6 +367,6 @@ def test_nothing_to_open_with() -> None:
 def test_an_open_job_that_left_the_manifest_is_not_taken_in(stage: Callable[..., list[Fact]]) -> None:
     """What nobody wants any more stays as it is on its server, though a later attempt of it lies at home."""
     board = ready_board(stage(OTHER), jobs=1)
-    board.homes = {OTHER: (2, (LocalFile(prefix(OTHER, 2), "dog.mp4", 9, "0" * 64),))}
+    board.local_files = {OTHER: (2, (LocalFile(prefix(OTHER, 2), "dog.mp4", 9, "0" * 64),))}
     assert OTHER not in board.positions
-    assert list(moved_in(board, AT)) == []
+    assert list(import_local_files(board, AT)) == []

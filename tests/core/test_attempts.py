@@ -29,7 +29,7 @@ def case(spent: int = 1, error: str = "", rules: Rules = RULES, attempt: int = 1
         (Why.INTERRUPTED, False),
         (Why.FORGOTTEN, True),
         (Why.EXPIRED, True),
-        (Why.FOREIGN, True),
+        (Why.WRONG_CONTENT, True),
         (Why.UNUSABLE, True),
         (Why.WITHDRAWN, False),
         (Why.DENIED, False),
@@ -63,7 +63,7 @@ def test_the_same_error_twice_is_final() -> None:
     other = classify(case(error=known), failure(exception="KeyError"), None)
     assert isinstance(first, Lost)
     assert (first.error, first.final) == (known, False)
-    assert first.says == "KSampler #3 raised ValueError: it is too small"
+    assert first.message == "KSampler #3 raised ValueError: it is too small"
     assert isinstance(again, Lost)
     assert again.final
     assert isinstance(other, Lost)
@@ -92,7 +92,7 @@ def test_out_of_memory_is_never_the_same_error_twice() -> None:
         (Why.FORGOTTEN, False, None, None),
         (Why.FORGOTTEN, True, "forgotten", True),
         (Why.EXPIRED, True, "expired", False),
-        (Why.FOREIGN, True, "wrong content", False),
+        (Why.WRONG_CONTENT, True, "wrong content", False),
         (Why.UNUSABLE, True, "unusable", False),
         (Why.STUCK, True, "stuck", True),
         (Why.DENIED, False, "denied", True),
@@ -140,9 +140,9 @@ def test_a_render_out_of_the_cache_has_no_seconds() -> None:
 
 def test_an_error_without_words() -> None:
     """An entry that does not say what raised still makes a sentence."""
-    fact = classify(case(), replace(failure(), node="", exception="", says="?"), None)
+    fact = classify(case(), replace(failure(), node="", exception="", message="?"), None)
     assert isinstance(fact, Lost)
-    assert fact.says == "a node raised an error: ?"
+    assert fact.message == "a node raised an error: ?"
 
 
 def test_interrupted_by_somebody() -> None:
@@ -192,8 +192,11 @@ def test_a_success_without_a_file_of_ours() -> None:
     empty = classify(case(), success(files=[]), None)
     assert isinstance(cached, Lost)
     assert isinstance(empty, Lost)
-    assert (cached.why, cached.says) == (Why.FOREIGN, "rendered, but with files of another prompt: x.mp4, sub/y.mp4")
-    assert empty.says == "rendered, but its saving nodes left no file of type output to bring home"
+    assert (cached.why, cached.message) == (
+        Why.WRONG_CONTENT,
+        "rendered, but with files of another prompt: x.mp4, sub/y.mp4",
+    )
+    assert empty.message == "rendered, but its saving nodes left no file of type output to bring home"
 
 
 def test_a_file_listed_twice_is_one_file() -> None:

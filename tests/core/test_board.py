@@ -29,7 +29,7 @@ from boards import (
 
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
 from batchrunner.core.board import Board
-from batchrunner.core.facts import Broke, Dropped, Fact, File, Reopened, Why
+from batchrunner.core.facts import DownloadFailed, Dropped, Fact, File, Reopened, Why
 from batchrunner.core.lifecycle import (
     Contradiction,
     Done,
@@ -64,7 +64,7 @@ def random_fact(rng: Random, state: State, job: str, at: float) -> Fact:
         case Fetching():
             held = state.prompt.attempt
             file = rng.choice(state.items).file
-            broke = Broke(job, held, at, file.key, "reset")
+            broke = DownloadFailed(job, held, at, file.key, "reset")
             return rng.choice([saved(job, held, file), saved(job, held, file), broke, lost(job, held)])
         case _:
             return Reopened(job, 0, at)
@@ -77,7 +77,7 @@ def check(board: Board, now: float) -> None:
         held = [job for job, s in states.items() if isinstance(s, Sending | Queued) and s.prompt.server == url]
         files = [job for job, s in states.items() if isinstance(s, Fetching) and s.prompt.server == url]
         assert sorted(job for job, _ in board.open_on(url)) == sorted(held)
-        assert (board.load_on(url), board.owes(url)) == (len(held), len(held) + len(files))
+        assert (board.load_on(url), board.open_count(url)) == (len(held), len(held) + len(files))
         assert sorted(board.fetching_on(url)) == sorted(files)
     wanted = [states[job] for job in board.positions]
     kinds = (Waiting, Sending, Queued, Fetching, Done, Failed)
@@ -189,7 +189,7 @@ def test_a_broken_file_rests_even_if_nobody_asked_meanwhile() -> None:
     action = Download(JOB, 1, "p", A, mp4())
     board.next_files(A, 9, 0.0)
     board.start(action, 0.0)
-    note(board, [Broke(JOB, 1, AT, mp4().key, "reset")], 1.0)
+    note(board, [DownloadFailed(JOB, 1, AT, mp4().key, "reset")], 1.0)
     board.end(action, 1.0)
     assert board.next_files(A, 9, 1.0) == [(JOB, two.key)]
     until = board.rests_until()
@@ -205,7 +205,7 @@ def test_the_race_shortens_the_rests(deadline: float | None, cap: float) -> None
     board = new_board([*queued(), rendered(deadline=deadline)])
     pauses = []
     for _ in range(9):
-        note(board, [Broke(JOB, 1, AT, mp4().key, "reset")], 0.0)
+        note(board, [DownloadFailed(JOB, 1, AT, mp4().key, "reset")], 0.0)
         pauses.append(next(iter(board._rests._until.values())))
     assert 0.875 <= pauses[0] <= 1.125
     assert 0.875 * cap <= pauses[-1] <= 1.125 * cap

@@ -26,7 +26,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, NotFound, Rejected, Submit
-from batchrunner.core.facts import Broke, File, Lost, Saved, Why
+from batchrunner.core.facts import DownloadFailed, File, Lost, Saved, Why
 from batchrunner.core.lifecycle import Done, Fetching, Queued
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
@@ -47,7 +47,7 @@ def test_the_same_etag_twice_is_proof() -> None:
     board = new_board(fetching())
     for etag in ("one", "two"):
         (fact,) = fetch(board, Rejected("no moov", etag))
-        assert isinstance(fact, Broke)
+        assert isinstance(fact, DownloadFailed)
         assert fact.whole == etag
     (fact,) = fetch(board, Rejected("no moov", "two"))
     assert isinstance(fact, Lost)
@@ -59,7 +59,7 @@ def test_nothing_is_not_the_same_twice() -> None:
     board = new_board(fetching())
     for _ in range(5):
         (fact,) = fetch(board, Rejected("no moov"))
-        assert isinstance(fact, Broke)
+        assert isinstance(fact, DownloadFailed)
 
 
 def test_a_404_alone_is_no_proof() -> None:
@@ -100,7 +100,7 @@ def test_a_404_while_polls_fail_waits_for_the_server() -> None:
     assert isinstance(board.states[JOB], Fetching)
     (fact,) = glance(board, now=7.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.says) == (Why.EXPIRED, "404: clean-up deleted the file before it was home")
+    assert (fact.why, fact.message) == (Why.EXPIRED, "404: clean-up deleted the file before it was home")
 
 
 def test_the_built_in_server_forgot_what_it_rendered() -> None:
@@ -122,7 +122,7 @@ def test_what_a_server_will_never_hand_out_is_final() -> None:
     board = ready_board(fetching(), jobs=1)
     (fact,) = fetch(board, Rejected("its name is refused", never=True), now=5.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.final, fact.says) == (Why.UNUSABLE, True, "its name is refused")
+    assert (fact.why, fact.final, fact.message) == (Why.UNUSABLE, True, "its name is refused")
 
 
 def test_another_attempts_file() -> None:
@@ -130,7 +130,7 @@ def test_another_attempts_file() -> None:
     board = ready_board(fetching(), jobs=1)
     (fact,) = fetch(board, Rejected("not ours", "etag", foreign=True), now=5.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.burns, fact.final) == (Why.FOREIGN, True, False)
+    assert (fact.why, fact.burns, fact.final) == (Why.WRONG_CONTENT, True, False)
 
 
 def test_no_handles_left_is_no_full_disk() -> None:
@@ -144,7 +144,7 @@ def test_a_broken_download_asks_for_a_look() -> None:
     """Whether the server is away is for a look to say, and it comes at once."""
     board = ready_board(fetching())
     (fact,) = fetch(board, UNAVAILABLE, now=5.0)
-    assert isinstance(fact, Broke)
+    assert isinstance(fact, DownloadFailed)
     server = board.servers[A]
     assert (server.poll_at, server.health.failures, server.health.failing_since) == (5.0, 0, 5.0)
 
@@ -153,7 +153,7 @@ def test_our_own_disk_is_not_the_servers_fault() -> None:
     """A full disk stops submitting at once and leaves the server in peace; the next file home ends it."""
     board = ready_board(fetching())
     (fact,) = fetch(board, LOCAL, now=5.0)
-    assert isinstance(fact, Broke)
+    assert isinstance(fact, DownloadFailed)
     assert (board.disk.failed_at, board.servers[A].poll_at, board.servers[A].health.failing_since) == (5.0, 10.0, None)
     assert not any(isinstance(action, Submit) for action in plan(board, 5.0))
     fetch(board, GOT, now=9.0)
@@ -163,12 +163,12 @@ def test_our_own_disk_is_not_the_servers_fault() -> None:
 def test_denied_on_one_file_only() -> None:
     """A file that is denied while looks are not is that file's trouble, confirmed by a look in between."""
     board = ready_board(fetching())
-    assert isinstance(fetch(board, UNAUTHORIZED, now=5.0)[0], Broke)
-    assert isinstance(fetch(board, UNAUTHORIZED, now=6.0)[0], Broke)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=5.0)[0], DownloadFailed)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=6.0)[0], DownloadFailed)
     glance(board, now=7.0)
     (fact,) = fetch(board, UNAUTHORIZED, now=8.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.says) == (Why.UNUSABLE, "401, though the queue answers")
+    assert (fact.why, fact.message) == (Why.UNUSABLE, "401, though the queue answers")
 
 
 def test_old_doubts_are_forgotten() -> None:
@@ -177,7 +177,7 @@ def test_old_doubts_are_forgotten() -> None:
     fetch(board, UNAUTHORIZED, now=5.0)
     fetch(board, Rejected("no moov", "etag"), now=6.0)
     glance(board, now=7.0)
-    assert isinstance(fetch(board, UNAUTHORIZED, now=8.0)[0], Broke)
+    assert isinstance(fetch(board, UNAUTHORIZED, now=8.0)[0], DownloadFailed)
 
 
 def test_news_of_an_attempt_that_is_over() -> None:

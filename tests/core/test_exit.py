@@ -55,11 +55,11 @@ def ended(board: Board, now: float) -> int | None:
     return ending.exit if ending else None
 
 
-def says(board: Board, now: float) -> str:
+def message(board: Board, now: float) -> str:
     """Return what a person is told at the end."""
     ending = exit_decision(board, now)
     assert ending is not None
-    return ending.says
+    return ending.message
 
 
 def failed(job: str = JOB) -> list:  # type: ignore[type-arg]
@@ -76,7 +76,7 @@ def test_some_failed() -> None:
     """Finished with failures is exit 1, and says how many."""
     board = new_board([*done(), *failed(OTHER)], jobs=2)
     assert ended(board, 0.0) == 1
-    assert says(board, 0.0) == "1 of 2 jobs failed"
+    assert message(board, 0.0) == "1 of 2 jobs failed"
 
 
 def test_only_what_was_asked_for() -> None:
@@ -123,7 +123,7 @@ def test_answering_and_getting_nothing_through() -> None:
     glance(board, queue=[row(running=True)], now=PATIENCE)
     health(board, A, failing_since=0.0)
     assert ended(board, PATIENCE) == 3
-    assert says(board, PATIENCE).startswith(f"{A} answers, but no prompt and no file gets through; it holds 1")
+    assert message(board, PATIENCE).startswith(f"{A} answers, but no prompt and no file gets through; it holds 1")
 
 
 def test_away_for_longer_than_patience() -> None:
@@ -132,19 +132,21 @@ def test_away_for_longer_than_patience() -> None:
     glance(board, trouble=UNAVAILABLE, now=5.0)
     assert ended(board, PATIENCE - 1) is None
     assert ended(board, PATIENCE) == 3
-    assert says(board, PATIENCE) == f"{A} does not answer (502); it holds 1 of our prompts: run it again when it does"
+    assert (
+        message(board, PATIENCE) == f"{A} does not answer (502); it holds 1 of our prompts: run it again when it does"
+    )
 
 
 def test_what_holds_nothing_is_not_said_to_hold_anything() -> None:
     """Where nothing of ours is on a server, its last word is about the server alone."""
     board = new_board()
     glance(board, trouble=UNAVAILABLE, now=1.0)
-    assert says(board, PATIENCE + 1) == f"{A} does not answer (502): run it again when it does"
+    assert message(board, PATIENCE + 1) == f"{A} does not answer (502): run it again when it does"
 
 
 def test_never_heard_of() -> None:
     """A server that no look came back from is said not to answer."""
-    assert "(no answer)" in says(new_board(), PATIENCE)
+    assert "(no answer)" in message(new_board(), PATIENCE)
 
 
 def test_patience_counts_from_the_last_good_answer() -> None:
@@ -172,7 +174,7 @@ def test_a_wedged_server() -> None:
     for now in (10.0, PATIENCE):
         glance(board, queue=[row()], now=now)
     assert ended(board, PATIENCE) is None
-    assert "restart ComfyUI" in says(board, PATIENCE + 10)
+    assert "restart ComfyUI" in message(board, PATIENCE + 10)
 
 
 def test_a_refused_token_before_anything_is_out() -> None:
@@ -180,7 +182,7 @@ def test_a_refused_token_before_anything_is_out() -> None:
     board = new_board()
     glance(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) == 3
-    assert says(board, 0.0) == f"{A} refuses the token (401): set BATCHRUNNER_TOKEN and run it again"
+    assert message(board, 0.0) == f"{A} refuses the token (401): set BATCHRUNNER_TOKEN and run it again"
     assert board.tally()["failed"] == 0
 
 
@@ -192,7 +194,7 @@ def test_a_refused_token_while_something_is_out(facts: list[Fact]) -> None:
         glance(board, trouble=UNAUTHORIZED, now=now)
     assert ended(board, 69.9) is None
     assert ended(board, 70.0) == 3
-    assert says(board, 70.0).startswith(
+    assert message(board, 70.0).startswith(
         f"{A} refuses the token (401); it holds 1 of our prompts: set BATCHRUNNER_TOKEN"
     )
 
@@ -208,7 +210,7 @@ def test_a_token_that_only_posts_refuse() -> None:
     fetch(board, NotFound(), job=OTHER, now=74.0, probe=True)
     note(board, [lost(OTHER, burns=False)], 75.0)
     assert ended(board, 75.0) == 3
-    assert "refuses the token (401)" in says(board, 75.0)
+    assert "refuses the token (401)" in message(board, 75.0)
 
 
 def test_a_good_look_clears_a_denial() -> None:
@@ -252,7 +254,7 @@ def test_no_other_server_is_left() -> None:
         glance(board, url, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 60.9) is None
     assert ended(board, 61.0) == 3
-    assert says(board, 61.0).splitlines()[1].startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
+    assert message(board, 61.0).splitlines()[1].startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
 
 
 def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
@@ -271,7 +273,7 @@ def test_every_server_refuses_the_token() -> None:
     for url in (A, B):
         glance(board, url, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 1.0) == 3
-    assert [line.split()[0] for line in says(board, 1.0).splitlines()] == [A, B]
+    assert [line.split()[0] for line in message(board, 1.0).splitlines()] == [A, B]
 
 
 def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
@@ -283,8 +285,8 @@ def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
     glance(waiting, C)
     note(waiting, [lost(final=True)])
     glance(waiting, A, trouble=UNAUTHORIZED, now=1.0)
-    assert says(waiting, 1.0).splitlines() == [says(waiting, 1.0)]
-    assert A in says(waiting, 1.0)
+    assert message(waiting, 1.0).splitlines() == [message(waiting, 1.0)]
+    assert A in message(waiting, 1.0)
 
 
 def test_the_template_is_refused() -> None:
@@ -296,7 +298,7 @@ def test_the_template_is_refused() -> None:
     assert ended(board, 1.0) is None
     board.end(action, 2.0)
     assert ended(board, 2.0) == 3
-    assert "KSampler #3, input cfg: too big" in says(board, 2.0)
+    assert "KSampler #3, input cfg: too big" in message(board, 2.0)
     assert board.tally() == {"waiting": 2, "sending": 0, "queued": 0, "fetching": 0, "done": 0, "failed": 3}
 
 
@@ -318,7 +320,7 @@ def test_a_full_disk() -> None:
     assert ended(board, 61.0) is None
     fetch(board, LOCAL, now=61.0)
     assert ended(board, 61.0) == 5
-    assert "no space left on device: free some space" in says(board, 61.0)
+    assert "no space left on device: free some space" in message(board, 61.0)
 
 
 def test_one_fault_does_not_end_the_night() -> None:
@@ -424,7 +426,7 @@ def test_this_machine_has_no_connection_left() -> None:
     assert ended(board, 69.0) is None
     glance(board, trouble=LOCAL, now=70.0)
     assert ended(board, 70.0) == 5
-    assert "close" in says(board, 70.0)
+    assert "close" in message(board, 70.0)
 
 
 def test_a_connection_again() -> None:
@@ -447,7 +449,7 @@ def test_no_last_word_on_a_server_that_is_being_asked() -> None:
     assert ended(board, PATIENCE + 2.0) is None
     note(board, interpret(board, Poll(A), UNAVAILABLE, PATIENCE + 3.0), PATIENCE + 3.0)
     board.end(Poll(A), PATIENCE + 3.0)
-    assert "does not answer" in says(board, PATIENCE + 3.0)
+    assert "does not answer" in message(board, PATIENCE + 3.0)
 
 
 def test_a_refused_template_is_taken_off_first() -> None:
@@ -477,7 +479,7 @@ def test_out_of_time_and_nothing_failed() -> None:
     board = ready_board(done(), jobs=3)
     board.until = 1.0
     assert ended(board, 0.5) == 0
-    assert says(board, 0.5) == LEFT
+    assert message(board, 0.5) == LEFT
 
 
 def test_out_of_time_and_some_failed() -> None:
@@ -485,4 +487,4 @@ def test_out_of_time_and_some_failed() -> None:
     board = ready_board([*done(), *failed(OTHER)], jobs=4)
     board.until = 1.0
     assert ended(board, 0.5) == 1
-    assert says(board, 0.5) == f"1 of 4 jobs failed\n{LEFT}"
+    assert message(board, 0.5) == f"1 of 4 jobs failed\n{LEFT}"

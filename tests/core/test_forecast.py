@@ -26,7 +26,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Submit, Taken
-from batchrunner.core.eta import HOMEWARD, backlog, fits, outlook, overdue, progress, too_late
+from batchrunner.core.eta import HOMEWARD, backlog, fits, overdue, progress, time_left, too_late
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
@@ -155,11 +155,11 @@ def test_the_outlook_counts_what_is_left_and_what_has_run() -> None:
     """What is left is what nobody has rendered, less the time that the running prompt has run."""
     board = ready_board(queued(JOBS[0]), jobs=3)
     board.costs = dict.fromkeys(JOBS, SD)
-    whole = outlook(board, 0.0)
+    whole = time_left(board, 0.0)
     assert whole is not None
     assert whole.seconds == pytest.approx(3 * GPU.at(SD))
     glance(board, queue=[row(JOBS[0], running=True)], now=10.0)
-    later = outlook(board, 110.0)
+    later = time_left(board, 110.0)
     assert later is not None
     assert whole.seconds - later.seconds == pytest.approx(100.0)
     assert progress(board, A, 1e6) == GPU.at(SD)
@@ -175,9 +175,9 @@ def test_the_outlook_counts_what_others_have_queued() -> None:
     glance(board, queue=[stranger("y", running=True), stranger("z")], now=110.0)
     assert backlog(board, A, 110.0) == pytest.approx(200)
     assert backlog(board, A, 150.0) == pytest.approx(160)
-    more = outlook(board, 110.0)
+    more = time_left(board, 110.0)
     glance(board, now=210.0)
-    less = outlook(board, 210.0)
+    less = time_left(board, 210.0)
     assert more is not None
     assert less is not None
     assert more.seconds > less.seconds + 200
@@ -190,7 +190,7 @@ def test_what_waits_for_others_tells_how_much_there_is_of_them() -> None:
         board.costs = dict.fromkeys(JOBS, SD)
         post(board, Taken(ident(), 1), submit(), now=0.0)
         glance(board, queue=[row(running=True)], now=began)
-    early, late = outlook(calm, 0.0), outlook(busy, 600.0)
+    early, late = time_left(calm, 0.0), time_left(busy, 600.0)
     assert early is not None
     assert late is not None
     assert late.seconds > early.seconds + 100
@@ -211,9 +211,9 @@ def test_a_server_that_rests_is_busy_with_that() -> None:
     """What a paused server is to render comes so much later."""
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    before = outlook(board, 0.0)
+    before = time_left(board, 0.0)
     board.servers[A].breaker = Breaker(paused_until=500.0)
-    after = outlook(board, 0.0)
+    after = time_left(board, 0.0)
     assert before is not None
     assert after is not None
     assert after.seconds - before.seconds == pytest.approx(500)
@@ -223,7 +223,7 @@ def test_without_a_server_nobody_can_tell() -> None:
     """If no server is waited for any more, there is no forecast."""
     board = ready_board()
     glance(board, trouble=UNAUTHORIZED, now=0.0)
-    assert outlook(board, 0.0) is None
+    assert time_left(board, 0.0) is None
 
 
 def test_nothing_is_submitted_that_would_come_too_late() -> None:
@@ -265,7 +265,7 @@ def test_a_run_that_is_out_of_time_ends_well() -> None:
     ending = exit_decision(board, 9_900.0)
     assert ending is not None
     assert ending.exit == 0
-    assert "2 jobs are left" in ending.says
+    assert "2 jobs are left" in ending.message
 
 
 def test_a_clock_that_is_turned_changes_what_fits() -> None:

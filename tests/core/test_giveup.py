@@ -84,7 +84,7 @@ def test_what_it_is_told() -> None:
     for now, lasted in ((119.0, "119 s"), (720.0, "12 min")):
         board = away_board(queued(), rules=Rules(patience=100.0))
         (fact,) = gone(board, now=now)
-        assert getattr(fact, "says", "") == f"{A} has brought nothing for {lasted} (502): rendered elsewhere"
+        assert getattr(fact, "message", "") == f"{A} has brought nothing for {lasted} (502): rendered elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,7 @@ def test_the_first_three_count() -> None:
     assert fact.burns
 
 
-BURNED = [Why.ERROR, Why.EXPIRED, Why.FOREIGN, Why.UNUSABLE]
+BURNED = [Why.ERROR, Why.EXPIRED, Why.WRONG_CONTENT, Why.UNUSABLE]
 MAY_PASS = [Why.FORGOTTEN, Why.STUCK]
 
 
@@ -376,14 +376,14 @@ def test_every_burned_loss_counts(why: Why) -> None:
 def test_a_workflow_that_brings_nothing_ends_the_run(why: Why) -> None:
     """Three different jobs in vain alike, none ever well: nothing more is posted, and exit 3 says how they ended."""
     board = ready_board([fact for job in JOBS[:3] for fact in queued(job)], jobs=9)
-    ends = [replace(lost(job, why=why), says="SaveVideo #15 raised OSError: no codec") for job in JOBS[:3]]
+    ends = [replace(lost(job, why=why), message="SaveVideo #15 raised OSError: no codec") for job in JOBS[:3]]
     note(board, ends[:2], 1.0)
     assert not board.hopeless_loss()
     note(board, ends[2:], 1.0)
     assert submits(board, 1e6) == []
     ending = exit_decision(board, 1.0)
     assert ending is not None
-    assert (ending.exit, "no codec" in ending.says) == (3, True)
+    assert (ending.exit, "no codec" in ending.message) == (3, True)
 
 
 @pytest.mark.parametrize("why", MAY_PASS)
@@ -398,7 +398,7 @@ def test_a_batch_that_was_well_once_goes_on() -> None:
     """Once a file of this batch came home, three losses alike are the server's: it rests, and one job probes."""
     for facts, well in (((), False), (done(JOBS[5]), True)):
         board = ready_board([*facts, *(fact for job in JOBS[:3] for fact in queued(job))], jobs=9)
-        note(board, [lost(job, why=Why.FOREIGN) for job in JOBS[:3]], 1.0)
+        note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)
         assert bool(board.hopeless_loss()) is not well
         assert len(submits(board, 1e6)) == int(well)
 
@@ -406,7 +406,7 @@ def test_a_batch_that_was_well_once_goes_on() -> None:
 def test_one_server_alone_does_not_prove_it() -> None:
     """Every named server that answers must say so: one that is well, or that nobody asked yet, may know better."""
     board = ready_board([fact for job in JOBS[:3] for fact in queued(job)], jobs=9, servers=(A, B))
-    note(board, [lost(job, why=Why.FOREIGN) for job in JOBS[:3]], 1.0)
+    note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)
     assert not board.hopeless_loss()
     assert {one.server for one in submits(board, 1.0)} == {B}
     glance(board, B, trouble=UNAVAILABLE, now=2.0)

@@ -9,7 +9,7 @@ import pytest
 from boards import AT, accepted, claimed, lost, mp4, rendered, saved
 from hypothesis import given, strategies as st
 
-from batchrunner.core.facts import Broke, Dropped, Fact, File, Opened, Reopened, Why
+from batchrunner.core.facts import DownloadFailed, Dropped, Fact, File, Opened, Reopened, Why
 from batchrunner.core.lifecycle import (
     AttemptHistory,
     Contradiction,
@@ -86,7 +86,7 @@ def fact_of(kind: str, attempt: int) -> Fact:
         "rendered": rendered(attempt=attempt),
         "opened": Opened(JOB, attempt, AT, name.key, '"etag"', 9, "x.part", "boot"),
         "saved": saved(attempt=attempt),
-        "broke": Broke(JOB, attempt, AT, name.key, "reset"),
+        "broke": DownloadFailed(JOB, attempt, AT, name.key, "reset"),
         "lost": lost(attempt=attempt),
         "lost for good": lost(attempt=attempt, final=True),
         "reopened": Reopened(JOB, attempt, AT),
@@ -216,7 +216,7 @@ def test_several_files_are_done_together() -> None:
     state: State = folded([JOB], [claimed(), accepted(), rendered(files=[one, two])])[JOB]
     state = advance(state, saved(file=one))
     assert isinstance(state, Fetching)
-    assert advance(state, Broke(JOB, 1, AT, one.key, "reset")) == state
+    assert advance(state, DownloadFailed(JOB, 1, AT, one.key, "reset")) == state
     ended = advance(state, saved(file=two))
     assert isinstance(ended, Done)
     assert [file.file for file in ended.files] == [one.key, "sub/two.mp4"]
@@ -225,8 +225,8 @@ def test_several_files_are_done_together() -> None:
 def test_a_broken_download_is_counted_and_remembers_a_whole_one() -> None:
     """Every broken download counts; the ETag under which a file came whole stays through one that broke off."""
     state = folded([JOB], [claimed(), accepted(), rendered()])[JOB]
-    state = advance(state, Broke(JOB, 1, AT, mp4().key, "no film", whole="etag"))
-    state = advance(state, Broke(JOB, 1, AT, mp4().key, "reset"))
+    state = advance(state, DownloadFailed(JOB, 1, AT, mp4().key, "no film", whole="etag"))
+    state = advance(state, DownloadFailed(JOB, 1, AT, mp4().key, "reset"))
     assert isinstance(state, Fetching)
     assert (state.items[0].broken, state.items[0].whole) == (2, "etag")
 

@@ -222,7 +222,7 @@ def test_what_was_found_counts_no_more() -> None:
     assert due_poll(board).ids == (ident(),)
     assert fetch(board, NotFound(), now=60.5, probe=True) == []
     assert glance(board, now=60.9) == [
-        replace(lost(burns=False), at=board_at(60.9), says="in neither queue nor history, three looks running")
+        replace(lost(burns=False), at=board_at(60.9), message="in neither queue nor history, three looks running")
     ]
     assert absences(board) == 0
     assert JOB not in board.tracked
@@ -283,7 +283,7 @@ def test_only_what_ran_burns_when_it_is_forgotten(seen: tuple[object, ...], *, b
     (fact,) = glance(board, now=72.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, burns)
-    assert ("and it was running" in fact.says) is burns
+    assert ("and it was running" in fact.message) is burns
 
 
 def test_a_job_that_ends_the_server_at_once_is_not_tried_for_ever() -> None:

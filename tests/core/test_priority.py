@@ -105,7 +105,7 @@ def test_a_disk_fails_for_good_only_when_tried_again() -> None:
     assert not disk.is_out(60.0)
     disk.failed("still no space", 60.0)
     assert disk.is_out(60.0)
-    assert disk.says == "still no space"
+    assert disk.message == "still no space"
     assert disk.calms_at() == 180.0
     disk.worked()
     assert not disk.is_out(60.0)

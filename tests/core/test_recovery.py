@@ -73,10 +73,10 @@ DOWNLOADS: dict[str, dict[str, tuple[str, str]]] = {
         "whole and ours": ("Saved; Done; wait", "Saved; Done; wait"),
         "404": ("-; Fetching; wait", f"Lost(expired); {LOST}"),
         "another attempt's": ("Lost(wrong content); Waiting; wait", "Lost(wrong content); Waiting; wait"),
-        "no video": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
+        "no video": ("DownloadFailed; Fetching; wait", "DownloadFailed; Fetching; GET its file"),
         "400": ("Lost(unusable); Failed; wait", "Lost(unusable); Failed; wait"),
-        "broken off": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
-        "401": ("Broke; Fetching; wait", "Broke; Fetching; GET its file"),
+        "broken off": ("DownloadFailed; Fetching; wait", "DownloadFailed; Fetching; GET its file"),
+        "401": ("DownloadFailed; Fetching; wait", "DownloadFailed; Fetching; GET its file"),
     },
     "GET the predictable file, Sending": {
         "whole and ours": ("Accepted, Rendered, Saved; Done; wait", "Accepted, Rendered, Saved; Done; wait"),

@@ -70,7 +70,7 @@ def test_a_400_fails_the_job() -> None:
     health(board, A, failing_since=1.0)
     (fact,) = post(board, Refused("KSampler #3, input cfg: too big"), submit(), now=2.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.final, fact.says) == (Why.REFUSED, True, "KSampler #3, input cfg: too big")
+    assert (fact.why, fact.final, fact.message) == (Why.REFUSED, True, "KSampler #3, input cfg: too big")
     assert isinstance(board.states[JOB], Failed)
     assert board.servers[A].health.failing_since is None
 
@@ -85,7 +85,7 @@ def test_an_answer_to_what_is_over_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "refused"),
+    ("message", "refused"),
     [
         (["x", "x", "x"], True),
         (["x", "x"], False),
@@ -95,10 +95,10 @@ def test_an_answer_to_what_is_over_is_dropped() -> None:
         (["", "x", "x", "x"], False),
     ],
 )
-def test_three_alike_are_the_template(says: list[str], *, refused: bool) -> None:
+def test_three_alike_are_the_template(message: list[str], *, refused: bool) -> None:
     """Only the first three POSTs of a run, all refused for the same reason, accuse the workflow itself."""
     board = ready_board()
-    board.refusals = says
+    board.refusals = message
     assert bool(board.refused_alike()) is refused
 
 
@@ -237,7 +237,7 @@ def test_a_firewall_that_dislikes_a_prompt(end: Failure) -> None:
     board = ready_board(jobs=2)
     (fact,) = post(board, end, submit(), now=2.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.burns, fact.final, fact.says) == (Why.DENIED, False, False, end.says)
+    assert (fact.why, fact.burns, fact.final, fact.message) == (Why.DENIED, False, False, end.message)
     assert board.servers[A].health.condition is Condition.ANSWERING
     assert {one.job for one in submits(board, 3.0)} == {OTHER}
     post(board, Taken(ident(OTHER), 1), submit(OTHER), now=3.0)

@@ -25,7 +25,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Poll
-from batchrunner.core.facts import Broke, Why
+from batchrunner.core.facts import DownloadFailed, Why
 from batchrunner.core.health import Breaker
 from batchrunner.core.notes import PostsWait
 from batchrunner.core.scheduler import leaving_time, plan, wake
@@ -95,7 +95,7 @@ def test_a_rest_that_ends() -> None:
     board.start(Poll(A), 0.0)
     note(board, [lost(why=Why.ERROR)], 5.0)
     assert wake(board, 5.0) == 65.0
-    note(board, [rendered(OTHER), Broke(OTHER, 1, AT, mp4(OTHER).key, "reset")], 6.0)
+    note(board, [rendered(OTHER), DownloadFailed(OTHER, 1, AT, mp4(OTHER).key, "reset")], 6.0)
     due = wake(board, 6.0)
     assert due is not None
     assert 6.8 < due < 7.2

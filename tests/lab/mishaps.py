@@ -58,7 +58,7 @@ class Kind:
     where: Where
     often: float = 0.0
     """How many of these a bad hour has."""
-    says: Mapping[str, float] = field(default_factory=dict)
+    message: Mapping[str, float] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What may be said about it in words, with all choices; the first one holds if nothing is said. None: any text."""
     new: bool = False
@@ -181,7 +181,7 @@ class Mishap:
         }
         words = {"only": self.only, "how": self.how, "text": self.text}
         when = f"after: {self.after}" if self.after else f"at: {self.at:g}"
-        said = [f"{name}: {values[name]:g}" for name in self.kind.says]
+        said = [f"{name}: {values[name]:g}" for name in self.kind.message]
         said += [f"{name}: {json.dumps(words[name])}" for name in self.kind.words if words[name]]
         return "- {" + ", ".join([when, f"do: {self.do}", *said]) + "}"
 
@@ -203,7 +203,7 @@ def parse(text: str, where: str) -> Script:
 
 def usual(do: str, at: float = 0.0) -> Mishap:
     """Return a mishap of a kind about which nothing is said but when it happens."""
-    return _made(do, at, 0, KINDS[do].says, _first(KINDS[do]))
+    return _made(do, at, 0, KINDS[do].message, _first(KINDS[do]))
 
 
 def night(seed: int, hours: float) -> Script:
@@ -224,7 +224,7 @@ def _drawn(dice: Random, hours: float, *, new: bool) -> Iterator[Mishap]:
             continue
         at = dice.expovariate(kind.often) * _HOUR if kind.often else hours * _HOUR
         while at < hours * _HOUR:
-            numbers = {name: _varied(dice, name, kind.says[name]) for name in kind.says}
+            numbers = {name: _varied(dice, name, kind.message[name]) for name in kind.message}
             words = {name: dice.choice(choices) for name, choices in kind.words.items()}
             yield _made(do, round(at, 3), 0, numbers, words)
             at += dice.expovariate(kind.often) * _HOUR
@@ -256,7 +256,7 @@ def _mishap(item: object, where: str) -> Mishap:
     if not isinstance(do, str) or do not in KINDS:
         raise YoursError(f"{where}: `do` is one of {', '.join(KINDS)}")
     kind = KINDS[do]
-    unknown = sorted(said.keys() - {"at", "after"} - kind.says.keys() - kind.words.keys())
+    unknown = sorted(said.keys() - {"at", "after"} - kind.message.keys() - kind.words.keys())
     if unknown:
         raise YoursError(f"{where}: {unknown[0]!r} means nothing to {do}")
     if "at" in said and "after" in said:
@@ -264,7 +264,7 @@ def _mishap(item: object, where: str) -> Mishap:
     words = {name: _word(said.pop(name, ""), name, kind, where) for name in kind.words}
     numbers = {name: _number(value, name, where) for name, value in said.items()}
     at, after = numbers.pop("at", 0.0), int(numbers.pop("after", 0))
-    return _made(do, at, after, {**kind.says, **numbers}, words)
+    return _made(do, at, after, {**kind.message, **numbers}, words)
 
 
 def _made(do: str, at: float, after: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> Mishap:

@@ -16,7 +16,7 @@ from manifests import HEAD, complaints
 class Attempt(NamedTuple):
     """A wrong manifest and what is said about it."""
 
-    says: str
+    message: str
     body: str
     files: dict[str, str]
     said: str
@@ -27,19 +27,19 @@ def cases() -> list[Attempt]:
     text = Path(__file__).with_name("complaints.txt").read_text("utf-8")
     found = []
     for chunk in text.split("=== ")[1:]:
-        says, rest = chunk.split("\n", 1)
+        message, rest = chunk.split("\n", 1)
         manifest, said = rest.split(">>>\n")
         body, *named = manifest.split("--- ")
         files = dict(each.split("\n", 1) for each in named)
-        whole = says.endswith(" (whole)")
-        found.append(Attempt(says, body if whole else HEAD + body, files, said.strip()))
+        whole = message.endswith(" (whole)")
+        found.append(Attempt(message, body if whole else HEAD + body, files, said.strip()))
     return found
 
 
 CASES = cases()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.message)
 def test_complaint(case: Attempt) -> None:
     """Everything that is wrong is said at once, each on one line, with its place and a suggestion where one is near."""
     assert complaints(case.body, case.files, head="") == case.said

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Attempt(NamedTuple):
     """A manifest, the columns to look at, and the jobs, a line each."""
 
-    says: str
+    message: str
     body: str
     columns: str
     makes: str
@@ -192,7 +192,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.message)
 def test_meaning(case: Attempt) -> None:
     """Every key means exactly what the language promises."""
     assert "\n".join(jobs(batch(case.body, case.files, case.options), case.columns)) == case.makes

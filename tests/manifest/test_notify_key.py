@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from manifests import batch, complaints
 
-from batchrunner.manifest.batch import Addressee
+from batchrunner.manifest.batch import Recipient
 
 SWEEP = "\nsweep: {prompt: a}\n"
 ALL = frozenset({"finished", "failed", "stopped", "breaker", "stuck"})
@@ -17,12 +17,12 @@ def test_nobody_is_told_unless_said() -> None:
 
 def test_one_target_or_several() -> None:
     """One target stands by itself, several in a list; unsaid, a target is told of everything."""
-    hook = Addressee("HOOK", "", (), "cats", ALL)
+    hook = Recipient("HOOK", "", (), "cats", ALL)
     assert batch("notify: {url_env: HOOK, topic: cats}" + SWEEP).notify == (hook,)
     listed = "notify:\n- {apprise_env: APP, on: [failed]}\n- command: [say, 'a b', '-x']\n  on: stuck\n"
     assert batch(listed + SWEEP).notify == (
-        Addressee("", "APP", (), "", frozenset({"failed"})),
-        Addressee("", "", ("say", "a b", "-x"), "", frozenset({"stuck"})),
+        Recipient("", "APP", (), "", frozenset({"failed"})),
+        Recipient("", "", ("say", "a b", "-x"), "", frozenset({"stuck"})),
     )
 
 

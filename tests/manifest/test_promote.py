@@ -114,7 +114,7 @@ def test_own_workflow_and_knobs_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "not JSON"),
         ("[]", 'no list "picks"'),
@@ -125,11 +125,11 @@ def test_own_workflow_and_knobs_are_kept(tmp_path: Path) -> None:
         ("[" * 100_000, "not JSON"),
     ],
 )
-def test_what_is_no_picks_file_is_said(text: str, says: str) -> None:
+def test_what_is_no_picks_file_is_said(text: str, message: str) -> None:
     """A file that the gallery did not save is refused in one line that says why."""
     with pytest.raises(YoursError) as refused:
         read_picks(text)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

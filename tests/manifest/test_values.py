@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Attempt(NamedTuple):
     """A sweep, the columns to look at, and the jobs, a line each."""
 
-    says: str
+    message: str
     body: str
     columns: str
     makes: str
@@ -227,7 +227,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.message)
 def test_value(case: Attempt) -> None:
     """Every way of writing a value makes exactly the jobs that the language promises."""
     assert "\n".join(jobs(batch(case.body, case.files), case.columns)) == case.makes

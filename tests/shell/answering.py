@@ -92,7 +92,7 @@ async def client(place: Place, *, token: str | None = TOKEN, waits: Waits = PATI
         yield Client(place.url, http, Secret(token) if token else None, waits=waits)
 
 
-def says(status: int, body: bytes = b"", **headers: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+def respond(status: int, body: bytes = b"", **headers: str) -> Callable[[web.Request], Awaitable[web.Response]]:
     """Return an answer that is always the same; header names are given with `_` for `-`."""
 
     async def answer(_request: web.Request) -> web.Response:

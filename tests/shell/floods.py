@@ -53,7 +53,7 @@ class Flood:
 def _grows(item: bytes, size: int | None = None) -> Flood:
     """Return a queue of as many items as are just let through, or of `size` bytes."""
     begins, ends = b'{"queue_running": [], "queue_pending": [', b"0]}"
-    times = (wire.HEAVIEST - 10_000) // wire.weight(item) if size is None else size // len(item)
+    times = (wire.MAX_MEMORY - 10_000) // wire.estimated_memory(item) if size is None else size // len(item)
     times = min(times, (32 * _MIB - 100) // len(item))
     length = len(begins) + len(item) * times + len(ends)
     return Flood(b"%sContent-Length: %d\r\n\r\n%s" % (_JSON, length, begins), item, times, ends)

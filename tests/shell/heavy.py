@@ -27,7 +27,7 @@ async def _polled(url: str, recent: int, ids: tuple[str, ...]) -> None:
         before = _most()
         seen = await client.poll(Poll("s", ids, recent))
         if not isinstance(seen, PollResult):
-            raise SystemExit(seen.says)
+            raise SystemExit(seen.message)
         found = {
             "queue": [row.prompt for row in seen.queue if row.prompt in ids],
             "prefixes": [row.prefixes for row in seen.queue if row.prompt in ids],
@@ -35,7 +35,7 @@ async def _polled(url: str, recent: int, ids: tuple[str, ...]) -> None:
             "others": [row.prompt for row in seen.queue if row.prompt not in ids][:3],
             "history": {prompt: entry is not None for prompt, entry in seen.history.items()},
             "recent": [entry.prompt for entry in seen.recent],
-            "unread": seen.unread and seen.unread.says,
+            "unread": seen.unread and seen.unread.message,
             "MiB": _most() - before,
         }
     sys.stdout.write(json.dumps(found))

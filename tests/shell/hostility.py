@@ -26,7 +26,7 @@ _SLICE = 200
 class Answer:
     """Everything that comes back on one connection, byte for byte."""
 
-    says: bytes
+    message: bytes
     hangs: bool = False
     """Whether silence follows, and not the end of the connection."""
 

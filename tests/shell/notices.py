@@ -28,9 +28,9 @@ ALL = frozenset(Kind)
 COUNTS = {"waiting": 8, "done": 3, "failed": 1}
 
 
-def failed(job: str, says: str = "CUDA out of memory") -> Event:
+def failed(job: str, message: str = "CUDA out of memory") -> Event:
     """Return that a job failed for good."""
-    return of_fact(Lost(job, 1, AT, Why.ERROR, says, final=True), f"cats/{job}")
+    return of_fact(Lost(job, 1, AT, Why.ERROR, message, final=True), f"cats/{job}")
 
 
 def finished(code: int = 0) -> Event:
@@ -38,9 +38,9 @@ def finished(code: int = 0) -> Event:
     return of_finish(AT, COUNTS, code)
 
 
-def server(state: str, says: str = "why", at: float = AT) -> Event:
+def server(state: str, message: str = "why", at: float = AT) -> Event:
     """Return that the server is now `state`."""
-    return of_server(at, "http://gpu-box:8188", state, says)
+    return of_server(at, "http://gpu-box:8188", state, message)
 
 
 class Inbox:

@@ -89,8 +89,8 @@ class _Speaker(asyncio.Protocol):
         if waiting and b"\r\n\r\n" in self._head:
             answer = self._place.answer(self._head)
             # In two pieces, as it may come; and no piece is a request's first word, for which the network has an eye.
-            self._transport.write(answer.says[:2])
-            self._transport.write(answer.says[2:])
+            self._transport.write(answer.message[:2])
+            self._transport.write(answer.message[2:])
             if not answer.hangs:
                 self._transport.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from answering import Place, answering, client, raw, says, tells
+from answering import Place, answering, client, raw, respond, tells
 
 from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Refused, Taken
 
@@ -96,7 +96,7 @@ async def test_without_the_queue_there_is_no_look(status: int) -> None:
 )
 async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause, word: str) -> None:
     """401 and 403 are a matter of the token; everything else that is no 200 means the server is away."""
-    async with answering(says(status, b"{}", Content_Type=JSON)) as place:
+    async with answering(respond(status, b"{}", Content_Type=JSON)) as place:
         trouble = await _look(place)
         async with client(place) as comfy:
             ordered = await comfy.withdraw(["a"])
@@ -104,13 +104,13 @@ async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause
     for each in (trouble, ordered, stopped):
         assert isinstance(each, Failure)
         assert (each.cause, each.sent, each.status, each.page) == (cause, True, status, False)
-        assert word in each.says
+        assert word in each.message
 
 
 @pytest.mark.parametrize("status", [404, 405, 408, 429, 500, 502, 503, 504])
 async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
     """A 500 was seen with the prompt already queued, a 504 with the prompt run: only a look can tell."""
-    async with answering(says(status, b"<html>", Content_Type="text/html")) as place:
+    async with answering(respond(status, b"<html>", Content_Type="text/html")) as place:
         end = await _post(place)
     assert isinstance(end, Failure)
     assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
@@ -128,10 +128,10 @@ async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
 )
 async def test_a_refusal_may_have_no_reason(status: int, content_type: str, word: str) -> None:
     """A 400 or 422 that can't be read, and a 413 from anyone, is a refusal of this workflow, in words of ours."""
-    async with answering(says(status, b"<html>" + b"x" * 100, Content_Type=content_type)) as place:
+    async with answering(respond(status, b"<html>" + b"x" * 100, Content_Type=content_type)) as place:
         end = await _post(place)
     assert isinstance(end, Refused)
-    assert word in end.says
+    assert word in end.message
 
 
 async def test_a_long_refusal_is_read_to_its_end() -> None:
@@ -146,7 +146,7 @@ async def test_a_long_refusal_is_read_to_its_end() -> None:
     async with answering(tells(body, 400)) as place:
         end = await _post(place)
     assert isinstance(end, Refused)
-    assert end.says == "Load #1: ckpt_name: Value not in list (ckpt_name)"
+    assert end.message == "Load #1: ckpt_name: Value not in list (ckpt_name)"
 
 
 async def test_a_post_is_taken() -> None:
@@ -167,12 +167,12 @@ async def test_a_post_is_taken() -> None:
 )
 async def test_an_answer_of_another_shape_says_nothing(content_type: str, body: bytes) -> None:
     """Plain text with 200, or JSON of another shape, is no queue and no taken prompt."""
-    async with answering(says(200, body, Content_Type=content_type)) as place:
+    async with answering(respond(200, body, Content_Type=content_type)) as place:
         look, end = await _look(place), await _post(place)
     for each in (look, end):
         assert isinstance(each, Failure)
         assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
-        assert "wrong shape" in each.says
+        assert "wrong shape" in each.message
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_an_answer_of_another_shape_says_nothing(content_type: str, body: 
 )
 async def test_retry_after_is_obeyed_within_reason(header: str, seconds: float | None) -> None:
     """Seconds or a date by the server's own clock, 0 to 600; garbage is no wish."""
-    async with answering(says(429, Date=DATE, Retry_After=header)) as place:
+    async with answering(respond(429, Date=DATE, Retry_After=header)) as place:
         trouble = await _look(place)
     assert isinstance(trouble, Failure)
     assert trouble.retry_after == seconds
@@ -202,7 +202,7 @@ async def test_retry_after_is_obeyed_within_reason(header: str, seconds: float |
 
 async def test_orders_name_what_they_are_about() -> None:
     """Deleting and stopping always carry ids: others use this server too. Nothing to delete is no request."""
-    async with answering(says(200)) as place, client(place) as comfy:
+    async with answering(respond(200)) as place, client(place) as comfy:
         assert await comfy.withdraw(["a", "b"]) is None
         assert await comfy.withdraw([]) is None
         assert await comfy.interrupt("c") is None
@@ -218,7 +218,7 @@ async def test_a_status_that_says_it_all_needs_no_body() -> None:
         async with raw(f"HTTP/1.1 502 Bad Gateway\r\n{header}\r\n\r\n".encode(), hang=True) as place:
             look = await _look(place)
         assert isinstance(look, Failure)
-        assert look.says.endswith(" answered 502")
+        assert look.message.endswith(" answered 502")
 
 
 @pytest.mark.parametrize("value", [{"KSampler": {}}, [], 5])
@@ -260,18 +260,18 @@ async def test_a_flood_is_not_read(cap: int, path: str) -> None:
         failure = look.unread if isinstance(look, PollResult) else look
         assert isinstance(look, PollResult) == (path != "/queue")
         assert failure is not None
-        assert f"more than {cap // 1024} KiB" in failure.says
+        assert f"more than {cap // 1024} KiB" in failure.message
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip"])
 async def test_a_bomb_is_not_unpacked(encoding: str) -> None:
     """We ask for plain bytes; anything packed is refused unread."""
     body = gzip.compress(b" " * 2**22)
-    async with answering(says(200, body, Content_Type=JSON, Content_Encoding=encoding)) as place:
+    async with answering(respond(200, body, Content_Type=JSON, Content_Encoding=encoding)) as place:
         look, end = await _look(place), await _post(place)
     for each in (look, end):
         assert isinstance(each, Failure)
-        assert "compressed" in each.says
+        assert "compressed" in each.message
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ async def test_a_monster_that_is_no_row_is_the_wrong_shape(row: bytes) -> None:
     async with answering(_says(queue=_with_row(row))) as place, client(place, waits=WAITS) as comfy:
         seen = await comfy.poll(Poll("s"))
     assert isinstance(seen, Failure)
-    assert "wrong shape" in seen.says
+    assert "wrong shape" in seen.message
 
 
 async def test_a_queue_beyond_the_cap_is_read_in_part() -> None:
@@ -157,7 +157,7 @@ async def test_a_queue_beyond_the_cap_is_read_in_part() -> None:
     _, seen = await _poll(answer, Poll("s", ("a", "b", "c")))
     assert [row.prompt for row in seen.queue] == ["a", "x"]
     assert seen.unread is not None
-    assert "more than 32768 KiB" in seen.unread.says
+    assert "more than 32768 KiB" in seen.unread.message
     assert {prompt: entry and entry.prompt for prompt, entry in seen.history.items()} == {"c": "c"}
 
 
@@ -169,7 +169,7 @@ async def test_beyond_the_cap_the_shape_counts_too(body: bytes) -> None:
     async with answering(_says(queue=body)) as place, client(place, waits=WAITS) as comfy:
         seen = await comfy.poll(Poll("s"))
     assert isinstance(seen, Failure)
-    assert "more than 32768 KiB" in seen.says
+    assert "more than 32768 KiB" in seen.message
 
 
 async def test_a_history_of_heavy_prompts_is_read() -> None:

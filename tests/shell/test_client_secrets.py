@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
-from answering import PATIENT, TOKEN, Place, answering, client, raw, says, tells
+from answering import PATIENT, TOKEN, Place, answering, client, raw, respond, tells
 
 from batchrunner.comfy.client import Client, Waits, session
 from batchrunner.comfy.secret import Secret
@@ -64,14 +64,17 @@ async def test_a_redirect_is_named_and_not_followed(status: int) -> None:
     """Another server that we are sent to sees neither prompt nor token; the message says where we were sent."""
     async with answering(tells(SAID)) as other:
         location = f"{other.url}login\x1b[2J?next={TOKEN}"
-        async with answering(says(status, Location=location.replace("\x1b", "%1b"))) as place, client(place) as comfy:
+        async with (
+            answering(respond(status, Location=location.replace("\x1b", "%1b"))) as place,
+            client(place) as comfy,
+        ):
             troubles = await _troubles(comfy)
     assert other.asked == []
     for trouble in troubles:
         assert trouble.cause is Cause.UNAVAILABLE
-        assert f"{other.url}login" in trouble.says
-        assert "\x1b" not in trouble.says
-        assert TOKEN not in trouble.says
+        assert f"{other.url}login" in trouble.message
+        assert "\x1b" not in trouble.message
+        assert TOKEN not in trouble.message
 
 
 @pytest.mark.parametrize("location", ["", "/login?x=1", "//", "http://[", "http://user:pw@host/x", "x" * 9_000 + "é"])
@@ -81,10 +84,10 @@ async def test_a_redirect_to_anywhere_is_one_short_line(location: str) -> None:
     async with raw(answer) as place, client(place) as comfy:
         look = await comfy.poll(LOOK)
     assert isinstance(look, Failure)
-    assert len(look.says) < 300
-    assert look.says.isprintable()
-    assert "pw" not in look.says
-    assert "x=1" not in look.says
+    assert len(look.message) < 300
+    assert look.message.isprintable()
+    assert "pw" not in look.message
+    assert "x=1" not in look.message
 
 
 async def test_nothing_a_server_does_makes_the_token_appear(nobody: Place) -> None:
@@ -153,7 +156,7 @@ async def test_without_a_token_none_is_sent() -> None:
 
 async def test_cookies_are_not_kept() -> None:
     """A cookie set by a server is not sent back."""
-    async with answering(says(200, Set_Cookie="a=b")) as place, client(place) as comfy:
+    async with answering(respond(200, Set_Cookie="a=b")) as place, client(place) as comfy:
         await comfy.withdraw(["a"])
         await comfy.withdraw(["a"])
     assert ["Cookie" in asked.headers for asked in place.asked] == [False, False]
@@ -173,7 +176,7 @@ asyncio.run(main())
 
 async def test_a_proxy_of_the_environment_sees_nothing() -> None:
     """Proxies named in the environment are passed by: they would see the token and the prompts."""
-    async with answering(says(500)) as proxy, answering(says(200)) as place:
+    async with answering(respond(500)) as proxy, answering(respond(200)) as place:
         environment = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), proxy.url)
         command = (sys.executable, "-W", "error", "-c", PROXIED, place.url)
         done = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
@@ -186,7 +189,7 @@ async def test_a_refused_connection_sent_nothing(nobody: Place) -> None:
     async with client(nobody) as comfy:
         troubles = await _troubles(comfy)
     assert {(trouble.cause, trouble.sent) for trouble in troubles} == {(Cause.UNAVAILABLE, False)}
-    assert all("refused the connection" in trouble.says for trouble in troubles)
+    assert all("refused the connection" in trouble.message for trouble in troubles)
 
 
 class _Resolver(AbstractResolver):
@@ -212,7 +215,7 @@ async def test_an_unknown_name_sent_nothing(code: int, *, needs_person: bool) ->
     for failure in failures:
         assert (failure.cause, failure.sent, failure.handles) == (Cause.UNAVAILABLE, False, False)
         assert failure.needs_person == needs_person
-        assert ("the name is unknown" in failure.says) == needs_person
+        assert ("the name is unknown" in failure.message) == needs_person
 
 
 async def test_a_server_without_tls_sent_nothing() -> None:
@@ -239,7 +242,7 @@ async def test_a_full_backlog_is_a_connection_never_made() -> None:
             trouble = await comfy.submit(b"{}")
     assert isinstance(trouble, Failure)
     assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
-    assert "in time" in trouble.says
+    assert "in time" in trouble.message
 
 
 async def test_a_silent_server_is_left_after_a_while() -> None:
@@ -252,7 +255,7 @@ async def test_a_silent_server_is_left_after_a_while() -> None:
         for end in ends:
             assert isinstance(end, Failure)
             assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)
-            assert "in time" in end.says
+            assert "in time" in end.message
 
 
 async def test_a_post_is_sent_once_on_a_connection_of_its_own() -> None:
@@ -315,7 +318,7 @@ async def main():
         async with comfy.view(File("a.mp4")) as view:
             ends = [await comfy.poll(Poll("s")), await comfy.submit(b"{}"), view]
         for end in ends:
-            print(end.cause, end.handles, end.needs_person, end.says)
+            print(end.cause, end.handles, end.needs_person, end.message)
         for each in held:
             os.close(each)
 

@@ -66,7 +66,7 @@ async def test_who_proves_nothing_is_told_nothing(tmp_path: Path, certificate: s
         trouble = await _posted(url, trusted)
     assert isinstance(trouble, Failure)
     assert (trouble.cause, trouble.sent, trouble.needs_person, asked) == (Cause.UNAVAILABLE, False, True, [])
-    assert "a certificate that can't be trusted" in trouble.says
+    assert "a certificate that can't be trusted" in trouble.message
 
 
 async def test_a_handshake_that_ends_may_go_well_the_next_time() -> None:
@@ -82,7 +82,7 @@ async def test_a_handshake_that_ends_may_go_well_the_next_time() -> None:
             trouble = await _posted(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
         assert isinstance(trouble, Failure)
         assert (trouble.cause, trouble.sent, trouble.needs_person) == (Cause.UNAVAILABLE, False, False)
-        assert "certificate" not in trouble.says
+        assert "certificate" not in trouble.message
 
 
 async def test_who_proves_it_is_served(tmp_path: Path) -> None:

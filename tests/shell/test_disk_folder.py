@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchrunner.download.folder import Folder, says
+from batchrunner.download.folder import Folder, os_error_text
 from tests.lab.platter import Platter
 
 
@@ -164,6 +164,6 @@ def test_the_root_may_be_reached_by_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", sorted(errno.errorcode))
 def test_every_refusal_of_the_disk_has_words(number: int) -> None:
     """Whatever the system answers, a person reads a sentence without a path in it."""
-    said = says(OSError(number, os.strerror(number), "/secret/path"))
+    said = os_error_text(OSError(number, os.strerror(number), "/secret/path"))
     assert said
     assert "/secret" not in said

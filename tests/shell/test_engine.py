@@ -17,7 +17,7 @@ from batchrunner.core.facts import Accepted, Claimed, Dropped, Lost, Opened, Ren
 from batchrunner.core.lifecycle import Done, folded
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
-from batchrunner.engine import SETTLED_IN, settled_in, survey_mark, surveyed
+from batchrunner.engine import IMPORTED, imported, survey_mark, surveyed
 from batchrunner.errors import LocalError
 from tests.core.boards import (
     JOB,
@@ -78,7 +78,7 @@ def leaves_at(second: float) -> Callable[[World], object]:
 def test_a_night_is_kept_fact_by_fact() -> None:
     """A run ends when every job is home, and its facts alone tell as much as the board does."""
     world, ending = whole(new_board(jobs=3))
-    assert (ending.exit, ending.says) == (0, "every job is done")
+    assert (ending.exit, ending.message) == (0, "every job is done")
     assert folded(JOBS[:3], world.journal.facts) == world.board.states
     assert all(isinstance(state, Done) for state in world.board.states.values())
     assert [type(fact) for fact in world.journal.facts if fact.job == JOB] == [
@@ -174,7 +174,7 @@ def test_each_server_is_marked_once_when_it_was_asked() -> None:
     board.servers[B].surveyed = True
     world, _ = whole(board)
     marks = [key for what, key in world.log if what == "mark"]
-    assert sorted(map(str, marks)) == sorted([survey_mark(A), SETTLED_IN])
+    assert sorted(map(str, marks)) == sorted([survey_mark(A), IMPORTED])
     assert surveyed(world.journal.marks, A)
     assert not surveyed(world.journal.marks, B)
 
@@ -182,7 +182,7 @@ def test_each_server_is_marked_once_when_it_was_asked() -> None:
 def test_the_built_in_server_is_never_remembered_as_asked() -> None:
     """The memory of the built-in ComfyUI ends with the run, so that it was asked says nothing to the next one."""
     world, ending = whole(new_board(jobs=1, servers=(SIM,)))
-    assert (ending.exit, list(world.journal.marks)) == (0, [SETTLED_IN])
+    assert (ending.exit, list(world.journal.marks)) == (0, [IMPORTED])
 
 
 def test_on_resume_a_server_that_refuses_the_token_stops_only_itself() -> None:
@@ -215,9 +215,9 @@ def test_files_at_home_are_taken_in_before_that_is_remembered() -> None:
     assert ending.exit == 0
     assert not world.places("sent")
     steps = [step for step in world.log if step[0] in ("kept", "mark")]
-    assert [key for what, key in steps if what == "mark"] == [survey_mark(A), SETTLED_IN]
-    assert steps[-1] == ("mark", SETTLED_IN)
-    assert settled_in(world.journal.marks)
+    assert [key for what, key in steps if what == "mark"] == [survey_mark(A), IMPORTED]
+    assert steps[-1] == ("mark", IMPORTED)
+    assert imported(world.journal.marks)
     assert len(world.kept(Saved)) == 2
 
 
@@ -239,7 +239,7 @@ def test_files_at_home_wait_for_every_server() -> None:
 def test_a_ledger_that_has_settled_in_is_not_marked_again() -> None:
     """What was remembered once is not written with every run."""
     board = new_board(jobs=1)
-    board.settled_in = True
+    board.imported = True
     world, _ = whole(board)
     assert list(world.journal.marks) == [survey_mark(A)]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from answering import answering, client, raw, says
+from answering import answering, client, raw, respond
 from films import PREFIX, box, film, graph, mesh, picture, tensors
 
 from batchrunner.comfy.client import Waits
@@ -51,7 +51,7 @@ def put(path: Path, body: bytes) -> None:
 
 
 @dataclass
-class Shelf:
+class DownloadTarget:
     """A folder to download to, and what was said on opening."""
 
     root: Path
@@ -113,10 +113,10 @@ class Breaking:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> DownloadTarget:
     """Yield an empty folder."""
     (tmp_path / "out").mkdir()
-    return Shelf(tmp_path / "out")
+    return DownloadTarget(tmp_path / "out")
 
 
 @asynccontextmanager
@@ -144,7 +144,7 @@ def part_of(body: bytes, start: int, *, etag: str = '"e"', claim: str = "") -> b
     return head.encode() + body[start:]
 
 
-async def _half(shelf: Shelf, body: bytes = FILM, after: int = 100_000, etag: str = '"e"') -> Download:
+async def _half(shelf: DownloadTarget, body: bytes = FILM, after: int = 100_000, etag: str = '"e"') -> Download:
     """Make a first attempt that breaks off, and return the second one."""
     source = Breaking(body[:after], etag=etag, size=len(body))
     end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
@@ -153,7 +153,7 @@ async def _half(shelf: Shelf, body: bytes = FILM, after: int = 100_000, etag: st
     return shelf.again()
 
 
-async def test_a_file_comes_home(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_file_comes_home(shelf: DownloadTarget, tmp_path: Path) -> None:
     """The whole film is under its final name and nothing else is there; what we asked for is what the history said."""
     async with serving(tmp_path / "f") as place:
         assert await shelf.fetch(place) == GOT
@@ -180,7 +180,7 @@ async def test_opened_is_said_before_the_first_byte_is_written(tmp_path: Path) -
             await Downloader(root, BOOT).fetch(FETCH, comfy, "night/cat", object_to)
 
 
-async def test_what_is_home_is_not_fetched(shelf: Shelf) -> None:
+async def test_what_is_home_is_not_fetched(shelf: DownloadTarget) -> None:
     """A final file that carries our prefix is home without a request; a leftover `.part` beside it goes."""
     shelf.put("night/cat.mp4", FILM)
     shelf.put(PART, b"rest")
@@ -190,7 +190,7 @@ async def test_what_is_home_is_not_fetched(shelf: Shelf) -> None:
     assert shelf.files() == {"night/cat.mp4": FILM}
 
 
-async def test_killed_between_the_last_byte_and_the_name_it_is_home(shelf: Shelf) -> None:
+async def test_killed_between_the_last_byte_and_the_name_it_is_home(shelf: DownloadTarget) -> None:
     """A `.part` that is whole and ours gets its name without a request, with the Opened fact or without."""
     for action in (FETCH, replace(FETCH, opened=Opened(JOB, 1, 0.0, FETCH.file.key, '"e"', len(FILM), PART, BOOT))):
         shelf.put(PART, FILM)
@@ -201,7 +201,7 @@ async def test_killed_between_the_last_byte_and_the_name_it_is_home(shelf: Shelf
         (shelf.root / "night/cat.mp4").unlink()
 
 
-async def test_killed_between_two_names_it_is_home(shelf: Shelf) -> None:
+async def test_killed_between_two_names_it_is_home(shelf: DownloadTarget) -> None:
     """A file that has its final name and still its old one is home, once."""
     shelf.put(PART, FILM)
     os.link(shelf.root / PART, shelf.root / "night/cat.mp4")
@@ -210,7 +210,7 @@ async def test_killed_between_two_names_it_is_home(shelf: Shelf) -> None:
     assert shelf.files() == {"night/cat.mp4": FILM}
 
 
-async def test_after_a_power_cut_a_whole_looking_part_is_fetched_again(shelf: Shelf, tmp_path: Path) -> None:
+async def test_after_a_power_cut_a_whole_looking_part_is_fetched_again(shelf: DownloadTarget, tmp_path: Path) -> None:
     """A `.part` of another boot may hold zeros in its midst: it is neither published nor continued."""
     zeros = FILM[:1000] + bytes(100_000) + FILM[101_000:]
     opened = Opened(JOB, 1, 0.0, FETCH.file.key, '"e"', len(FILM), PART, BOOT)
@@ -223,7 +223,7 @@ async def test_after_a_power_cut_a_whole_looking_part_is_fetched_again(shelf: Sh
         (shelf.root / "night/cat.mp4").unlink()
 
 
-async def test_a_file_without_a_workflow_is_ours_by_its_length_alone(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_file_without_a_workflow_is_ours_by_its_length_alone(shelf: DownloadTarget, tmp_path: Path) -> None:
     """Where a server writes no metadata, a final file counts if it has the length the server had said."""
     bare = film(None)
     async with serving(tmp_path / "f", bare) as place:
@@ -234,16 +234,16 @@ async def test_a_file_without_a_workflow_is_ours_by_its_length_alone(shelf: Shel
         shelf.put("night/cat.mp4", bare[:-8] + box(b"free"))
 
 
-async def test_gone_is_gone_only_if_our_own_disk_has_it_not(shelf: Shelf) -> None:
+async def test_gone_is_gone_only_if_our_own_disk_has_it_not(shelf: DownloadTarget) -> None:
     """A 404 is the end of it; the unfinished file goes too."""
     again = await _half(shelf)
-    async with answering(says(404)) as place:
+    async with answering(respond(404)) as place:
         assert await shelf.fetch(place, again) == NotFound()
         assert await shelf.fetch(place) == NotFound()
     assert shelf.files() == {}
 
 
-async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_foreign_film_is_never_ours(shelf: DownloadTarget, tmp_path: Path) -> None:
     """A film that carries another attempt's workflow is not published, and said to be foreign."""
     async with serving(tmp_path / "f", OTHER) as place:
         end = await shelf.fetch(place)
@@ -265,17 +265,17 @@ async def test_a_foreign_film_is_never_ours(shelf: Shelf, tmp_path: Path) -> Non
         pytest.param(box(b"ftyp") + bytes(900), id="one box and zeros"),
     ],
 )
-async def test_what_is_no_film_is_not_published(shelf: Shelf, tmp_path: Path, body: bytes) -> None:
+async def test_what_is_no_film_is_not_published(shelf: DownloadTarget, tmp_path: Path, body: bytes) -> None:
     """Every byte came and it is no whole film: nothing gets the name, and the ETag says which file it was."""
     async with serving(tmp_path / "f", body) as place:
         end = await shelf.fetch(place)
     assert isinstance(end, Rejected)
     assert (end.etag, end.foreign, end.never) == (shelf.opened[0][0], False, False)
-    assert end.says
+    assert end.message
     assert shelf.files() == {}
 
 
-async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: DownloadTarget, tmp_path: Path) -> None:
     """A guessed name proves nothing by itself."""
     probe = replace(FETCH, probe=True)
     for body, foreign in ((film(None), False), (FILM[:48], False), (OTHER, True)):
@@ -288,13 +288,13 @@ async def test_a_probe_believes_only_a_film_that_carries_our_prefix(shelf: Shelf
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/xhtml+xml"])
-async def test_a_login_page_is_no_film(shelf: Shelf, kind: str) -> None:
+async def test_a_login_page_is_no_film(shelf: DownloadTarget, kind: str) -> None:
     """An HTML page with 200 is not even written; what we had is kept."""
     again = await _half(shelf)
-    async with answering(says(200, b"<html>Login", Content_Type=kind)) as place:
+    async with answering(respond(200, b"<html>Login", Content_Type=kind)) as place:
         end = await shelf.fetch(place, again)
     assert isinstance(end, Failure)
-    assert "page" in end.says
+    assert "page" in end.message
     assert shelf.files() == {PART: FILM[:100_000]}
 
 
@@ -308,25 +308,25 @@ async def test_a_login_page_is_no_film(shelf: Shelf, kind: str) -> None:
         (429, Cause.UNAVAILABLE),
     ],
 )
-async def test_trouble_keeps_what_we_have(shelf: Shelf, status: int, cause: Cause) -> None:
+async def test_trouble_keeps_what_we_have(shelf: DownloadTarget, status: int, cause: Cause) -> None:
     """No status but 404 says that a file is gone; the unfinished one waits for the next attempt."""
     again = await _half(shelf)
-    async with answering(says(status)) as place:
+    async with answering(respond(status)) as place:
         end = await shelf.fetch(place, again)
     assert isinstance(end, Failure)
     assert end.cause is cause
     assert shelf.files() == {PART: FILM[:100_000]}
 
 
-async def test_a_name_the_server_refuses_is_never_asked_again(shelf: Shelf) -> None:
+async def test_a_name_the_server_refuses_is_never_asked_again(shelf: DownloadTarget) -> None:
     """400 on a file is for ever."""
-    async with answering(says(400)) as place:
+    async with answering(respond(400)) as place:
         end = await shelf.fetch(place)
     assert isinstance(end, Rejected)
     assert end.never
 
 
-async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: DownloadTarget, tmp_path: Path) -> None:
     """With Range and If-Match, never If-Range, the rest is appended, and the whole is what the server has."""
     async with serving(tmp_path / "f") as place:
         async with client(place) as comfy, comfy.view(FETCH.file) as view:
@@ -341,7 +341,7 @@ async def test_a_second_attempt_goes_on_where_the_first_broke_off(shelf: Shelf, 
     assert shelf.opened[-1] == (etag, len(FILM), PART)
 
 
-async def test_a_body_that_ends_before_its_length_is_continued(shelf: Shelf) -> None:
+async def test_a_body_that_ends_before_its_length_is_continued(shelf: DownloadTarget) -> None:
     """A body that just ends too early is no film that is cut: what came is kept, and the next attempt goes on."""
     source = Breaking(FILM[:100_000], ends=True)
     end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
@@ -351,16 +351,16 @@ async def test_a_body_that_ends_before_its_length_is_continued(shelf: Shelf) -> 
     assert await Downloader(shelf.root, BOOT).fetch(shelf.again(), rest, "night/cat", shelf.note) == GOT
 
 
-async def test_more_than_was_announced_is_no_film(shelf: Shelf) -> None:
+async def test_more_than_was_announced_is_no_film(shelf: DownloadTarget) -> None:
     """A body that goes on after its length is not taken for the film that its first bytes are."""
     source = Breaking(FILM + b"x", ends=True)
     end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
     assert isinstance(end, Failure)
-    assert "more than" in end.says
+    assert "more than" in end.message
     assert set(shelf.files()) <= {PART}
 
 
-async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_replaced_file_is_fetched_from_its_begin(shelf: DownloadTarget, tmp_path: Path) -> None:
     """Where the file changed (412) or shrank, the old bytes are thrown away: nothing is ever spliced."""
     again = await _half(shelf, body=OTHER)
     async with serving(tmp_path / "f") as place:
@@ -370,10 +370,10 @@ async def test_a_replaced_file_is_fetched_from_its_begin(shelf: Shelf, tmp_path:
 
 
 @pytest.mark.parametrize("status", [412, 416])
-async def test_a_server_that_only_refuses_ranges_is_away(shelf: Shelf, status: int) -> None:
+async def test_a_server_that_only_refuses_ranges_is_away(shelf: DownloadTarget, status: int) -> None:
     """412 or 416 to a plain request makes no sense; it is asked once more without a range, not for ever."""
     again = await _half(shelf)
-    async with answering(says(status)) as place:
+    async with answering(respond(status)) as place:
         end = await shelf.fetch(place, again)
         assert isinstance(end, Failure)
         assert len(place.asked) == 2
@@ -381,7 +381,7 @@ async def test_a_server_that_only_refuses_ranges_is_away(shelf: Shelf, status: i
         assert len(place.asked) == 3
 
 
-async def test_a_server_that_ignores_ranges_sends_all(shelf: Shelf) -> None:
+async def test_a_server_that_ignores_ranges_sends_all(shelf: DownloadTarget) -> None:
     """200 to a request for a range is the whole file, and is taken as that."""
     again = await _half(shelf)
     async with raw(cut(FILM, len(FILM))) as place:
@@ -400,7 +400,7 @@ async def test_a_server_that_ignores_ranges_sends_all(shelf: Shelf) -> None:
         part_of(FILM, 100_000, claim="bytes 0-9/10"),
     ],
 )
-async def test_a_part_that_does_not_fit_is_not_appended(shelf: Shelf, answer: bytes) -> None:
+async def test_a_part_that_does_not_fit_is_not_appended(shelf: DownloadTarget, answer: bytes) -> None:
     """A 206 of another file, place or length is dropped together with what we had, and nothing is published."""
     again = await _half(shelf)
     async with raw(answer) as place:
@@ -411,7 +411,7 @@ async def test_a_part_that_does_not_fit_is_not_appended(shelf: Shelf, answer: by
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"e"', "e", '"a b"'])
-async def test_without_a_strong_etag_nothing_is_continued(shelf: Shelf, etag: str) -> None:
+async def test_without_a_strong_etag_nothing_is_continued(shelf: DownloadTarget, etag: str) -> None:
     """A file that can't be named for sure is fetched from its begin."""
     again = await _half(shelf, etag=etag)
     async with raw(cut(FILM, len(FILM))) as place:
@@ -422,7 +422,7 @@ async def test_without_a_strong_etag_nothing_is_continued(shelf: Shelf, etag: st
 @pytest.mark.parametrize(
     "changes", [{"boot": "boot-0"}, {"part": "night/other.part"}, {"file": "else.mp4"}, {"size": 99_999}, {"size": -1}]
 )
-async def test_a_part_is_continued_only_with_its_own_fact(shelf: Shelf, changes: dict[str, str | int]) -> None:
+async def test_a_part_is_continued_only_with_its_own_fact(shelf: DownloadTarget, changes: dict[str, str | int]) -> None:
     """Another boot, file, length or name, or no fact at all: the `.part` is thrown away."""
     again = await _half(shelf)
     assert again.opened is not None
@@ -435,18 +435,18 @@ async def test_a_part_is_continued_only_with_its_own_fact(shelf: Shelf, changes:
         (shelf.root / GOT.path).unlink()
 
 
-async def test_a_stalled_transfer_is_left_and_continued(shelf: Shelf) -> None:
+async def test_a_stalled_transfer_is_left_and_continued(shelf: DownloadTarget) -> None:
     """Silence in mid-file ends the attempt after the inactivity time-out, and what came is kept."""
     async with raw(cut(FILM, 200_000), hang=True) as place:
         end = await shelf.fetch(place, stall=0.5)
     assert isinstance(end, Failure)
-    assert "in time" in end.says
+    assert "in time" in end.message
     assert shelf.files() == {PART: FILM[:200_000]}
     async with raw(part_of(FILM, 200_000)) as place:
         assert await shelf.fetch(place, shelf.again()) == GOT
 
 
-async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> None:
+async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: DownloadTarget) -> None:
     """Where the connection's end is the file's, HTTP sees no cut: the boxes tell, and the ETag is not blamed."""
     head = b'HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nETag: "e"\r\n\r\n'
     async with raw(head + FILM[:-400]) as place:
@@ -459,7 +459,7 @@ async def test_a_file_without_a_length_is_judged_by_its_boxes(shelf: Shelf) -> N
 
 
 @pytest.mark.parametrize("etag", ["", "ETag: \r\n", 'ETag: ""\r\n', 'ETag: W/"e"\r\n', "ETag: e\r\n"])
-async def test_without_an_etag_the_bytes_are_the_proof(shelf: Shelf, etag: str) -> None:
+async def test_without_an_etag_the_bytes_are_the_proof(shelf: DownloadTarget, etag: str) -> None:
     """Two bad bodies are proof that a file is bad only if they are the same; a weak or empty ETag is none."""
     proofs = []
     for body in (FILM[:5000], FILM[:5000], FILM[:4000]):
@@ -474,10 +474,10 @@ async def test_without_an_etag_the_bytes_are_the_proof(shelf: Shelf, etag: str) 
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("kind", ["text/html", "application/xhtml+xml"])
-async def test_a_proxys_page_says_nothing_of_the_file(shelf: Shelf, status: int, kind: str) -> None:
+async def test_a_proxys_page_says_nothing_of_the_file(shelf: DownloadTarget, status: int, kind: str) -> None:
     """A page with 400 is a proxy's own and passes: the file is asked for again, also if the client lets the page by."""
     again = await _half(shelf)
-    async with answering(says(status, b"<html>", Content_Type=f"{kind}; charset=utf-8")) as place:
+    async with answering(respond(status, b"<html>", Content_Type=f"{kind}; charset=utf-8")) as place:
         ends = [await shelf.fetch(place, again)]
     page = Breaking(b"<html>", status=status, content_type=kind)
     ends.append(await Downloader(shelf.root, BOOT).fetch(again, page, "night/cat", shelf.note))
@@ -487,24 +487,24 @@ async def test_a_proxys_page_says_nothing_of_the_file(shelf: Shelf, status: int,
     assert shelf.files() == {PART: FILM[:100_000]}
 
 
-async def test_more_than_was_announced_is_the_servers_trouble(shelf: Shelf) -> None:
+async def test_more_than_was_announced_is_the_servers_trouble(shelf: DownloadTarget) -> None:
     """A body longer than its length is no fault of the file; nothing of the surplus is written."""
     source = Breaking(FILM, size=1_000)
     end = await Downloader(shelf.root, BOOT).fetch(FETCH, source, "night/cat", shelf.note)
     assert isinstance(end, Failure)
-    assert "more than" in end.says
+    assert "more than" in end.message
     assert shelf.files() == {PART: b""}
 
 
-async def test_a_compressed_file_is_refused(shelf: Shelf) -> None:
+async def test_a_compressed_file_is_refused(shelf: DownloadTarget) -> None:
     """Nothing is unpacked."""
-    async with answering(says(200, FILM, Content_Encoding="gzip")) as place:
+    async with answering(respond(200, FILM, Content_Encoding="gzip")) as place:
         end = await shelf.fetch(place)
     assert isinstance(end, Failure)
     assert shelf.files() == {}
 
 
-async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
+async def test_a_file_larger_than_any_is_not_taken(shelf: DownloadTarget) -> None:
     """A length beyond the bound is refused at once, and a body without length when it passes the bound."""
     async with raw(cut(FILM, len(FILM))) as place, client(place) as comfy:
         end = await Downloader(shelf.root, BOOT, largest=10_000).fetch(FETCH, comfy, "cat", shelf.note)
@@ -517,7 +517,7 @@ async def test_a_file_larger_than_any_is_not_taken(shelf: Shelf) -> None:
     assert shelf.files() == {}
 
 
-async def test_a_taken_name_is_never_overwritten(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_taken_name_is_never_overwritten(shelf: DownloadTarget, tmp_path: Path) -> None:
     """What stands under our name and is not ours stays; ours gets the job's id, then a number."""
     theirs = {"night/cat.mp4": OTHER, "night/cat-0123456789ab.mp4": b"junk", "night/cat-0123456789ab-2.mp4": b""}
     for path, body in theirs.items():
@@ -530,7 +530,7 @@ async def test_a_taken_name_is_never_overwritten(shelf: Shelf, tmp_path: Path) -
     assert shelf.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
 
 
-async def test_a_guessed_file_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_guessed_file_must_render_the_job(shelf: DownloadTarget, tmp_path: Path) -> None:
     """Under a guessed name, our prefix on another workflow is somebody else's render; on the job's own it is ours."""
     probe = replace(FETCH, probe=True)
     async with serving(tmp_path / "f") as place:
@@ -541,7 +541,7 @@ async def test_a_guessed_file_must_render_the_job(shelf: Shelf, tmp_path: Path) 
         assert await shelf.fetch(place, probe, renders=RENDERS) == GOT
 
 
-async def test_a_file_at_home_must_render_the_job(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_file_at_home_must_render_the_job(shelf: DownloadTarget, tmp_path: Path) -> None:
     """What lies here under our prefix with another workflow is left alone, and ours gets another name."""
     shelf.put("night/cat.mp4", FILM)
     async with serving(tmp_path / "f", film(pixels=os.urandom(300))) as place:
@@ -552,7 +552,7 @@ async def test_a_file_at_home_must_render_the_job(shelf: Shelf, tmp_path: Path) 
         assert len(place.asked) == 1
 
 
-async def test_a_rewritten_file_at_home_is_not_fetched_twice(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_rewritten_file_at_home_is_not_fetched_twice(shelf: DownloadTarget, tmp_path: Path) -> None:
     """A render that differs from what was sent is known again by the length with which its download was opened."""
     async with serving(tmp_path / "f") as place:
         assert await shelf.fetch(place, renders="something else") == GOT
@@ -560,7 +560,7 @@ async def test_a_rewritten_file_at_home_is_not_fetched_twice(shelf: Shelf, tmp_p
         assert len(place.asked) == 1
 
 
-async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf, tmp_path: Path) -> None:
+async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: DownloadTarget, tmp_path: Path) -> None:
     """The second file gets `-2`, and the suffix of what it is."""
     async with serving(tmp_path / "f", picture()) as place:
         for index, path in ((0, "night/cat.png"), (1, "night/cat-2.png"), (2, "night/cat-3.png")):
@@ -585,7 +585,9 @@ async def test_several_files_of_one_prompt_have_names_of_their_own(shelf: Shelf,
         ("../../odd.p/y", b"x", "night/cat.bin"),
     ],
 )
-async def test_a_file_of_any_kind_comes_home(shelf: Shelf, tmp_path: Path, name: str, body: bytes, home: str) -> None:
+async def test_a_file_of_any_kind_comes_home(
+    shelf: DownloadTarget, tmp_path: Path, name: str, body: bytes, home: str
+) -> None:
     """Whatever a node saved is brought home as data: nothing of it can be run, and its length is what was announced."""
     action = replace(FETCH, file=File(name))
     async with serving(tmp_path / "f", body) as place:
@@ -598,7 +600,9 @@ async def test_a_file_of_any_kind_comes_home(shelf: Shelf, tmp_path: Path, name:
     ("name", "body"),
     [("m.glb", mesh()[:-1]), ("m.glb", b"glTF"), ("m.glb", b"<html>"), ("l.latent", b""), ("s.svg", b"")],
 )
-async def test_a_mesh_that_was_cut_does_not_come_home(shelf: Shelf, tmp_path: Path, name: str, body: bytes) -> None:
+async def test_a_mesh_that_was_cut_does_not_come_home(
+    shelf: DownloadTarget, tmp_path: Path, name: str, body: bytes
+) -> None:
     """Where a format says how long it is, a stump that the server has for whole is refused; so is an empty latent."""
     async with serving(tmp_path / "f", body) as place:
         end = await shelf.fetch(place, replace(FETCH, file=File(name)))
@@ -606,7 +610,7 @@ async def test_a_mesh_that_was_cut_does_not_come_home(shelf: Shelf, tmp_path: Pa
     assert shelf.files() == {}
 
 
-async def test_a_latent_of_another_attempt_is_foreign(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_latent_of_another_attempt_is_foreign(shelf: DownloadTarget, tmp_path: Path) -> None:
     """SaveLatent writes the workflow into the file's header, and that is believed before the name."""
     action = replace(FETCH, file=File("l.latent"))
     async with serving(tmp_path / "f", tensors("cats-0123456789ab-a2")) as place:
@@ -615,7 +619,7 @@ async def test_a_latent_of_another_attempt_is_foreign(shelf: Shelf, tmp_path: Pa
     assert end.foreign
 
 
-async def test_a_text_that_broke_off_is_continued(shelf: Shelf) -> None:
+async def test_a_text_that_broke_off_is_continued(shelf: DownloadTarget) -> None:
     """A file without any structure is whole only with its last byte, and goes on where it broke off like a film."""
     body = b"word " * 30_000
     action = replace(FETCH, file=File("t.txt"))
@@ -626,7 +630,7 @@ async def test_a_text_that_broke_off_is_continued(shelf: Shelf) -> None:
     assert end == Downloaded("night/cat.txt", len(body), sha256(body).hexdigest())
 
 
-async def test_a_text_is_ours_by_its_sidecar(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_text_is_ours_by_its_sidecar(shelf: DownloadTarget, tmp_path: Path) -> None:
     """A text at home is not fetched again if its sidecar names our attempt, and never taken for ours if another's."""
     action, body = replace(FETCH, file=File("t.txt")), b"a cat"
     shelf.put("night/cat.txt", body)
@@ -645,7 +649,7 @@ async def test_a_text_is_ours_by_its_sidecar(shelf: Shelf, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("sidecar", [b"", b"{", b"[]", b'{"file": 5}', b'{"file": {"path": "night/cat.png"}}', b"\xff"])
-async def test_a_broken_sidecar_says_nothing(shelf: Shelf, tmp_path: Path, sidecar: bytes) -> None:
+async def test_a_broken_sidecar_says_nothing(shelf: DownloadTarget, tmp_path: Path, sidecar: bytes) -> None:
     """A sidecar that can't be read, or is of another file, is no evidence: the length that we saw decides."""
     shelf.put("night/cat.json", sidecar)
     action = replace(FETCH, file=File("t.txt"))
@@ -655,7 +659,7 @@ async def test_a_broken_sidecar_says_nothing(shelf: Shelf, tmp_path: Path, sidec
         assert len(place.asked) == 1
 
 
-async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) -> None:
+async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: DownloadTarget) -> None:
     """On the way out the file is closed with every byte that came, and the next attempt goes on from there."""
     slow = Breaking(FILM[:123_456], silent=True)
     async with asyncio.TaskGroup() as group:
@@ -667,7 +671,7 @@ async def test_a_cancelled_attempt_leaves_what_can_be_continued(shelf: Shelf) ->
         assert await shelf.fetch(place, shelf.again()) == GOT
 
 
-def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
+def test_a_scan_finds_this_batchs_whole_films(shelf: DownloadTarget) -> None:
     """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; nothing else is."""
     second = picture("cats-ffffffffffff-a7")
     shelf.put("a/x.mp4", FILM)
@@ -688,7 +692,7 @@ def test_a_scan_finds_this_batchs_whole_films(shelf: Shelf) -> None:
     }
 
 
-def test_a_scan_may_be_for_some_names_only(shelf: Shelf) -> None:
+def test_a_scan_may_be_for_some_names_only(shelf: DownloadTarget) -> None:
     """Where only some jobs are missed, only the files that have their names, with any suffix, are opened."""
     for path in ("a/x.mp4", "a/y.mp4", "a/x.m4v", "x.mp4"):
         shelf.put(path, FILM)
@@ -696,7 +700,7 @@ def test_a_scan_may_be_for_some_names_only(shelf: Shelf) -> None:
     assert [home.path for home in found] == ["a/x.m4v", "a/x.mp4"]
 
 
-def test_a_sweep_removes_our_unfinished_files_only(shelf: Shelf) -> None:
+def test_a_sweep_removes_our_unfinished_files_only(shelf: DownloadTarget) -> None:
     """When a batch ends, no `.part` of an attempt is left; a person's own file of that kind stays."""
     for path in (PART, f"{PREFIX}-12.part", "mine.part", "night/cat.mp4", "cats-0123456789ab-a0-0.part"):
         shelf.put(path, b"x")

@@ -153,7 +153,7 @@ async def test_a_planted_folder_link_stops_us(tmp_path: Path) -> None:
     end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
     assert isinstance(end, Failure)
     assert end.cause is Cause.LOCAL
-    assert "link" in end.says
+    assert "link" in end.message
     assert names(elsewhere) == set()
 
 
@@ -210,7 +210,7 @@ async def main(root):
     end = await Downloader(root, BOOT).fetch(FETCH, Shop(), "night/cat", ignore)
     resource.setrlimit(kind, (soft, hard))
     left = sorted(name for name in names(root) if "." in name)
-    print(*(getattr(end, name) for name in ("cause", "handles", "says") if hasattr(end, name)), *left)
+    print(*(getattr(end, name) for name in ("cause", "handles", "message") if hasattr(end, name)), *left)
 
 asyncio.run(main(Path(sys.argv[2])))
 """

@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 
 from batchrunner.core.facts import (
     Accepted,
-    Broke,
     Claimed,
+    DownloadFailed,
     Dropped,
     Fact,
     File,
@@ -39,7 +39,7 @@ FACTS: tuple[Fact, ...] = (
     Rendered("a" * 12, 1, 3.0, (File("x_00001_.mp4"), File("y.png", "sub", "output")), deadline=603.25, seconds=None),
     Rendered("a" * 12, 1, 3.0, (), deadline=None, seconds=12.0),
     Opened("a" * 12, 1, 4.0, "x_00001_.mp4", '"etag"', -1, "x.part", "boot"),
-    Broke("a" * 12, 1, 5.0, "x_00001_.mp4", "reset", whole='"etag"'),
+    DownloadFailed("a" * 12, 1, 5.0, "x_00001_.mp4", "reset", whole='"etag"'),
     Saved("a" * 12, 1, 6.0, "x_00001_.mp4", "cat.mp4", 13_200_000, "0" * 64),
     Lost("b" * 12, 2, 7.0, Why.FORGOTTEN, "gone \x1b[2J \ud800 \u2028", burns=False, final=True, error="KSampler: OOM"),
     Reopened("b" * 12, 2, 8.0),
@@ -87,9 +87,9 @@ def test_every_kind_of_fact_is_among_the_examples() -> None:
 
 
 @given(st.text(), st.sampled_from(Why), st.booleans(), st.floats(allow_nan=False, allow_infinity=False))
-def test_whatever_a_server_says_survives(says: str, why: Why, burns: bool, at: float) -> None:  # noqa: FBT001 - given
+def test_whatever_a_server_says_survives(message: str, why: Why, burns: bool, at: float) -> None:  # noqa: FBT001 - given
     """Any text of a server, lone surrogates included, is kept to the character."""
-    fact = Lost("a" * 12, 1, at, why, says, burns)
+    fact = Lost("a" * 12, 1, at, why, message, burns)
     assert read_fact(kind(fact), fact.job, fact.attempt, fact.at, fact_text(fact)) == fact
 
 
@@ -99,11 +99,11 @@ def test_whatever_a_server_says_survives(says: str, why: Why, burns: bool, at: f
         ("vanished", "{}"),
         ("reopened", '{"new": 1}'),
         ("dropped", "{}"),
-        ("dropped", '{"says": 1}'),
+        ("dropped", '{"message": 1}'),
         ("dropped", "[]"),
         ("dropped", "{"),
-        ("lost", '{"why": "weather", "says": ""}'),
-        ("lost", '{"why": "refused", "says": "", "burns": 1}'),
+        ("lost", '{"why": "weather", "message": ""}'),
+        ("lost", '{"why": "refused", "message": "", "burns": 1}'),
         ("accepted", '{"prompt": "p", "prefix": "p", "server": "s", "highest": true}'),
         ("rendered", '{"files": [["a", "b"]], "deadline": null}'),
         ("rendered", '{"files": "a", "deadline": null}'),
@@ -126,7 +126,7 @@ def test_a_fact_this_version_cannot_have_written_is_refused(
 
 def test_a_fact_of_an_earlier_version_is_read() -> None:
     """What a fact says since a later version only has a default, and an older ledger that lacks it is read."""
-    old = read_fact("lost", "j", 1, 0.0, '{"why": "refused", "says": "no"}')
+    old = read_fact("lost", "j", 1, 0.0, '{"why": "refused", "message": "no"}')
     assert old == Lost("j", 1, 0.0, Why.REFUSED, "no")
 
 

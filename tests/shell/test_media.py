@@ -106,7 +106,7 @@ def test_a_film_with_a_lie_in_it_is_not_whole(data: bytes) -> None:
     """Boxes out of place, empty or larger than their room, and walks without end, are all refused with a reason."""
     seen = _see(data)
     assert not seen.whole
-    assert seen.says
+    assert seen.message
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_other_kinds_are_known_by_their_first_and_last_bytes(data: bytes, kind: 
     """Every kind has its magic, and, where it says where it ends, must end there."""
     seen = _see(data)
     assert (seen.kind, seen.whole) == (kind, whole)
-    assert bool(seen.says) is not whole
+    assert bool(seen.message) is not whole
 
 
 def test_what_is_no_film_is_told_from_nothing_at_all() -> None:
     """A person reads whether a file is empty or something else than a film, a picture or a sound."""
-    assert _see(b"").says == "it is empty"
-    assert _see(b"<html>").says == "it is no video, image or sound"
+    assert _see(b"").message == "it is empty"
+    assert _see(b"<html>").message == "it is no video, image or sound"
 
 
 def test_other_kinds_name_their_attempt_too() -> None:
@@ -307,7 +307,7 @@ def test_a_file_must_be_what_its_suffix_says(suffix: str, data: bytes) -> None:
     """A kind that we know must be in the file, or it is not whole."""
     seen = inspect_as(io.BytesIO(data), suffix)
     assert not seen.whole
-    assert seen.says
+    assert seen.message
 
 
 def test_only_regular_files_are_inspected(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ def test_no_bytes_make_the_walk_stumble(data: bytes) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
-    assert seen.whole is not bool(seen.says)
+    assert seen.whole is not bool(seen.message)
 
 
 def test_a_fragmented_film_says_whose_it_is() -> None:

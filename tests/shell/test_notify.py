@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from answering import answering, raw, says
+from answering import answering, raw, respond
 from notices import QUICK, Told, failed, finished, inbox, notifier, server
 
 from batchrunner.errors import LocalError, YoursError
@@ -113,7 +113,7 @@ async def test_a_server_that_comes_back_is_told_after_all() -> None:
 async def test_ten_minutes_of_500() -> None:
     """Four tries a message, then it is given up; trouble is told once, and at the end how much did not arrive."""
     told = Told()
-    async with answering(says(500)) as place:
+    async with answering(respond(500)) as place:
         async with notifier(told, f"{place.url}hook/s3cret?key=s3cret").running() as notify:
             notify.event(server("denied"))
             notify.event(server("stalled"))
@@ -128,9 +128,9 @@ async def test_ten_minutes_of_500() -> None:
 async def test_a_redirect_is_not_followed(status: int) -> None:
     """Whoever stands where a target sends us sees nothing, and the message does not name the way."""
     told = Told()
-    async with answering(says(200)) as other:
+    async with answering(respond(200)) as other:
         async with (
-            answering(says(status, Location=f"{other.url}s3cret")) as place,
+            answering(respond(status, Location=f"{other.url}s3cret")) as place,
             notifier(told, f"{place.url}s3cret").running() as notify,
         ):
             notify.event(finished())
@@ -141,7 +141,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
 async def test_a_refusal_is_not_repeated() -> None:
     """A target that says the URL is wrong is not asked again for the same message."""
     told = Told()
-    async with answering(says(404)) as place, notifier(told, place.url).running() as notify:
+    async with answering(respond(404)) as place, notifier(told, place.url).running() as notify:
         notify.event(finished())
     assert (len(place.asked), told) == (1, ["notify: 127.0.0.1 answered 404; the batch goes on"])
 

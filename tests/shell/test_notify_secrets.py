@@ -14,11 +14,11 @@ from socket import socket
 from traceback import format_exception
 
 import pytest
-from answering import answering, raw, says
+from answering import answering, raw, respond
 from notices import ALL, AT, QUICK, Told, finished, inbox, notifier
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.batch import Addressee
+from batchrunner.manifest.batch import Recipient
 from batchrunner.notify import Notifier, targets
 from batchrunner.notify.program import Apprise
 
@@ -28,14 +28,14 @@ no_apprise = pytest.mark.skipif(find_spec("apprise") is not None, reason="appris
 with_apprise = pytest.mark.skipif(find_spec("apprise") is None, reason="apprise is not installed")
 
 
-def by_url(name: str = "HOOK", topic: str = "") -> Addressee:
+def by_url(name: str = "HOOK", topic: str = "") -> Recipient:
     """Return a target whose URL is in the variable `name`."""
-    return Addressee(name, "", (), topic, ALL)
+    return Recipient(name, "", (), topic, ALL)
 
 
-def by_command(*command: str) -> Addressee:
+def by_command(*command: str) -> Recipient:
     """Return a target that is a command."""
-    return Addressee("", "", command, "", ALL)
+    return Recipient("", "", command, "", ALL)
 
 
 def test_unset_variables_are_named() -> None:
@@ -89,9 +89,9 @@ async def test_nothing_that_is_said_holds_it(caplog: pytest.LogCaptureFixture) -
         held.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{held.getsockname()[1]}/"
         async with (
-            answering(says(500)) as ill,
-            answering(says(302, Location=f"http://127.0.0.1:1/{S}")) as away,
-            answering(says(200, Set_Cookie=S)) as well,
+            answering(respond(500)) as ill,
+            answering(respond(302, Location=f"http://127.0.0.1:1/{S}")) as away,
+            answering(respond(200, Set_Cookie=S)) as well,
             raw(b"x\r\n\r\n") as odd,
         ):
             urls = [place.url for place in (ill, away, well, odd)] + [nobody, "http://no-such-host.invalid/"]
@@ -118,7 +118,7 @@ async def test_the_topic_and_the_password_go_along() -> None:
 
 async def test_cookies_are_not_kept() -> None:
     """What a target sets is not sent back."""
-    async with answering(says(200, Set_Cookie="a=b")) as place:
+    async with answering(respond(200, Set_Cookie="a=b")) as place:
         async with notifier(Told(), place.url).running() as notify:
             notify.event(finished())
             notify.event(finished())
@@ -146,7 +146,7 @@ print(asyncio.run(Webhook(sys.argv[1]).deliver(b"{}", 5.0)))
 
 async def test_a_proxy_of_the_environment_sees_nothing() -> None:
     """Proxies named in the environment are passed by."""
-    async with answering(says(500)) as proxy, answering(says(200)) as place:
+    async with answering(respond(500)) as proxy, answering(respond(200)) as place:
         environment = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"), proxy.url)
         command = (sys.executable, "-W", "error", "-c", PROXIED, place.url)
         done = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stdout=subprocess.PIPE)
@@ -157,9 +157,9 @@ async def test_a_proxy_of_the_environment_sees_nothing() -> None:
 # -- apprise
 
 
-def by_apprise() -> Addressee:
+def by_apprise() -> Recipient:
     """Return a target of apprise's."""
-    return Addressee("", "APP", (), "", ALL)
+    return Recipient("", "APP", (), "", ALL)
 
 
 @no_apprise

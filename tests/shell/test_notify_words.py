@@ -13,7 +13,7 @@ from batchrunner.notify.notice import Kind, Notice
 from batchrunner.notify.sieve import Sieve
 from batchrunner.show.events import Event, of_note
 
-OUT_OF_MEMORY = {"why": "error", "says": "CUDA out of memory"}
+OUT_OF_MEMORY = {"why": "error", "message": "CUDA out of memory"}
 
 
 def body(notice: Notice | None, on: frozenset[str] = ALL, topic: str = "") -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_a_run_that_breaks_off_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "says",
+    "message",
     [
         "\x1b[31m\n\r\x00\x9b",
         "<!channel> & <http://x|y>",
@@ -153,12 +153,12 @@ def test_a_run_that_breaks_off_is_told() -> None:
         "\\" * 999,
     ],
 )
-def test_hostile_words(says: str) -> None:
+def test_hostile_words(message: str) -> None:
     """Whatever a server says: one line each, nothing that anybody would obey, at most 4,096 bytes."""
     sieve = Sieve("t")
     for number in range(10):
-        sieve.hear(failed(f"{number}{says}", says))
-    for notice in (sieve.failures(AT), sieve.hear(server("denied", says)), sieve.broke_off(AT, 5, says)):
+        sieve.hear(failed(f"{number}{message}", message))
+    for notice in (sieve.failures(AT), sieve.hear(server("denied", message)), sieve.broke_off(AT, 5, message)):
         assert notice is not None
         assert len(notice.body(ALL)) <= 4096
         told = body(notice)

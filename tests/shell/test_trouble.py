@@ -28,7 +28,7 @@ def test_no_room_for_a_connection_is_this_machines_trouble(code: int) -> None:
     during = of_error("gpu:8188", refused(code))
     assert (before.cause, before.sent) == (Cause.LOCAL, False)
     assert (during.cause, during.sent) == (Cause.LOCAL, True)
-    assert before.says == "this machine has no file handles or sockets left for a connection to gpu:8188"
+    assert before.message == "this machine has no file handles or sockets left for a connection to gpu:8188"
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_no_room_for_a_connection_is_this_machines_trouble(code: int) -> None:
 def test_an_error_of_the_network_is_the_servers(error: Exception, said: str, *, sent: bool) -> None:
     """Whatever else goes wrong with an exchange, the server is away; only before a connection nothing was sent."""
     trouble = of_error("gpu:8188", error)
-    assert (trouble.cause, trouble.says, trouble.sent) == (Cause.UNAVAILABLE, f"gpu:8188 {said}", sent)
+    assert (trouble.cause, trouble.message, trouble.sent) == (Cause.UNAVAILABLE, f"gpu:8188 {said}", sent)

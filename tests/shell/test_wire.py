@@ -62,7 +62,7 @@ def test_what_is_no_json_has_the_wrong_shape(body: bytes) -> None:
 
 def test_what_would_fill_the_memory_is_not_parsed() -> None:
     """What JSON takes once it is parsed is counted first: of nothing but empty lists it is forty times their bytes."""
-    assert wire.weight(b'{"a": [1, 2]}') == 4 * 13 + 64 + 136 + 90 + 88
+    assert wire.estimated_memory(b'{"a": [1, 2]}') == 4 * 13 + 64 + 136 + 90 + 88
     small, large = b"[" + b"[]," * 100_000 + b"[]]", b"[" + b"[]," * 1_000_000 + b"[]]"
     assert len(wire.items(wire.parse(small), "list")) == 100_001
     with pytest.raises(WrongShapeError, match="more values than would fit into memory"):
@@ -223,8 +223,8 @@ def test_an_error_says_node_kind_and_message_and_no_more() -> None:
     }
     entry = _read(status=_status("error", START, ["execution_error", said]), outputs={})
     assert (entry.node, entry.exception, entry.finished) == ("KSampler #10", "torch.OutOfMemoryError", 5.0)
-    assert entry.says.startswith("Allocation failed\nxxx")
-    assert len(entry.says) <= 2_000
+    assert entry.message.startswith("Allocation failed\nxxx")
+    assert len(entry.message) <= 2_000
     assert "somebody" not in repr(entry)
     assert "private" not in repr(entry)
 
@@ -270,7 +270,7 @@ def test_an_answer_without_an_id_was_not_taken(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         (
             {
@@ -316,9 +316,9 @@ def test_an_answer_without_an_id_was_not_taken(value: Any) -> None:
         ({"node_errors": {"4": {"errors": {"message": "bad"}, "dependent_outputs": 5}}}, "#4"),
     ],
 )
-def test_a_refusal_is_one_readable_line(value: Any, says: str) -> None:
+def test_a_refusal_is_one_readable_line(value: Any, message: str) -> None:
     """Whatever shape a 400 has, a person reads node, input, message and details in one line."""
-    assert submission.refused(value).says == says
+    assert submission.refused(value).message == message
 
 
 def test_a_body_holds_the_workflow_unchanged_and_nothing_to_fear() -> None:

@@ -22,7 +22,7 @@ from batchrunner.core.lifecycle import (
     State,
     Unwanted,
 )
-from batchrunner.show.gallery import Outlook, gallery_data
+from batchrunner.show.gallery import PageStatus, gallery_data
 from batchrunner.show.gallery.data import ABSENT, axes, constant, kind_of, link, opening, shown, varied
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def _table(**sweep: list[Scalar]) -> list[Job]:
     return _jobs(*(dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())))
 
 
-def _cells(jobs: list[Job], states: dict[str, State], outlook: Outlook) -> list[Any]:
-    content: Any = gallery_data("cats", jobs, states, [], outlook)
+def _cells(jobs: list[Job], states: dict[str, State], page_status: PageStatus) -> list[Any]:
+    content: Any = gallery_data("cats", jobs, states, [], page_status)
     return list(content["cells"])
 
 
@@ -58,7 +58,7 @@ def test_every_job_has_its_cell() -> None:
         "j6": Failed(AttemptHistory(3), Why.REFUSED, "no"),
         "j7": Unwanted(AttemptHistory(1)),
     }
-    cells = _cells(_table(seed=list(range(8))), states, Outlook(0.0, rendering={"j3"}))
+    cells = _cells(_table(seed=list(range(8))), states, PageStatus(0.0, rendering={"j3"}))
     words = ["waiting", "queued", "queued", "rendering", "fetching", "done", "failed"]
     assert [cell["state"] for cell in cells] == words
     assert [len(cell["files"]) for cell in cells] == [0, 0, 0, 0, 1, 1, 0]
@@ -70,8 +70,8 @@ def test_what_is_expected_stands_in_the_cells() -> None:
     """A job not yet home says how long it will render and when it will be there, a finished one how long it took."""
     facts = [Rendered("j1", 1, 0.0, (), None, 99.0), Rendered("j1", 2, 0.0, (), None, 61.5)]
     states: dict[str, State] = {"j1": Done(AttemptHistory(2), PROMPT, (SAVED,))}
-    outlook = Outlook(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0, until=(90.0, 110.0))
-    content: Any = gallery_data("cats", _table(seed=[1, 2]), states, facts, outlook)
+    page_status = PageStatus(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0, until=(90.0, 110.0))
+    content: Any = gallery_data("cats", _table(seed=[1, 2]), states, facts, page_status)
     assert [content[name] for name in ("at", "left", "until")] == [7.0, 93.0, [90.0, 110.0]]
     assert [(cell["seconds"], cell["ready"], cell["took"]) for cell in content["cells"]] == [
         (60.0, 100.0, None),
@@ -81,7 +81,7 @@ def test_what_is_expected_stands_in_the_cells() -> None:
 
 def test_no_digit_of_a_seed_is_lost() -> None:
     """Every value is a text: 2^64-1 does not fit a browser's numbers."""
-    content: Any = gallery_data("cats", _table(seed=[2**64 - 1, 2**64 - 2]), {}, [], Outlook(0.0))
+    content: Any = gallery_data("cats", _table(seed=[2**64 - 1, 2**64 - 2]), {}, [], PageStatus(0.0))
     assert [cell["seed"] for cell in content["cells"]] == ["18446744073709551615", "18446744073709551614"]
     assert content["params"][0]["values"] == ["18446744073709551615", "18446744073709551614"]
     assert json.loads(json.dumps(content)) == content
@@ -153,12 +153,12 @@ def test_values_are_shown_as_people_write_them(value: Scalar, text: str) -> None
 
 def test_commands_survive_the_shell() -> None:
     """A manifest's name cannot smuggle anything into a command that somebody copies."""
-    outlook = Outlook(0.0, manifest="my cats; rm -rf ~.yaml", options=("--out", "$(x)"))
-    content: Any = gallery_data("cats", [], {}, [], outlook)
+    page_status = PageStatus(0.0, manifest="my cats; rm -rf ~.yaml", options=("--out", "$(x)"))
+    content: Any = gallery_data("cats", [], {}, [], page_status)
     assert content["commands"]["retry"] == "batchrunner retry 'my cats; rm -rf ~.yaml' --out '$(x)' --only job="
 
 
 def test_a_cell_has_its_videos_shape() -> None:
     """Width over height, where the job has both and they make sense."""
     jobs = _jobs({"width": 1280, "height": 704}, {"width": 1, "height": 0}, {"width": "wide", "height": 2})
-    assert [cell["ratio"] for cell in _cells(jobs, {}, Outlook(0.0))] == [1.8182, None, None]
+    assert [cell["ratio"] for cell in _cells(jobs, {}, PageStatus(0.0))] == [1.8182, None, None]

@@ -87,7 +87,7 @@ def test_a_page_shows_what_matters() -> None:
         {"waiting": 7, "done": 3, "failed": 1, "queued": 1},
         (
             Stand(URL, "up", running="cats/one", running_for=200.0, ready=1, foreign=2),
-            Stand("https://two", "away", since=300.0, says="connection refused"),
+            Stand("https://two", "away", since=300.0, message="connection refused"),
             Stand("http://three", "up", running_for=3.0),
             Stand("http://four", "up"),
         ),
@@ -132,7 +132,7 @@ def test_the_board_draws_news_above_and_leaves_the_terminal_as_it_was() -> None:
     """News are printed once above the board, details are not, and the cursor is back at the end."""
     console = _console()
     board = LiveBoard(console)
-    board.tick(Scene(HOSTILE, 0.0, 0.0, {"done": 1}, (Stand(HOSTILE, "away", says=HOSTILE),)))
+    board.tick(Scene(HOSTILE, 0.0, 0.0, {"done": 1}, (Stand(HOSTILE, "away", message=HOSTILE),)))
     board.event(of_fact(Saved("j", 1, 0.0, "x", "cats/one.mp4", 5, "0"), "cats/one"))
     board.event(of_fact(Accepted("j", 1, 0.0, "id", "p", URL), "cats/one"))
     board.event(of_note(0.0, HOSTILE))
@@ -262,7 +262,7 @@ def test_the_narrator_tells_each_change_once() -> None:
 
 def test_a_bug_is_told_by_its_kind_only() -> None:
     """The text of an unexpected error may quote anything, so people see its kind and where to look."""
-    assert of_bug(0.0, ValueError("sk-secret")).says == (
+    assert of_bug(0.0, ValueError("sk-secret")).message == (
         "a bug in batchrunner (ValueError); the traceback is in run.log, please report it"
     )
 
@@ -276,4 +276,4 @@ def test_a_server_that_keeps_the_first_prompts_waiting_says_so() -> None:
     for now, waits in ((102.0, True), (161.0, False)):
         (stand,) = scene(board, {}, now, Around(0.0, now)).servers
         assert stand.state == "away"
-        assert ("the first prompts wait for it" in stand.says) is waits
+        assert ("the first prompts wait for it" in stand.message) is waits

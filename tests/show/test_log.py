@@ -47,10 +47,10 @@ def _records(path: Path) -> list[Mapping[str, object]]:
 def test_a_record_is_one_json_line(tmp_path: Path) -> None:
     """Whatever it quotes, a record is one line of ASCII with its time, its name and its level."""
     sink = FileSink(tmp_path / "run.log")
-    file_log(sink, now=lambda: 1.5).info("note", says='a\nb\u2028 \x1b[2J "')
+    file_log(sink, now=lambda: 1.5).info("note", message='a\nb\u2028 \x1b[2J "')
     assert (tmp_path / "run.log").read_bytes().isascii()
     assert _records(tmp_path / "run.log") == [
-        {"at": "1970-01-01T00:00:01.500Z", "says": 'a\nb\u2028 \x1b[2J "', "event": "note", "level": "info"}
+        {"at": "1970-01-01T00:00:01.500Z", "message": 'a\nb\u2028 \x1b[2J "', "event": "note", "level": "info"}
     ]
     sink.close()
     sink.close()
@@ -90,7 +90,7 @@ def test_a_console_line_names_what_happened() -> None:
     stream = io.StringIO()
     sink = StreamSink(stream)
     log = console_log(sink, now=lambda: 0.0)
-    log.info("saved", job="a1", label="cats/one", says="saved, 13.2 MB")
+    log.info("saved", job="a1", label="cats/one", message="saved, 13.2 MB")
     log.info("moved", job="a1", steps=3)
     log.debug("asked", url="u")
     console_log(sink, now=lambda: 0.0, verbose=True).debug("asked", at="early", url="u\x1b[0m")

@@ -45,8 +45,8 @@ def _render(job: str, begin: float, seconds: float, attempt: int = 1, server: st
     ]
 
 
-def _lost(job: str, at: float, why: Why, says: str, *, final: bool = False, attempt: int = 1) -> list[Fact]:
-    return [Claimed(job, attempt, at, job, "p", GPU, ""), Lost(job, attempt, at + 9, why, says, final=final)]
+def _lost(job: str, at: float, why: Why, message: str, *, final: bool = False, attempt: int = 1) -> list[Fact]:
+    return [Claimed(job, attempt, at, job, "p", GPU, ""), Lost(job, attempt, at + 9, why, message, final=final)]
 
 
 def _night() -> list[Fact]:

@@ -51,7 +51,9 @@ def test_a_sidecar_tells_how_the_video_came_to_be() -> None:
             "saved": "1970-01-01T00:00:50.000Z",
             "render_seconds": 35.5,
         },
-        "lost": [{"attempt": 1, "at": "1970-01-01T00:00:02.000Z", "why": "forgotten", "says": "the server restarted"}],
+        "lost": [
+            {"attempt": 1, "at": "1970-01-01T00:00:02.000Z", "why": "forgotten", "message": "the server restarted"}
+        ],
         "workflow": {"1": {"class_type": "KSampler"}},
         "workflow_differs": False,
     }
@@ -88,10 +90,10 @@ def test_it_is_whole_readable_by_others_and_alone(tmp_path: Path) -> None:
     (tmp_path / "one.json.part").write_text("left by a kill")
     before = os.umask(0o022)
     try:
-        write(path, {"seed": 2**64 - 1, "says": "\ud800\x7f"})
+        write(path, {"seed": 2**64 - 1, "message": "\ud800\x7f"})
     finally:
         os.umask(before)
-    assert json.loads(path.read_text()) == {"seed": 2**64 - 1, "says": "\ud800\x7f"}
+    assert json.loads(path.read_text()) == {"seed": 2**64 - 1, "message": "\ud800\x7f"}
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [path]
 

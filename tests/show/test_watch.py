@@ -10,8 +10,8 @@ import pytest
 
 from batchrunner.core.facts import (
     Accepted,
-    Broke,
     Claimed,
+    DownloadFailed,
     Dropped,
     Fact,
     File,
@@ -51,7 +51,7 @@ TOLD: list[tuple[Fact, str]] = [
     (Opened(JOB, 1, 0.0, "x.mp4", "e", -1, "p", "b"), "downloading x.mp4, ?"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one.mp4", 13_200_000, "0"), "saved, 13.2 MB"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one-1.mp4", 1, "0"), "saved as cats/one-1.mp4, 1 B"),
-    (Broke(JOB, 1, 0.0, "x.mp4", "reset"), "the download broke off: reset"),
+    (DownloadFailed(JOB, 1, 0.0, "x.mp4", "reset"), "the download broke off: reset"),
     (Lost(JOB, 2, 0.0, Why.ERROR, "boom\n"), "attempt 2 is lost, another follows (error): boom\\n"),
     (Lost(JOB, 2, 0.0, Why.REFUSED, "bad", final=True), "failed (refused): bad"),
     (Reopened(JOB, 1, 0.0), "waits again"),
@@ -126,8 +126,8 @@ def test_tallies_leave_out_what_is_not_there() -> None:
 
 def test_a_server_is_told_with_its_reason() -> None:
     """A server that went away says why, one that is back needs no reason."""
-    assert of_server(0.0, "http://a:1", "away", "refused").says == "http://a:1 is away: refused"
-    assert of_server(0.0, "http://a:1", "up", "").says == "http://a:1 is up"
+    assert of_server(0.0, "http://a:1", "away", "refused").message == "http://a:1 is away: refused"
+    assert of_server(0.0, "http://a:1", "up", "").message == "http://a:1 is up"
 
 
 def test_everybody_hears_everything_without_the_token() -> None:
@@ -135,14 +135,14 @@ def test_everybody_hears_everything_without_the_token() -> None:
     streams = [io.StringIO() for _ in range(3)]
     log, console, lines = map(StreamSink, streams)
     audience = Audience([Journal(file_log(log)), Lines(console_log(console)), JsonLines(lines, "cats")], TOKEN)
-    audience.fact(Broke(JOB, 1, 0.0, "x", f"Bearer {TOKEN}"), "cats/one")
+    audience.fact(DownloadFailed(JOB, 1, 0.0, "x", f"Bearer {TOKEN}"), "cats/one")
     audience.server(1.0, "http://a:1", "away", f"refused {TOKEN}")
     audience.note(2.0, "two prompts under one id")
     audience.bug(3.0, ValueError(f"quotes {TOKEN}"))
     audience.finished(4.0, {"done": 1}, 0)
     audience.close()
     told, shown, machine = (stream.getvalue() for stream in streams)
-    names = ["broke", "server", "note", "bug", "finished"]
+    names = ["download_failed", "server", "note", "bug", "finished"]
     assert [json.loads(record)["event"] for record in told.splitlines()] == names
     assert [json.loads(record)["event"] for record in machine.splitlines()] == names
     assert len(shown.splitlines()) == len(names)
@@ -165,8 +165,8 @@ def test_an_observer_that_fails_is_shown_out_and_the_others_are_told() -> None:
     audience = Audience([Clumsy(), JsonLines(StreamSink(stream), "cats"), Clumsy()])
     audience.note(0.0, "one")
     audience.note(0.0, "two")
-    says = [json.loads(record)["says"] for record in stream.getvalue().splitlines()]
-    assert says == [*["Clumsy stopped showing anything: KeyError"] * 2, "one", "two"]
+    message = [json.loads(record)["message"] for record in stream.getvalue().splitlines()]
+    assert message == [*["Clumsy stopped showing anything: KeyError"] * 2, "one", "two"]
 
 
 def test_ticks_and_farewells_that_fail_harm_nobody() -> None:

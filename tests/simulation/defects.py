@@ -443,7 +443,7 @@ def row(name: str, defect: Defect) -> str:
     """Return a defect's line of the page, but for its last column."""
     does = (defect.changes.__doc__ or "").rstrip(".")
     script = "nothing else" if defect.script == "[]" else f"`{defect.script[1:-1]}`"
-    scene = "" if defect.stage is quiet else f", {defect.stage(Path()).says}"
+    scene = "" if defect.stage is quiet else f", {defect.stage(Path()).message}"
     scene += _servers(defect.hosts)
     promise = "several" if defect.promise == "P" else defect.promise
     return f"| {name} | {does} | {script}{scene} | {promise} |"

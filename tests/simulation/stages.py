@@ -26,7 +26,7 @@ Change = tuple[object, str, Any]
 class Stage:
     """What is there in a night with the defect and in one without it."""
 
-    says: str = ""
+    message: str = ""
     changes: tuple[Change, ...] = ()
     crash: Callable[[str], bool] | None = None
     judge: Callable[[], list[str]] = field(default=list)

@@ -16,9 +16,9 @@ def test_a_server_without_memory_gets_three_jobs_and_a_few_probes() -> None:
     night = morning(Quiet(1, jobs=30, crowd=0, machine=sick(HOUR), until=HOUR))
     assert 3 < len([at for at in night.starts if at < HOUR]) <= 3 + PROBES
     assert night.starts[2] < 60 <= 52 + night.starts[2] < night.starts[3]
-    pauses = [event.says for _, event in night.news if event.name == "server" and "is pausing" in event.says]
+    pauses = [event.message for _, event in night.news if event.name == "server" and "is pausing" in event.message]
     assert len(pauses) == len(night.starts) - 2
-    assert all("out of memory on job after job" in says for says in pauses)
+    assert all("out of memory on job after job" in message for message in pauses)
     assert (night.exit, night.left) == (0, 30)
 
 

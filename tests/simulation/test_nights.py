@@ -127,8 +127,8 @@ def test_several_servers_share_a_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("do", ["drop-reply", "late-post", "clear-history", "restart", "kill", "lose-state", "stop"])
 def test_an_old_server_costs_no_video(tmp_path: Path, do: str) -> None:
     """Where the server chooses the ids, prompts are found again by their prefix, and none is posted twice."""
-    says = KINDS[do].says
-    script = tuple(Mishap(do, at=at, lasts=says.get("for", 0.0), by=says.get("by", 0.0)) for at in (1.0, 305.0))
+    message = KINDS[do].message
+    script = tuple(Mishap(do, at=at, lasts=message.get("for", 0.0), by=message.get("by", 0.0)) for at in (1.0, 305.0))
     outcome = pass_night(tmp_path, Plan(1, 2, script, hosts=(Host(own_ids=True),)))
     assert (outcome.broken, outcome.done) == ((), 2)
 

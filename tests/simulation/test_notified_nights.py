@@ -100,4 +100,4 @@ def test_who_never_listens_costs_the_drain(alone: Morning) -> None:
     told = night(Phone("hangs", 1e9))
     assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
     assert told.ended <= alone.ended + Waits().drain + JITTER
-    assert "2 of 2 messages did not reach phone" in " ".join(event.says for _, event in told.news)
+    assert "2 of 2 messages did not reach phone" in " ".join(event.message for _, event in told.news)

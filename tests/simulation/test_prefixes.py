@@ -16,7 +16,7 @@ from batchrunner.core.facts import Fact, Saved
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done, folded
 from batchrunner.download import verify as media
-from batchrunner.engine import SETTLED_IN, survey_mark
+from batchrunner.engine import IMPORTED, survey_mark
 from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 from tests.lab.clock import run
@@ -88,7 +88,7 @@ def resumed(folder: Path, evening: Evening, length: int, kept: str) -> tuple[Wor
         for fact in facts:
             ledger.append(fact)
         if "marks" in kept:
-            ledger.mark(SETTLED_IN, value=True)
+            ledger.mark(IMPORTED, value=True)
             ledger.mark(survey_mark(f"http://{SERVER}:8188"), value=True)
 
     async def main(loop: VirtualLoop) -> World:

@@ -62,8 +62,8 @@ def test_nothing_runs_in_a_process_after_kill() -> None:
 
     async def program(loop: VirtualLoop) -> None:
         try:
-            async with anyio.create_task_group() as crew:
-                crew.start_soon(loop.elapse, 1000)
+            async with anyio.create_task_group() as task_group:
+                task_group.start_soon(loop.elapse, 1000)
                 await loop.elapse(1000)
         except BaseException:
             said.append("except")

@@ -51,7 +51,7 @@ def test_the_night_ends_when_the_wall_clock_says_so(
     assert all(ends - since <= night.shortest for since in night.idle_since)
     assert night.exit == 0
     assert night.left > 0
-    assert f"{night.left} jobs are left for the next run" in night.says
+    assert f"{night.left} jobs are left for the next run" in night.message
 
 
 @pytest.mark.parametrize("seed", range(300, 300 + NIGHTS))

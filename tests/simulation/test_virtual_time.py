@@ -77,9 +77,9 @@ async def busy_night(loop: VirtualLoop, folder: Path) -> str:
             await loop.elapse(600 + random.random())  # noqa: S311 - the run's own dice
 
     async with client() as session:
-        async with anyio.create_task_group() as crew:
+        async with anyio.create_task_group() as task_group:
             for number in range(3):
-                crew.start_soon(visitor, number, session)
+                task_group.start_soon(visitor, number, session)
         async with session.get("/film/film.mp4") as answer, aiofiles.open(folder / "copy.mp4", "wb") as copy:
             async for chunk in answer.content.iter_chunked(100_000):
                 await copy.write(chunk)

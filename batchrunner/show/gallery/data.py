@@ -134,7 +134,7 @@ _SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class PageStatus:
     """What the facts do not say and the page shows. Times in seconds, clock times since the epoch."""
 
     at: float
@@ -168,7 +168,7 @@ def gallery_data(
     jobs: Sequence[Job],
     states: Mapping[str, State],
     facts: Iterable[Fact],
-    outlook: Outlook,
+    page_status: PageStatus,
 ) -> dict[str, Json]:
     """Return the gallery of `jobs`, in their order. One without a state waits; one out of the batch is left out."""
     known = [(job, states.get(job.id, Waiting())) for job in jobs]
@@ -178,15 +178,15 @@ def gallery_data(
     rows, columns = opening(found)
     took = _took(facts, states)
     return {
-        "key": outlook.key,
+        "key": page_status.key,
         "version": VERSION,
         "batch": batch,
-        "at": outlook.at,
-        "live": outlook.live,
-        "left": outlook.left,
-        "until": [*outlook.until] if outlook.until else None,
-        "manifest": outlook.manifest,
-        "commands": _commands(outlook),
+        "at": page_status.at,
+        "live": page_status.live,
+        "left": page_status.left,
+        "until": [*page_status.until] if page_status.until else None,
+        "manifest": page_status.manifest,
+        "commands": _commands(page_status),
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
@@ -194,10 +194,10 @@ def gallery_data(
         "params": _params(found),
         "fixed": [[name, value] for name, value in constant(chosen).items()],
         "cells": [
-            _cell(job, state, [one.at[place] for one in found], took, outlook)
+            _cell(job, state, [one.at[place] for one in found], took, page_status)
             for place, (job, state) in enumerate(wanted)
         ],
-        "report": outlook.report,
+        "report": page_status.report,
     }
 
 
@@ -225,20 +225,20 @@ def _params(found: Sequence[Varied]) -> list[Json]:
     ]
 
 
-def _cell(job: Job, state: State, at: Sequence[int], took: Mapping[str, float], outlook: Outlook) -> Json:
+def _cell(job: Job, state: State, at: Sequence[int], took: Mapping[str, float], page_status: PageStatus) -> Json:
     return {
         "id": job.id,
         "file": job.file,
-        "state": _word(job.id, state, outlook.rendering),
+        "state": _word(job.id, state, page_status.rendering),
         "at": [*at],
         "seed": shown(job.params.get("seed")),
         "ratio": _ratio(job),
-        "files": [_file(saved, outlook.posters) for saved in _saved(state)],
+        "files": [_file(saved, page_status.posters) for saved in _saved(state)],
         "why": why(state),
         "attempts": state.past.highest,
         "took": took.get(job.id),
-        "seconds": outlook.seconds.get(job.id),
-        "ready": outlook.ready.get(job.id),
+        "seconds": page_status.seconds.get(job.id),
+        "ready": page_status.ready.get(job.id),
     }
 
 
@@ -297,8 +297,8 @@ def _took(facts: Iterable[Fact], states: Mapping[str, State]) -> dict[str, float
     return found
 
 
-def _commands(outlook: Outlook) -> Json:
+def _commands(page_status: PageStatus) -> Json:
     """Return how a command begins that concerns one job; its id follows."""
-    words = (outlook.manifest or "MANIFEST", *outlook.options, "--only", "job=")
+    words = (page_status.manifest or "MANIFEST", *page_status.options, "--only", "job=")
     line = shlex.join(words)
     return {"run": f"batchrunner run {line}", "retry": f"batchrunner retry {line}"}

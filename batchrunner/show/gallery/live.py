@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import outlook
+from batchrunner.core.eta import time_left
 from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery.data import VERSION, Outlook, gallery_data
+from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.gallery.page import stands, write_data, write_page, write_report
 from batchrunner.show.report import Around, as_json, markdown, report
 
@@ -65,7 +65,7 @@ class Gallery:
         """
         if self._fresh and now >= self._next and not board.is_settled():
             if self.expected is None and not self._resumed:
-                left = outlook(board, now)
+                left = time_left(board, now)
                 self.expected = left.seconds if left else None
             self._next = now + _EVERY + _PER_JOB * len(board.positions)
             self._fresh = False
@@ -93,7 +93,7 @@ class Gallery:
         if self._broken:
             return
         wanted = [jobs[job] for job in board.positions]
-        seen = replace(_outlook(self, board, jobs, now, told), key=key)
+        seen = replace(_page_status(self, board, jobs, now, told), key=key)
         try:
             if not self._stands:
                 write_page(self.folder, self.batch)
@@ -114,8 +114,8 @@ def _key(gallery: Gallery, jobs: Sequence[Job]) -> str:
     return digest.hexdigest()
 
 
-def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> Outlook:
-    at, left = gallery.wall(), outlook(board, now)
+def _page_status(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float, told: Json) -> PageStatus:
+    at, left = gallery.wall(), time_left(board, now)
     servers = [url for url, server in board.servers.items() if server.named]
     quickest: dict[float, float] = {}
     seconds: dict[str, float] = {}
@@ -126,7 +126,7 @@ def _outlook(gallery: Gallery, board: Board, jobs: Mapping[str, Job], now: float
                 quickest[cost] = min(board.forecast.seconds(url, cost) for url in servers)
             seconds[job] = quickest[cost]
     running = {prompt for server in board.servers.values() for prompt in server.queue.running}
-    return Outlook(
+    return PageStatus(
         at=at,
         live=told is None,
         rendering=[job for url in board.servers for job, state in board.open_on(url) if state.prompt.id in running],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import HOMEWARD, outlook
+from batchrunner.core.eta import HOMEWARD, time_left
 from batchrunner.sim.record import What
 from tests.lab import stranger
 from tests.lab.clock import EPOCH
@@ -46,7 +46,7 @@ class Morning:
     """How long the shortest of them would at most have taken, the way home included; 0 if there is none."""
     band: float
     """How much longer than forecast a job may take, the longest one."""
-    says: str
+    message: str
     """The run's last words, and everything in its log."""
 
     @property
@@ -87,7 +87,7 @@ class Heard:
         self.news.append((self._loop.now, event))
         if not self.asked and event.name == "saved" and self.board.tally()["done"] >= self._after:
             self.asked = self._loop.now
-            self.told = outlook(self.board, self.asked)
+            self.told = time_left(self.board, self.asked)
 
     def tick(self, scene: Scene) -> None:
         """Nothing."""
@@ -95,7 +95,7 @@ class Heard:
     def close(self) -> None:
         """Nothing."""
 
-    def morning(self, seed: int, code: int, began: float, servers: Sequence[Simulator], says: str) -> Morning:
+    def morning(self, seed: int, code: int, began: float, servers: Sequence[Simulator], message: str) -> Morning:
         """Look back on a night that is over."""
         waiting = [self.board.costs[job] for job in self.board.waiting]
         return Morning(
@@ -110,7 +110,7 @@ class Heard:
             left=len(waiting),
             shortest=min((self._at_most(cost) + HOMEWARD for cost in waiting), default=0.0),
             band=max(self._at_most(cost) - self._expected(cost) for cost in self.board.costs.values()),
-            says=says,
+            message=message,
         )
 
     def _idle_since(self, server: Simulator, began: float) -> float:

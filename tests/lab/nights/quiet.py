@@ -147,7 +147,7 @@ async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.
     lines = StreamSink(console)
     audience = Audience([heard])
     watching = Watching(audience, file_log(lines), lines, 60.0)
-    notifier = plan.notifier(lambda says: audience.note(0.0, says)) if plan.notifier else None
+    notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None
     if notifier:
         audience.join(notifier)
     with ExitStack() as stack:

@@ -52,7 +52,7 @@ class Watch(Protocol):
     def viewing(self, server: str, name: str) -> None:
         """See that a file is about to be asked for."""
 
-    def bug(self, says: str) -> None:
+    def bug(self, message: str) -> None:
         """Hear of an error that should not be."""
 
 

@@ -59,9 +59,9 @@ class Outcome:
     broken: tuple[str, ...]
     """Promises that were not kept, each as `SECONDS PROMISE …`; empty is what is expected."""
 
-    def with_broken(self, says: str) -> Outcome:
+    def with_broken(self, message: str) -> Outcome:
         """Return the same outcome with one more broken promise."""
-        return replace(self, broken=(*self.broken, f"{self.hours * 3600:.3f} {says}"))
+        return replace(self, broken=(*self.broken, f"{self.hours * 3600:.3f} {message}"))
 
 
 def outcome(world: World) -> Outcome:
@@ -75,7 +75,7 @@ def outcome(world: World) -> Outcome:
         *_renders(world),
         *_attempts(world),
     )
-    broken = (*witness.broken, *(f"{world.loop.now:.3f} {says}" for says in at_end))
+    broken = (*witness.broken, *(f"{world.loop.now:.3f} {message}" for message in at_end))
     return Outcome(
         seed=world.plan.seed,
         done=sum(isinstance(state, Done) for state in states.values()),
@@ -108,7 +108,7 @@ def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
     for job in world.batch.jobs:
         state = states.get(job.id)
         whole = isinstance(state, Done) and job.id in complete
-        if not whole and not (isinstance(state, Failed) and state.says):
+        if not whole and not (isinstance(state, Failed) and state.message):
             yield f"P5 {job.id} ends as {state}"
         failed += isinstance(state, Failed)
     if world.exits[-1] != (1 if failed else 0):
@@ -121,7 +121,7 @@ def _denied(world: World, states: dict[str, State]) -> Iterator[str]:
     accepted = {match[0] for prefix in posted if (match := parse_prefix(world.batch.name, prefix))}
     for job in sorted(world.witness.blocked() - accepted):
         state = states.get(job)
-        if not isinstance(state, Failed) or BLOCKED not in state.says:
+        if not isinstance(state, Failed) or BLOCKED not in state.message:
             yield f"P5 {job} was never let in and ends as {state}"
 
 

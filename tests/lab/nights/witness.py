@@ -42,7 +42,7 @@ _ASKED_WITHIN = 60.0
 """Seconds after its start in which a runner waits for servers that may hold something of an earlier ledger."""
 _DELAYS = frozenset({"disk-full", "disk-error", "no-handles", "suspend", "stop"})
 """Mishaps of the runner with which it posts nothing."""
-_FRUITLESS = (Why.FOREIGN, Why.UNUSABLE)
+_FRUITLESS = (Why.WRONG_CONTENT, Why.UNUSABLE)
 _FRUITLESS_JOBS, _UNDER_WAY = 3, 2
 """So many jobs may bring nothing on each server before a batch is stopped, and so many more are then queued there."""
 
@@ -95,9 +95,9 @@ class Witness:
         """The first server, which is the only one of most nights."""
         return next(iter(self.places.values())).sim
 
-    def tell(self, says: str) -> None:
+    def tell(self, message: str) -> None:
         """Note a broken promise. After a hundred the night is over: what never works would be tried for days."""
-        self.broken.append(f"{self.loop.now:.3f} {says}")
+        self.broken.append(f"{self.loop.now:.3f} {message}")
         if self.is_hopeless() and self.loop.process is not self.loop.world:
             self.loop.process.kill()
 
@@ -196,9 +196,9 @@ class Witness:
         if process is self.loop.process and self.loop.time() > until and not self.happened & {"disk-full", "suspend"}:
             self.tell(f"P8 {name} was asked for {self.loop.time() - until:.3f} s too late")
 
-    def bug(self, says: str) -> None:
+    def bug(self, message: str) -> None:
         """No error is expected that is nobody's."""
-        self.tell(f"bug {says}")
+        self.tell(f"bug {message}")
 
     def forgot(self) -> None:
         """Take into account that the ledger was lost: nobody can know any more of a POST that is on its way."""
@@ -249,7 +249,7 @@ class Witness:
                 seen = media.inspect(path)
                 self._whole[key] = seen.whole
                 if not seen.whole:
-                    self.tell(f"P6 {path.name} is no whole file: {seen.says}")
+                    self.tell(f"P6 {path.name} is no whole file: {seen.message}")
                 elif not any(parse_prefix(self.batch, prefix) for prefix in seen.prefixes or ()):
                     self.tell(f"P7 {path.name} carries {seen.prefixes}")
 
@@ -291,7 +291,7 @@ class Witness:
         """P1: a loss is true at the moment it is written down."""
         if not self._is_true(fact, place):
             prefix = file_prefix(self.batch, fact.job, fact.attempt)
-            self.tell(f"P1 {prefix} is called lost ({fact.why}) on {place.name} and is not: {fact.says}")
+            self.tell(f"P1 {prefix} is called lost ({fact.why}) on {place.name} and is not: {fact.message}")
         if str(fact.why) == SERVER_GONE:
             self._given_up.add((fact.job, fact.attempt))
         if fact.why in _FRUITLESS and fact.burns and not any(isinstance(one, Saved) for _, one in self.facts):
@@ -349,7 +349,7 @@ class Witness:
                 return prefix not in place.remembered() or not later <= self._lost
             case Why.EXPIRED:
                 return not place.has_file(prefix)
-            case Why.FOREIGN | Why.UNUSABLE:
+            case Why.WRONG_CONTENT | Why.UNUSABLE:
                 return bool(place.happened & _SHAM)
             case _ if str(fact.why) == SERVER_GONE:
                 return self._is_given_up(place)
