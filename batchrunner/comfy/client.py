@@ -60,7 +60,7 @@ class View:
             return trouble.of_error(self._where, error)
 
 
-# -- One ComfyUI server over HTTP: looks, POSTs, files. One call is one attempt, and ends in a value, not an
+# -- One ComfyUI server over HTTP: polls, POSTs, files. One call is one attempt, and ends in a value, not an
 # exception.
 #
 # Every request goes out on a connection of its own. aiohttp repeats a GET, never a POST, that died on a kept-alive
@@ -92,7 +92,7 @@ class Waits:
 
     connect: float = 10.0
     call: float = 90.0
-    """A whole look or order, and the headers of a file: a server was seen silent for 65 s and healthy (§6)."""
+    """A whole poll or order, and the headers of a file: a server was seen silent for 65 s and healthy (§6)."""
     post: float = 60.0
     """A whole POST /prompt; `Rules.settle` must be longer."""
     stall: float = 30.0

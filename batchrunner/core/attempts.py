@@ -28,7 +28,7 @@ _OUT_OF_MEMORY = "OutOfMemory"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt under judgement."""
+    """One attempt, and what is needed to say how it ended."""
 
     job: str
     state: Open
@@ -67,7 +67,7 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
 def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
     """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
 
-    `date` is the server's clock at the look, for entries that carry no time of their own. `excused`: an error is the
+    `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
     server's and costs the job nothing.
     """
     if entry.ended is Ended.SUCCESS:

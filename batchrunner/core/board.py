@@ -2,7 +2,7 @@
 
 The board is plain memory: `follow` says what a fact would change, `put` changes it. The engine writes the fact to the
 ledger between the two. What the indexes hold is derivable from the states; they may hold more, never less: whatever
-comes up stale is forgotten then (`Agenda`).
+comes up stale is forgotten then (`PriorityQueue`).
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Board:
         if fact is not None:
             self._rest(job, state, fact, now)
             self._learn(job, state, fact, now)
-            self._judge_server(before, fact, now)
+            self._count_for_server(before, fact, now)
         self._list(job, state, now)
         for one in (before, state):
             if isinstance(one, Sending | Queued | Fetching):
@@ -249,7 +249,7 @@ class Board:
             cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
             self._rests.rest(job, fact.file, now + backoff(f"{job}/{fact.file}", broken, _RETRY, cap))
 
-    def _judge_server(self, before: State | None, fact: Fact, now: float) -> None:
+    def _count_for_server(self, before: State | None, fact: Fact, now: float) -> None:
         """Count against a server what it rendered in vain, and for it what is home."""
         if not isinstance(before, Sending | Queued | Fetching) or before.prompt.server not in self.servers:
             return

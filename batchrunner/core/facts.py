@@ -69,7 +69,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The server has it: on the 200, or because a look found it, also for a job that still waits here (adoption)."""
+    """The server has it: on the 200, or because a poll found it, also for a job that still waits here (adoption)."""
 
     job: str
     attempt: int

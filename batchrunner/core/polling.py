@@ -1,4 +1,4 @@
-"""When to look at a server again: soon while something is about to be known, seldom while nothing is."""
+"""When a server is polled again: soon while something is about to be known, seldom while nothing is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKS_PER_TTL = 6
 
 
 def next_poll(board: Board, server: Server, now: float) -> float:
-    """Return when to look again after a good look: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
+    """Return when to poll again after a good poll: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
     rules = board.rules
     if rules.poll is not None:
         return now + rules.poll

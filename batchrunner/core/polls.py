@@ -86,7 +86,7 @@ def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fac
     if isinstance(attempt.state, Sending) and server.named:
         return [], replace(record, resend=True)
     ran = record.seen_running
-    message = "in neither queue nor history, three looks running" + (", and it was running" if ran else "")
+    message = "in neither queue nor history, three polls in a row" + (", and it was running" if ran else "")
     return [lose(attempt, Why.FORGOTTEN, message, burns=ran)], record.found()
 
 

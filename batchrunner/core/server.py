@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
     from batchrunner.core.tracking import Tracked
 
-# -- What others do on one server, as our looks see it: how long what they run takes.
+# -- What others do on one server, as our polls see it: how long what they run takes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class OtherUsersLoad:
     """Prompts of others, on one server. Times in seconds on the loop's clock."""
 
     running: Mapping[str, float] = field(default_factory=dict)
-    """Those that run, with the start of the look that first saw them."""
+    """Those that run, with the start of the poll that first saw them."""
     ran: int = 0
     took: float = 0.0
-    """How many were seen to begin and to end, and how long they took together: from one look to another."""
+    """How many were seen to begin and to end, and how long they took together: from one poll to another."""
 
     def updated(self, running: Collection[str], began: float) -> OtherUsersLoad:
         """Take in a good poll that began at `began` and saw others' prompts `running`."""

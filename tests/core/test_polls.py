@@ -222,7 +222,7 @@ def test_what_was_found_counts_no_more() -> None:
     assert due_poll(board).ids == (ident(),)
     assert fetch(board, NotFound(), now=60.5, probe=True) == []
     assert glance(board, now=60.9) == [
-        replace(lost(burns=False), at=board_at(60.9), message="in neither queue nor history, three looks running")
+        replace(lost(burns=False), at=board_at(60.9), message="in neither queue nor history, three polls in a row")
     ]
     assert absences(board) == 0
     assert JOB not in board.tracked
