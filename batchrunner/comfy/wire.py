@@ -1,4 +1,4 @@
-"""JSON bytes to poll results and back: everything a ComfyUI server says passes through here, and is believed by type only.
+"""JSON bytes to poll results and back: all that a ComfyUI server says passes through here, believed by type only.
 
 Strict where a decision depends on it (which prompts there are, how they ended), lenient where it does not (what a
 stranger's node put into its outputs): a stranger's oddity must not blind us, and a lie must not look like an absence.
