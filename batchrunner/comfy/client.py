@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import errors as trouble, large, secret as hush, submission, wire
+from batchrunner.comfy import errors as trouble, large, submission, wire
+from batchrunner.comfy.secret import redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
@@ -175,13 +176,14 @@ class Client:
                 continue
             found, date = entry
             if found is not None or seen.unread is None:
-                history[prompt] = found and hush.entry(found, self._token)
+                history[prompt] = found
         self._unread += failed is not None
         recent: tuple[Entry, ...] = ()
         if action.recent and failed is None:
             last = await self._recent(action.recent)
             recent, failed = ((), last) if isinstance(last, Failure) else (last, None)
-        return PollResult(seen.queue, history, recent, date, seen.unread or failed)
+        result = PollResult(seen.queue, history, recent, date, seen.unread or failed)
+        return redacted(result, self._token)
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Failure with `sent` says nothing about whether the server has it."""
@@ -191,9 +193,9 @@ class Client:
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422) and answer.page is None:
-            return hush.refused(_refusal(answer), self._token)
+            return redacted(_refusal(answer), self._token)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Failure) else hush.taken(read[0], self._token)
+        return read if isinstance(read, Failure) else redacted(read[0], self._token)
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
@@ -208,7 +210,7 @@ class Client:
     async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""
         answer = await self._json("/object_info", _object, _OBJECTS)
-        return answer if isinstance(answer, Failure) else answer[0]
+        return answer if isinstance(answer, Failure) else redacted(answer[0], self._token)
 
     @asynccontextmanager
     async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
@@ -260,7 +262,7 @@ class Client:
                 entries = await self._rows(answer, read, scan)
                 if isinstance(entries, Failure):
                     return entries
-                return tuple(hush.entry(entry, self._token) for entry in entries)
+                return entries
             items //= 2
         return ()
 
@@ -321,7 +323,7 @@ class Client:
 
     def _status(self, answer: _Answer) -> Failure:
         failure = trouble.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
-        return hush.failure(failure, self._token)
+        return redacted(failure, self._token)
 
     async def _call(
         self, path: str, cap: int, body: bytes | None = None, total: float | None = None
@@ -374,7 +376,7 @@ class Client:
                         start += piece
                         if len(start) >= _START or b"</title" in start:
                             break
-        return hush.title(start[:_START], self._token)
+        return title(start[:_START], self._token)
 
     async def _send(
         self, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
