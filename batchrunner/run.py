@@ -389,7 +389,7 @@ class Night:
         return 128 + self._signal if code is None else code
 
     async def _night(self, client: Callable[[str], comfy.Client]) -> int:
-        downloads = Downloader(self.folder, self.boot)
+        downloads = Downloader(self.folder, self.boot, warn=self._warn)
         content = self.content or self.ledger.content()
         board = await board_of(self.batch, self.ledger, downloads, self.clock.now(), content)
         jobs = {**content.jobs, **{job.id: job for job in self.batch.jobs}}

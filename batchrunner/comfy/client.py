@@ -38,7 +38,7 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 class View:
     """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `fetch.Stream` asks for."""
 
-    __slots__ = ("_response", "_stall", "_where", "content_type", "etag", "size", "start", "status")
+    __slots__ = ("_response", "_stall", "_where", "content_type", "date", "etag", "size", "start", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, where: str, stall: float) -> None:
         self._response, self._where, self._stall = response, where, stall
@@ -46,6 +46,7 @@ class View:
         etag = response.headers.get("ETag", "").strip()
         self.etag = etag if _ETAG.fullmatch(etag) else ""
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self.date = trouble.date(response.headers.get("Date", ""))
         length = response.content_length
         ranged = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         self.start, self.size = 0, -1 if length is None else length

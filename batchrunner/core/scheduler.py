@@ -150,7 +150,9 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
     state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
     prompt = state.prompt
-    fetch = Download(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
+    fetch = Download(
+        job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index, deadline=state.deadline
+    )
     return (state.deadline or 0.0), fetch
 
 

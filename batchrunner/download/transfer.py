@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import aiofiles
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
+from batchrunner.download.pace import Pace
 from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
     from batchrunner.core.actions import Download, DownloadEnd
     from batchrunner.core.facts import File
@@ -35,6 +38,10 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 """No file of ComfyUI's comes as one of these: it sends an HTML file as plain data."""
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
+KEPT_FREE = 100 * 2**20
+"""Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
+_CHECKED = 16 * 2**20
+"""Bytes after which the free space is looked at again."""
 _NAMES = 1_000
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
@@ -65,6 +72,10 @@ class Stream(Protocol):
         """Where in the file the body starts, -1 if a 206 does not say."""
 
     @property
+    def date(self) -> float | None:
+        """The server's clock, seconds since the epoch; None if it does not say."""
+
+    @property
     def content_type(self) -> str:
         """Lower case, without parameters."""
 
@@ -80,12 +91,23 @@ class Source(Protocol):
 
 
 class Downloader:
-    """The downloads of one batch into `folder`; `boot` is the boot id of this machine."""
+    """The downloads of one batch into `folder`; `boot` is the boot id of this machine, `warn` tells a person.
 
-    def __init__(self, folder: Path, boot: str, largest: int = LARGEST) -> None:
+    No file of more than `largest` bytes is taken, and `kept_free` bytes of the disk are left alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        boot: str,
+        *,
+        largest: int = LARGEST,
+        kept_free: int = KEPT_FREE,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._folder = Folder(folder)
         self._boot = boot
-        self._largest = largest
+        self._limits = _Limits(largest, kept_free, warn or (lambda _: None))
         self.transfers: dict[str, tuple[int, int]] = {}
         """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
@@ -104,7 +126,7 @@ class Downloader:
         was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
         ending = suffix(action.file.name)
-        one = _Download(self._folder, self._boot, self._largest, action, stem, ending, renders, self.transfers)
+        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -125,12 +147,21 @@ class Downloader:
 
 
 @dataclass(frozen=True, slots=True)
+class _Limits:
+    """See `Downloader`."""
+
+    largest: int
+    kept_free: int
+    warn: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Download:
     """One file of one attempt, and the names it may have here."""
 
     folder: Folder
     boot: str
-    largest: int
+    limits: _Limits
     action: Download
     stem: str
     suffix: str
@@ -229,7 +260,7 @@ class _Download:
     async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd:
         if page := _page(stream):
             return page
-        if stream.size > self.largest:
+        if stream.size > self.limits.largest:
             return self._too_large()
         try:
             end = await self._write(stream, opened, start)
@@ -243,7 +274,7 @@ class _Download:
         return await to_thread(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
 
     def _too_large(self) -> Rejected:
-        why = f"it is larger than {self.largest} bytes"
+        why = f"it is larger than {self.limits.largest} bytes"
         return Rejected(why, etag=why)
 
     async def _write(
@@ -257,25 +288,59 @@ class _Download:
             file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
         try:
             opened(stream.etag, stream.size, self.part)
-            while piece := await stream.read():
-                if isinstance(piece, Failure):
-                    return piece
-                start += len(piece)
-                if start > self.largest:
-                    return self._too_large()
-                if 0 <= stream.size < start:
-                    return Failure(
-                        Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced"
-                    )
-                await file.write(piece)
-                self.transfers[self.stem] = (start, stream.size)
+            end = await self._copy(stream, file, start)
+            if isinstance(end, Failure | Rejected):
+                return end
             await file.flush()
             await to_thread(os.fsync, file.fileno())
         finally:
             with CancelScope(shield=True):
                 await file.close()
-        short = stream.size >= 0 and start < stream.size
-        return Failure(Cause.UNAVAILABLE, f"the file broke off after {start} of {stream.size} bytes") if short else None
+        if 0 <= end < stream.size:
+            return Failure(Cause.UNAVAILABLE, f"the file broke off after {end} of {stream.size} bytes")
+        return None
+
+    async def _copy(self, stream: Stream, file: AsyncBufferedIOBase, got: int) -> int | Rejected | Failure:
+        """Write piece by piece behind the first `got` bytes; return how many there are in the end."""
+        pace, ends, checked = Pace(current_time(), got), self._ends(stream), got - _CHECKED
+        while piece := await stream.read():
+            if isinstance(piece, Failure):
+                return piece
+            got += len(piece)
+            if got > self.limits.largest:
+                return self._too_large()
+            if 0 <= stream.size < got:
+                return Failure(Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced")
+            if got - checked >= _CHECKED:
+                checked = got
+                if full := await to_thread(self._no_room, max(stream.size - got, 0) + len(piece)):
+                    return full
+            await file.write(piece)
+            self.transfers[self.stem] = (got, stream.size)
+            now = current_time()
+            pace.take(now, got)
+            if pace.is_too_slow(now, got):
+                return Failure(Cause.UNAVAILABLE, "the file came at less than 1 kB/s for ten minutes")
+            if ends is not None and pace.late(now, got, stream.size, ends):
+                self.limits.warn(f"{self.stem}: at this speed the server may delete it before the download is complete")
+        return got
+
+    def _ends(self, stream: Stream) -> float | None:
+        """Return when clean-up may delete the file, on the loop's clock; None if nobody can tell."""
+        if self.action.deadline is None or stream.date is None:
+            return None
+        return current_time() + self.action.deadline - stream.date
+
+    def _no_room(self, wanted: int) -> Failure | None:
+        """Return that what is still to come would leave less of the disk free than must be."""
+        free, kept = self.folder.free(), self.limits.kept_free
+        if free >= wanted + kept:
+            return None
+        return Failure(
+            Cause.LOCAL,
+            f"the disk of the output folder has {free // 2**20} MiB left; the file needs {wanted // 2**20} MiB, "
+            f"and {kept // 2**20} MiB are kept free",
+        )
 
     def _finish(self, etag: str) -> DownloadEnd:
         """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong.

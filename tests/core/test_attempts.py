@@ -199,6 +199,15 @@ def test_a_success_without_a_file_of_ours() -> None:
     assert empty.message == "rendered, but its saving nodes left no file of type output to bring home"
 
 
+def test_a_prompt_brings_home_a_thousand_files_at_most() -> None:
+    """Of 20,000 files of one prompt the first 1,000 come home, and how many do not is said."""
+    files = [File(f"{prefix()}_{number:05}_.png") for number in range(20_000)]
+    fact = classify(case(), success(files=files), None)
+    assert isinstance(fact, Rendered)
+    assert fact.files == tuple(files[:1_000])
+    assert fact.left_out == 19_000
+
+
 def test_a_file_listed_twice_is_one_file() -> None:
     """A node that lists its file under two keys does not make a job wait for a second one."""
     fact = classify(case(), success(files=[mp4(), mp4()]), None)

@@ -133,8 +133,8 @@ def test_downloads_come_first_and_by_deadline() -> None:
     board = ready_board(facts, servers=(A, B))
     actions = plan(board, 100.0)
     assert actions[:2] == [
-        Download(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened),
-        Download(JOB, 1, prefix(JOB), A, mp4(JOB)),
+        Download(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened, deadline=AT + 5),
+        Download(JOB, 1, prefix(JOB), A, mp4(JOB), deadline=AT + 600),
     ]
     assert {type(action) for action in actions[2:]} == {Poll, Submit}
 
