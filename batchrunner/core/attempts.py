@@ -44,7 +44,7 @@ def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | 
     state = board.states[action.job]
     if not isinstance(state, Sending | Queued | Fetching) or state.prompt.attempt != action.attempt:
         return None
-    return Attempt(action.job, state, at, board.rules)
+    return Attempt(action.job, state, at, board.rules_of(action.server))
 
 
 def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, error: str = "") -> Lost:

@@ -200,7 +200,7 @@ def test_a_server_that_lets_nothing_through() -> None:
     assert {one.server for one in plan(board, 603.0) if isinstance(one, Submit)} == {B}
     later = board.servers[A].health.posts_at
     assert 601.0 + 52.5 <= later <= 601.0 + 67.5
-    assert board.servers[A].takes_prompts(later, RULES)
+    assert board.servers[A].takes_prompts(later)
 
 
 def test_nobody_is_given_up_on_the_way_out() -> None:

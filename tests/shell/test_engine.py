@@ -210,7 +210,7 @@ def home(job: str) -> tuple[int, tuple[LocalFile, ...]]:
 def test_files_at_home_are_taken_in_before_that_is_remembered() -> None:
     """What lies on our own disk is in the journal, file by file, before the mark that nothing is left to take in."""
     board = new_board(jobs=2)
-    board.homes = {JOB: home(JOB), OTHER: home(OTHER)}
+    board.local_files = {JOB: home(JOB), OTHER: home(OTHER)}
     world, ending = whole(board)
     assert ending.exit == 0
     assert not world.places("sent")
@@ -231,12 +231,12 @@ def test_files_at_home_wait_for_every_server() -> None:
             return await super().poll(at)
 
     board = new_board(jobs=1, servers=(A, B))
-    board.homes = {JOB: home(JOB)}
+    board.local_files = {JOB: home(JOB)}
     world, ending = whole(board, gpu=Late)
     assert (ending.exit, world.loop.now) == (0, 60.0)
 
 
-def test_a_ledger_that_has_settled_in_is_not_marked_again() -> None:
+def test_a_ledger_that_knows_the_local_files_is_not_marked_again() -> None:
     """What was remembered once is not written with every run."""
     board = new_board(jobs=1)
     board.imported = True
