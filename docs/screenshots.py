@@ -20,14 +20,13 @@ from pathlib import Path
 from random import Random
 
 import av
-from batchrunner.show.retold import as_json
 from playwright.sync_api import Page, sync_playwright
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
-from batchrunner.show.report import Around, report
+from batchrunner.show.report import Around, as_json, report
 
 WIDTH, HEIGHT, FRAMES = 512, 282, 8
 BEGUN = 15
