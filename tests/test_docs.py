@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,3 +118,14 @@ def test_sections_are_numbered_in_order() -> None:
     numbers = re.findall(r'^<a id="s(\d+)"></a>\n## §(\d+) ', text, re.MULTILINE)
     assert numbers == [(str(number), str(number)) for number in range(1, len(numbers) + 1)]
     assert len(numbers) == text.count("\n## ")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").glob("*.py")), ids=name_of)
+def test_scripts_find_what_they_import(script: Path) -> None:
+    """A script beside the pages imports from batchrunner only what is there."""
+    wrong: list[str] = []
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("batchrunner"):
+            module = import_module(node.module) if find_spec(node.module) else None
+            wrong += [f"{node.module}.{alias.name}" for alias in node.names if not hasattr(module, alias.name)]
+    assert wrong == []
