@@ -153,7 +153,7 @@ def test_interrupted_by_somebody() -> None:
 
 
 def test_success_names_files_a_deadline_and_the_seconds() -> None:
-    """The deadline is the end of the render plus `ttl` on the server's clock, or the look's time without one."""
+    """The deadline is the end of the render plus `ttl` on the server's clock, or the poll's time without one."""
     entry = replace(success(), began=AT + 4)
     assert classify(case(), entry, AT + 99) == Rendered(JOB, 1, AT, (mp4(),), AT + 610, 6.0)
     timeless = replace(success(), finished=None)

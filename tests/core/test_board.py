@@ -262,8 +262,8 @@ def test_next_attempts_go_on_from_the_highest_seen() -> None:
     assert board.next_attempt(JOB) == 8
 
 
-def test_one_look_or_delete_at_a_time() -> None:
-    """A server is busy with a look or a delete of ours, not with a POST or another server's look."""
+def test_one_poll_or_delete_at_a_time() -> None:
+    """A server is busy with a poll or a delete of ours, not with a POST or another server's poll."""
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)

@@ -199,7 +199,7 @@ def verdict(end: Any) -> str:
     return {"NoneType": "ordered", "dict": "told"}.get(type(end).__name__, type(end).__name__.lower())
 
 
-async def _look(client: Client, _folder: Path) -> object:
+async def _poll(client: Client, _folder: Path) -> object:
     return await client.poll(Poll("s", (ID,), 100))
 
 
@@ -215,9 +215,9 @@ async def _go_on(client: Client, folder: Path) -> object:
 
 
 CALLS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
-    "GET /queue": _look,
-    "GET /history/": _look,
-    "GET /history?": _look,
+    "GET /queue": _poll,
+    "GET /history/": _poll,
+    "GET /history?": _poll,
     "POST /prompt": lambda client, _: client.submit(b"{}"),
     "GET /view": _fetch,
     "GET /view#rest": _go_on,

@@ -169,7 +169,7 @@ def test_the_manifest_speaks_first() -> None:
 
 
 def test_each_server_is_marked_once_when_it_was_asked() -> None:
-    """A server that answered its first look is remembered as asked, one that the last run had asked is not again."""
+    """A server that answered its first poll is remembered as asked, one that the last run had asked is not again."""
     board = new_board(jobs=4, servers=(A, B))
     board.servers[B].surveyed = True
     world, _ = whole(board)
@@ -362,7 +362,7 @@ def test_who_watches_is_shown_the_board_when_they_asked_for_it() -> None:
 
 
 def test_who_watches_need_not_ask() -> None:
-    """With nobody who wants to see the board again, the next look comes as it is due."""
+    """With nobody who wants to see the board again, the next poll comes as it is due."""
     world, ending = whole(new_board(jobs=1))
     assert world.witness.every == inf
     assert ending.exit == 0
@@ -370,7 +370,7 @@ def test_who_watches_need_not_ask() -> None:
 
 
 def test_an_action_that_never_ends_does_not_keep_the_run() -> None:
-    """A look without end is given up when the last file can't be there any more, and the run is over at once."""
+    """A poll without end is given up when the last file can't be there any more, and the run is over at once."""
 
     class Silent(Gpu):
         async def poll(self, at: Poll) -> PollEnd:
