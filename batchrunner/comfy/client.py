@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import errors as trouble, large, submission, wire
+from batchrunner.comfy import errors, large, submission, wire
 from batchrunner.comfy.secret import redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
@@ -46,7 +46,7 @@ class View:
         etag = response.headers.get("ETag", "").strip()
         self.etag = etag if _ETAG.fullmatch(etag) else ""
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self.date = trouble.date(response.headers.get("Date", ""))
+        self.date = errors.date(response.headers.get("Date", ""))
         length = response.content_length
         ranged = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         self.start, self.size = 0, -1 if length is None else length
@@ -58,8 +58,8 @@ class View:
         try:
             async with asyncio.timeout(self._stall):
                 return await self._response.content.read(_PORTION)
-        except trouble.ERRORS as error:
-            return trouble.of_error(self._where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self._where, error)
 
 
 # -- One ComfyUI server over HTTP: polls, POSTs, files. One call is one attempt, and ends in a value, not an
@@ -203,7 +203,7 @@ class Client:
         return await self._order("/queue", {"delete": list(prompts)}) if prompts else None
 
     async def interrupt(self, prompt: str) -> Failure | None:
-        """Stop `prompt` if it is running. Without an id the server would stop a stranger's (PROTOCOL.md §1, 10)."""
+        """Stop `prompt` if it is running. Without an id the server would stop somebody else's (PROTOCOL.md §1, 10)."""
         if not prompt:
             raise ValueError("an interrupt needs a prompt id")
         return await self._order("/interrupt", {"prompt_id": prompt})
@@ -233,8 +233,8 @@ class Client:
         try:
             async with asyncio.timeout(self._waits.call):
                 return await self._send(path, None, headers, None)
-        except trouble.ERRORS as error:
-            return trouble.of_error(self.where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self.where, error)
 
     async def _queue(self) -> PollResult | Failure:
         """Read the queue. Of one that is larger than the cap the rows that came count, and the rest is `unread`."""
@@ -280,7 +280,7 @@ class Client:
                     return read(wire.parse(answer.body))
             return await asyncio.get_running_loop().run_in_executor(None, scan, answer.body)
         except wire.WrongShapeError as error:
-            return trouble.of_answer(self.where, str(error))
+            return errors.of_answer(self.where, str(error))
 
     async def _view(self, response: aiohttp.ClientResponse) -> View | Failure:
         """Return the opened file. A page proves nothing about it, whatever its status: it is a proxy's."""
@@ -288,7 +288,7 @@ class Client:
         if page is not None or response.status not in _VIEWED:
             return self._status(_Answer(response.status, response.headers, response.url, page=page))
         if response.status in (200, 206) and _encoded(response.headers):
-            return trouble.of_answer(self.where, "a compressed file")
+            return errors.of_answer(self.where, "a compressed file")
         return View(response, self.where, self._waits.stall)
 
     async def _order(self, path: str, said: Json) -> Failure | None:
@@ -309,21 +309,21 @@ class Client:
         try:
             return read(wire.parse(answer.body)), _date(answer)
         except wire.WrongShapeError as error:
-            return trouble.of_answer(self.where, str(error))
+            return errors.of_answer(self.where, str(error))
 
     def _no_json(self, answer: _Answer) -> Failure | None:
         """Return what is wrong with an answer that is no whole JSON of status 200."""
         if answer.status != 200 or answer.page is not None:
             return self._status(answer)
         if _type(answer.headers) != _JSON:
-            return trouble.of_answer(self.where, "no JSON")
+            return errors.of_answer(self.where, "no JSON")
         return None
 
     def _too_large(self, cap: int) -> Failure:
-        return trouble.of_answer(self.where, f"more than {cap // 1024} KiB")
+        return errors.of_answer(self.where, f"more than {cap // 1024} KiB")
 
     def _status(self, answer: _Answer) -> Failure:
-        failure = trouble.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
+        failure = errors.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
         return redacted(failure, self._token)
 
     async def _call(
@@ -346,8 +346,8 @@ class Client:
                 return await self._answer(response, cap, part=part)
             finally:
                 response.close()
-        except trouble.ERRORS as error:
-            return trouble.of_error(self.where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self.where, error)
 
     async def _answer(self, response: aiohttp.ClientResponse, cap: int, *, part: bool) -> _Answer | Failure:
         """Read an answer. Where the status says it all, or a page came, its body is not."""
@@ -355,7 +355,7 @@ class Client:
         if response.status not in _READ or answer.page is not None:
             return answer
         if _encoded(response.headers):
-            return trouble.of_answer(self.where, "compressed, though we asked for plain")
+            return errors.of_answer(self.where, "compressed, though we asked for plain")
         if not part and (response.content_length or 0) > cap:
             return replace(answer, cut=True)
         body = bytearray()
@@ -371,7 +371,7 @@ class Client:
             return None
         start = bytearray()
         if not _encoded(response.headers):
-            with suppress(*trouble.ERRORS):
+            with suppress(*errors.ERRORS):
                 async with asyncio.timeout(self._waits.stall):
                     async for piece in response.content.iter_any():
                         start += piece
@@ -428,7 +428,7 @@ def _type(headers: Mapping[str, str]) -> str:
 
 
 def _date(answer: _Answer) -> float | None:
-    return trouble.date(answer.headers.get("Date", ""))
+    return errors.date(answer.headers.get("Date", ""))
 
 
 def _encoded(headers: Mapping[str, str]) -> bool:

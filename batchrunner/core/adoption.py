@@ -135,7 +135,7 @@ def _duplicates(
 ) -> Iterator[Note]:
     """Yield the deletion of pending prompts of ours whose job another prompt or a file at home already serves.
 
-    Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
+    Its id tells that it is ours: a prefix alone may be somebody else's copy of our workflow.
     """
     state = board.states[job]
     for one in found:

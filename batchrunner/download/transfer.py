@@ -41,7 +41,7 @@ LARGEST = 64 * 2**30
 KEPT_FREE = 100 * 2**20
 """Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
 _CHECKED = 16 * 2**20
-"""Bytes after which the free space is looked at again."""
+"""Bytes after which the free space is checked again."""
 _NAMES = 1_000
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
@@ -53,11 +53,11 @@ def final_stem(stem: str, index: int) -> str:
 
 
 class Stream(Protocol):
-    """An opened file; `comfy.view.View` is one."""
+    """An opened file; `comfy.client.View` is one."""
 
     @property
     def status(self) -> int:
-        """200, 206, 400, 404, 412 or 416; everything else is a Trouble."""
+        """200, 206, 400, 404, 412 or 416; everything else is a Failure."""
 
     @property
     def etag(self) -> str:
@@ -137,7 +137,7 @@ class Downloader:
             self.transfers.pop(stem, None)
 
     def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
-        """Return every whole file of `batch` in the folder, or with these `stems`; see `athome.files_of`. Blocks."""
+        """Return every whole file of `batch` in the folder, or with these `stems`; see `scan.files_of`. Blocks."""
         return files_of(batch, self._folder, stems)
 
     def sweep(self) -> None:
@@ -169,23 +169,23 @@ class _Download:
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        home = await to_thread(self.home)
-        if home is not None:
-            return home
-        start = await to_thread(self.begun)
+        local = await to_thread(self.local)
+        if local is not None:
+            return local
+        start = await to_thread(self.resumable)
         end = await self._get(source, opened, start)
         if end is None and start:
             await to_thread(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
 
-    def home(self) -> Downloaded | None:
-        """Look on our own disk: a final file that is ours, or a complete `.part`, which is then published."""
-        for number, name in enumerate(self._finals()):
+    def local(self) -> Downloaded | None:
+        """Search our own disk: a final file that is ours, or a complete `.part`, which is then published."""
+        for number, name in enumerate(self._names_in_order()):
             file = self.folder.read(name)
             if file is not None:
                 with file:
-                    if self._ours(file, name):
+                    if self._is_ours(file, name):
                         self.folder.remove(self.part)
                         return Downloaded(name, *digest(file))
             elif number > 1:
@@ -198,11 +198,11 @@ class _Download:
         if file is None:
             return None
         with file:
-            if (was is not None and was.boot != self.boot) or not self._ours(file, self.part):
+            if (was is not None and was.boot != self.boot) or not self._is_ours(file, self.part):
                 return None
             return self._publish(*digest(file))
 
-    def _ours(self, file: BinaryIO, path: str) -> bool:
+    def _is_ours(self, file: BinaryIO, path: str) -> bool:
         """Tell by the workflow in a file, else by its sidecar, else by its length if we saw the same on the server.
 
         The length is asked too where the prefix is ours and the workflow is not: the server may have rewritten it.
@@ -221,7 +221,7 @@ class _Download:
         """Whether a file is known to carry another workflow than the job's."""
         return bool(self.renders and seen.digest) and seen.digest != self.renders
 
-    def begun(self) -> int:
+    def resumable(self) -> int:
         """Return how many bytes of a `.part` may be kept; one that may not is removed."""
         was, size = self.action.opened, self.folder.size(self.part) or 0
         if was is not None and (was.part, was.boot, was.file) == (self.part, self.boot, self.action.file.key):
@@ -247,11 +247,11 @@ class _Download:
             return None
 
     def _gone(self) -> Downloaded | NotFound:
-        """Look once more: an earlier run may have been killed between the last byte and the record of it."""
-        home = self.home()
-        if home is None:
+        """Search once more: an earlier run may have been killed between the last byte and the record of it."""
+        local = self.local()
+        if local is None:
             self.folder.remove(self.part)
-        return home or NotFound()
+        return local or NotFound()
 
     def _continues(self, stream: Stream, start: int) -> bool:
         was = self.action.opened
@@ -343,7 +343,7 @@ class _Download:
         )
 
     def _finish(self, etag: str) -> DownloadEnd:
-        """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
+        """Check a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
 
         What is wrong twice under one `etag` is proven bad. Where the server names none, or where the end of the
         connection passed for the end of the file, the bytes stand for it: only the same bytes again are proof.
@@ -353,13 +353,13 @@ class _Download:
             raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
         with file:
             seen, whole = media.inspect_as(file, self.suffix), digest(file)
-        unfit = self._unfit(seen, etag or f"sha256 {whole[1]}")
-        if unfit is not None:
+        problem = self._problem(seen, etag or f"sha256 {whole[1]}")
+        if problem is not None:
             self.folder.remove(self.part)
-            return unfit
+            return problem
         return self._publish(*whole)
 
-    def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
+    def _problem(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole:
             return Rejected(seen.message, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
@@ -372,7 +372,7 @@ class _Download:
 
     def _publish(self, size: int, sha256: str) -> Downloaded:
         """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
-        for name in self._finals():
+        for name in self._names_in_order():
             if self.folder.publish(self.part, name):
                 return Downloaded(name, size, sha256)
         raise FileExistsError(errno.EEXIST, "every name for it is taken")
@@ -383,7 +383,7 @@ class _Download:
         above = self.stem.rpartition("/")
         return f"{above[0]}{above[1]}{self.action.prefix}-{self.action.index}.part"
 
-    def _finals(self) -> Iterator[str]:
+    def _names_in_order(self) -> Iterator[str]:
         """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
         base = final_stem(self.stem, self.action.index)
         yield base + self.suffix
@@ -396,8 +396,8 @@ def _page(stream: Stream) -> Failure | None:
     """Return that a page came, which says nothing of the file: a proxy's must not cost a render, however often."""
     if stream.content_type not in _PAGES:
         return None
-    told = f"the server answered with a page ({stream.status}) instead of the file: does it want a login?"
-    return Failure(Cause.UNAVAILABLE, told, page=True)
+    message = f"the server answered with a page ({stream.status}) instead of the file: does it want a login?"
+    return Failure(Cause.UNAVAILABLE, message, page=True)
 
 
 def _strong(etag: str) -> str:
