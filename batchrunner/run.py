@@ -15,6 +15,7 @@ import anyio
 
 from batchrunner.build_board import build_board
 from batchrunner.comfy import client as comfy
+from batchrunner.comfy.secret import Credentials
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
@@ -123,7 +124,9 @@ class Run:
 
         @cache
         def client(url: str) -> comfy.Client:
-            return comfy.Client(addresses.get(url, url), http, self.secret, nodes=self.batch.outputs)
+            return comfy.Client(
+                addresses.get(url, url), http, Credentials.bearer(self.secret), nodes=self.batch.outputs
+            )
 
         return client
 

@@ -14,6 +14,7 @@ import typer
 from batchrunner.cli.output import jobs, say, write
 from batchrunner.cli.parameters import AsJson, Manifest, Out, Outside, Sets, TokenFile
 from batchrunner.comfy import client as comfy
+from batchrunner.comfy.secret import Credentials
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
@@ -84,7 +85,7 @@ async def _remove_prompts(batch: OpenBatch, secret: Secret | None) -> Counter[st
         for url, prompts in servers.items():
             ended = dict.fromkeys(prompts, REMOVED)  # the built-in simulator is gone with its run
             if url != SIM:
-                poll = await _empty_queue(comfy.Client(url, http, secret), prompts, digests)
+                poll = await _empty_queue(comfy.Client(url, http, Credentials.bearer(secret)), prompts, digests)
                 if isinstance(poll, Failure):
                     say(poll.message)
                     ended = dict.fromkeys(prompts, LEFT)

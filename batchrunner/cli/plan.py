@@ -16,6 +16,7 @@ from rich.console import Console
 from batchrunner.cli.output import jobs as counted_jobs, say, show, write
 from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
 from batchrunner.comfy import client as comfy
+from batchrunner.comfy.secret import Credentials
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
@@ -129,7 +130,7 @@ def learn_speeds(snapshot: Snapshot) -> Forecast:
 async def _ask(batch: Batch, secret: Secret | None) -> tuple[list[str], list[str]]:
     """Return what the servers lack, and which of them could not be checked."""
     async with comfy.session() as http:
-        return await check_servers(batch, lambda url: comfy.Client(url, http, secret))
+        return await check_servers(batch, lambda url: comfy.Client(url, http, Credentials.bearer(secret)))
 
 
 def status(

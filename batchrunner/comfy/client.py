@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from batchrunner.comfy import errors, large, submission, wire
-from batchrunner.comfy.secret import redacted, title
+from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from ssl import SSLContext
 
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import Poll, PollEnd, PostEnd
     from batchrunner.core.facts import File
     from batchrunner.core.job import Json
@@ -131,20 +130,23 @@ def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | No
 
 
 class Client:
-    """One server at `base` (scheme, host, port, perhaps a path). `nodes`: only files of these node ids count."""
+    """One server at `base` (scheme, host, port, perhaps a path). `nodes`: only files of these node ids count.
+
+    `credentials` go with every request.
+    """
 
     def __init__(
         self,
         base: str,
         http: aiohttp.ClientSession,
-        token: Secret | None = None,
+        credentials: Credentials = NO_CREDENTIALS,
         *,
         waits: Waits | None = None,
         nodes: Collection[str] | None = None,
     ) -> None:
         self._base = _address(base)
         self._http = http
-        self._token = token
+        self._credentials = credentials
         self._waits = waits or Waits()
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
@@ -184,7 +186,7 @@ class Client:
             last = await self._recent(action.recent)
             recent, failed = ((), last) if isinstance(last, Failure) else (last, None)
         result = PollResult(seen.queue, history, recent, date, seen.unread or failed)
-        return redacted(result, self._token)
+        return redacted(result, self._credentials)
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Failure with `sent` says nothing about whether the server has it."""
@@ -194,9 +196,9 @@ class Client:
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422) and answer.page is None:
-            return redacted(_refusal(answer), self._token)
+            return redacted(_refusal(answer), self._credentials)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Failure) else redacted(read[0], self._token)
+        return read if isinstance(read, Failure) else redacted(read[0], self._credentials)
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
@@ -211,7 +213,7 @@ class Client:
     async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""
         answer = await self._json("/object_info", _object, _OBJECTS)
-        return answer if isinstance(answer, Failure) else redacted(answer[0], self._token)
+        return answer if isinstance(answer, Failure) else redacted(answer[0], self._credentials)
 
     @asynccontextmanager
     async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
@@ -324,7 +326,7 @@ class Client:
 
     def _status(self, answer: _Answer) -> Failure:
         failure = errors.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
-        return redacted(failure, self._token)
+        return redacted(failure, self._credentials)
 
     async def _call(
         self, path: str, cap: int, body: bytes | None = None, total: float | None = None
@@ -377,16 +379,14 @@ class Client:
                         start += piece
                         if len(start) >= _START or b"</title" in start:
                             break
-        return title(start[:_START], self._token)
+        return title(start[:_START], self._credentials)
 
     async def _send(
         self, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
     ) -> aiohttp.ClientResponse:
-        own = {"Accept-Encoding": "identity", **headers}
+        own = {**self._credentials.headers(), "Accept-Encoding": "identity", **headers}
         if body is not None:
             own["Content-Type"] = _JSON
-        if self._token is not None:
-            own["Authorization"] = self._token.bearer()
         return await self._http.request(
             "GET" if body is None else "POST",
             self._url(path),
@@ -395,6 +395,7 @@ class Client:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self._waits.connect),
             read_bufsize=_BODY_PORTION,
+            ssl=self._credentials.tls or True,
         )
 
     def _url(self, path: str) -> URL:

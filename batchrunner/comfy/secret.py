@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from html import unescape
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchrunner.errors import YoursError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 T = TypeVar("T")
 _SENDABLE = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -60,6 +63,52 @@ class Secret:
         return f"Bearer {self._text}"
 
 
+class Credentials:
+    """The headers that every request to one server carries, and the secrets that stand in them. Its repr shows none.
+
+    `tls`: whose certificates are trusted, where it is not those that the system trusts.
+    """
+
+    __slots__ = ("_headers", "_secrets", "tls")
+
+    def __init__(
+        self, headers: Mapping[str, str] | None = None, secrets: Iterable[Secret] = (), tls: SSLContext | None = None
+    ) -> None:
+        self._headers = dict(headers or {})
+        self._secrets = tuple(secrets)
+        self.tls = tls
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(self._headers)})"
+
+    def __reduce__(self) -> str:
+        """Refuse to be pickled or copied."""
+        raise TypeError("a secret stays where it is")
+
+    @classmethod
+    def bearer(cls, token: Secret | None) -> Credentials:
+        """Return the credentials of a server that takes a bearer token; none without one."""
+        return cls({"Authorization": token.bearer()}, (token,)) if token else cls()
+
+    def __bool__(self) -> bool:
+        """Whether any secret is sent."""
+        return bool(self._secrets)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers themselves, for the one place that sends them."""
+        return dict(self._headers)
+
+    def hide(self, text: str, *, name: bool = False) -> str:
+        """Return `text` with *** for every secret in it; in a `name`, only for those too long to be there by chance."""
+        for secret in self._secrets:
+            if secret.is_long() or not name:
+                text = secret.hide(text)
+        return text
+
+
+NO_CREDENTIALS = Credentials()
+
+
 # -- Everything a server says leaves this package through here: its words may quote our own request, header included.
 
 
@@ -70,33 +119,37 @@ _NAMES = frozenset({"prompt", "prefixes", "name", "subfolder", "kind", "outputs"
 would be found there by chance, and a file that is asked for under another name is lost."""
 
 
-def redacted(value: T, secret: Secret | None) -> T:
-    """Return an answer with *** wherever the token stood in it: dataclasses, mappings, tuples and lists of texts."""
-    return value if secret is None else _redacted(value, secret)
+def redacted(value: T, credentials: Credentials) -> T:
+    """Return an answer with *** wherever a secret stood in it: dataclasses, mappings, tuples and lists of texts."""
+    return _redacted(value, credentials) if credentials else value
 
 
-def _redacted(value: Any, secret: Secret) -> Any:  # noqa: ANN401 - whatever an answer holds, and the same again
+def _redacted(value: Any, credentials: Credentials, *, name: bool = False) -> Any:  # noqa: ANN401 - any answer
     match value:
         case Enum():
             return value  # a word of ours
         case str():
-            return secret.hide(value)
+            return credentials.hide(value, name=name)
         case tuple() | list():
-            return type(value)(_redacted(one, secret) for one in value)
+            return type(value)(_redacted(one, credentials, name=name) for one in value)
         case Mapping():
-            return {_redacted(key, secret): _redacted(one, secret) for key, one in value.items()}
+            return {
+                _redacted(key, credentials, name=True): _redacted(one, credentials, name=name)
+                for key, one in value.items()
+            }
         case _ if is_dataclass(value) and not isinstance(value, type):
-            names = [field.name for field in fields(value) if secret.is_long() or field.name not in _NAMES]
-            found = {name: getattr(value, name) for name in names}
-            return replace(value, **{name: _redacted(one, secret) for name, one in found.items()})
+            found = {field.name: getattr(value, field.name) for field in fields(value)}
+            return replace(
+                value, **{key: _redacted(one, credentials, name=key in _NAMES) for key, one in found.items()}
+            )
     return value
 
 
-def title(page: bytes | bytearray, secret: Secret | None) -> str:
+def title(page: bytes | bytearray, credentials: Credentials) -> str:
     """Return the title of an HTML page, one printable line of at most 100 characters that holds no secret.
 
     It is the empty text where the page has none.
     """
-    found = _TITLE.search(redacted(page.decode("utf-8", "replace"), secret))
+    found = _TITLE.search(redacted(page.decode("utf-8", "replace"), credentials))
     line = " ".join(unescape(found[1]).split()) if found else ""
-    return redacted("".join(sign for sign in line if sign.isprintable()), secret)[:_LONGEST_TITLE]
+    return redacted("".join(sign for sign in line if sign.isprintable()), credentials)[:_LONGEST_TITLE]

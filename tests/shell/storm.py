@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, session
-from batchrunner.comfy.secret import Secret
+from batchrunner.comfy.secret import Credentials, Secret
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, Poll
 from batchrunner.core.facts import File, Opened
 from batchrunner.download import verify as media
@@ -110,7 +110,7 @@ class Storm:
             place = Place()
             await loop.create_unix_server(lambda: _Speaker(place), "hostile")
             async with session(aiohttp.UnixConnector("hostile", force_close=True, limit=0)) as http:
-                client = Client("http://hostile", http, Secret(TOKEN))
+                client = Client("http://hostile", http, Credentials.bearer(Secret(TOKEN)))
                 for answers_ in several:
                     for (request, call), answer in zip(CALLS.items(), answers_, strict=True):
                         place.bad = {request.partition("#")[0]: answer}
@@ -144,7 +144,7 @@ class Storm:
             place = Place()
             await loop.create_unix_server(lambda: _Speaker(place), "hostile")
             async with session(aiohttp.UnixConnector("hostile", force_close=True, limit=0)) as http:
-                client = Client("http://hostile", http, Secret(TOKEN))
+                client = Client("http://hostile", http, Credentials.bearer(Secret(TOKEN)))
                 for name, subfolder in several:
                     await self._fetch_named(client, place, name, subfolder)
 

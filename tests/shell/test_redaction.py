@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from answering import TOKEN, answering, client
 
-from batchrunner.comfy.secret import Secret, redacted
+from batchrunner.comfy.secret import Credentials, Secret, redacted
 from batchrunner.core.actions import Ended, Entry, Poll, PollResult, Refused
 from batchrunner.core.facts import File
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLANTED = f"x{TOKEN}y"
+CREDENTIALS = Credentials.bearer(Secret(TOKEN))
 WORKFLOW = {"9": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "b-a1", "seed": 1}}}
 MESSAGES = [
     ["execution_start", {"prompt_id": "a", "timestamp": 1}],
@@ -95,9 +96,8 @@ async def test_a_token_in_any_text_of_any_answer_comes_out_as_stars(
 
 def test_every_text_of_a_value_is_redacted() -> None:
     """Texts are found in nested dataclasses, mappings and tuples; everything else stays as it is."""
-    secret = Secret(TOKEN)
     entry = Entry("a", Ended.ERROR, files=(File(PLANTED),), node=PLANTED, exception=PLANTED, message=PLANTED, began=1.5)
-    result = redacted(PollResult((), {"a": entry, "b": None}, date=2.0), secret)
+    result = redacted(PollResult((), {"a": entry, "b": None}, date=2.0), CREDENTIALS)
     assert TOKEN not in repr(result)
     assert result.date == 2.0
     assert result.history["b"] is None
@@ -108,11 +108,11 @@ def test_every_text_of_a_value_is_redacted() -> None:
 def test_a_short_token_is_not_taken_out_of_names() -> None:
     """A token that stands in an id or a file name by chance loses no file; words for people never show it."""
     entry = Entry("abc", Ended.ERROR, files=(File("abc_00001_.mp4"),), message="abc failed")
-    seen = redacted(entry, Secret("abc"))
+    seen = redacted(entry, Credentials.bearer(Secret("abc")))
     assert (seen.prompt, seen.files[0].name, seen.message) == ("abc", "abc_00001_.mp4", "*** failed")
 
 
 @pytest.mark.parametrize("length", range(8, len(TOKEN)))
 def test_a_token_that_was_cut_off_with_its_text_is_hidden_too(length: int) -> None:
     """Long texts are cut: the first half of a token at the end of one is a secret as well."""
-    assert redacted(Refused(f"said {TOKEN[:length]}"), Secret(TOKEN)) == Refused("said ***")
+    assert redacted(Refused(f"said {TOKEN[:length]}"), CREDENTIALS) == Refused("said ***")

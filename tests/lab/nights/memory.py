@@ -12,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from batchrunner.comfy import client as comfy
+from batchrunner.comfy.secret import Credentials
 from batchrunner.ledger import Ledger
 from batchrunner.run import Run
 from tests.lab.schedule import Schedule
@@ -84,7 +85,7 @@ class MemoryNight(Run):
         return client
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
-        return BusyClient(url, http, self.secret, nodes=self.batch.outputs)
+        return BusyClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
 
 
 @asynccontextmanager

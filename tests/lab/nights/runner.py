@@ -7,6 +7,7 @@ import json
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from batchrunner.comfy.secret import Credentials
 from batchrunner.core.actions import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
@@ -131,7 +132,7 @@ class SimulatedNight(MemoryNight):
     watch: Watch
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> WatchedClient:
-        client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
+        client = WatchedClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
         client.watch, client.server = self.watch, url
         return client
 
