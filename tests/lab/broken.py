@@ -137,7 +137,7 @@ class Way:
     async def _film(self, request: web.Request, mishap: Mishap) -> web.StreamResponse:
         """Send the beginning of a film under the length of all of it, and then something worse."""
         query = request.rel_url.query
-        path = self._sim.folders.asked(query["filename"], query.get("type", "output"), query.get("subfolder"))
+        path = self._sim.folders.find(query["filename"], query.get("type", "output"), query.get("subfolder"))
         if isinstance(path, int):
             return web.Response(status=path)
         content, state = path.read_bytes(), path.stat()

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.machine import NodeFailure, TroubleError
+from batchrunner.sim.machine import InternalServerError, NodeFailure
 from batchrunner.sim.record import Event, What
 from tests.lab import stranger
 from tests.lab.broken import Way
@@ -190,7 +190,7 @@ class Misfortune:
             self._strangers += 1
             try:
                 self._sim.submit(stranger.prompt(self._strangers), stranger.PREFIX)
-            except TroubleError:  # the stranger's, not ours
+            except InternalServerError:  # the stranger's, not ours
                 continue
 
     def _choose_ids(self, _mishap: Mishap) -> None:
@@ -206,7 +206,7 @@ class Misfortune:
                 continue
             try:
                 self._sim.submit(stranger.heavy_prompt(number), stranger.PREFIX)
-            except TroubleError:  # the stranger's, not ours
+            except InternalServerError:  # the stranger's, not ours
                 continue
 
     def _bring_nothing(self, mishap: Mishap) -> None:
