@@ -1,4 +1,4 @@
-"""Nights with the new kinds of faults: servers that are gone, move, hang, bring nothing, or hide behind a proxy."""
+"""Nights with the added kinds of faults: servers that are gone, move, hang, bring nothing, or hide behind a proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.sim.record import What
-from tests.lab.mishaps import KINDS, Mishap, parse, usual
+from tests.lab.faults import KINDS, Fault, parse, usual
 from tests.lab.nights.command import once
 from tests.lab.nights.night import pass_night
 from tests.lab.nights.plan import Axes, Host, Plan
@@ -25,33 +25,22 @@ GONE = Host(parse("[{at: 60, do: gone-for-good}]", "the second server"))
 
 def strict(script: str, jobs: int = 4, hosts: tuple[Host, ...] = (Host(),), axes: Axes | None = None) -> Plan:
     """Return a plan that is held to all rules."""
-    return Plan(1, jobs, parse(script, "script"), hosts=hosts, axes=axes or Axes(), new_rules=True)
-
-
-def test_without_the_switch_a_seed_draws_what_it_always_drew() -> None:
-    """The new kinds come on top of a seed's night, which is otherwise the same, and only with the switch."""
-    for seed in range(60):
-        old, new = drawn(seed, 12, new_faults=False), drawn(seed, 12, new_faults=True)
-        assert not any(mishap.kind.new for host in old.servers().values() for mishap in host.script)
-        kept = tuple(
-            replace(host, script=tuple(mishap for mishap in host.script if not mishap.kind.new)) for host in new.hosts
-        )
-        assert replace(new, hosts=kept, new_rules=False) == replace(old, new_rules=False)
+    return Plan(1, jobs, parse(script, "script"), hosts=hosts, axes=axes or Axes())
 
 
 def test_every_new_kind_is_drawn_and_one_server_stays() -> None:
     """Of five hundred seeds each kind is drawn, and in every night at least one server is not gone for good."""
-    plans = [drawn(seed, 12, new_faults=True) for seed in range(500)]
-    scripts = [[{mishap.do for mishap in host.script} for host in plan.hosts] for plan in plans]
-    assert {do for kinds in scripts for one in kinds for do in one} >= {do for do, kind in KINDS.items() if kind.new}
+    plans = [drawn(seed, 12) for seed in range(500)]
+    scripts = [[{fault.do for fault in host.script} for host in plan.hosts] for plan in plans]
+    assert {do for kinds in scripts for one in kinds for do in one} >= {do for do, kind in KINDS.items() if kind.added}
     assert all(any("gone-for-good" not in kinds for kinds in night) for night in scripts)
     assert 20 < sum(any("moves" in kinds for kinds in night) for night in scripts) < 80
 
 
 @pytest.mark.parametrize("seed", range(100, 100 + int(os.environ.get("BATCHRUNNER_NIGHTS", "6"))))
-def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
+def test_a_bad_night_with_added_faults_keeps_every_promise(seed: int) -> None:
     """Whatever is drawn, every job ends done or failed with evidence, and a second run is the same."""
-    outcome = once(seed, 6, twice=True, new_faults=True)
+    outcome = once(seed, 6, twice=True)
     assert outcome.broken == ()
     assert outcome.done + outcome.failed == 6
 
@@ -62,7 +51,7 @@ def test_a_bad_night_with_new_faults_keeps_every_promise(seed: int) -> None:
 def test_a_proxys_pages_cost_no_video(tmp_path: Path, do: str, only: str, at: float) -> None:
     """A proxy that answers with pages for a while, to all or some, costs no render, but for files it forbids."""
     script = (replace(usual(do, at), only=only, lasts=45.0), replace(usual(do, at + 320), only=only, lasts=45.0))
-    outcome = pass_night(tmp_path, Plan(1, 3, script, new_rules=True))
+    outcome = pass_night(tmp_path, Plan(1, 3, script))
     assert (outcome.broken, outcome.done) == ((), 3)
     assert outcome.renders <= (4 if (do, only) == ("page-403", "view") else 3)
 
@@ -135,6 +124,6 @@ def test_a_prompt_that_hangs_costs_no_job(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_refused_for_a_moment_costs_nothing(tmp_path: Path, status: int) -> None:
     """Once something is out, a refusal that lasts for less than `grace` ends nothing."""
-    script = (Mishap("refuse-token", 100.0, lasts=40.0, status=status),)
-    outcome = pass_night(tmp_path, Plan(1, 3, script, new_rules=True))
+    script = (Fault("refuse-token", 100.0, lasts=40.0, status=status),)
+    outcome = pass_night(tmp_path, Plan(1, 3, script))
     assert (outcome.broken, outcome.done, outcome.exits) == ((), 3, (0,))
