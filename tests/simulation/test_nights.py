@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tests.lab.clock import StuckError
 from tests.lab.faults import KINDS, Fault, Where, usual
 from tests.lab.nights import world
 from tests.lab.nights.batch import batch_of
-from tests.lab.nights.command import main, once, traces
+from tests.lab.nights.command import in_processes, main, once, traces
 from tests.lab.nights.night import night, pass_night
 from tests.lab.nights.plan import Axes, Host, Plan
 from tests.lab.nights.shape import drawn
@@ -174,3 +175,14 @@ def test_a_broken_promise_is_seen() -> None:
     outcome = night(3, 1)
     assert outcome.broken == ()
     assert outcome.with_broken("P14 another night").broken != ()
+
+
+def test_processes_are_replaced_and_lose_no_seed() -> None:
+    """More seeds than the processes run before they are replaced come back, each once."""
+    assert sorted(in_processes(abs, range(45), 1)) == list(range(45))
+
+
+def test_a_killed_process_is_told() -> None:
+    """A process that ends in the middle of a night ends the command with an error, instead of being waited for."""
+    with pytest.raises(BrokenProcessPool):
+        list(in_processes(os._exit, range(2), 1))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PER_PROCESS = 20
-"""Nights in one process."""
+"""Nights that a process runs, on average, until it is replaced."""
 _SHOWN = 10
 
 
@@ -73,14 +73,18 @@ def once(seed: int, jobs: int, *, twice: bool) -> Outcome:
 def in_processes(one: Callable[[int], T], seeds: Sequence[int], workers: int) -> Iterator[T]:
     """Yield what `one` returns for every seed, as soon as it is there, from so many processes.
 
-    A process is replaced after some nights, since the dead of a night are kept until it ends. Raises BrokenProcessPool
-    if one was killed.
+    The dead of a night are kept until its process ends, so the processes are replaced from time to time: all together,
+    because with `max_tasks_per_child` Python 3.11 waits for ever (python/cpython#115634). Raises BrokenProcessPool if
+    a process was killed.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=_PER_PROCESS) as pool:
-        for number, done in enumerate(as_completed([pool.submit(one, seed) for seed in seeds]), 1):
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{number} of {len(seeds)} nights")
-            yield done.result()
+    size, number = workers * _PER_PROCESS, 0
+    for start in range(0, len(seeds), size):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for done in as_completed([pool.submit(one, seed) for seed in seeds[start : start + size]]):
+                number += 1
+                if sys.stderr.isatty():
+                    sys.stderr.write(f"\r{number} of {len(seeds)} nights")
+                yield done.result()
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
 
