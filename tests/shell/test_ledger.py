@@ -28,7 +28,7 @@ from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
 from batchrunner.ledger import Ledger, StateError
 from batchrunner.ledger.codec import fact_text, kind, read_fact
-from tests.lab.platter import Platter
+from tests.lab.fake_disk import FakeDisk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,10 +220,10 @@ def test_a_commit_is_synchronous(ledger: Ledger) -> None:
 
 def test_a_new_state_outlives_a_power_cut(tmp_path: Path) -> None:
     """The folder of a new batch and the file in it are there for good before the first fact is; nothing stays open."""
-    platter, before = Platter(), len(list(Path("/dev/fd").iterdir()))
-    with platter.spinning(), Ledger.open(tmp_path / "cats", "cats"):
-        assert platter.has(tmp_path)
-        assert platter.has(tmp_path / "cats")
+    fake_disk, before = FakeDisk(), len(list(Path("/dev/fd").iterdir()))
+    with fake_disk.installed(), Ledger.open(tmp_path / "cats", "cats"):
+        assert fake_disk.has(tmp_path)
+        assert fake_disk.has(tmp_path / "cats")
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
