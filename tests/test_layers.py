@@ -25,6 +25,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "comfy": frozenset({"core", "errors", "comfy"}),
     "download": frozenset({"core", "errors", "download"}),
     "ledger": frozenset({"core", "errors", "ledger"}),
+    "notify": frozenset({"core", "errors", "text", "notify", "manifest.batch", "show.events"}),
     "show": frozenset({"core", "errors", "text", "show"}),
     "sim": frozenset({"core", "errors", "sim", "comfy.wire"}),
     "engine": frozenset({"core", "errors"}),
