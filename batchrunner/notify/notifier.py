@@ -133,8 +133,8 @@ _APPRISE = (sys.executable, "-P", "-X", "utf8", "-c", "from apprise.cli import m
 async def run_apprise(url: str, environment: Mapping[str, str], body: bytes, limit: float) -> Undelivered | None:
     """Have apprise's own command tell title and text to the services of `url`.
 
-    A command can be killed; inside this process apprise could not be stopped, and would delay the end of the run. Its
-    exit 1 means that no service was reached, so that another try repeats nothing.
+    A command can be killed; inside this process apprise could not be stopped, and would delay the end of the run.
+    Exit 1 says that it could not deliver; after the others another try would repeat what was delivered, or be in vain.
     """
     message = json.loads(body)
     command = (*_APPRISE, f"--title={message['title']}")
