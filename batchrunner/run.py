@@ -142,7 +142,7 @@ class DownloadTarget:
     async def _describe(self, job: Job, action: Download, got: Downloaded, workflow: Json) -> None:
         """Write the sidecar before the file counts as saved; failing to costs a warning, not the video."""
         saved = Saved(job.id, action.attempt, self.wall(), action.file.key, got.path, got.size, got.sha256)
-        content = sidecar(self.batch, job, self.ledger.story(job.id), saved, workflow)
+        content = sidecar(self.batch, job, self.ledger.history(job.id), saved, workflow)
         path = self.folder / beside(got.path)
         try:
             await asyncio.get_running_loop().run_in_executor(None, write, path, content)

@@ -17,8 +17,7 @@ from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.errors import YoursError
-from batchrunner.ledger import Ledger
-from batchrunner.ledger.lock import STATE
+from batchrunner.ledger import STATE, Ledger
 from batchrunner.manifest import load
 from batchrunner.options import moment, read_until, token
 from batchrunner.preflight import check_servers

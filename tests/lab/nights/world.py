@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.ledger.codec import StateError
-from batchrunner.ledger.lock import LOCK, STATE
+from batchrunner.ledger import LOCK, STATE, StateError
 from tests.lab.mishaps import Mishap
 from tests.lab.nights.place import Place
 from tests.lab.nights.runner import program
