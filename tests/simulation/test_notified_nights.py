@@ -11,9 +11,7 @@ import pytest
 from aiohttp import web
 from sick import sick
 
-from batchrunner.notify import Notifier, Target, Waits
-from batchrunner.notify.notice import Kind
-from batchrunner.notify.webhook import Miss
+from batchrunner.notify import Kind, Notifier, Target, Timing, Undelivered
 from tests.lab.clock import VirtualLoop
 from tests.lab.nights.calm_run import CalmRun, simulate
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 OUTAGE = 600.0
 JITTER = 3.0
-"""Seconds: looks fall a little otherwise, as soon as anything else happens on the loop."""
+"""Seconds: polls fall a little otherwise, as soon as anything else happens on the loop."""
 
 
 class Phone:
@@ -37,7 +35,7 @@ class Phone:
         self.tries = 0
         self.heard: list[str] = []
 
-    async def deliver(self, body: bytes, limit: float) -> Miss | None:
+    async def deliver(self, body: bytes, limit: float) -> Undelivered | None:
         """POST once, as a webhook does."""
         self.tries += 1
         if self._runner is None:
@@ -47,8 +45,8 @@ class Phone:
             async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.name), timeout=timeout) as http:
                 answer = await http.post("http://phone/", data=body)
         except (aiohttp.ClientError, TimeoutError):
-            return Miss("can't be reached", again=True)
-        return None if answer.status == 200 else Miss(f"answered {answer.status}", again=True)
+            return Undelivered("can't be reached", retry=True)
+        return None if answer.status == 200 else Undelivered(f"answered {answer.status}", retry=True)
 
     async def _plug_in(self) -> None:
         loop = asyncio.get_running_loop()
@@ -73,7 +71,7 @@ class Phone:
 
 def night(*phones: Phone) -> Report:
     """Let a night pass whose server is ill for five minutes: its rest is news, and so is the end."""
-    targets = [Target(phone, frozenset(Kind)) for phone in phones]
+    targets = [Target(phone.name, phone.deliver, frozenset(Kind)) for phone in phones]
     return simulate(CalmRun(2, jobs=4, machine=sick(300.0), notifier=lambda tell: Notifier("quiet", targets, tell)))
 
 
@@ -99,5 +97,5 @@ def test_who_never_listens_costs_the_drain(alone: Report) -> None:
     """A target that never listens costs the batch no time, and the last word the ten seconds of the drain."""
     told = night(Phone("hangs", 1e9))
     assert told.saved_at[-1] == pytest.approx(alone.saved_at[-1], abs=JITTER)
-    assert told.ended <= alone.ended + Waits().drain + JITTER
+    assert told.ended <= alone.ended + Timing().drain + JITTER
     assert "2 of 2 messages did not reach phone" in " ".join(event.message for _, event in told.news)

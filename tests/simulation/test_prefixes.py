@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from batchrunner.ledger.store import Snapshot
+    from batchrunner.ledger import Snapshot
     from tests.lab.clock import VirtualLoop
 
 JOBS = 3

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.ledger.codec import StateError
-from batchrunner.ledger.lock import LOCK, STATE
+from batchrunner.ledger import LOCK, STATE, StateError
 from tests.lab.fake_disk import FakeDisk
 from tests.lab.faults import Fault
 from tests.lab.nights.invariants import Invariants
