@@ -44,7 +44,7 @@ from batchrunner.show.sidecar import beside, sidecar, write
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
-from batchrunner.workflow.graph import expected_file
+from batchrunner.workflow.saving import expected_file
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -193,7 +193,7 @@ async def board_of(
     Raises StateError if they can't be kept, or if what the ledger holds can't be true.
     """
     board = Board(batch.name, _rules(batch), batch.servers, now)
-    board.first_file = expected_file(batch.template.graph)
+    board.first_file = expected_file(batch.template.graph, batch.template.saving)
     board.outputs = batch.outputs
     board.renders = renders(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}

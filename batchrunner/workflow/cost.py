@@ -1,6 +1,6 @@
 """How much work a job is: width x height x frames x steps (x batch), wherever a workflow keeps them.
 
-Measured times follow that product closely enough to plan a night (API.md, "Generation Times").
+Measured times follow that product closely enough to plan a night.
 """
 
 from __future__ import annotations
