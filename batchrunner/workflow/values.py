@@ -20,6 +20,8 @@ Kind: TypeAlias = Literal["int", "float", "number", "text", "bool", "any"]
 """`number` is sent as it was written; `float` always with a fraction, `int` never."""
 
 SEED_MAX = 2**64 - 1
+SMALL_SEED = 2**32 - 1
+"""The largest seed that is derived: almost any node takes it, and no browser rounds it."""
 LONGEST_TEXT = 20_000
 """Characters in one text: far more than a model reads, and still quick to hash into ten thousand jobs' ids."""
 
