@@ -231,10 +231,13 @@ def promote(
 @app.command()
 def init(
     workflow: Annotated[Path, typer.Argument(metavar="WORKFLOW.json", help="Saved with «Export (API)».")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
+    ] = None,
 ) -> None:
     """Write a first manifest for a workflow exported from ComfyUI."""
     with _told():
-        writing.init(workflow)
+        writing.init(workflow, output)
 
 
 @app.command()

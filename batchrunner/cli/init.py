@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,30 +22,32 @@ from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
 from batchrunner.workflow.graph import WorkflowError, read_graph
-from batchrunner.workflow.init import first_manifest
+from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from batchrunner.sim.record import Event
 
 # -- `init` and `schema`: files that help to write a manifest.
 
 
-def init(workflow: Path) -> None:
-    """Write a first manifest beside an exported workflow; an existing one is never overwritten.
+def init(workflow: Path, target: Path | None = None) -> None:
+    """Write a first manifest for an exported workflow, to `target` or beside it, and the schema it refers to.
 
-    Raises ManifestError if the workflow can't be read, YoursError if the manifest is there already.
+    An existing manifest is never overwritten. Raises ManifestError if the workflow can't be read or saves nothing,
+    YoursError if the manifest is there already.
     """
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
+        path = target or workflow.with_suffix(".yaml")
+        text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
         raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
-    path = workflow.with_suffix(".yaml")
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(first_manifest(workflow.name, graph))
+            file.write(text)
+        (path.parent / SCHEMA_FILE).write_text(_schema(), encoding="utf-8")
     except FileExistsError:
         raise YoursError(f"{path} is there already: move it away, or edit it") from None
     except OSError as error:
@@ -54,7 +57,11 @@ def init(workflow: Path) -> None:
 
 def schema() -> None:
     """Print the manifest's JSON Schema."""
-    tell(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    tell(_schema().rstrip())
+
+
+def _schema() -> str:
+    return json.dumps(manifest_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
 # -- `sim`: the built-in ComfyUI on a port, until it is stopped.

@@ -78,8 +78,8 @@ def test_selecting(selector: str, place: str) -> None:
         (
             "20.lora_1.strenght",
             (
-                'node 20 (Power Lora Loader (rgthree)) has no input "lora_1.strenght", only lora_1.lora, lora_1.strength, '
-                "lora.2.on - did you mean lora_1.strength?"
+                'node 20 (Power Lora Loader (rgthree)) has no input "lora_1.strenght", only lora_1.lora, '
+                "lora_1.strength, lora.2.on - did you mean lora_1.strength?"
             ),
         ),
         ("9.filename_prefix", "filename_prefix is the runner's own: name your files with `files`"),
