@@ -118,9 +118,11 @@ def _sweep(graph: Graph, roles: Roles) -> Iterator[str]:
         held, files = value_at(graph, roles.params[name][0]), _FILES.get(name.partition("_")[0], "files/*")
         yield f'  # {name}: {{files: "{files}"}}  # files of your own; now the server\'s {_told(held)}'
     if "seed" in roles.params:
-        high = make_param(graph, "seed", [f"{key}.{name}" for key, name in roles.params["seed"]]).limit.high
-        small = high is not None and high < SMALL_SEED
-        yield f"  seed: [1, 2]  # at most {high}" if small else "  seed: {count: 2}  # the same two for every prompt"
+        limit = make_param(graph, "seed", [f"{key}.{name}" for key, name in roles.params["seed"]]).limit
+        few = limit.kind == "float" or (limit.high is not None and limit.high < SMALL_SEED)
+        yield (
+            f"  seed: [1, 2]  # at most {limit.high}" if few else "  seed: {count: 2}  # the same two for every prompt"
+        )
     elif not prompt:
         yield "  _take: [1]  # nothing to sweep was recognised: name it under params, then list its values here"
 

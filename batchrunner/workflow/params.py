@@ -84,6 +84,8 @@ def select_input(graph: Graph, selector: str) -> Target:
     if isinstance(value, dict):
         inner = listing(each for each in free if each.startswith(f"{name}."))
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is an object; name a value in it: {inner}")
+    if isinstance(value, list):
+        raise WorkflowError(f"{quote(name)} of {label(graph, node)} is a list; a parameter is a single value")
     return Target(node, name, path, limit_of(graph[node].class_type, name, value))
 
 
@@ -186,6 +188,7 @@ class Template:
             if param.targets and name not in self.required:
                 target = param.targets[0]
                 value = _at(self.graph[target.node].inputs, target.path)
+                # A target is never a list or an object: `select_input` refuses those.
                 found[name] = None if isinstance(value, list | dict) else as_sent(target.limit.kind, value)
         return found
 

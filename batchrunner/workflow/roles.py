@@ -62,10 +62,11 @@ _ASKS = re.compile(r"(?i).*(florence|tagger|caption|interrogat|describe|show).*"
 _RANKS = (
     re.compile(r"(?i).*\b(instruct\w*|system)\b.*"),
     re.compile(r"(?i).*\b(style|prefix|suffix|quality|triggers?)\b.*"),
+    re.compile(r"(?i)(?!.*\b(prompt|positive|subject)\b).*"),
 )
 """Titles of texts that are no prompt while there is another, the least likely first."""
-_LORA = re.compile(r"(?:lora|lora_name)(_?[0-9]+)?")
-_STRENGTH = re.compile(r"(?:lora_|model_|clip_)?(?:strength|weight|wt|str)(?:_model|_clip)?(_?[0-9]+)?")
+_NUMBER = re.compile(r"_?[0-9]+")
+_STRENGTH = re.compile(r"(lora_)?(model_|clip_)?(strength|weight|wt|str)(_model|_clip)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ def free_inputs(graph: Graph) -> Iterator[Place]:
 def value_at(graph: Graph, place: Place) -> Json:
     """Return the value that stands at a place, None where there is none."""
     return dict(leaves(graph[place[0]].inputs)).get(place[1])
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _Finder:
@@ -167,7 +172,7 @@ class _Finder:
         while waiting:
             key, name = place = waiting.popleft()
             value = self._graph[key].inputs[name]
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if _is_number(value):
                 return place
             source = links(self._graph[key]).get(name)
             if source is None or source in seen:
@@ -241,7 +246,7 @@ class _Finder:
             seen.add((key, sure))
             found += self._texts_of(key, side, sure=sure)
             for name, source in links(node).items():
-                if name not in _BESIDE and other not in name.lower() and not _NO_TEXT.fullmatch(name):
+                if _NUMBER.sub("", name) not in _BESIDE and other not in name.lower() and not _NO_TEXT.fullmatch(name):
                     waiting.append((source, sure or side in name.lower()))
         return found
 
@@ -292,15 +297,15 @@ class _Finder:
         own = dict(leaves(self._graph[key].inputs))
         for name, value in own.items():
             scope, dot, last = name.rpartition(".")
-            found = _LORA.fullmatch(last)
-            if not found or not isinstance(value, str) or value == "None" or own.get(f"{scope}.on") is False:
+            off = value in ("None", "") or own.get(f"{scope}.on") is False
+            if _NUMBER.sub("", last) not in {"lora", "lora_name"} or not isinstance(value, str) or off:
                 continue
-            beside = [each for each in own if each.startswith(scope + dot)]
-            named = [(each, _STRENGTH.fullmatch(each.removeprefix(scope + dot))) for each in beside]
-            strengths = [(key, each) for each, match in named if match and match[1] == found[1]]
+            beside = [each.removeprefix(scope + dot) for each in own if each.startswith(scope + dot)]
+            same = [each for each in beside if _NUMBER.findall(each) == _NUMBER.findall(last)]
+            strengths = [(key, scope + dot + each) for each in same if _STRENGTH.fullmatch(_NUMBER.sub("", each))]
             param = self._next("lora")
             self._add(param, [(key, name)])
-            self._add(f"{param}_strength", [place for place in strengths if not isinstance(own[place[1]], str)])
+            self._add(f"{param}_strength", [place for place in strengths if _is_number(own[place[1]])])
 
     def _next(self, name: str) -> str:
         """Return `name`, or `name_2` and so on where that is taken."""

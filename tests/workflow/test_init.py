@@ -105,6 +105,36 @@ WILDCARD = {"wildcard_text": "a __animal__", "populated_text": "a fox", "seed": 
             {"20": node("CR LoRA Stack", lora_name_1="None", lora_name_2="a", model_weight_1=1.0, model_weight_2=0.4)},
             {"lora": "20.lora_name_2", "lora_strength": "20.model_weight_2"},
         ),
+        (
+            {"20": node("easy loraStack", lora_1_name="a", lora_1_strength=1.0, lora_2_name="b", lora_2_strength=0.5)},
+            {
+                "lora_strength": "20.lora_1_strength",
+                "lora_2": "20.lora_2_name",
+                "lora_2_strength": "20.lora_2_strength",
+            },
+        ),
+        (
+            changed("6", text=["50", 0])
+            | {"50": node("Concat", string_a="photo of ", string_b=["51", 0]), "51": node("Text", "Subject", text="a")},
+            {"prompt": "51.text"},
+        ),
+        (
+            changed("6", text=["50", 1], clip=["4", 1])
+            | changed("7", text=["50", 0])
+            | {"50": node("SDXLPromptStyler", text_positive="an owl", text_negative="blur", style="anime")},
+            {"prompt": "50.text_positive", "negative": "50.text_negative"},
+        ),
+        (
+            changed("3", positive=["50", 4], negative=["50", 5], seed=["50", 8], model=["50", 1])
+            | {"50": node("Context", positive=["6", 0], negative=["7", 0], seed=["51", 0], model=["4", 0])}
+            | {"51": node("easy seed", seed=8)},
+            {"prompt": "6.text", "negative": "7.text", "seed": "51.seed"},
+        ),
+        (
+            {"3": node("easy kSampler", pipe=["50", 0], seed=8, steps=20, cfg=7.0)}
+            | {"50": node("easy fullLoader", positive="an owl", negative="blur", lora_name="None", batch_size=1)},
+            {"prompt": "50.positive", "negative": "50.negative", "seed": "3.seed"},
+        ),
         ({"9": node("Image Saver", filename="%time", path="", images=["8", 0])}, {"prompt": "6.text"}),
     ],
 )

@@ -16,7 +16,7 @@ from batchrunner.workflow.values import UnfitError
 
 LORAS = {
     "class_type": "Power Lora Loader (rgthree)",
-    "inputs": {"lora_1": {"lora": "a", "strength": 0.8}, "lora.2": {"on": True}, "model": ["4", 0]},
+    "inputs": {"lora_1": {"lora": "a", "strength": 0.8}, "lora.2": {"on": True}, "sizes": [1, 2, 3], "model": ["4", 0]},
     "_meta": {"title": "Loras"},
 }
 GRAPH = read_graph(image(**{"20": LORAS}))
@@ -75,11 +75,12 @@ def test_selecting(selector: str, place: str) -> None:
                 "lora_1.lora, lora_1.strength"
             ),
         ),
+        ("20.sizes", '"sizes" of node 20 (Power Lora Loader (rgthree)) is a list; a parameter is a single value'),
         (
             "20.lora_1.strenght",
             (
                 'node 20 (Power Lora Loader (rgthree)) has no input "lora_1.strenght", only lora_1.lora, '
-                "lora_1.strength, lora.2.on - did you mean lora_1.strength?"
+                "lora_1.strength, lora.2.on, sizes - did you mean lora_1.strength?"
             ),
         ),
         ("9.filename_prefix", "filename_prefix is the runner's own: name your files with `files`"),
