@@ -51,7 +51,7 @@ def init(workflow: Path, target: Path | None = None) -> None:
     except FileExistsError:
         raise YoursError(f"{path} is there already: move it away, or edit it") from None
     except OSError as error:
-        raise LocalError(f"{path}: {error.strerror}") from None
+        raise LocalError(f"{error.filename or path}: {error.strerror}") from None
     say(f"wrote {path}: set its server, then try batchrunner plan {path}")
 
 

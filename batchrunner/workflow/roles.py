@@ -104,6 +104,8 @@ def _is_number(value: Json) -> bool:
 
 
 class _Finder:
+    """One walk for each kind of value, from the samplers of the first stage up to where it stands."""
+
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         samplers = self._samplers()
@@ -211,21 +213,19 @@ class _Finder:
     # Texts: what reaches a sampler's positive or negative side.
 
     def _texts(self) -> None:
-        positive = self._side(self._first, "positive")
-        negative = self._side(self._first, "negative")
-        every = [*positive, *self._side(self._stages, "positive")]
+        stages = [*self._first, *self._stages]
+        positive, later = self._side(self._first, "positive"), self._side(stages, "positive")
+        negative = [*self._side(self._first, "negative"), *self._side(stages, "negative")]
+        titled = [key for key in self._order if "negative" in self._graph[key].title.lower()]
         if not positive:
-            unsided = [key for key in self._order if "negative" not in self._graph[key].title.lower()]
-            positive = [place for key in unsided for place in self._texts_of(key, "positive", sure=False)]
-            every = positive = [place for place in positive if place not in negative]
+            untitled = [key for key in self._order if key not in titled]
+            named = [place for key in untitled for place in self._texts_of(key, "positive", sure=False)]
+            positive = [place for place in named if place not in negative]
         if not negative:
-            sided = [key for key in self._order if "negative" in self._graph[key].title.lower()]
-            negative = [place for key in sided for place in self._texts_of(key, "negative", sure=True)]
+            negative = [place for key in titled for place in self._texts_of(key, "negative", sure=True)]
             negative += [place for key in self._order for place in self._texts_of(key, "negative", sure=False)]
-        ranked = sorted(positive, key=self._rank)
-        self._add("prompt", [*ranked, *every])
-        later = self._side(self._stages, "negative")
-        self._add("negative", [place for place in [*negative, *later] if place not in {*positive, *every}])
+        self._add("prompt", [*sorted(positive, key=self._rank), *later])
+        self._add("negative", [place for place in negative if place not in {*positive, *later}])
         lyrics = [(key, name) for key in self._order for name in self._graph[key].inputs if name == "lyrics"]
         self._add("lyrics", [place for place in lyrics if isinstance(value_at(self._graph, place), str)])
 
