@@ -14,7 +14,7 @@ from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
 from batchrunner.state import contradiction_is_damage, render_digests
-from batchrunner.workflow.graph import expected_file
+from batchrunner.workflow.saving import expected_file
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import LocalFile
@@ -34,7 +34,7 @@ async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloade
     if rules.poll is None and batch.servers == (SIM,):
         rules = replace(rules, poll=_SIM_POLL)  # the built-in simulator renders in seconds
     board = Board(batch.name, rules, batch.servers, now)
-    board.first_file = expected_file(batch.template.graph)
+    board.first_file = expected_file(batch.template.graph, batch.template.saving)
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}

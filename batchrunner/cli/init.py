@@ -22,7 +22,7 @@ from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
 from batchrunner.workflow.graph import WorkflowError, read_graph
-from batchrunner.workflow.init import first_manifest
+from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
 if TYPE_CHECKING:
     from batchrunner.sim.record import Event
@@ -32,20 +32,33 @@ def init(
     workflow: Annotated[
         Path, typer.Argument(metavar="WORKFLOW.json", help="Saved in ComfyUI with File > Export (API).")
     ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
+    ] = None,
 ) -> None:
-    """Write a first manifest for a workflow exported from ComfyUI."""
+    """Write a first manifest for a workflow exported from ComfyUI, and the schema for editors beside it."""
+    path = output or workflow.with_suffix(".yaml")
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
+        text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
         raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
-    path = workflow.with_suffix(".yaml")
-    write_new(path, first_manifest(workflow.name, graph))
+    write_new(path, text)
+    schema_path = path.parent / SCHEMA_FILE
+    try:
+        schema_path.write_text(_schema() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LocalError(f"{schema_path}: {error.strerror}") from None
     say(f"wrote {path}; set its `server`, then check it: batchrunner plan {path}")
 
 
 def schema() -> None:
     """Print the manifest's JSON Schema, for editors."""
-    write(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    write(_schema())
+
+
+def _schema() -> str:
+    return json.dumps(manifest_schema(), ensure_ascii=False, indent=2)
 
 
 def sim(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Ended, Entry, Row
 from batchrunner.core.facts import File
-from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
+from batchrunner.core.job import Json, attempt_digest, is_prefix, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -208,7 +208,11 @@ def _is_from_cache(workflow: Json, cached: Json) -> bool:
     """
     nodes = workflow if isinstance(workflow, dict) else {}
     every = {node: each.get("inputs") for node, each in nodes.items() if isinstance(each, dict)}
-    saving = {node: inputs for node, inputs in every.items() if isinstance(inputs, dict) and PREFIX_INPUT in inputs}
+    saving = {
+        node: inputs
+        for node, inputs in every.items()
+        if isinstance(inputs, dict) and any(is_prefix(name, value) for name, value in inputs.items())
+    }
     known = {node for node in cached if isinstance(node, str)} if isinstance(cached, list) else set()
     taken = {
         str(value[0])

@@ -287,12 +287,24 @@ def test_init(folder: Path, name: str) -> None:
     assert (folder / f"{name}.yaml").read_bytes() == text
 
 
+def test_init_to_another_file(folder: Path) -> None:
+    """`init -o FILE` writes the manifest there and the schema it refers to beside it, and loads from there."""
+    (folder / "graphs").mkdir()
+    shutil.copy(_JOBS / "sdxl_api.json", folder / "graphs")
+    made = _call("init", "graphs/sdxl_api.json", "-o", "owl.yaml")
+    assert (made.code, "wrote owl.yaml" in made.err) == (0, True)
+    assert _call("plan", "owl.yaml").code == 0
+    assert json.loads((folder / "manifest.schema.json").read_text("utf-8")) == json.loads(_call("schema").out)
+    assert not list((folder / "graphs").glob("*.yaml"))
+
+
 def test_init_of_no_workflow(folder: Path) -> None:
     """What is no workflow is refused in a line, and no manifest is written."""
     (folder / "words.json").write_text("words", encoding="utf-8")
     (folder / "list.json").write_text("[1]", encoding="utf-8")
     (folder / "editor.json").write_text('{"nodes": [], "links": [], "version": 0.4}', encoding="utf-8")
-    for name in ("words.json", "list.json", "editor.json", "missing.json", "."):
+    (folder / "preview.json").write_text('{"9": {"class_type": "PreviewImage"}}', encoding="utf-8")
+    for name in ("words.json", "list.json", "editor.json", "preview.json", "missing.json", "."):
         _refused(2, "init", name)
     assert [path.name for path in folder.glob("*.yaml")] == ["night.yaml"]
 
