@@ -36,10 +36,13 @@ def init(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
     ] = None,
 ) -> None:
-    """Write a first manifest for a workflow exported from ComfyUI, and the schema for editors beside it."""
-    path = output or workflow.with_suffix(".yaml")
+    """Write a first manifest for a workflow exported from ComfyUI.
+
+    The schema that it names for editors is written beside it.
+    """
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
+        path = output or workflow.with_suffix(".yaml")
         text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
         raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
