@@ -1,7 +1,7 @@
-"""JSON bytes to looks and back: everything a ComfyUI server says passes through here, and is believed by type only.
+"""JSON bytes to poll results and back: all that a ComfyUI server says passes through here, believed by type only.
 
-Strict where a verdict hangs on it (which prompts there are, how they ended), lenient where it does not (what a
-stranger's node put into its outputs): a stranger's oddity must not blind us, and a lie must not look like an absence.
+Strict where a decision depends on it (which prompts there are, how they ended), lenient where it does not (what
+somebody else's node put into its outputs): an oddity of theirs must not blind us, nor a lie pass for an absence.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def text(value: Json, cap: int = TEXT) -> str:
 
 
 def number(value: Json) -> float | None:
-    """Return `value` if it is a finite number, else None. A queue number may be anything a stranger sent."""
+    """Return `value` if it is a finite number, else None. A queue number may be anything that somebody sent."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

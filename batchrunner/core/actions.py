@@ -49,6 +49,8 @@ class Download:
     """The name is a guess: only a whole file that carries our prefix counts."""
     index: int = 0
     """Which of the prompt's files this is, from 0: part of the local name where there are several."""
+    deadline: float | None = None
+    """When clean-up may delete it, on the server's clock, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Interrupt:
 Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt
 
 
-# -- What the shell brings back: looks at a server, answers to a POST, ends of a download.
+# -- What the shell brings back: polls of a server, answers to a POST, ends of a download.
 #
 # These are observations, not judgements: what follows from them is decided in `polls`, `submissions` and `downloads`.
 
@@ -158,7 +160,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One whole look at one server: the queue was read before the history, else a finish slips between.
+    """One whole poll of one server: the queue was read before the history, else a finish slips between.
 
     PROTOCOL.md §1, 5: the other order called 134 of 300 jobs lost.
     """

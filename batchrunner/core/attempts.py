@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+MOST_FILES = 1_000
+"""Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
@@ -28,7 +30,7 @@ _OUT_OF_MEMORY = "OutOfMemory"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt under judgement."""
+    """One attempt, and what is needed to say how it ended."""
 
     job: str
     state: Open
@@ -42,7 +44,7 @@ def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | 
     state = board.states[action.job]
     if not isinstance(state, Sending | Queued | Fetching) or state.prompt.attempt != action.attempt:
         return None
-    return Attempt(action.job, state, at, board.rules)
+    return Attempt(action.job, state, at, board.rules_of(action.server))
 
 
 def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, error: str = "") -> Lost:
@@ -67,7 +69,7 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
 def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
     """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
 
-    `date` is the server's clock at the look, for entries that carry no time of their own. `excused`: an error is the
+    `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
     server's and costs the job nothing.
     """
     if entry.ended is Ended.SUCCESS:
@@ -112,7 +114,9 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
     deadline = None if case.rules.ttl is None or finished is None else finished + case.rules.ttl
-    return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry))
+    left_out = max(0, len(files) - MOST_FILES)
+    files = files[:MOST_FILES]
+    return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
 
 
 def _without_files(entry: Entry) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _TOLD_TIMES, _TOLD_AT_LEAST = 3.0, 600.0
 _STUCK_RENDERS, _STUCK_AT_LEAST = 3, 45 * 60.0
 HOMEWARD = 20.0
-"""Seconds to leave for the way home of a finished file, the look that sees it included."""
+"""Seconds to leave for the way home of a finished file, the poll that sees it included."""
 
 
 def time_left(board: Board, now: float) -> Estimate | None:
@@ -51,7 +51,7 @@ def _waited(board: Board, url: str, now: float) -> float:
 
 
 def _others(board: Board, url: str, now: float) -> float:
-    """Return how long a server is busy with what others have there, as far as the last look saw it."""
+    """Return how long a server is busy with what others have there, as far as the last poll saw it."""
     server = board.servers[url]
     return server.queue.others.left(server.queue.foreign, board.forecast.typical(url), now)
 
@@ -75,7 +75,7 @@ def progress(board: Board, url: str, now: float) -> float:
 def remaining(board: Board, url: str, now: float) -> float | None:
     """Return how long the prompt of ours that a server renders should still take, negative if it takes longer.
 
-    None if there is none, or its kind was never rendered before: a guess is no reason to look away.
+    None if there is none, or its kind was never rendered before: a guess is no reason to poll less.
     """
     rendered = _rendered(board, url, now)
     if rendered is None or not board.forecast.knows(rendered[1]):
@@ -120,7 +120,7 @@ def stuck_job(board: Board, url: str, now: float) -> str | None:
 
 
 def backlog(board: Board, url: str, now: float) -> float:
-    """Return how long a server is busy with what it holds, of ours and of others as far as the last look saw it."""
+    """Return how long a server is busy with what it holds, of ours and of others as far as the last poll saw it."""
     held = sum(board.forecast.seconds(url, board.costs.get(job, 0.0)) for job, _ in board.open_on(url))
     return max(0.0, held - progress(board, url, now)) + _others(board, url, now)
 

@@ -96,7 +96,7 @@ def job_id(digest: str) -> str:
     return digest[:_ID_DIGITS]
 
 
-@lru_cache(maxsize=1024)  # asked for everything that is open, at every look
+@lru_cache(maxsize=1024)  # asked for everything that is open, at every poll
 def prompt_id(batch: str, job: str, attempt: int) -> str:
     """Return the id of one attempt on a server: a canonical lowercase UUID, the same on every machine."""
     return str(uuid5(_NAMESPACE, f"{batch}/{job}/{attempt}"))

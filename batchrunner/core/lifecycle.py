@@ -4,7 +4,7 @@ Only facts change a job, and only `advance` applies them. It knows no clock and 
 the ledger holds, so that resuming a batch is a fold of its facts. Three rules keep the table small:
 
 * A fact of an abandoned attempt is late news: it changes nothing, whatever it says. (But of a job that nobody has, a
-  look may find any attempt alive: that is adoption.)
+  poll may find any attempt alive: that is adoption.)
 * A fact heard twice changes nothing.
 * A fact that can't be true is a `Contradiction`: loud, and the state stays as it was.
 
@@ -12,7 +12,7 @@ Attempts are counted when they are claimed, not when they end, so that a job tha
 it is not tried for ever. An attempt that was lost through nobody's fault is given back. Attempt *numbers* only grow:
 a number is part of a prompt's id and of its file prefix, and neither may ever mean two things.
 
-Whether a loss is final is decided when it is noted (`verdict.lose`) and kept in the fact: changing `attempts` in a
+Whether a loss is final is decided when it is noted (`attempts.lose`) and kept in the fact: changing `attempts` in a
 manifest must not rewrite what happened.
 """
 

@@ -23,7 +23,7 @@ class Rules:
     grace: float = 60.0
     """How long a trouble that may pass must last before it counts."""
     poll: float | None = None
-    """Seconds between looks; None looks every 1 to 10 s, more often near an expected end."""
+    """Seconds between polls; None polls every 1 to 10 s, more often near an expected end."""
     stuck: float | None = 3.0
     """How many times the upper end of its forecast a job may run before it is interrupted; None for ever."""
     downloads: int = 64

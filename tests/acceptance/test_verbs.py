@@ -190,8 +190,8 @@ def test_why(tmp_path: Path) -> None:
     story = ended(tmp_path, "why", str(film)).out
     assert story == ended(tmp_path, "why", job["id"][:5]).out
     plot = ("Attempt 1 goes to", "Attempt 1 is lost: the server knew nothing of it any more. Evidence: ")
-    plot += ("Attempt 2 goes to", "A look finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
-    plot += ("Attempt 3 goes to", "A look finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
+    plot += ("Attempt 2 goes to", "A poll finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
+    plot += ("Attempt 3 goes to", "A poll finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
     place = 0
     for turn in plot:
         place = story.index(turn, place) + 1

@@ -49,8 +49,8 @@ CASES = [
     ),
     Attempt(
         "a preset of your own",
-        "presets: {look: {noir: {_look: film noir, cfg: 6}, anime: {_look: drawn}}}\n"
-        'sweep: {prompt: "A cat, ${_look}", look: [noir, anime]}',
+        "presets: {look: {noir: {_poll: film noir, cfg: 6}, anime: {_poll: drawn}}}\n"
+        'sweep: {prompt: "A cat, ${_poll}", look: [noir, anime]}',
         "prompt cfg look",
         "A cat, film noir 6.0 noir\nA cat, drawn 5.0 anime",
     ),

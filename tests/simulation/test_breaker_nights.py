@@ -25,17 +25,17 @@ def test_a_server_without_memory_gets_three_jobs_and_a_few_probes() -> None:
 def test_memory_that_comes_back_closes_the_breaker() -> None:
     """Once a probe is rendered the server is up for good and gets as many prompts as ever."""
     night = morning(Quiet(1, jobs=8, crowd=0, machine=sick(600.0)))
-    first = night.homes[0]
+    first = night.local_files[0]
     assert [event for at, event in night.news if at >= first and event.name == "server"] == []
     sent = [at for at, event in night.news if event.name == "claimed"]
     assert len([at for at in sent if first - 10 <= at <= first]) == 2
-    assert len(night.homes) == 8
+    assert len(night.local_files) == 8
     assert night.exit == 0
 
 
 def test_a_sick_server_costs_no_job_where_another_is_well() -> None:
     """What one server had no memory for, the other renders; the sick one goes on being probed, no more."""
     night = morning(Quiet(1, jobs=10, servers=2, crowd=0, machine=sick(1e9)))
-    assert len(night.homes) == 10
+    assert len(night.local_files) == 10
     assert night.exit == 0
     assert len(night.starts) - 10 <= 3 + PROBES + 4 * night.ended / HOUR

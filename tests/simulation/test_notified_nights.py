@@ -88,8 +88,8 @@ def test_who_does_not_listen_for_ten_minutes_delays_nothing(alone: Morning, trou
     """A target that hangs, refuses or answers 500 for ten minutes costs the batch no time; then it hears the end."""
     phone = Phone(trouble, OUTAGE)
     told = night(phone)
-    assert len(told.homes) == 4
-    assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
+    assert len(told.local_files) == 4
+    assert told.local_files[-1] == pytest.approx(alone.local_files[-1], abs=JITTER)
     assert told.ended == pytest.approx(alone.ended, abs=JITTER)
     assert phone.tries == 4 + 1
     assert phone.heard == ["finished"]
@@ -98,6 +98,6 @@ def test_who_does_not_listen_for_ten_minutes_delays_nothing(alone: Morning, trou
 def test_who_never_listens_costs_the_drain(alone: Morning) -> None:
     """A target that never listens costs the batch no time, and the last word the ten seconds of the drain."""
     told = night(Phone("hangs", 1e9))
-    assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
+    assert told.local_files[-1] == pytest.approx(alone.local_files[-1], abs=JITTER)
     assert told.ended <= alone.ended + Waits().drain + JITTER
     assert "2 of 2 messages did not reach phone" in " ".join(event.message for _, event in told.news)

@@ -31,7 +31,7 @@ def test_until_is_kept_and_used(seed: int) -> None:
     dice = Random(seed)  # noqa: S311 - a night that repeats
     until = dice.uniform(2000, 4000)
     night = morning(Quiet(seed, servers=dice.choice((1, 2)), until=until))
-    assert max(night.homes) <= until + night.band
+    assert max(night.local_files) <= until + night.band
     assert all(until - since <= night.shortest for since in night.idle_since)
     assert night.exit == 0
     assert night.left > 0

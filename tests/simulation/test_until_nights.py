@@ -47,7 +47,7 @@ def test_the_night_ends_when_the_wall_clock_says_so(
 ) -> None:
     """Asked for three hours, a run uses the time until its wall clock shows the end, and none after it."""
     night = morning(Quiet(seed, jobs=300, until=3 * _HOUR, meanwhile=meanwhile))
-    assert max(night.homes) <= ends + night.band
+    assert max(night.local_files) <= ends + night.band
     assert all(ends - since <= night.shortest for since in night.idle_since)
     assert night.exit == 0
     assert night.left > 0

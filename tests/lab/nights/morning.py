@@ -65,7 +65,7 @@ class Morning:
         return (self.told.high - self.told.low) / 2 / self.ended if self.told else 1.0
 
     @property
-    def homes(self) -> tuple[float, ...]:
+    def local_files(self) -> tuple[float, ...]:
         """When each video was home."""
         return tuple(at for at, event in self.news if event.name == "saved")
 

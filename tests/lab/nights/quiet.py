@@ -19,9 +19,9 @@ from yarl import URL
 
 from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
-from batchrunner.progress import LastWords, Watching
+from batchrunner.progress import Displays
 from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink, file_log
+from batchrunner.show.log import StreamSink
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job
+    from batchrunner.download.transfer import Downloader
     from batchrunner.manifest import Batch
     from batchrunner.notify import Notifier
     from tests.lab.clock import VirtualLoop
@@ -137,23 +138,24 @@ class _Run(MemoryNight):
 
     heard: Heard
 
-    def _limit(self, board: Board, jobs: Mapping[str, Job]) -> None:
+    async def build_board(self, downloader: Downloader) -> tuple[Board, Mapping[str, Job]]:
+        """Return the board, and every job that the ledger or the manifest knows, by id."""
+        board, jobs = await super().build_board(downloader)
         self.heard.board = board
-        super()._limit(board, jobs)
+        return board, jobs
 
 
 async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
     """Do what `batchrunner run` does, from the lock to the exit code."""
-    lines = StreamSink(console)
     audience = Audience([heard])
-    watching = Watching(audience, file_log(lines), lines, 60.0)
     notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None
     if notifier:
         audience.join(notifier)
+    displays = Displays(audience, StreamSink(console), 60.0, notifier)
     with ExitStack() as stack:
         stack.enter_context(hold(home))
         ledger = stack.enter_context(BusyLedger.open(home, batch.name))
         until = None if plan.until is None else time.time() + plan.until
-        night = _Run(batch, home, None, ledger, watching, until, LastWords(watching, notifier))
+        night = _Run(batch, home, None, ledger, displays, until=until)
         night.heard = heard
         return await night.run()

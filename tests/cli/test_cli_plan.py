@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.plan import _by_preset, learnt
+from batchrunner.cli.plan import jobs_by_preset, learn_speeds
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.job import Job
@@ -40,17 +40,17 @@ def _seconds(forecast: Forecast, server: str) -> float:
 def test_each_server_teaches_its_own_speed() -> None:
     """After twenty renders of the same kind, the next one takes as long as they did, on each server."""
     snapshot = Snapshot("night", JOBS, (*_renders(FAST, 0, 10.0), *_renders(SLOW, 20, 90.0)), {})
-    forecast = learnt(snapshot)
+    forecast = learn_speeds(snapshot)
     assert _seconds(forecast, FAST) == pytest.approx(10.0, rel=0.15)
     assert _seconds(forecast, SLOW) == pytest.approx(90.0, rel=0.15)
 
 
-def test_nothing_learnt_is_the_guess() -> None:
+def test_without_renders_it_is_the_guess() -> None:
     """A batch of which nothing is rendered, or only jobs that nobody knows, is forecast by the guess."""
     adopted = Accepted("j1", 3, 0.0, "p", "p", FAST, 3)
     untimed = Rendered("j1", 3, 0.0, (File("x.mp4"),), None, None)
     stranger = Rendered("gone", 1, 0.0, (File("x.mp4"),), None, 5.0)
-    forecast = learnt(Snapshot("night", JOBS, (adopted, untimed, stranger), {}))
+    forecast = learn_speeds(Snapshot("night", JOBS, (adopted, untimed, stranger), {}))
     assert _seconds(forecast, FAST) == _seconds(Forecast(), FAST)
 
 
@@ -63,7 +63,7 @@ def test_time_by_preset(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     batch = load(path, Options())
-    assert {name: len(jobs) for name, jobs in _by_preset(batch, list(batch.jobs)).items()} == {
+    assert {name: len(jobs) for name, jobs in jobs_by_preset(batch, list(batch.jobs)).items()} == {
         "quality fast": 6,
         "quality high": 6,
     }

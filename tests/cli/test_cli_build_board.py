@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchrunner.build_board import build_board
 from batchrunner.core.facts import Accepted, File, Rendered, Saved
 from batchrunner.core.job import file_prefix, render_digest
 from batchrunner.core.server import OUR_DISK
@@ -13,7 +14,6 @@ from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.run import board_of
 from tests.shell.films import film
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class Place:
 
     async def board(self) -> Board:
         """Return the board as the next run begins with it."""
-        return await board_of(self.batch, self.ledger, Downloader(self.folder, "boot"), 7000.0)
+        return await build_board(
+            self.batch, self.ledger, self.ledger.content(), Downloader(self.folder, "boot"), 7000.0
+        )
 
     async def found(self) -> dict[str, int]:
         """Return which attempt of which job that run finds on our own disk."""

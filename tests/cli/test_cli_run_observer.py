@@ -1,4 +1,4 @@
-"""What a run's scene shows beyond the board."""
+"""What is shown of a run beyond the board."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Seen:
         """Do nothing."""
 
 
-def _onlooker(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
+def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
     board = Board("night", Rules(), (GPU,), 0.0)
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
@@ -49,16 +49,16 @@ def _onlooker(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) 
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
-    """People hear of jobs by the names they gave them."""
+    """Events name jobs as people named their files."""
     seen = _Seen()
-    _onlooker(seen).fact(Accepted(ONE, 1, 5.0, "id", "p", GPU))
+    _observer(seen).fact(Accepted(ONE, 1, 5.0, "id", "p", GPU))
     assert [(event.name, event.job, event.label) for event in seen.events] == [("accepted", ONE, "cat-0")]
 
 
-def test_scenes_come_at_their_beat() -> None:
-    """The scene is shown at once, then every beat, with downloads in bytes and the time passed and left."""
+def test_scenes_come_at_their_interval() -> None:
+    """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
     seen = _Seen()
-    run_observer = _onlooker(seen, {"cat-0": (5, 10)})
+    run_observer = _observer(seen, {"cat-0": (5, 10)})
     assert run_observer.pulse(run_observer.board, 100.0) == 110.0
     run_observer.pulse(run_observer.board, 105.0)
     run_observer.pulse(run_observer.board, 110.0)
@@ -73,7 +73,7 @@ def test_scenes_come_at_their_beat() -> None:
 def test_a_render_under_way_takes_less_and_less() -> None:
     """What a server renders right now will take what is left of its forecast, never less than nothing."""
     seen = _Seen()
-    run_observer = _onlooker(seen)
+    run_observer = _observer(seen)
     board = run_observer.board
     facts: tuple[Fact, ...] = (Claimed(ONE, 1, 0.0, "id", "p", GPU, ""), Accepted(ONE, 1, 0.0, "id", "p", GPU))
     for fact in facts:
@@ -89,7 +89,7 @@ def test_a_render_under_way_takes_less_and_less() -> None:
 def test_an_error_of_ours_is_told_without_its_text() -> None:
     """A bug is an event that names the kind of error only, for its text may quote anything."""
     seen = _Seen()
-    run_observer = _onlooker(seen)
+    run_observer = _observer(seen)
     run_observer.bug(RuntimeError("Bearer secret"))
     assert [event.name for event in seen.events] == ["bug"]
     assert "secret" not in seen.events[0].message

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from evenings import URL_OF_SERVER, serving, spent
+from short_runs import URL_OF_SERVER, run_once, serving
 
 from batchrunner.core.facts import Rendered
 from batchrunner.core.job import file_prefix, prompt_id, render_digest
@@ -74,7 +74,7 @@ def test_another_workflow_under_our_prefix_stays_where_it_is(tmp_path: Path, wai
         async with serving(loop, tmp_path / "gpu", ttl=None) as server:
             assert server.submit(body)[0] == 200
             await loop.elapse(wait)
-            code = await spent(loop, batch, tmp_path / "home")
+            code = await run_once(loop, batch, tmp_path / "home")
             deleted = [event.prompt_id for event in server.record.of(What.DELETED, What.INTERRUPTED)]
             return code, [event.prefix for event in server.record.of(What.RENDERED)], deleted
 
@@ -93,7 +93,7 @@ def test_the_jobs_own_workflow_is_taken_over(tmp_path: Path) -> None:
         async with serving(loop, tmp_path / "gpu", ttl=None) as server:
             assert server.submit({"prompt": _graph(batch, seed="1", cfg="5")})[0] == 200
             await loop.elapse(1.0)
-            code = await spent(loop, batch, tmp_path / "home")
+            code = await run_once(loop, batch, tmp_path / "home")
             return code, len(server.record.of(What.RENDERED))
 
     assert run(main, seed=1) == (0, 1)
@@ -113,7 +113,7 @@ def test_a_strangers_film_at_home_is_not_ours(tmp_path: Path) -> None:
             made.rename(tmp_path / "home" / "cat.mp4")
             server.restart(5.0)
             await loop.elapse(60.0)
-            return await spent(loop, batch, tmp_path / "home")
+            return await run_once(loop, batch, tmp_path / "home")
 
     assert run(main, seed=1) == 0
     own = render_digest(batch.graph(job, ""))
@@ -139,7 +139,7 @@ def test_a_workflow_rewritten_on_the_server_is_kept_and_told(tmp_path: Path) -> 
     async def main(loop: VirtualLoop) -> tuple[int, int]:
         server = Rewriting(tmp_path / "gpu", pace=Pace.night(), wall=loop.wall, ttl=600.0)
         async with memory.serving(server, "gpu"):
-            code = await spent(loop, batch, home)
+            code = await run_once(loop, batch, home)
             return code, len(server.record.of(What.POSTED))
 
     assert run(main, seed=1) == (0, 1)

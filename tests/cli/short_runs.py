@@ -1,4 +1,4 @@
-"""Short evenings in virtual time: the real runner, real servers of the simulator, as many of each as a test wants."""
+"""Short runs in virtual time: the real runner, real simulators, as many of each as a test wants."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from batchrunner.ledger import Ledger
-from batchrunner.progress import Watching
+from batchrunner.progress import Displays
 from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink, file_log
+from batchrunner.show.log import StreamSink
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.nights import memory
@@ -48,13 +48,12 @@ async def serving(
         yield server
 
 
-async def spent(loop: VirtualLoop, batch: Batch, home: Path) -> int:
-    """Let one runner work on a batch in a folder; return its exit code."""
-    console = StreamSink(io.StringIO())
-    watching = Watching(Audience([]), file_log(console), console, 60.0)
+async def run_once(loop: VirtualLoop, batch: Batch, home: Path) -> int:
+    """Run a batch in a folder; return the exit code."""
+    displays = Displays(Audience([]), StreamSink(io.StringIO()), 60.0)
     ledger = PointedLedger.open(home, batch.name)
     ledger.loop = loop
     try:
-        return await memory.MemoryNight(batch, home, None, ledger, watching).run()
+        return await memory.MemoryNight(batch, home, None, ledger, displays).run()
     finally:
         ledger.close()

@@ -7,10 +7,10 @@ import sys
 
 _TAKE = """
 import resource, sys
-from batchrunner.run import take_handles
+from batchrunner.process import raise_file_limit
 soft, hard, servers = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-found = take_handles(servers, 64)
+found = raise_file_limit(servers, 64)
 print(found.downloads, *resource.getrlimit(resource.RLIMIT_NOFILE), bool(found.warning))
 """
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
-from evenings import URL_OF_SERVER, serving, spent
+from short_runs import URL_OF_SERVER, run_once, serving
 
 from batchrunner.download import verify as media
 from batchrunner.manifest import Batch, Options, load
@@ -69,11 +69,11 @@ def _killed(folder: Path, commit: int, aftermath: Callable[[Simulator], object],
 
             loop.on_point = passed
             with watched(loop):
-                await asyncio.wait([first.start(spent(loop, batch, folder / "home"))])
+                await asyncio.wait([first.start(run_once(loop, batch, folder / "home"))])
                 assert first.dead
                 aftermath(server)
                 await loop.elapse(pause)
-                code = await loop.spawn("second").start(spent(loop, batch, folder / "home"))
+                code = await loop.spawn("second").start(run_once(loop, batch, folder / "home"))
             return code, len(server.record.of(What.RENDERED))
 
     return run(main, seed=commit)
@@ -105,7 +105,7 @@ def test_a_job_of_two_files_is_done_when_both_are_home(
 @pytest.mark.parametrize("kept", ["cat.mp4", "cat-2.mp4", "both"])
 def test_half_of_what_a_job_makes_is_not_the_job(tmp_path: Path, kept: str) -> None:
     """With the state lost and the server restarted, a job with one of its two films at home is rendered again."""
-    folder = tmp_path / "evening"
+    folder = tmp_path / "run"
 
     def forget(server: Simulator) -> None:
         for path in [*(folder / "home").glob("state*"), *(folder / "home").glob("*.mp4")]:
@@ -125,9 +125,9 @@ def test_what_a_person_threw_away_stays_away(tmp_path: Path) -> None:
 
     async def main(loop: VirtualLoop) -> tuple[list[int], int, int]:
         async with serving(loop, tmp_path / "gpu") as server:
-            codes = [await spent(loop, batch, tmp_path / "home")]
+            codes = [await run_once(loop, batch, tmp_path / "home")]
             (tmp_path / "home" / "cat.mp4").unlink()
-            codes.append(await spent(loop, batch, tmp_path / "home"))
+            codes.append(await run_once(loop, batch, tmp_path / "home"))
             return codes, len(server.record.of(What.POSTED)), len(server.record.of(What.VIEWED))
 
     assert run(main, seed=1) == ([0, 0], 1, 2)
@@ -145,7 +145,7 @@ def test_two_runners_of_one_batch_share_what_is_rendered(tmp_path: Path, later: 
 
             async def runner(name: str, after: float) -> int:
                 await loop.elapse(after)
-                return await spent(loop, batch, tmp_path / name)
+                return await run_once(loop, batch, tmp_path / name)
 
             assert await asyncio.gather(runner("one", 0.0), runner("other", later)) == [0, 0]
             return Counter(event.prefix for event in server.record.of(What.RENDERED))
@@ -166,12 +166,12 @@ def test_a_token_that_one_server_refuses_later_stops_only_that_server(tmp_path: 
         async with serving(loop, tmp_path / "gpu") as server, serving(loop, tmp_path / "b", name="other") as other:
             first = loop.spawn("first")
             with watched(loop):
-                life = first.start(spent(loop, batch, tmp_path / "home"))
+                life = first.start(run_once(loop, batch, tmp_path / "home"))
                 await loop.elapse(60.0)
                 first.kill()
                 await asyncio.wait([life])
                 other.token = "new"
-                code = await loop.spawn("second").start(spent(loop, batch, tmp_path / "home"))
+                code = await loop.spawn("second").start(run_once(loop, batch, tmp_path / "home"))
             return code, len(server.record.of(What.RENDERED)), len(other.record.of(What.POSTED))
 
     code, rendered, held = run(main, seed=1)

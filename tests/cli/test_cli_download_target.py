@@ -1,4 +1,4 @@
-"""A video comes home, and its sidecar with it."""
+"""A video is downloaded, and its sidecar is written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.cli.verify import _fault
+from batchrunner.cli.verify import file_fault
 from batchrunner.core.actions import Download, Downloaded, DownloadEnd, NotFound
 from batchrunner.core.facts import Claimed, File, Saved
 from batchrunner.core.job import Job
+from batchrunner.download_target import BatchFolder
 from batchrunner.ledger import Ledger
-from batchrunner.run import DownloadTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ GOT = Downloaded("cats/one.mp4", 123, "f" * 64)
 
 
 class _Downloads:
-    """Brings home what it is told to."""
+    """Ends every download as it is told to."""
 
     def __init__(self, end: DownloadEnd) -> None:
         self._end = end
@@ -38,8 +38,8 @@ class _Downloads:
         return self._end
 
 
-def _shelf(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> DownloadTarget:
-    return DownloadTarget(
+def _target(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> BatchFolder:
+    return BatchFolder(
         "night",
         folder,
         _Downloads(end),  # type: ignore[arg-type]
@@ -53,12 +53,12 @@ def _shelf(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) ->
 
 
 async def test_the_sidecar_is_there_before_the_file_counts(tmp_path: Path) -> None:
-    """When a download ends with the file, its sidecar lies beside it, with the workflow as it was sent."""
+    """When a download ends with the file, its sidecar is beside it, with the workflow as it was sent."""
     (tmp_path / "cats").mkdir()
     warned: list[str] = []
     with Ledger.open(tmp_path, "night") as ledger:
         ledger.append(Claimed(JOB.id, 1, 1.0, "id", "night-a1", "http://gpu:8188", ""))
-        assert await _shelf(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
+        assert await _target(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
     told = json.loads((tmp_path / "cats" / "one.json").read_text(encoding="utf-8"))
     assert (told["seed"], told["file"]["sha256"]) == (7, "f" * 64)
     assert told["workflow"]["15"]["inputs"]["filename_prefix"] == "night-a1"
@@ -70,7 +70,7 @@ async def test_a_sidecar_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "cats" / "one.json").mkdir(parents=True)
     warned: list[str] = []
     with Ledger.open(tmp_path, "night") as ledger:
-        assert await _shelf(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
+        assert await _target(tmp_path, ledger, GOT, warned).fetch(ACTION, lambda *_: None) == GOT
     assert len(warned) == 1
     assert "one.json" in warned[0]
 
@@ -78,7 +78,7 @@ async def test_a_sidecar_that_cannot_be_written(tmp_path: Path) -> None:
 async def test_no_file_no_sidecar(tmp_path: Path) -> None:
     """A download that brings nothing leaves nothing."""
     with Ledger.open(tmp_path, "night") as ledger:
-        assert await _shelf(tmp_path, ledger, NotFound(), []).fetch(ACTION, lambda *_: None) == NotFound()
+        assert await _target(tmp_path, ledger, NotFound(), []).fetch(ACTION, lambda *_: None) == NotFound()
     assert not (tmp_path / "cats").exists()
 
 
@@ -86,5 +86,5 @@ async def test_no_file_no_sidecar(tmp_path: Path) -> None:
 def test_verify_asks_of_a_file_what_its_kind_promises(tmp_path: Path, name: str, body: bytes, *, whole: bool) -> None:
     """A text as it was saved is sound, whatever is in it; a mesh must still be as long as it says."""
     (tmp_path / name).write_bytes(body)
-    fault = _fault(tmp_path, Saved(JOB.id, 1, 1.0, name, name, len(body), sha256(body).hexdigest()))
+    fault = file_fault(tmp_path, Saved(JOB.id, 1, 1.0, name, name, len(body), sha256(body).hexdigest()))
     assert (not fault) is whole

@@ -1,4 +1,4 @@
-"""What stdout can't show."""
+"""What stdout can't encode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.output import open_ends
+from batchrunner.cli.output import open_streams
 from batchrunner.core.job import Job
 from batchrunner.ledger import Ledger
 from batchrunner.manifest.schema import manifest_schema
@@ -27,7 +27,7 @@ def _printed(encoding: str, *arguments: str) -> str:
     paper = BytesIO()
     out = TextIOWrapper(paper, encoding=encoding, write_through=True)
     with redirect_stdout(out):
-        open_ends()
+        open_streams()
         with pytest.raises(SystemExit) as ended:
             app(arguments, prog_name="batchrunner")
     assert ended.value.code == 0
