@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Complaint, Entry, Failure, Refused, Taken
+    from batchrunner.core.actions import Entry, Failure, NodeError, Refused, Taken
 
 # -- The token: a word that can be sent and never shown.
 
@@ -88,15 +88,15 @@ def refused(said: Refused, secret: Secret | None) -> Refused:
     """Return a refusal that holds no secret."""
     if secret is None:
         return said
-    return replace(said, message=secret.hide(said.message), complaints=_complaints(said.complaints, secret))
+    return replace(said, message=secret.hide(said.message), node_errors=_hidden_errors(said.node_errors, secret))
 
 
 def taken(said: Taken, secret: Secret | None) -> Taken:
-    """Return an acceptance whose complaints hold no secret."""
-    return said if secret is None else replace(said, complaints=_complaints(said.complaints, secret))
+    """Return an acceptance whose node errors hold no secret."""
+    return said if secret is None else replace(said, node_errors=_hidden_errors(said.node_errors, secret))
 
 
-def _complaints(said: tuple[Complaint, ...], secret: Secret) -> tuple[Complaint, ...]:
+def _hidden_errors(said: tuple[NodeError, ...], secret: Secret) -> tuple[NodeError, ...]:
     return tuple(replace(one, input=secret.hide(one.input), message=secret.hide(one.message)) for one in said)
 
 

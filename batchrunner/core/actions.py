@@ -178,7 +178,7 @@ class PollResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class NodeError:
     """What a server says of one node of a refused workflow."""
 
     node: str
@@ -195,7 +195,7 @@ class Taken:
 
     prompt: str
     number: float
-    complaints: tuple[Complaint, ...] = ()
+    node_errors: tuple[NodeError, ...] = ()
     """Not empty if some of the outputs were left out."""
 
 
@@ -205,7 +205,7 @@ class Refused:
 
     message: str
     """Node, input and message for a person."""
-    complaints: tuple[Complaint, ...] = ()
+    node_errors: tuple[NodeError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
