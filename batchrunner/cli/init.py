@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batchrunner.cli.output import say, tell
-from batchrunner.errors import Complaint, LocalError, ManifestError, YoursError
+from batchrunner.errors import Diagnostic, LocalError, ManifestError, YoursError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import VARIABLE
@@ -40,7 +40,7 @@ def init(workflow: Path) -> None:
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
     except (SourceError, WorkflowError) as error:
-        raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
+        raise ManifestError([Diagnostic(str(workflow), error.line, error.column, "", str(error))]) from None
     path = workflow.with_suffix(".yaml")
     try:
         with path.open("x", encoding="utf-8") as file:

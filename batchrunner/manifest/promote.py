@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.diagnostics import Complaints
+from batchrunner.manifest.diagnostics import Diagnostics
+from batchrunner.manifest.forms import MAX_NAME
 from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
-from batchrunner.manifest.values import names_in
-from batchrunner.manifest.yamltree import Items, Leaf, Table, compose, resolve
+from batchrunner.manifest.values import fields_of
+from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, compose, resolve_scalar
 from batchrunner.text import listing, printable, quote, shorten
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def mapping(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
-    """Yield the lines of `name: …`; mappings below each other, lists in one line where they hold values only."""
+    """Yield the lines of `name: …`; mappings defaults each other, lists in one line where they hold values only."""
     head = f"{' ' * indent}{_text(name)}:"
-    if isinstance(tree, Table) and tree.entries:
+    if isinstance(tree, MappingNode) and tree.entries:
         yield head
         for inner, entry in tree.entries.items():
             yield from block(inner, entry.tree, indent + 2)
@@ -62,16 +63,16 @@ def block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
 
 def _flow(tree: Tree) -> str:
     match tree:
-        case Leaf():
+        case ScalarNode():
             return _text(tree.text) if isinstance(tree.value, str) else tree.text or "null"
-        case Items():
+        case ListNode():
             return f"[{', '.join(map(_flow, tree.items))}]"
-        case Table():
+        case MappingNode():
             return mapping((name, _flow(entry.tree)) for name, entry in tree.entries.items())
 
 
 def _text(text: str) -> str:
-    if _PLAIN.fullmatch(text) and isinstance(resolve(text), str):
+    if _PLAIN.fullmatch(text) and isinstance(resolve_scalar(text), str):
         return text
     return f'"{"".join(map(_character, text))}"'
 
@@ -146,7 +147,7 @@ def _text_of(content: dict[str, Json], name: str) -> str:
 # -- `promote`: the picks of a batch as a manifest of their own, with the same prompts and seeds.
 #
 # Its rows say what the picked jobs were, in values, not in how those came to be: a preset that is edited tomorrow
-# changes none of them. What `--set` says stands once, above the rows, and takes the place of all that it sets.
+# changes none of them. What `--set` says stands once, overrides the rows, and takes the place of all that it sets.
 
 
 Row: TypeAlias = "tuple[dict[str, Scalar], list[str]]"
@@ -157,7 +158,7 @@ _KEPT = (
     *("server", "ttl", "workflow", "params", "outputs", "presets"),
     *("attempts", "depth", "patience", "settle", "grace", "poll", "stuck", "max_jobs"),
 )
-_LONGEST_NAME = 64
+_LONGEST_NAME = MAX_NAME
 _LONGEST_NOTE = 200
 _DOLLAR = "_dollar"
 """An own variable that holds a `$`: `${` in a prompt that is filled in already must not be filled in again."""
@@ -174,7 +175,7 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     if strangers:
         raise YoursError(f"picks: {listing(strangers)}: no such job in the batch {quote(picks.batch)}")
     tree = _tree(source)
-    parts = read_parts(source, tree, options, Complaints())
+    parts = read_parts(source, tree, options, Diagnostics())
     name = parts.settings.name
     if picks.batch not in {"", name}:
         raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(name)}")
@@ -190,12 +191,12 @@ def promoted_name(name: str) -> str:
     return f"{name[: _LONGEST_NAME - len('-picks')]}-picks"
 
 
-def _tree(source: Path) -> Table:
+def _tree(source: Path) -> MappingNode:
     try:
         tree = compose(read_text(source, MANIFEST_BYTES), str(source))
     except SourceError as error:
         raise YoursError(f"{printable(str(source))}: {error}") from None
-    if not isinstance(tree, Table):
+    if not isinstance(tree, MappingNode):
         raise YoursError(f"{printable(str(source))}: this is no manifest")
     return tree
 
@@ -207,9 +208,9 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     for name, value in sorted(job.params.items(), key=_first):
         is_named = name in parts.template.params or name.startswith("_")
         is_usual = name not in _ALWAYS and name in own and own[name] == value
-        if is_named and not is_usual and name not in parts.above:
+        if is_named and not is_usual and name not in parts.overrides:
             found[name] = value
-    if any(isinstance(value, str) and names_in(value) for value in found.values()):
+    if any(isinstance(value, str) and fields_of(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
 
@@ -229,7 +230,7 @@ def _rows(picked: Sequence[tuple[Job, str]], parts: Parts) -> list[Row]:
     return list(found.values())
 
 
-def _manifest(tree: Table, parts: Parts, rows: Sequence[Row], options: Options) -> Iterator[str]:
+def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options) -> Iterator[str]:
     alike = _alike([row for row, _ in rows])
     name = parts.settings.name
     yield f"# {len(rows)} of the jobs of {name}, with their prompts and seeds; what `sweep` sets first is new."
@@ -244,7 +245,7 @@ def _manifest(tree: Table, parts: Parts, rows: Sequence[Row], options: Options) 
         yield from _lines(row, notes, alike)
 
 
-def _settings(tree: Table, parts: Parts, options: Options) -> Iterator[str]:
+def _settings(tree: MappingNode, parts: Parts, options: Options) -> Iterator[str]:
     """Yield what is as it was: where and how it renders."""
     if options.servers:
         yield f"server: [{', '.join(map(scalar, parts.servers))}]"
@@ -261,14 +262,14 @@ def _lines(row: Mapping[str, Scalar], notes: Iterable[str], alike: Mapping[str, 
 
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
-    if not isinstance(value, str) or not names_in(value):
+    if not isinstance(value, str) or not fields_of(value):
         return scalar(value)
     return scalar(value.replace("${", f"${{{_DOLLAR}}}{{"))
 
 
 def _set(text: str) -> str:
     """Return what follows `KEY=` on the command line, so that it means the same here."""
-    return scalar(text) if isinstance(resolve(text), str) else text or scalar(None)
+    return scalar(text) if isinstance(resolve_scalar(text), str) else text or scalar(None)
 
 
 def _alike(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
