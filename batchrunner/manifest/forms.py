@@ -38,9 +38,7 @@ _MAX_STUCK = 1000
 def server_url(text: str) -> str:
     """Return `text` with scheme and host in lower case, no default port and no slash at the end; or `sim`.
 
-    Raises:
-        ValueError: it is not the URL of a server; the message never repeats what might be a password.
-
+    Raises ValueError: it is not the URL of a server; the message never repeats what might be a password.
     """
     if text == SIM:
         return SIM
@@ -181,6 +179,11 @@ _NodeId: TypeAlias = Annotated[
 _Texts: TypeAlias = Annotated[tuple[str, ...], _OneOrMany(), Field(min_length=1)]
 
 
+def _key(description: str, default: str | None = None) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return a field; `default` is what an editor shows, where that is not what is kept."""
+    return Field(description=description, json_schema_extra=None if default is None else {"default": default})
+
+
 class Form(BaseModel):
     """A mapping with a fixed set of keys; nothing is converted: neither `"3"` nor true is a number."""
 
@@ -210,14 +213,14 @@ class Seeds(Form):
 
     count: Annotated[int, Field(ge=1, description="How many seeds.")]
     base: Annotated[int, Field(ge=0, le=SEED_MAX, description="Another base gives other seeds.")] = 0
-    per: Annotated[str | None, Field(description="A parameter whose text the seeds are derived from as well.")] = None
+    per: Annotated[str | None, _key("A parameter whose text the seeds are derived from as well.")] = None
 
 
 class FromFile(Form):
     """An axis from a file beside the manifest: a line each, or a column."""
 
-    file: Annotated[str, Field(description="A .txt, .csv or .jsonl file, UTF-8, in the manifest's folder.")]
-    column: Annotated[str | None, Field(description="The column of a .csv, or the key of a .jsonl.")] = None
+    file: Annotated[str, _key("A .txt, .csv or .jsonl file, UTF-8, in the manifest's folder.")]
+    column: Annotated[str | None, _key("The column of a .csv, or the key of a .jsonl.")] = None
 
 
 class Target(Form):
@@ -227,25 +230,23 @@ class Target(Form):
         json_schema_extra={"oneOf": [{"required": [way]} for way in ("url_env", "apprise_env", "command")]}
     )
 
-    url_env: Annotated[str, _VARIABLE, Field(description="The environment variable with the URL to POST JSON to.")] = ""
-    topic: Annotated[str, _TOPIC, Field(description="The topic, for ntfy; its URL is that of its root.")] = ""
-    apprise_env: Annotated[str, _VARIABLE, Field(description="The environment variable with an apprise URL.")] = ""
+    url_env: Annotated[str, _VARIABLE, _key("The environment variable with the URL to POST JSON to.")] = ""
+    topic: Annotated[str, _TOPIC, _key("The topic, for ntfy; its URL is that of its root.")] = ""
+    apprise_env: Annotated[str, _VARIABLE, _key("The environment variable with an apprise URL.")] = ""
     command: Annotated[
         tuple[str, ...],
         BeforeValidator(_command),
         Field(min_length=1, description="A program and its arguments; it reads JSON from its input."),
     ] = ()
     on: Annotated[
-        tuple[_Event, ...],
-        _OneOrMany(),
-        Field(min_length=1, description="The events; all of them unless set."),
+        tuple[_Event, ...], _OneOrMany(), Field(min_length=1, description="The events; all of them unless set.")
     ] = EVENTS
 
 
 class Settings(Form):
     """Every key of a manifest; what stands in its blocks is read elsewhere."""
 
-    name: Annotated[str, _NAME, Field(description="The batch, and its folder: letters, digits, `._-`.")]
+    name: Annotated[str, _NAME, _key("The batch, and its folder: letters, digits, `._-`.")]
     server: Annotated[
         tuple[_Server, ...],
         _OneOrMany(),
@@ -255,10 +256,7 @@ class Settings(Form):
         float | None,
         _duration_or("none"),
         _or_word(_DURATION_SCHEMA, "none"),
-        Field(
-            description="How long the server keeps a file; `none` where it keeps them.",
-            json_schema_extra={"default": "10m"},
-        ),
+        _key("How long the server keeps a file; `none` where it keeps them.", "10m"),
     ] = 600.0
     workflow: Annotated[
         str,
@@ -277,12 +275,12 @@ class Settings(Form):
         _OneOrMany(),
         Field(min_length=1, description="Download only these nodes' files; every saved file otherwise."),
     ] = ()
-    presets: Annotated[object, Field(description="Named sets of values, beside `quality` and `size`.")] = None
-    defaults: Annotated[object, Field(description="What every job starts from.")] = None
-    sweep: Annotated[object, Field(description="A block, or a list of blocks whose jobs are joined.")]
-    exclude: Annotated[object, Field(description="Jobs to leave out: partial matches, a list means any of.")] = None
-    order: Annotated[Order, Field(description="Which job is next.")] = "breadth"
-    sample: Annotated[Sample | None, Field(description="A reproducible subset of the product.")] = None
+    presets: Annotated[object, _key("Named sets of values, beside `quality` and `size`.")] = None
+    defaults: Annotated[object, _key("What every job starts from.")] = None
+    sweep: Annotated[object, _key("A block, or a list of blocks whose jobs are joined.")]
+    exclude: Annotated[object, _key("Jobs to leave out: partial matches, a list means any of.")] = None
+    order: Annotated[Order, _key("Which job is next.")] = "breadth"
+    sample: Annotated[Sample | None, _key("A reproducible subset of the product.")] = None
     files: Annotated[
         str | None,
         Field(
@@ -294,40 +292,27 @@ class Settings(Form):
     ] = None
     attempts: Annotated[int, Field(ge=1, le=100, description="Renders per job before it fails.")] = 3
     depth: Annotated[int, Field(ge=1, le=16, description="Our prompts on one server: one running, one ready.")] = 2
-    patience: Annotated[
-        Duration,
-        Field(description="How long an unreachable server is waited for.", json_schema_extra={"default": "8h"}),
-    ] = 8 * 3600.0
+    patience: Annotated[Duration, _key("How long an unreachable server is waited for.", "8h")] = 8 * 3600.0
     settle: Annotated[
-        Duration | None,
-        Field(
-            description="How long a POST without an answer may still arrive (70s; 1s on sim).",
-            json_schema_extra={"default": "70s"},
-        ),
+        Duration | None, _key("How long a POST without an answer may still arrive (70s; 1s on sim).", "70s")
     ] = None
     grace: Annotated[
-        Duration | None,
-        Field(
-            description="How long a problem that may pass must last before it counts (60s; 1s on sim).",
-            json_schema_extra={"default": "60s"},
-        ),
+        Duration | None, _key("How long a problem that may pass must last before it counts (60s; 1s on sim).", "60s")
     ] = None
     poll: Annotated[
         float | None,
         _duration_or("adaptive"),
         _or_word(_DURATION_SCHEMA, "adaptive"),
-        Field(description="`adaptive`, or a fixed time between polls.", json_schema_extra={"default": "adaptive"}),
+        _key("`adaptive`, or a fixed time between polls.", "adaptive"),
     ] = None
     stuck: Annotated[
         float | None,
         BeforeValidator(_stuck),
         _or_word({"type": "number", "minimum": 1, "maximum": _MAX_STUCK}, "off"),
-        Field(description="How many times its forecast a job may run before it is interrupted; `off`: never."),
+        _key("How many times its forecast a job may run before it is interrupted; `off`: never."),
     ] = 3.0
-    until: Annotated[
-        str, _TIME, Field(description="Submit nothing that cannot be finished by then: a time, 07:30.")
-    ] = ""
-    notify: Annotated[object, Field(description="Who is notified: one target, or a list.")] = None
+    until: Annotated[str, _TIME, _key("Submit nothing that cannot be finished by then: a time, 07:30.")] = ""
+    notify: Annotated[object, _key("Who is notified: one target, or a list.")] = None
     max_jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="The most jobs that the blocks may multiply to.")] = (
         10_000
     )

@@ -62,9 +62,7 @@ class Parts:
 def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     """Return the batch that the manifest at `path` describes. Reads files, asks no server.
 
-    Raises:
-        ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
-
+    Raises ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
     """
     try:
         text = read_text(path, MANIFEST_BYTES)
@@ -81,9 +79,7 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
 def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> Parts:
     """Return the parts of a manifest.
 
-    Raises:
-        ManifestError: with everything that is wrong with any of them.
-
+    Raises ManifestError: with everything that is wrong with any of them.
     """
     settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
     servers = _servers(settings, tree, options, diagnostics)
@@ -98,8 +94,8 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     reader.add_presets(under.get("presets"))
     defaults = reader.fixed(under["defaults"], "defaults") if "defaults" in under else {}
     blocks = reader.blocks(under["sweep"], "sweep") if "sweep" in under else []
-    sets = _option_values("--set", [(name, text) for name, text in options.sets if _declare(names, name)])
-    overrides = reader.together({name: nodes[-1] for name, nodes in sets.items()}, "")
+    sets = [(n, text) for n, text in options.sets if names.declare(n, Location("--set", 1, 1), n)]
+    overrides = reader.together({name: nodes[-1] for name, nodes in _option_values("--set", sets).items()}, "")
     missing = template.required - defaults.keys() - overrides.keys()
     for block in blocks:
         set_here = frozenset[str]().union(*(axis.names for axis in block.axes))
@@ -133,13 +129,13 @@ def _servers(settings: Settings, tree: MappingNode, options: Options, diagnostic
         if not settings.server and "server" not in tree.entries:
             diagnostics.add(tree.location, "server", "is required: a URL, a list of URLs, or sim")
         return tuple(dict.fromkeys(settings.server))
-    found = []
+    found: dict[str, None] = {}
     for text in options.servers:
         try:
-            found.append(server_url(text))
+            found[server_url(text)] = None
         except ValueError as error:
             diagnostics.add(Location("--server", 1, 1), "", f"--server {error}")
-    return tuple(dict.fromkeys(found))
+    return tuple(found)
 
 
 def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnostics) -> Template | None:
@@ -156,9 +152,8 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
     for name, selectors in settings.params.items():
         where = join("params", name)
         if not NAME.fullmatch(name) or name in RESERVED:
-            is_there = isinstance(given, MappingNode) and name in given.entries
-            at = given.entries[name].location if isinstance(given, MappingNode) and is_there else given.location
-            diagnostics.add(at, where, NOT_A_NAME)
+            key = given.entries.get(name) if isinstance(given, MappingNode) else None
+            diagnostics.add((key or given).location, where, NOT_A_NAME)
             continue
         try:
             params[name] = make_param(graph, name, selectors)
@@ -201,10 +196,6 @@ def _outputs(settings: Settings, tree: Tree, template: Template, diagnostics: Di
             diagnostics.add(location, where, text)
         found.add(node)
     return frozenset(found) if settings.outputs else None
-
-
-def _declare(names: Names, name: str) -> bool:
-    return names.declare(name, Location("--set", 1, 1), name)
 
 
 def _option_values(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, list[ScalarNode]]:
