@@ -105,7 +105,7 @@ def json_text(value: Mapping[str, Json], indent: int | None = None) -> str:
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
-# -- How complaints speak: quoted, escaped, with a suggestion where one is near.
+# -- For diagnostics: quoted, escaped, with a suggestion where one is near.
 
 
 _LONGEST_WORD = 64
@@ -123,8 +123,9 @@ def shorten(text: str, width: int = 60) -> str:
 
 
 def quote(text: str, width: int = 60) -> str:
-    """Return `text` shortened and in double quotes."""
-    return f'"{shorten(text, width)}"'
+    """Return `text` shortened and in double quotes; a text of several lines as one line."""
+    line = " ".join(text.split()) if "\n" in text else text
+    return f'"{shorten(line, width)}"'
 
 
 def listing(words: Iterable[str], most: int = 24) -> str:

@@ -13,7 +13,7 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write, write_new
-from batchrunner.errors import Complaint, LocalError, ManifestError
+from batchrunner.errors import Diagnostic, LocalError, ManifestError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import TOKEN_VARIABLE
@@ -45,7 +45,7 @@ def init(
         path = output or workflow.with_suffix(".yaml")
         text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
-        raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
+        raise ManifestError([Diagnostic(str(workflow), error.line, error.column, "", str(error))]) from None
     write_new(path, text)
     schema_path = path.parent / SCHEMA_FILE
     try:
