@@ -51,7 +51,7 @@ class BatchFolder:
         end = await self.downloader.fetch(action, self.source(action.server), job.file, opened, digest)
         if isinstance(end, Downloaded):
             saved = Saved(job.id, action.attempt, self.wall(), action.file.key, end.path, end.size, end.sha256)
-            content = sidecar(self.batch, job, self.ledger.story(job.id), saved, workflow)
+            content = sidecar(self.batch, job, self.ledger.history(job.id), saved, workflow)
             path = self.folder / beside(end.path)
             try:
                 await asyncio.get_running_loop().run_in_executor(None, write, path, content)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.lifecycle import Contradiction, advance, folded
 from batchrunner.errors import YoursError
-from batchrunner.ledger import Ledger, StateError, hold
-from batchrunner.ledger.codec import REBUILD
-from batchrunner.ledger.lock import STATE
+from batchrunner.ledger import REBUILD, STATE, Ledger, StateError, hold
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:

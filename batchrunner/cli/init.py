@@ -33,7 +33,7 @@ def init(
         Path, typer.Argument(metavar="WORKFLOW.json", help="Saved in ComfyUI with File > Export (API).")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write (default: WORKFLOW.yaml).")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
     ] = None,
 ) -> None:
     """Write a first manifest for a workflow exported from ComfyUI."""
@@ -44,11 +44,11 @@ def init(
     except (SourceError, WorkflowError) as error:
         raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
     write_new(path, text)
-    beside = path.parent / SCHEMA_FILE
+    schema_path = path.parent / SCHEMA_FILE
     try:
-        beside.write_text(_schema() + "\n", encoding="utf-8")
+        schema_path.write_text(_schema() + "\n", encoding="utf-8")
     except OSError as error:
-        raise LocalError(f"{beside}: {error.strerror}") from None
+        raise LocalError(f"{schema_path}: {error.strerror}") from None
     say(f"wrote {path}; set its `server`, then check it: batchrunner plan {path}")
 
 

@@ -19,8 +19,7 @@ from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import Ledger
-from batchrunner.ledger.lock import STATE
+from batchrunner.ledger import STATE, Ledger
 from batchrunner.manifest import Options
 from batchrunner.options import OUT, RunOptions
 from batchrunner.run import run_batch

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from batchrunner.sim.server import Simulator
 
 PREFIX = "somebody-else"
-"""What a stranger's files are called."""
+"""What another user's files are called."""
+_WISH = "a stranger's wish"
+"""The prompt; it decides render times and so the trace of every seed, and stays as it was."""
 _LEAST, _MOST = 90_000, 200_000
 """Bytes of the editor's graph that a browser sends along with a large workflow."""
 
@@ -22,7 +24,7 @@ def prompt(number: int) -> dict[str, Json]:
     """Return the body of a POST: one short picture, another for each number."""
     workflow: dict[str, Json] = {
         "1": _node("CheckpointLoaderSimple", ckpt_name="sd_xl_base_1.0.safetensors"),
-        "2": _node("CLIPTextEncode", text=f"a stranger's wish {number}", clip=["1", 1]),
+        "2": _node("CLIPTextEncode", text=f"{_WISH} {number}", clip=["1", 1]),
         "3": _node("EmptyLatentImage", width=512, height=512, batch_size=1),
         "4": _node(
             "KSampler",

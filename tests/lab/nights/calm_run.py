@@ -1,6 +1,6 @@
-"""A quiet night: nothing goes wrong, but no two renders take as long, and others use the servers too.
+"""A calm run: nothing goes wrong, but no two renders take as long, and others use the servers too.
 
-Here is measured what a forecast is worth: it is asked once, after some jobs, and held against the morning.
+Here is measured what a forecast is worth: it is made once, after some jobs, and compared with what came.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from batchrunner.show.log import StreamSink
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
-from tests.lab.nights.crowd import Crowd
+from tests.lab.nights.load import BackgroundLoad
 from tests.lab.nights.memory import BusyLedger, MemoryNight, serving
-from tests.lab.nights.morning import Heard, Morning
+from tests.lab.nights.report import Heard, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,8 +60,8 @@ MEANWHILE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
-    """What is to happen in one quiet night."""
+class CalmRun:
+    """What is to happen in one calm run."""
 
     seed: int
     jobs: int = 30
@@ -70,7 +70,7 @@ class Quiet:
     """After how many jobs at home the forecast is asked."""
     until: float | None = None
     """`--until`, in seconds from the start."""
-    crowd: float = 1.0
+    background: float = 1.0
     """How many prompts of others come with each of ours, at most; every night draws its own share of it."""
     people: int = 1
     """How many others there are: the more, the less evenly they come."""
@@ -82,21 +82,21 @@ class Quiet:
     """Given the runner's process `MEANWHILE` seconds after the start: it may suspend it, or turn its clock."""
 
 
-def morning(plan: Quiet) -> Morning:
-    """Let a quiet night pass in virtual time, and look back on it."""
-    with TemporaryDirectory(prefix="quiet-") as folder:
+def simulate(plan: CalmRun) -> Report:
+    """Let a calm run pass in virtual time, and look back on it."""
+    with TemporaryDirectory(prefix="calm-") as folder:
         return run(lambda loop: _pass(loop, plan, Path(folder)), seed=plan.seed)
 
 
-async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
+async def _pass(loop: VirtualLoop, plan: CalmRun, folder: Path) -> Report:
     dice = Random(f"{plan.seed}/quiet")  # noqa: S311 - a night that repeats
     batch = _batch(folder, plan, dice)
-    crowd = Crowd(dice.uniform(0, plan.crowd), plan.people, dice)
+    background = BackgroundLoad(dice.uniform(0, plan.background), plan.people, dice)
     async with AsyncExitStack() as stack:
         servers: list[Simulator] = []
         for url in batch.servers:
             speed = dice.uniform(_SLOWEST, 1) if servers else 1.0
-            server = _server(loop, plan, folder / f"gpu-{len(servers)}", Pace.night(speed), crowd)
+            server = _server(loop, plan, folder / f"gpu-{len(servers)}", Pace.night(speed), background)
             await stack.enter_async_context(serving(server, URL(url).host or ""))
             servers.append(server)
         heard, began, console = Heard(loop, plan.after), loop.now, io.StringIO()
@@ -105,14 +105,14 @@ async def _pass(loop: VirtualLoop, plan: Quiet, folder: Path) -> Morning:
             loop.call_later(MEANWHILE, plan.meanwhile, runner)
         with loop.under_way():
             code = await runner.start(_run(plan, batch, folder / "home", heard, console))
-        return heard.morning(plan.seed, code, began, servers, console.getvalue())
+        return heard.report(plan.seed, code, began, servers, console.getvalue())
 
 
-def _batch(folder: Path, plan: Quiet, dice: Random) -> Batch:
+def _batch(folder: Path, plan: CalmRun, dice: Random) -> Batch:
     """Return a batch of one to four kinds of jobs, as the dice will: after ten jobs each was met."""
     qualities = dice.sample(_QUALITIES, dice.randint(1, len(_QUALITIES)))
     sizes = dice.sample(_SIZES, dice.randint(1, len(_SIZES) if len(qualities) == 1 else 2))
-    path = folder / "quiet.yaml"
+    path = folder / "calm.yaml"
     text = _MANIFEST.format(
         servers=", ".join(f"http://gpu-{number}:8188" for number in range(plan.servers)),
         seeds=ceil(plan.jobs / (2 * len(sizes) * len(qualities))),
@@ -124,9 +124,9 @@ def _batch(folder: Path, plan: Quiet, dice: Random) -> Batch:
     return load(path, Options(limit=plan.jobs))
 
 
-def _server(loop: VirtualLoop, plan: Quiet, folder: Path, pace: Pace, crowd: Crowd) -> Simulator:
+def _server(loop: VirtualLoop, plan: CalmRun, folder: Path, pace: Pace, background: BackgroundLoad) -> Simulator:
     server = Simulator(
-        folder, pace=pace, wall=loop.wall, seed=plan.seed, listener=lambda event: crowd.hear(event, server)
+        folder, pace=pace, wall=loop.wall, seed=plan.seed, listener=lambda event: background.hear(event, server)
     )
     if plan.machine:
         plan.machine(server)
@@ -145,7 +145,7 @@ class _Run(MemoryNight):
         return board, jobs
 
 
-async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
+async def _run(plan: CalmRun, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
     """Do what `batchrunner run` does, from the lock to the exit code."""
     audience = Audience([heard])
     notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from defects import DEFECTS, put_in
 
-from tests.lab.mishaps import parse
+from tests.lab.fake_disk import FakeDisk
+from tests.lab.faults import parse
 from tests.lab.nights.night import pass_night
 from tests.lab.nights.plan import Plan
-from tests.lab.platter import Platter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +21,13 @@ CUTS = parse("[" + ", ".join(f"{{at: {at}, do: power-cut, for: 5}}" for at in (1
 def test_what_was_synced_stays(tmp_path: Path) -> None:
     """Bytes that were synced survive, later ones read as zeros, and so does all of a file that never was."""
     safe, never = tmp_path / "safe", tmp_path / "never"
-    platter, plain = Platter(), os.fsync
-    with platter.spinning(), safe.open("wb", buffering=0) as file:
+    fake_disk, plain = FakeDisk(), os.fsync
+    with fake_disk.installed(), safe.open("wb", buffering=0) as file:
         file.write(b"synced")
         os.fsync(file.fileno())
         file.write(b" and not")
     never.write_bytes(b"never")
-    platter.cut([safe, never])
+    fake_disk.cut([safe, never])
     assert safe.read_bytes() == b"synced" + bytes(8)
     assert never.read_bytes() == bytes(5)
     assert os.fsync is plain
@@ -36,13 +36,13 @@ def test_what_was_synced_stays(tmp_path: Path) -> None:
 def test_a_name_outlives_a_link(tmp_path: Path) -> None:
     """What was synced under one name is safe under every other."""
     part, final = tmp_path / "film.part", tmp_path / "film.mp4"
-    platter = Platter()
-    with platter.spinning(), part.open("wb", buffering=0) as file:
+    fake_disk = FakeDisk()
+    with fake_disk.installed(), part.open("wb", buffering=0) as file:
         file.write(b"film")
         os.fsync(file.fileno())
     final.hardlink_to(part)
     part.unlink()
-    platter.cut([final])
+    fake_disk.cut([final])
     assert final.read_bytes() == b"film"
 
 
@@ -51,7 +51,7 @@ def test_a_night_of_power_cuts(tmp_path: Path) -> None:
     outcome = pass_night(tmp_path, Plan(1, 4, CUTS))
     assert outcome.broken == ()
     assert outcome.done == 4
-    assert outcome.mishaps["power-cut"] == 4
+    assert outcome.faults["power-cut"] == 4
 
 
 def test_a_power_cut_shows_what_was_not_synced(tmp_path: Path) -> None:

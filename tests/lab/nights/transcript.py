@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.lab.nights.verdict import outcome
+from tests.lab.nights.outcome import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from tests.lab.nights.world import World
 
 
-def story(world: World) -> Iterator[str]:
-    """Yield the mishaps, then every fact and event with its time, then the verdict."""
-    yield "The mishaps:"
+def transcript(world: World) -> Iterator[str]:
+    """Yield the faults, then every fact and event with its time, then the outcome."""
+    yield "The faults:"
     for place in world.places:
         old = ", which chooses prompt ids itself" if place.host.own_ids else ""
         yield f"  {place.name}{old}:"
-        yield from (f"  {mishap.line()}" for mishap in place.host.script)
+        yield from (f"  {fault.line()}" for fault in place.host.script)
     yield "The night (seconds, who, what; facts also where):"
     yield from (f"  {line}" for line in world.loop.trace.lines if not _is_noise(line))
-    judged = outcome(world)
-    yield f"The end: {judged.done} done, {judged.failed} failed, exits {', '.join(map(str, judged.exits))}"
-    yield from (f"  broken: {line}" for line in judged.broken)
+    result = outcome_of(world)
+    yield f"The end: {result.done} done, {result.failed} failed, exits {', '.join(map(str, result.exits))}"
+    yield from (f"  broken: {line}" for line in result.broken)
 
 
 def _is_noise(line: str) -> bool:

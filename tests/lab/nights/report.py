@@ -1,4 +1,4 @@
-"""The morning after a quiet night: what was forecast, what came, and who waited for whom."""
+"""The report on a calm run: what was forecast, what came, and who waited for whom."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.eta import HOMEWARD, time_left
 from batchrunner.sim.record import What
-from tests.lab import stranger
+from tests.lab import other_user
 from tests.lab.clock import EPOCH
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _ENDS = (What.SUCCEEDED, What.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Morning:
+class Report:
     """What a night was like. All times are seconds since the run began."""
 
     seed: int
@@ -65,7 +65,7 @@ class Morning:
         return (self.told.high - self.told.low) / 2 / self.ended if self.told else 1.0
 
     @property
-    def local_files(self) -> tuple[float, ...]:
+    def saved_at(self) -> tuple[float, ...]:
         """When each video was home."""
         return tuple(at for at, event in self.news if event.name == "saved")
 
@@ -95,10 +95,10 @@ class Heard:
     def close(self) -> None:
         """Nothing."""
 
-    def morning(self, seed: int, code: int, began: float, servers: Sequence[Simulator], message: str) -> Morning:
+    def report(self, seed: int, code: int, began: float, servers: Sequence[Simulator], message: str) -> Report:
         """Look back on a night that is over."""
         waiting = [self.board.costs[job] for job in self.board.waiting]
-        return Morning(
+        return Report(
             seed=seed,
             exit=code,
             ended=self._loop.now - began,
@@ -125,4 +125,4 @@ class Heard:
 
 def _times(server: Simulator, what: Collection[What], *, ours: bool = False) -> list[float]:
     """Return when something happened, on the loop's clock."""
-    return [event.at - EPOCH for event in server.record.of(*what) if not ours or event.prefix != stranger.PREFIX]
+    return [event.at - EPOCH for event in server.record.of(*what) if not ours or event.prefix != other_user.PREFIX]

@@ -1,4 +1,4 @@
-"""Every mishap happens to a simulator as its script says, and scripts are read strictly."""
+"""Every fault happens to a simulator as its script says, and scripts are read strictly."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run
-from tests.lab.misfortune import Misfortune
-from tests.lab.mishaps import KINDS, Mishap, Where, new_faults, night, parse, usual
-from tests.lab.stranger import prompt
+from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, parse, usual
+from tests.lab.injector import FaultInjector
+from tests.lab.other_user import prompt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 FILM = b"abcdefgh" * 5000
 GONE = (aiohttp.ClientError, ConnectionError)
 PACE = Pace(step=25.0, save=0.0, noise=0.0, longest=None)
-"""A stranger's picture takes 13 to 14 seconds."""
+"""A other user's picture takes 13 to 14 seconds."""
 
 
 class Victim:
-    """A simulator that mishaps happen to, and a client."""
+    """A simulator that faults happen to, and a client."""
 
     def __init__(self, loop: VirtualLoop, folder: Path, script: str) -> None:
         self.loop = loop
         self.sim = Simulator(folder, pace=PACE, wall=loop.wall)
         link = loop.network.link("server")
-        self.misfortune = Misfortune(self.sim, parse(script, "script"), link=link)
+        self.injector = FaultInjector(self.sim, parse(script, "script"), link=link)
         self.film = folder / "output" / "film.mp4"
         self.put_film()
         self.session = aiohttp.ClientSession("http://server", connector=aiohttp.UnixConnector("server"))
@@ -49,16 +49,16 @@ class Victim:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Serve, and let the mishaps happen."""
-        runner = web.AppRunner(self.misfortune.application(), shutdown_timeout=1.0)
+        """Serve, and let the faults happen."""
+        runner = web.AppRunner(self.injector.application(), shutdown_timeout=1.0)
         await runner.setup()
         await web.UnixSite(runner, "server").start()
         await self.sim.start()
-        mishaps = self.loop.create_task(self.misfortune.run())
+        faults = self.loop.create_task(self.injector.run())
         await self.loop.elapse(1)
         async with self.session:
             yield
-        mishaps.cancel()
+        faults.cancel()
         await self.sim.stop()
         await runner.cleanup()
 
@@ -83,7 +83,7 @@ class Victim:
 
 
 def suffer(folder: Path, script: str, test: Callable[[Victim], Awaitable[None]]) -> None:
-    """Run `test` while the mishaps of `script` happen."""
+    """Run `test` while the faults of `script` happen."""
 
     async def main(loop: VirtualLoop) -> None:
         victim = Victim(loop, folder, script)
@@ -330,7 +330,7 @@ def test_clean_up_can_be_faster_for_a_while(tmp_path: Path) -> None:
     suffer(tmp_path, "[{do: clean-up, by: 60, for: 200}]", test)
 
 
-def test_strangers_use_the_server_too(tmp_path: Path) -> None:
+def test_other_users_use_the_server_too(tmp_path: Path) -> None:
     """Foreign jobs are queued and executed like any other."""
 
     async def test(victim: Victim) -> None:
@@ -423,7 +423,7 @@ def test_a_firewall_dislikes_a_text(tmp_path: Path, text: str, number: int) -> N
         assert (await victim.ask("/queue"))[0] == 200
         assert victim.posted() == 0
         assert await victim.ask("/prompt", method="POST", body={"prompt": {}}) != 403
-        assert victim.misfortune.blocked == {"mine"}
+        assert victim.injector.blocked == {"mine"}
 
     suffer(tmp_path, json.dumps([{"do": "firewall", "text": text}]), test)
 
@@ -485,14 +485,14 @@ def test_a_prompt_can_hang_until_it_is_interrupted(tmp_path: Path) -> None:
             await victim.post(number)
         await victim.loop.elapse(2000)
         running = json.loads((await victim.ask("/queue"))[1])["queue_running"]
-        assert [hung.prompt for hung in victim.misfortune.hung] == [running[0][1]]
+        assert [hung.prompt for hung in victim.injector.hung] == [running[0][1]]
         await victim.ask("/interrupt", method="POST", body={"prompt_id": "another"})
         await victim.loop.elapse(10)
         assert not victim.sim.record.of(What.INTERRUPTED)
         await victim.ask("/interrupt", method="POST", body={"prompt_id": running[0][1]})
         await victim.loop.elapse(60)
         assert len(victim.sim.record.of(What.INTERRUPTED)) == len(victim.sim.record.of(What.SUCCEEDED)) == 1
-        assert victim.misfortune.hung[0].ended is not None
+        assert victim.injector.hung[0].ended is not None
 
     suffer(tmp_path, "[{do: hang}]", test)
 
@@ -537,69 +537,69 @@ def test_an_address_can_become_a_proxys(tmp_path: Path) -> None:
     suffer(tmp_path, "[{do: gone-for-good, how: page}]", test)
 
 
-def test_a_mishap_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
+def test_a_fault_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
     """`after: 3` strikes with the third request and no earlier."""
 
     async def test(victim: Victim) -> None:
         told = [(await victim.ask("/queue"))[0] for _ in range(4)]
         assert told == [200, 200, 503, 503]
-        assert [mishap.do for _, mishap in victim.misfortune.happened] == ["unavailable"]
+        assert [fault.do for _, fault in victim.injector.happened] == ["unavailable"]
 
     suffer(tmp_path, "[{after: 3, do: unavailable}]", test)
 
 
 def test_every_kind_can_be_written_down_and_read_back() -> None:
     """A drawn night, written line by line, is the same script when it is read; so is every kind as it usually is."""
-    script = (*night(3, 100), *new_faults(3, 200))
-    assert {mishap.do for mishap in script} == {do for do, kind in KINDS.items() if kind.often}
-    assert [parse(mishap.line(), "line")[0].do for mishap in script] == [mishap.do for mishap in script]
-    assert parse("\n".join(mishap.line() for mishap in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
-        Mishap("slow", lasts=300, by=2.5),
+    script = (*basic_faults(3, 100), *added_faults(3, 200))
+    assert {fault.do for fault in script} == {do for do, kind in KINDS.items() if kind.often}
+    assert [parse(fault.line(), "line")[0].do for fault in script] == [fault.do for fault in script]
+    assert parse("\n".join(fault.line() for fault in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
+        Fault("slow", lasts=300, by=2.5),
     )
     for do in KINDS.keys() - {"firewall"}:
         assert parse(f"[{{do: {do}}}]", "x") == parse(usual(do).line(), "x") == (usual(do),)
-    blocks = Mishap("firewall", at=4, text='a "quoted": wish, }')
+    blocks = Fault("firewall", at=4, text='a "quoted": wish, }')
     assert parse(blocks.line(), "x") == (blocks,)
 
 
-def test_new_faults_come_on_top_of_the_others() -> None:
+def test_added_faults_come_on_top_of_the_others() -> None:
     """A bad night holds none of the new kinds, and they are drawn by themselves, each in all its ways."""
-    assert not any(mishap.kind.new for mishap in night(5, 100))
-    drawn = new_faults(5, 500)
-    assert all(mishap.kind.new for mishap in drawn)
-    assert {mishap.only for mishap in drawn} == {"", "view", "post", "history"}
-    assert {mishap.how for mishap in drawn} == {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf"}
-    assert {mishap.status for mishap in drawn} == {0, 401, 403}
+    assert not any(fault.kind.added for fault in basic_faults(5, 100))
+    drawn = added_faults(5, 500)
+    assert all(fault.kind.added for fault in drawn)
+    assert {fault.only for fault in drawn} == {"", "view", "post", "history"}
+    assert {fault.how for fault in drawn} == {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf"}
+    assert {fault.status for fault in drawn} == {0, 401, 403}
 
 
 def test_a_night_is_the_same_for_the_same_seed() -> None:
-    """A seed draws the same mishaps every time, in the order of their times."""
-    assert night(5, 8) == night(5, 8) != night(6, 8)
-    assert list(night(5, 8)) == sorted(night(5, 8), key=lambda mishap: mishap.at)
+    """A seed draws the same faults every time, in the order of their times."""
+    assert basic_faults(5, 8) == basic_faults(5, 8) != basic_faults(6, 8)
+    assert list(basic_faults(5, 8)) == sorted(basic_faults(5, 8), key=lambda fault: fault.at)
 
 
-def test_mishaps_of_the_runner_do_not_happen_to_a_server(tmp_path: Path) -> None:
+def test_faults_of_the_runner_do_not_happen_to_a_server(tmp_path: Path) -> None:
     """A script with a kill is refused where there is nobody to kill."""
     simulator = Simulator(tmp_path)
     runners = [do for do, kind in KINDS.items() if kind.where is Where.RUNNER]
     for do in runners:
         with pytest.raises(YoursError, match=do):
-            Misfortune(simulator, parse(f"[{{do: {do}}}]", "script"))
-    taken: list[Mishap] = []
-    Misfortune(simulator, parse("[{do: kill}]", "script"), runner=taken.append)
+            FaultInjector(simulator, parse(f"[{{do: {do}}}]", "script"))
+    taken: list[Fault] = []
+    FaultInjector(simulator, parse("[{do: kill}]", "script"), runner=taken.append)
     with pytest.raises(YoursError, match="a server's address"):
-        Misfortune(simulator, parse("[{do: moves}]", "script"), runner=taken.append)
-    Misfortune(simulator, parse("[{do: moves}]", "script"), moved=taken.append)
+        FaultInjector(simulator, parse("[{do: moves}]", "script"), runner=taken.append)
+    FaultInjector(simulator, parse("[{do: moves}]", "script"), moved=taken.append)
 
 
 @pytest.mark.parametrize(
     ("script", "complaint"),
     [
         ("{do: restart}", "is a list"),
-        ("[restart]", "mishap 1: expected a mapping"),
-        ("[{at: 3}]", "mishap 1: `do` is one of"),
-        ("[{do: restrat}]", "mishap 1: `do` is one of"),
-        ("[{do: restart}, {do: [x]}]", "mishap 2: `do` is one of"),
+        ("[restart]", "fault 1: expected a mapping"),
+        ("[{at: 3}]", "fault 1: `do` is one of"),
+        ("[{do: restrat}]", "fault 1: `do` is one of"),
+        ("[{do: restart}, {do: [x]}]", "fault 2: `do` is one of"),
         ("[{do: restart, by: 3}]", "'by' means nothing to restart"),
         ("[{do: restart, at: 3, after: 4}]", "either `at` or `after`"),
         ("[{do: restart, at: soon}]", "`at` is a number"),
@@ -620,7 +620,7 @@ def test_mishaps_of_the_runner_do_not_happen_to_a_server(tmp_path: Path) -> None
     ],
 )
 def test_a_wrong_script_is_told_in_one_line(script: str, complaint: str) -> None:
-    """Whatever is wrong with a script of mishaps is said in one line that names the place."""
+    """Whatever is wrong with a script of faults is said in one line that names the place."""
     with pytest.raises(YoursError) as told:
         parse(script, "script")
     assert complaint in str(told.value)
@@ -629,4 +629,4 @@ def test_a_wrong_script_is_told_in_one_line(script: str, complaint: str) -> None
 
 def test_json_is_as_good_as_yaml() -> None:
     """A script may be JSON."""
-    assert parse(json.dumps([{"at": 5, "do": "wedge"}]), "script") == (Mishap("wedge", at=5, lasts=1200),)
+    assert parse(json.dumps([{"at": 5, "do": "wedge"}]), "script") == (Fault("wedge", at=5, lasts=1200),)

@@ -1,4 +1,4 @@
-"""A simulator to which the mishaps of a script happen, in real time or in virtual time."""
+"""A simulator to which the faults of a script happen, in real time or in virtual time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
-from batchrunner.sim.machine import NodeFailure, TroubleError
+from batchrunner.sim.machine import InternalServerError, NodeFailure
 from batchrunner.sim.record import Event, What
-from tests.lab import stranger
+from tests.lab import other_user
 from tests.lab.broken import Way
-from tests.lab.mishaps import Mishap, Where
+from tests.lab.faults import Fault, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.server import Simulator
+    from tests.lab.faults import Script
     from tests.lab.link import Link
-    from tests.lab.mishaps import Script
 
+_WEDGED = "a mishap"  # in the trace of every seed: another text would change all their hashes
 _LISTENS_EVERY = 1.0
 """Seconds between two looks of a hanging prompt for an interrupt."""
 
@@ -41,11 +42,11 @@ class Hung:
     ended: float | None = None
 
 
-class Misfortune:
+class FaultInjector:
     """Mount `application()` instead of the simulator's own, and run `run()` as long as it serves.
 
     `link` is the way to it in virtual time: refusals and silence then happen there, below HTTP. A script that holds
-    mishaps of the runner or of an address is a YoursError, unless `runner` and `moved` take them.
+    faults of the runner or of an address is a YoursError, unless `runner` and `moved` take them.
     """
 
     def __init__(
@@ -54,42 +55,42 @@ class Misfortune:
         script: Script,
         *,
         link: Link | None = None,
-        runner: Callable[[Mishap], None] | None = None,
-        moved: Callable[[Mishap], None] | None = None,
+        runner: Callable[[Fault], None] | None = None,
+        moved: Callable[[Fault], None] | None = None,
     ) -> None:
         _refuse(script, Where.RUNNER, "a runner, not to a server", runner)
         _refuse(script, Where.ADDRESS, "a server's address", moved)
-        self.happened: list[tuple[float, Mishap]] = []
+        self.happened: list[tuple[float, Fault]] = []
         """What happened so far, and when in the loop's time."""
         self._sim = simulator
         self._link = link
         self._runner = runner
         self._moved = moved
         self._way = Way(simulator, self._count)
-        self._timed = sorted((mishap for mishap in script if not mishap.after), key=lambda mishap: mishap.at)
-        self._counted = [mishap for mishap in script if mishap.after]
+        self._timed = sorted((fault for fault in script if not fault.after), key=lambda fault: fault.at)
+        self._counted = [fault for fault in script if fault.after]
         self._usual_ttl = simulator.ttl
         self._requests = 0
         self._out_of_memory = 0
-        self._strangers = 0
+        self._other_users = 0
         self._neighbours = 0
-        self._hangs: list[Mishap] = []
+        self._hangs: list[Fault] = []
         self.hung: list[Hung] = []
         """Every prompt that ever hung here."""
-        self._fruitless: list[tuple[float, Mishap]] = []
+        self._without_file: list[tuple[float, Fault]] = []
         self._also = simulator.record.also
         self._later: set[asyncio.Task[None]] = set()
-        self._deeds: Mapping[str, Callable[[Mishap], None]] = {
-            "restart": lambda mishap: simulator.restart(mishap.lasts),
+        self._deeds: Mapping[str, Callable[[Fault], None]] = {
+            "restart": lambda fault: simulator.restart(fault.lasts),
             "clear-history": lambda _: simulator.forget(list(simulator.prompts.history)),
             "clear-queue": lambda _: simulator.clear_queue(),
             "interrupt": lambda _: simulator.interrupt(),
             "wedge": self._wedge,
             "out-of-memory": self._exhaust,
             "clean-up": self._hurry,
-            "foreign-jobs": self._post_strangers,
+            "foreign-jobs": self._post_other_users,
             "own-ids": self._choose_ids,
-            "heavy-neighbours": self._crowd,
+            "heavy-neighbours": self._add_neighbours,
             "no-output": self._bring_nothing,
             "hang": self._begin_to_hang,
             "gone-for-good": self._go,
@@ -98,7 +99,7 @@ class Misfortune:
         simulator.record.also = self._hear
 
     def application(self) -> web.Application:
-        """Return the simulator's application with the mishaps before it."""
+        """Return the simulator's application with the faults before it."""
         application = self._sim.application()
         application.middlewares.insert(0, self._way.middleware)
         return application
@@ -108,62 +109,62 @@ class Misfortune:
         """The ids of the prompts that a firewall kept out."""
         return self._way.blocked
 
-    def windows(self) -> Iterator[tuple[float, float, Mishap]]:
-        """Yield from when to when each mishap was active so far, in the loop's time; one of a moment has no length."""
-        for at, mishap in self.happened:
-            for_good = mishap.do == "gone-for-good" or (mishap.do == "firewall" and not mishap.lasts)
-            yield at, inf if for_good else at + mishap.lasts, mishap
+    def windows(self) -> Iterator[tuple[float, float, Fault]]:
+        """Yield from when to when each fault was active so far, in the loop's time; one of a moment has no length."""
+        for at, fault in self.happened:
+            for_good = fault.do == "gone-for-good" or (fault.do == "firewall" and not fault.lasts)
+            yield at, inf if for_good else at + fault.lasts, fault
 
     def rest(self, elapsed: float) -> Script:
-        """Return the timed mishaps that are still to come, `elapsed` seconds after the start."""
-        return tuple(replace(mishap, at=mishap.at - elapsed) for mishap in self._timed if mishap.at > elapsed)
+        """Return the timed faults that are still to come, `elapsed` seconds after the start."""
+        return tuple(replace(fault, at=fault.at - elapsed) for fault in self._timed if fault.at > elapsed)
 
     async def run(self) -> None:
-        """Let the timed mishaps happen, then wait for the rest; cancel it to end."""
+        """Let the timed faults happen, then wait for the rest; cancel it to end."""
         start = asyncio.get_running_loop().time()
         try:
-            for mishap in self._timed:
-                await asyncio.sleep(max(0.0, start + mishap.at - asyncio.get_running_loop().time()))
-                self.happen(mishap)
+            for fault in self._timed:
+                await asyncio.sleep(max(0.0, start + fault.at - asyncio.get_running_loop().time()))
+                self.happen(fault)
             await asyncio.Event().wait()
         finally:
             for later in self._later:
                 later.cancel()
 
-    def happen(self, mishap: Mishap) -> None:
-        """Let one mishap happen now."""
-        self.happened.append((asyncio.get_running_loop().time(), mishap))
-        where = mishap.kind.where
+    def happen(self, fault: Fault) -> None:
+        """Let one fault happen now."""
+        self.happened.append((asyncio.get_running_loop().time(), fault))
+        where = fault.kind.where
         if where is Where.RUNNER and self._runner is not None:
-            self._runner(mishap)
+            self._runner(fault)
         elif where is Where.ADDRESS and self._moved is not None:
-            self._moved(mishap)
+            self._moved(fault)
         elif where is Where.SERVER:
-            self._deeds[mishap.do](mishap)
-        elif self._link is not None and mishap.do in ("refuse", "silence"):
-            self._break_link(self._link, mishap)
+            self._deeds[fault.do](fault)
+        elif self._link is not None and fault.do in ("refuse", "silence"):
+            self._break_link(self._link, fault)
         else:
-            self._way.strike(mishap)
+            self._way.strike(fault)
 
     def _count(self) -> None:
         self._requests += 1
-        for mishap in [mishap for mishap in self._counted if mishap.after <= self._requests]:
-            self._counted.remove(mishap)
-            self.happen(mishap)
+        for fault in [fault for fault in self._counted if fault.after <= self._requests]:
+            self._counted.remove(fault)
+            self.happen(fault)
 
-    def _break_link(self, link: Link, mishap: Mishap) -> None:
-        until = asyncio.get_running_loop().time() + mishap.lasts
-        if mishap.do == "refuse":
+    def _break_link(self, link: Link, fault: Fault) -> None:
+        until = asyncio.get_running_loop().time() + fault.lasts
+        if fault.do == "refuse":
             link.refuses_until = max(link.refuses_until, until)
         else:
             link.silent_until = max(link.silent_until, until)
 
-    def _wedge(self, mishap: Mishap) -> None:
-        self._sim.wedge("a mishap")
-        self._after(mishap.lasts, self._sim.restart)
+    def _wedge(self, fault: Fault) -> None:
+        self._sim.wedge(_WEDGED)
+        self._after(fault.lasts, self._sim.restart)
 
-    def _exhaust(self, mishap: Mishap) -> None:
-        self._out_of_memory += mishap.times
+    def _exhaust(self, fault: Fault) -> None:
+        self._out_of_memory += fault.times
 
     def _fault(self, prompt: Prompt, node: str) -> NodeFailure | None:
         """Run out of memory in the next samplers."""
@@ -177,47 +178,47 @@ class Misfortune:
         name = inputs.get("class_type") if isinstance(inputs, dict) else None
         return self._sim.catalogue[str(name)].kind == "sample"
 
-    def _hurry(self, mishap: Mishap) -> None:
+    def _hurry(self, fault: Fault) -> None:
         """Let files live shorter for a while."""
-        self._sim.ttl = min(mishap.by, self._usual_ttl or inf)
-        self._after(mishap.lasts, self._take_time)
+        self._sim.ttl = min(fault.by, self._usual_ttl or inf)
+        self._after(fault.lasts, self._take_time)
 
     def _take_time(self) -> None:
         self._sim.ttl = self._usual_ttl
 
-    def _post_strangers(self, mishap: Mishap) -> None:
-        for _ in range(mishap.times):
-            self._strangers += 1
+    def _post_other_users(self, fault: Fault) -> None:
+        for _ in range(fault.times):
+            self._other_users += 1
             try:
-                self._sim.submit(stranger.prompt(self._strangers), stranger.PREFIX)
-            except TroubleError:  # the stranger's, not ours
+                self._sim.submit(other_user.prompt(self._other_users), other_user.PREFIX)
+            except InternalServerError:  # the other user's, not ours
                 continue
 
-    def _choose_ids(self, _mishap: Mishap) -> None:
+    def _choose_ids(self, _fault: Fault) -> None:
         self._sim.own_ids = True
 
-    def _crowd(self, mishap: Mishap) -> None:
+    def _add_neighbours(self, fault: Fault) -> None:
         """Let others have large workflows here: two of three are finished, the third waits in the queue."""
-        for _ in range(mishap.times):
+        for _ in range(fault.times):
             self._neighbours += 1
             number = 1_000_000 + self._neighbours
             if self._neighbours % 3:
-                stranger.finish(self._sim, number)
+                other_user.finish(self._sim, number)
                 continue
             try:
-                self._sim.submit(stranger.heavy_prompt(number), stranger.PREFIX)
-            except TroubleError:  # the stranger's, not ours
+                self._sim.submit(other_user.heavy_prompt(number), other_user.PREFIX)
+            except InternalServerError:  # the other user's, not ours
                 continue
 
-    def _bring_nothing(self, mishap: Mishap) -> None:
-        self._fruitless.append((asyncio.get_running_loop().time() + mishap.lasts, mishap))
+    def _bring_nothing(self, fault: Fault) -> None:
+        self._without_file.append((asyncio.get_running_loop().time() + fault.lasts, fault))
 
     def _hear(self, event: Event) -> None:
         """Take the files away from a prompt that has just succeeded, if there are to be none."""
-        now = asyncio.get_running_loop().time() if self._fruitless else 0.0
-        self._fruitless = [(until, mishap) for until, mishap in self._fruitless if until > now]
-        if self._fruitless and event.what is What.SUCCEEDED:
-            self._spoil(event.prompt_id, self._fruitless[-1][1].how)
+        now = asyncio.get_running_loop().time() if self._without_file else 0.0
+        self._without_file = [(until, fault) for until, fault in self._without_file if until > now]
+        if self._without_file and event.what is What.SUCCEEDED:
+            self._spoil(event.prompt_id, self._without_file[-1][1].how)
         if self._also is not None:
             self._also(event)
 
@@ -235,18 +236,18 @@ class Misfortune:
             file["type"] = "temp"
         entry["outputs"] = {} if how == "empty" else outputs
 
-    def _begin_to_hang(self, mishap: Mishap) -> None:
-        self._hangs += [mishap] * mishap.times
+    def _begin_to_hang(self, fault: Fault) -> None:
+        self._hangs += [fault] * fault.times
         self._sim.machine.hold = self._hold
 
     async def _hold(self, prompt: Prompt, node: str) -> None:
         """Let a sampler hang: until its prompt is interrupted, or the server is restarted by somebody."""
         if not self._hangs or not self._samples(prompt, node):
             return
-        mishap, loop = self._hangs.pop(0), asyncio.get_running_loop()
-        hung = Hung(prompt.id, prompt.prefix, loop.time(), mishap.how == "deaf")
+        fault, loop = self._hangs.pop(0), asyncio.get_running_loop()
+        hung = Hung(prompt.id, prompt.prefix, loop.time(), fault.how == "deaf")
         self.hung.append(hung)
-        self._after(mishap.lasts, lambda: self._end_hanging(hung))
+        self._after(fault.lasts, lambda: self._end_hanging(hung))
         try:
             while hung.deaf or not self._sim.machine.interrupted:  # noqa: ASYNC110 - the simulator has but this flag
                 await asyncio.sleep(_LISTENS_EVERY)
@@ -257,14 +258,14 @@ class Misfortune:
         if hung.ended is None:
             self._sim.restart()
 
-    def _go(self, mishap: Mishap) -> None:
+    def _go(self, fault: Fault) -> None:
         """Leave the address for good: refused below HTTP where that is possible, or a proxy's page for everything."""
-        if mishap.how == "page":
-            self._way.strike(Mishap("page-404", lasts=inf))
+        if fault.how == "page":
+            self._way.strike(Fault("page-404", lasts=inf))
         elif self._link is not None:
             self._link.refuses_until = inf
         else:
-            self._way.strike(Mishap("refuse", lasts=inf))
+            self._way.strike(Fault("refuse", lasts=inf))
         self._sim.drop_connections()
 
     def _after(self, seconds: float, deed: Callable[[], None]) -> None:
@@ -273,9 +274,9 @@ class Misfortune:
         later.add_done_callback(self._later.discard)
 
 
-def _refuse(script: Script, where: Where, whom: str, taker: Callable[[Mishap], None] | None) -> None:
-    """Refuse a script with a mishap that nobody here takes."""
-    strange = [mishap.do for mishap in script if mishap.kind.where is where]
+def _refuse(script: Script, where: Where, whom: str, taker: Callable[[Fault], None] | None) -> None:
+    """Refuse a script with a fault that nobody here takes."""
+    strange = [fault.do for fault in script if fault.kind.where is where]
     if strange and taker is None:
         raise YoursError(f"{strange[0]}: this happens to {whom}; it exists in simulated nights")
 

@@ -1,4 +1,4 @@
-"""Mishaps in real time: what a script lets go wrong on a real port costs no video, and nonsense is refused."""
+"""Faults in real time: what a script lets go wrong on a real port costs no video, and nonsense is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comfyui import free_port
 from evidence import assert_home
 from processes import Running, ended
 
-from tests.lab.mishaps import KINDS, Where
+from tests.lab.faults import KINDS, Where
 
 _ROOT = Path(__file__).parents[2]
 _EXAMPLE = _ROOT / "tests" / "lab" / "example.yaml"
@@ -43,19 +43,19 @@ def test_a_batch_on_a_bad_evening(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if kind.where is Where.RUNNER][::3])
 def test_what_happens_to_a_runner_is_refused(tmp_path: Path, do: str) -> None:
-    """A mishap that needs the runner's own machine is refused in one line that names it, with exit 2."""
+    """A fault that needs the runner's own machine is refused in one line that names it, with exit 2."""
     script = tmp_path / "script.yaml"
     script.write_text(f"- {{do: restart}}\n- {{at: 1, do: {do}}}\n", encoding="utf-8")
     refused = ended(tmp_path, "script.yaml", "--port", "0", command=_FAULTY)
     assert refused.code == 2
-    assert refused.err == f"script.yaml: mishap 2: {do} happens to a runner, in simulated nights only\n"
+    assert refused.err == f"script.yaml: fault 2: {do} happens to a runner, in simulated nights only\n"
     assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- {do: rain}", "script.yaml: mishap 1: `do` is one of "),
+        (b"- {do: rain}", "script.yaml: fault 1: `do` is one of "),
         (b"- [", "script.yaml:1: this is neither YAML nor JSON"),
         (b"\xff\xfe", "script.yaml: this is not UTF-8"),
         (None, "script.yaml: No such file or directory"),

@@ -1,4 +1,4 @@
-"""The platter under a disk: how much of every file is still there after the power went.
+"""The fake_disk under a disk: how much of every file is still there after the power went.
 
 Names are as safe here as a journal makes them: what was linked or renamed stays so. Bytes are not.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Platter:
+class FakeDisk:
     """Knows how much of every file was synced since it began to spin."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Platter:
         self._safe: dict[tuple[int, int], int] = {}
 
     @contextmanager
-    def spinning(self) -> Iterator[None]:
+    def installed(self) -> Iterator[None]:
         """Stand in for `os.fsync` until the block ends."""
         vars(os)["fsync"] = self.fsync
         try:
@@ -37,7 +37,7 @@ class Platter:
         self._safe[state.st_dev, state.st_ino] = state.st_size
 
     def has(self, path: Path) -> bool:
-        """Whether a file or folder was synced since the platter began to spin."""
+        """Whether a file or folder was synced since the fake disk began to spin."""
         state = path.stat()
         return (state.st_dev, state.st_ino) in self._safe
 

@@ -1,6 +1,6 @@
-"""Mishaps: what goes wrong, when, for how long, as a script that can be written down, read back and drawn from a seed.
+"""Faults: what goes wrong, when, for how long, as a script that can be written down, read back and drawn from a seed.
 
-A script is a list. In a file (YAML or JSON, for `python -m tests.lab.faulty FILE`) each mishap is a mapping:
+A script is a list. In a file (YAML or JSON, for `python -m tests.lab.faulty FILE`) each fault is a mapping:
 
     - {at: 90, do: restart, for: 20}          # 90 s after the start: down for 20 s, and all forgotten
     - {after: 40, do: drop-reply, times: 2}   # from the 40th request on: two POSTs are taken, their answers lost
@@ -8,7 +8,7 @@ A script is a list. In a file (YAML or JSON, for `python -m tests.lab.faulty FIL
 
     - {do: page-404, for: 90, only: view}     # a proxy answers every download with its own 404 page
 
-`at` is in seconds, `after` in requests, both since the simulator started; a mishap without either happens at once. What
+`at` is in seconds, `after` in requests, both since the simulator started; a fault without either happens at once. What
 else may be said depends on `do`; `KINDS` is the whole list. Some happen to the runner and its machine, or change a
 server's address: those exist in simulated nights only.
 """
@@ -29,17 +29,15 @@ from batchrunner.errors import YoursError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Script: TypeAlias = "tuple[Mishap, ...]"
+Script: TypeAlias = "tuple[Fault, ...]"
 
-NEW_FAULTS = True
-"""Whether seeds draw the kinds of faults that are marked as new, and nights are held to the rules that go with them."""
 LARGEST = 2**20
 """Bytes of the largest script."""
 _HOUR = 3600.0
 
 
 class Where(StrEnum):
-    """To whom a mishap happens."""
+    """To whom a fault happens."""
 
     ANSWER = "answer"
     """To requests and answers, by HTTP."""
@@ -53,7 +51,7 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of mishap: what may be said about it, with the values if nothing is said."""
+    """One kind of fault: what may be said about it, with the values if nothing is said."""
 
     where: Where
     often: float = 0.0
@@ -61,8 +59,8 @@ class Kind:
     message: Mapping[str, float] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What may be said about it in words, with all choices; the first one holds if nothing is said. None: any text."""
-    new: bool = False
-    """Drawn from seeds only with `NEW_FAULTS`, and then beside all that a seed draws without."""
+    added: bool = False
+    """Drawn by `added_faults`: kinds that came later, so that a seed still draws what it drew before."""
 
 
 _PAGES: Mapping[str, tuple[str, ...]] = {"only": ("", "view", "post", "history")}
@@ -109,37 +107,37 @@ KINDS: Mapping[str, Kind] = {
     "lose-state": Kind(Where.RUNNER, 0.1, {"for": 20}),  # killed, and the state file is deleted
     "power-cut": Kind(Where.RUNNER, 0.3, {"for": 60}),  # killed, and what was not synced of its files is zeros
     # A proxy, or a firewall, that answers in the server's place.
-    "page-404": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, new=True),
-    "page-403": Kind(Where.ANSWER, 0.05, {"for": 60}, _PAGES, new=True),
-    "page-5xx": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, new=True),  # 500, 502, 503 and 520 in turn
-    "refuse-token": Kind(Where.ANSWER, 0.05, {"for": 60, "status": 403}, new=True),  # 401 or 403 as JSON
+    "page-404": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, added=True),
+    "page-403": Kind(Where.ANSWER, 0.05, {"for": 60}, _PAGES, added=True),
+    "page-5xx": Kind(Where.ANSWER, 0.15, {"for": 90}, _PAGES, added=True),  # 500, 502, 503 and 520 in turn
+    "refuse-token": Kind(Where.ANSWER, 0.05, {"for": 60, "status": 403}, added=True),  # 401 or 403 as JSON
     "flaky": Kind(  # that share of all requests gets a 502 page; a POST among them is lost, or queued all the same
-        Where.ANSWER, 0.1, {"for": 600, "share": 0.333}, {"how": ("lost", "taken")}, new=True
+        Where.ANSWER, 0.1, {"for": 600, "share": 0.333}, {"how": ("lost", "taken")}, added=True
     ),
     "firewall": Kind(  # every POST with this text in its body gets a 403 page, with `for: 0` until the end
-        Where.ANSWER, 0.0, {"for": 0}, {"text": ()}, new=True
+        Where.ANSWER, 0.0, {"for": 0}, {"text": ()}, added=True
     ),
     # A server that others use heavily, that brings nothing, hangs, or goes away.
     "heavy-neighbours": Kind(
-        Where.SERVER, 0.1, {"times": 10}, new=True
+        Where.SERVER, 0.1, {"times": 10}, added=True
     ),  # prompts of 90 to 200 kB, queued and finished
     "no-output": Kind(  # prompts succeed without a file, with a temporary one, or with one whose /view is a 403 page
-        Where.SERVER, 0.05, {"for": 1200}, {"how": ("empty", "temp", "forbidden")}, new=True
+        Where.SERVER, 0.05, {"for": 1200}, {"how": ("empty", "temp", "forbidden")}, added=True
     ),
     "hang": Kind(  # the next sampler hangs until it is interrupted, if it hears that, or somebody restarts the server
-        Where.SERVER, 0.08, {"times": 1, "for": 3600}, {"how": ("hears", "deaf")}, new=True
+        Where.SERVER, 0.08, {"times": 1, "for": 3600}, {"how": ("hears", "deaf")}, added=True
     ),
     "gone-for-good": Kind(  # from now on nobody listens at its address, or a proxy has a 404 page for everything
-        Where.SERVER, 0.0, {}, {"how": ("refused", "page")}, new=True
+        Where.SERVER, 0.0, {}, {"how": ("refused", "page")}, added=True
     ),
     "moves": Kind(  # the server restarts at another address, without its files; the runner is told after so long
-        Where.ADDRESS, 0.0, {"for": 300}, new=True
+        Where.ADDRESS, 0.0, {"for": 300}, added=True
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Mishap:
+class Fault:
     """One thing that goes wrong."""
 
     do: str
@@ -166,11 +164,11 @@ class Mishap:
 
     @property
     def kind(self) -> Kind:
-        """What sort of mishap it is."""
+        """What sort of fault it is."""
         return KINDS[self.do]
 
     def line(self) -> str:
-        """Return the mishap as a line of a script file."""
+        """Return the fault as a line of a script file."""
         values = {
             "for": self.lasts,
             "times": self.times,
@@ -187,7 +185,7 @@ class Mishap:
 
 
 def parse(text: str, where: str) -> Script:
-    """Return the script that `text` holds; `where` names it in complaints. YoursError says what is wrong, and where."""
+    """Return the script that `text` holds; `where` names it in messages. YoursError says what is wrong, and where."""
     if len(text) > LARGEST:
         raise YoursError(f"{where}: larger than {LARGEST} characters")
     try:
@@ -197,30 +195,30 @@ def parse(text: str, where: str) -> Script:
         place = f"{where}:{line + 1}" if isinstance(line, int) else where
         raise YoursError(f"{place}: this is neither YAML nor JSON") from error
     if not isinstance(listed, list):
-        raise YoursError(f"{where}: a script of mishaps is a list, as in `- {{at: 90, do: restart}}`")
-    return tuple(_mishap(item, f"{where}: mishap {number}") for number, item in enumerate(listed, 1))
+        raise YoursError(f"{where}: a script of faults is a list, as in `- {{at: 90, do: restart}}`")
+    return tuple(_fault(item, f"{where}: fault {number}") for number, item in enumerate(listed, 1))
 
 
-def usual(do: str, at: float = 0.0) -> Mishap:
-    """Return a mishap of a kind about which nothing is said but when it happens."""
+def usual(do: str, at: float = 0.0) -> Fault:
+    """Return a fault of a kind about which nothing is said but when it happens."""
     return _made(do, at, 0, KINDS[do].message, _first(KINDS[do]))
 
 
-def night(seed: int, hours: float) -> Script:
-    """Return the mishaps of a bad night of `hours`, in their order: the same for the same seed; none of a new kind."""
+def basic_faults(seed: int, hours: float) -> Script:
+    """Return the faults of a bad night of `hours`, in order, without the added kinds: the same for the same seed."""
     dice = Random(f"{seed}/mishaps")  # noqa: S311 - a replay, no secret
-    return tuple(sorted(_drawn(dice, hours, new=False), key=lambda mishap: mishap.at))
+    return tuple(sorted(_drawn(dice, hours, added=False), key=lambda fault: fault.at))
 
 
-def new_faults(seed: int, hours: float) -> Script:
-    """Return the mishaps of the new kinds in a bad night of `hours`: they come on top of what `night` returns."""
+def added_faults(seed: int, hours: float) -> Script:
+    """Return the faults of the added kinds in a bad night of `hours`, which come on top of `basic_faults`."""
     dice = Random(f"{seed}/new faults")  # noqa: S311 - a replay, no secret
-    return tuple(sorted(_drawn(dice, hours, new=True), key=lambda mishap: mishap.at))
+    return tuple(sorted(_drawn(dice, hours, added=True), key=lambda fault: fault.at))
 
 
-def _drawn(dice: Random, hours: float, *, new: bool) -> Iterator[Mishap]:
+def _drawn(dice: Random, hours: float, *, added: bool) -> Iterator[Fault]:
     for do, kind in KINDS.items():
-        if kind.new is not new:
+        if kind.added is not added:
             continue
         at = dice.expovariate(kind.often) * _HOUR if kind.often else hours * _HOUR
         while at < hours * _HOUR:
@@ -248,7 +246,7 @@ def _first(kind: Kind) -> dict[str, str]:
     return {name: next(iter(choices), "") for name, choices in kind.words.items()}
 
 
-def _mishap(item: object, where: str) -> Mishap:
+def _fault(item: object, where: str) -> Fault:
     if not isinstance(item, dict):
         raise YoursError(f"{where}: expected a mapping, as in {{at: 90, do: restart}}")
     said: dict[str, object] = {str(key): value for key, value in item.items()}
@@ -267,8 +265,8 @@ def _mishap(item: object, where: str) -> Mishap:
     return _made(do, at, after, {**kind.message, **numbers}, words)
 
 
-def _made(do: str, at: float, after: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> Mishap:
-    return Mishap(
+def _made(do: str, at: float, after: int, numbers: Mapping[str, float], words: Mapping[str, str]) -> Fault:
+    return Fault(
         do,
         at,
         after,

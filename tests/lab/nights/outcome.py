@@ -15,7 +15,7 @@ from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 from tests.lab.broken import BLOCKED
 from tests.lab.clock import EPOCH
-from tests.lab.nights.witness import STUCK_AT_LEAST
+from tests.lab.nights.invariants import STUCK_AT_LEAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +39,9 @@ class Outcome:
     failed: int
     exits: tuple[int, ...]
     """How each life of the runner ended; -9 is a kill."""
-    mishaps: Counter[str]
+    faults: Counter[str]
     renders: int
-    twins: int
+    duplicates: int
     given_up_doubles: int
     """Prompts that were accepted while a server that had been given up still had the same job."""
     unasked_doubles: int
@@ -64,9 +64,9 @@ class Outcome:
         return replace(self, broken=(*self.broken, f"{self.hours * 3600:.3f} {message}"))
 
 
-def outcome(world: World) -> Outcome:
+def outcome_of(world: World) -> Outcome:
     """Judge a night that is over."""
-    witness, states = world.witness, _states(world.home)
+    invariants, states = world.invariants, _states(world.home)
     at_end = (
         *_settled(world, states),
         *_denied(world, states),
@@ -75,17 +75,17 @@ def outcome(world: World) -> Outcome:
         *_renders(world),
         *_attempts(world),
     )
-    broken = (*witness.broken, *(f"{world.loop.now:.3f} {message}" for message in at_end))
+    broken = (*invariants.broken, *(f"{world.loop.now:.3f} {message}" for message in at_end))
     return Outcome(
         seed=world.plan.seed,
         done=sum(isinstance(state, Done) for state in states.values()),
         failed=sum(isinstance(state, Failed) for state in states.values()),
         exits=tuple(world.exits),
-        mishaps=Counter(mishap.do for place in world.places for _, mishap in place.misfortune.happened),
+        faults=Counter(fault.do for place in world.places for _, fault in place.injector.happened),
         renders=sum(len(place.sim.record.of(What.RENDERED)) for place in world.places),
-        twins=witness.twins,
-        given_up_doubles=witness.given_up_doubles,
-        unasked_doubles=witness.unasked_doubles,
+        duplicates=invariants.duplicates,
+        given_up_doubles=invariants.given_up_doubles,
+        unasked_doubles=invariants.unasked_doubles,
         hours=world.loop.now / 3600,
         servers=len(world.plan.hosts),
         old=sum(host.own_ids for host in world.plan.hosts),
@@ -103,7 +103,7 @@ def _states(home: Path) -> dict[str, State]:
 
 def _settled(world: World, states: dict[str, State]) -> Iterator[str]:
     """P5: every job is done with its files or failed with evidence, and the exit code agrees."""
-    failed, home = 0, Counter(world.witness.jobs_at_home())
+    failed, home = 0, Counter(world.invariants.jobs_at_home())
     complete = {job for (job, _), count in home.items() if count >= world.plan.axes.saves}
     for job in world.batch.jobs:
         state = states.get(job.id)
@@ -119,7 +119,7 @@ def _denied(world: World, states: dict[str, State]) -> Iterator[str]:
     """P5: a job that a firewall kept out everywhere and always fails with the title of the firewall's page."""
     posted = {event.prefix for place in world.places for event in place.sim.record.of(What.POSTED)}
     accepted = {match[0] for prefix in posted if (match := parse_prefix(world.batch.name, prefix))}
-    for job in sorted(world.witness.blocked() - accepted):
+    for job in sorted(world.invariants.blocked() - accepted):
         state = states.get(job)
         if not isinstance(state, Failed) or BLOCKED not in state.message:
             yield f"P5 {job} was never let in and ends as {state}"
@@ -128,19 +128,19 @@ def _denied(world: World, states: dict[str, State]) -> Iterator[str]:
 def _hung(world: World) -> Iterator[str]:
     """P16: a prompt of ours that hangs is interrupted in good time, as long as a runner lives that hears of it."""
     for place in world.places:
-        for hung in place.misfortune.hung:
+        for hung in place.injector.hung:
             ours = parse_prefix(world.batch.name, hung.prefix)
             if ours is None or hung.deaf:
                 continue
             limit = _may_hang(world, place, ours[0], hung.began)
             over = place.gone_at if hung.ended is None else hung.ended
-            for life in world.witness.lives:
+            for life in world.invariants.lives:
                 since = max(hung.began, life.began)
                 until = min(world.loop.now if at is None else at for at in (over, life.ended))
                 away = sum(
                     max(0.0, min(end, until) - max(at, since))
-                    for at, end, mishap in place.misfortune.windows()
-                    if mishap.do != "hang"
+                    for at, end, fault in place.injector.windows()
+                    if fault.do != "hang"
                 )
                 if until - since > limit + away + _NOTICES_WITHIN:
                     yield f"P16 {hung.prefix} hung for {until - since:.0f} s in one life; {limit:.0f} were enough"
@@ -169,7 +169,7 @@ def _files(world: World, states: dict[str, State]) -> Iterator[str]:
             prefixes = seen.prefixes or () if seen else ()
             if not any((ours := parse_prefix(world.batch.name, prefix)) and ours[0] == job for prefix in prefixes):
                 yield f"P7 {job} has {saved.path}, which carries {prefixes}"
-    for _, fact in world.witness.facts:
+    for _, fact in world.invariants.facts:
         if isinstance(fact, Saved):
             path = world.home / fact.path
             if not path.is_file() or sha256(path.read_bytes()).hexdigest() != fact.sha256:
@@ -178,20 +178,20 @@ def _files(world: World, states: dict[str, State]) -> Iterator[str]:
 
 
 def _renders(world: World) -> Iterator[str]:
-    """P1: no attempt is rendered twice, wherever, but for a twin; what nobody had may be claimed as the same again."""
+    """P1: no attempt is rendered twice, wherever, but for a duplicate or a repeated claim."""
     records = (place.sim.record.of(What.RENDERED) for place in world.places)
     rendered = Counter(event.prefix for record in records for event in record)
-    claimed = Counter(fact.prefix for _, fact in world.witness.facts if isinstance(fact, Claimed))
+    claimed = Counter(fact.prefix for _, fact in world.invariants.facts if isinstance(fact, Claimed))
     for prefix, times in rendered.items():
-        if times > max(1, claimed[prefix]) + world.witness.twins and parse_prefix(world.batch.name, prefix):
+        if times > max(1, claimed[prefix]) + world.invariants.duplicates and parse_prefix(world.batch.name, prefix):
             yield f"P1 {prefix} was rendered {times} times"
 
 
 def _attempts(world: World) -> Iterator[str]:
     """P1: no job burns more attempts than the rules give it; a ledger that was lost took its count along."""
-    burnt = {(fact.job, fact.attempt) for _, fact in world.witness.facts if isinstance(fact, Lost) and fact.burns}
+    burnt = {(fact.job, fact.attempt) for _, fact in world.invariants.facts if isinstance(fact, Lost) and fact.burns}
     for job, times in Counter(job for job, _ in sorted(burnt)).items():
-        if times > world.batch.rules.attempts and "lose-state" not in world.witness.happened:
+        if times > world.batch.rules.attempts and "lose-state" not in world.invariants.happened:
             yield f"P1 {job} was tried {times} times"
 
 

@@ -1,4 +1,4 @@
-"""What tests of notifications share: events as they are told, and a place that hands on what arrives there."""
+"""What tests of notifications share: events of a batch, and a server that collects what is posted to it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from aiohttp import web
 from answering import Place, answering
 
 from batchrunner.core.facts import Lost, Why
-from batchrunner.notify import Notifier, Target, Waits
-from batchrunner.notify.notice import Kind
-from batchrunner.notify.webhook import Webhook
+from batchrunner.manifest.batch import Recipient
+from batchrunner.notify import Kind, Notifier, Target, Timing, targets
 from batchrunner.show.events import Event, of_fact, of_finish, of_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from batchrunner.notify.webhook import Way
+    from collections.abc import AsyncIterator, Mapping
 
 AT = 1_769_844_605.0
-"""2026-01-31T07:30:05Z."""
-QUICK = Waits(delivery=5.0, retries=(0.01, 0.01, 0.01), gather=0.01, drain=5.0)
+"""2026-01-31T07:30:05.000Z."""
+QUICK = Timing(delivery=5.0, retries=(0.01, 0.01, 0.01), gather=0.01, drain=5.0)
 ALL = frozenset(Kind)
 COUNTS = {"waiting": 8, "done": 3, "failed": 1}
 
@@ -44,22 +41,22 @@ def server(state: str, message: str = "why", at: float = AT) -> Event:
 
 
 class Inbox:
-    """A place to post to, and what arrives there."""
+    """A server to post to, and what arrives there."""
 
     def __init__(self) -> None:
         self.place = Place("")
         self._arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def next(self) -> dict[str, Any]:
-        """Return the next notice, waiting for it."""
+        """Return the next message, waiting for it."""
         return await self._arrived.get()
 
     def all(self) -> list[dict[str, Any]]:
-        """Return every notice that arrived, in order."""
+        """Return every message that arrived, in order."""
         return [json.loads(asked.body) for asked in self.place.asked]
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Take a notice."""
+        """Take a message."""
         self._arrived.put_nowait(json.loads(await request.read()))
         return web.Response()
 
@@ -73,11 +70,17 @@ async def inbox() -> AsyncIterator[Inbox]:
         yield box
 
 
-class Told(list[str]):
-    """What a notifier says of itself."""
+def to_url(url: str, on: frozenset[str] = ALL) -> Target:
+    """Return a webhook."""
+    return targets([Recipient("HOOK", "", (), "", on)], {"HOOK": url})[0]
 
 
-def notifier(told: Told, *ways: Way | str, waits: Waits = QUICK, on: frozenset[str] = ALL) -> Notifier:
-    """Return a notifier of the batch `t` that tells by `ways`; a text is a URL."""
-    made = [Webhook(way) if isinstance(way, str) else way for way in ways]
-    return Notifier("t", [Target(way, on) for way in made], told.append, waits, lambda: AT)
+def to_command(*command: str, environment: Mapping[str, str] | None = None, token: str = "") -> Target:
+    """Return a command; its environment is empty unless given."""
+    return targets([Recipient("", "", command, "", ALL)], environment or {}, token)[0]
+
+
+def notifier(told: list[str], *to: Target | str, timing: Timing = QUICK) -> Notifier:
+    """Return a notifier of the batch `t` that tells what goes wrong to `told`; a text is a webhook's URL."""
+    found = [to_url(each) if isinstance(each, str) else each for each in to]
+    return Notifier("t", found, told.append, timing, lambda: AT)

@@ -1,7 +1,7 @@
-"""The witness of a simulated night: it sees runner and server at once, and holds what happens against the promises.
+"""The invariants of a simulated night: it sees runner and server at once, and holds what happens against the promises.
 
-The promises are numbered as P1 to P14. What can be judged at the moment it happens is judged here; what only the end
-shows is judged in `verdict`.
+The promises are numbered as P1 to P14. What can be checked at the moment it happens is checked here; what only the end
+shows is checked in `outcome`.
 """
 
 from __future__ import annotations
@@ -41,22 +41,20 @@ STUCK_AT_LEAST = 2700.0
 _ASKED_WITHIN = 60.0
 """Seconds after its start in which a runner waits for servers that may hold something of an earlier ledger."""
 _DELAYS = frozenset({"disk-full", "disk-error", "no-handles", "suspend", "stop"})
-"""Mishaps of the runner with which it posts nothing."""
-_FRUITLESS = (Why.WRONG_CONTENT, Why.UNUSABLE)
-_FRUITLESS_JOBS, _UNDER_WAY = 3, 2
+"""Faults of the runner with which it posts nothing."""
+_WITHOUT_FILE = (Why.WRONG_CONTENT, Why.UNUSABLE)
+_WITHOUT_FILE_JOBS, _UNDER_WAY = 3, 2
 """So many jobs may bring nothing on each server before a batch is stopped, and so many more are then queued there."""
 
 
 @dataclass(slots=True)
-class Witness:
+class Invariants:
     """Sees one night; `broken` lists every promise that was not kept, with its time."""
 
     loop: VirtualLoop
     batch: str
     folder: Path
     """Where the videos come home to."""
-    new_rules: bool = False
-    """Hold the runner also to what an ordinary night can break: see `Plan`."""
     patience: float = inf
     grace: float = 60.0
     places: dict[str, Place] = field(default_factory=dict)
@@ -64,7 +62,7 @@ class Witness:
     broken: list[str] = field(default_factory=list)
     facts: list[tuple[float, Fact]] = field(default_factory=list)
     """Every fact ever committed, also to a ledger that was lost since."""
-    twins: int = 0
+    duplicates: int = 0
     """Prompts that were accepted twice because the first POST was on its way for longer than anybody waits."""
     given_up_doubles: int = 0
     """Prompts that were accepted while a server that had been given up still had the same job."""
@@ -107,7 +105,7 @@ class Witness:
 
     @property
     def happened(self) -> set[str]:
-        """Return the kinds of mishaps so far, anywhere."""
+        """Return the kinds of faults so far, anywhere."""
         return {do for place in self.places.values() for do in place.happened}
 
     # The lives of the runner.
@@ -130,7 +128,7 @@ class Witness:
         if not may_exit(code, life, places, patience=self.patience, now=self.loop.now, empty=self._empty):
             self.tell(f"P5 a runner ended with {code}")
         if life.posted_at is None and code != 2:
-            self._judge_start(life.waited(self.loop.now - life.process.slept))
+            self._check_start(life.waited(self.loop.now - life.process.slept))
 
     # What the runner does.
 
@@ -149,7 +147,7 @@ class Witness:
         self.loop.trace.note(self.loop.process.name, f"{place.name if place else '-'}:", fact)
         match fact:
             case Claimed():
-                self._judge_claim(fact)
+                self._check_claim(fact)
             case Accepted():
                 self._attempts[fact.job].add(fact.attempt)
             case Rendered():
@@ -159,9 +157,9 @@ class Witness:
             case Saved():
                 self._opening.pop((server, fact.file), None)
                 self._coming.pop((server, fact.file), None)
-                self.look_at_files()
+                self.check_files()
             case Lost() if place:
-                self._judge_loss(fact, place)
+                self._check_loss(fact, place)
                 self._lost.add((fact.job, fact.attempt))
                 self._coming = {at: ours for at, ours in self._coming.items() if ours != (fact.job, fact.attempt)}
         self._known.add((fact.job, fact.attempt))
@@ -170,7 +168,7 @@ class Witness:
         """P8: with the first good poll of a life its files there are to be asked for."""
         now, first = self.loop.time(), server not in self.life.heard
         self.life.heard[server] = now
-        if first and self.new_rules:
+        if first:
             for at in [at for at in self._coming if at[0] == server]:
                 self._opening[at] = (self.loop.process, now + _OPENS_WITHIN)
 
@@ -182,15 +180,15 @@ class Witness:
         self.places[server].arrivals.send(prefix or prompt)
         if self.life.posted_at is None:
             self.life.posted_at = self.loop.time()
-            self._judge_start(self.life.waited(0.0))
+            self._check_start(self.life.waited(0.0))
 
     def withdrawing(self, server: str, prompts: Collection[str]) -> None:
         """P9: only our own prompts are ever deleted."""
-        self._judge_ids(self.places[server], prompts)
+        self._check_ids(self.places[server], prompts)
 
     def viewing(self, server: str, name: str) -> None:
         """P8: a file is asked for within five seconds of the look that saw it, and not before any good look."""
-        if self.new_rules and server not in self.life.heard:
+        if server not in self.life.heard:
             self.tell(f"P8 {name} was asked for before {server} was polled")
         process, until = self._opening.pop((server, name), (None, 0.0))
         if process is self.loop.process and self.loop.time() > until and not self.happened & {"disk-full", "suspend"}:
@@ -218,7 +216,7 @@ class Witness:
         place.arrivals.take(event.prefix)
         known, elsewhere = place.knows(event), list(self._elsewhere(place, event.prefix))
         if (known or elsewhere) and place.arrivals.is_late(event.prefix):
-            self.twins += 1
+            self.duplicates += 1
         elif known:
             self.tell(f"P2 {event.prompt_id} ({event.prefix}) was accepted twice by {place.name}")
         elif elsewhere:
@@ -232,15 +230,15 @@ class Witness:
         """P9: nobody else's prompts are touched, and nothing is sent that could harm the server."""
         body = said if isinstance(said, dict) else {}
         if path.endswith("/queue"):
-            self._judge_ids(place, body.get("delete", []))
+            self._check_ids(place, body.get("delete", []))
         if body.get("clear") or path.endswith("/history") or {"number", "front"} & body.keys():
             self.tell(f"P9 {path} of {place.name} was sent {sorted(body)}")
         if path.endswith("/interrupt"):
-            self._judge_interrupt(place, str(body.get("prompt_id", "")))
+            self._check_interrupt(place, str(body.get("prompt_id", "")))
 
     # What lies on the disk.
 
-    def look_at_files(self) -> None:
+    def check_files(self) -> None:
         """P6, P7: whatever has a final name is whole, and carries the workflow of one of our attempts."""
         for path in self.finals():
             stat = path.stat()
@@ -266,13 +264,13 @@ class Witness:
 
     def blocked(self) -> set[str]:
         """Return the jobs of which a firewall kept out a prompt."""
-        prompts = {prompt for place in self.places.values() for prompt in place.misfortune.blocked}
+        prompts = {prompt for place in self.places.values() for prompt in place.injector.blocked}
         prefixes = (prefix for (_, prompt), prefix in self._claimed.items() if prompt in prompts)
         return {ours[0] for prefix in prefixes if (ours := parse_prefix(self.batch, prefix))}
 
     # Judging.
 
-    def _judge_claim(self, fact: Claimed) -> None:
+    def _check_claim(self, fact: Claimed) -> None:
         """P1, P4: an attempt begins only when every earlier one is known to be lost, or is nowhere."""
         self._claimed[fact.server, fact.prompt] = fact.prefix
         alive = {(fact.job, attempt) for attempt in self._attempts[fact.job]} - self._lost
@@ -287,36 +285,36 @@ class Witness:
                 continue
             self.tell(f"P1 {job} is claimed again though attempt {attempt} is not lost")
 
-    def _judge_loss(self, fact: Lost, place: Place) -> None:
+    def _check_loss(self, fact: Lost, place: Place) -> None:
         """P1: a loss is true at the moment it is written down."""
         if not self._is_true(fact, place):
             prefix = file_prefix(self.batch, fact.job, fact.attempt)
             self.tell(f"P1 {prefix} is called lost ({fact.why}) on {place.name} and is not: {fact.message}")
         if str(fact.why) == SERVER_GONE:
             self._given_up.add((fact.job, fact.attempt))
-        if fact.why in _FRUITLESS and fact.burns and not any(isinstance(one, Saved) for _, one in self.facts):
-            self._judge_fruitless(fact.job)
+        if fact.why in _WITHOUT_FILE and fact.burns and not any(isinstance(one, Saved) for _, one in self.facts):
+            self._check_without_file(fact.job)
 
-    def _judge_fruitless(self, job: str) -> None:
+    def _check_without_file(self, job: str) -> None:
         """P17: a batch of which nothing was ever well is stopped after three jobs alike that bring nothing."""
-        fruitless = self.life.fruitless
-        fruitless.append(job)
-        most = (_FRUITLESS_JOBS + _UNDER_WAY) * len(self.life.named)
-        if len(fruitless) == most + 1 and len(set(fruitless)) >= _FRUITLESS_JOBS:
-            self.tell(f"P17 {len(fruitless)} renders brought nothing, none ever did, and it goes on")
+        without_file = self.life.without_file
+        without_file.append(job)
+        most = (_WITHOUT_FILE_JOBS + _UNDER_WAY) * len(self.life.named)
+        if len(without_file) == most + 1 and len(set(without_file)) >= _WITHOUT_FILE_JOBS:
+            self.tell(f"P17 {len(without_file)} renders brought nothing, none ever did, and it goes on")
 
-    def _judge_start(self, waited: float) -> None:
+    def _check_start(self, waited: float) -> None:
         """P15: a new batch posts within a little more than a minute if any server takes prompts."""
         life = self.life
-        if not self.new_rules or not life.new or waited <= POSTS_WITHIN or self.happened & _DELAYS:
+        if not life.new or waited <= POSTS_WITHIN or self.happened & _DELAYS:
             return
         able = [place.name for place in self.places.values() if takes_prompts(place, life)]
         if able:
             self.tell(f"P15 nothing was posted for {waited:.3f} s, though {', '.join(able)} would have taken it")
 
-    def _judge_interrupt(self, place: Place, prompt: str) -> None:
+    def _check_interrupt(self, place: Place, prompt: str) -> None:
         """P9: only a prompt of ours is interrupted, and only one that hangs, is lost, or has run for very long."""
-        self._judge_ids(place, [prompt])
+        self._check_ids(place, [prompt])
         prefix = place.prefixes.get(prompt, "")
         began = place.started(prompt)
         ran = 0.0 if began is None else self.loop.now - began
@@ -336,8 +334,8 @@ class Witness:
         now, named = self.loop.time(), place.url in self.life.named
         limit = (AWAY_TOO_LONG if named else self.grace) - _SLACK
         silent = self.life.silence(place.url, now) >= limit
-        idle = place.sim.wedged or any(hung.ended is None for hung in place.misfortune.hung)
-        troubled = any(end >= self.loop.now - limit and end - at >= limit for at, end, _ in place.misfortune.windows())
+        idle = place.sim.wedged or any(hung.ended is None for hung in place.injector.hung)
+        troubled = any(end >= self.loop.now - limit and end - at >= limit for at, end, _ in place.injector.windows())
         return silent or ((idle or troubled) and self.loop.now - self.life.began >= limit)
 
     def _is_true(self, fact: Lost, place: Place) -> bool:
@@ -357,7 +355,7 @@ class Witness:
                 proofs = {"stuck": place.has_hung(prefix), "denied": bool(place.happened & _DENIES)}
                 return proofs.get(str(fact.why), _PROOFS.get(fact.why) in place.endings(prefix))
 
-    def _judge_ids(self, place: Place, prompts: object) -> None:
+    def _check_ids(self, place: Place, prompts: object) -> None:
         """P9: an id is ours if it was claimed, or if an old server gave it to what we posted there."""
         ours = {prompt for _, prompt in self._claimed}
         ours |= {prompt for prompt, prefix in place.prefixes.items() if parse_prefix(self.batch, prefix)}
