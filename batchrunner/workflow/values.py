@@ -62,6 +62,7 @@ KNOWN: dict[tuple[str, str], Limit] = {
     ("LTXVGemmaCLIPModelLoader", "max_length"): _whole(16, 131_072),
     ("CreateVideo", "fps"): Limit("float", 1, 120),
     ("PrimitiveInt", "value"): _whole(1 - 2**63, 2**63 - 1),
+    ("SeedNode", "seed"): _whole(0, 2**63 - 1),
     ("KSampler", "seed"): _SEED,
     ("KSampler", "steps"): _STEPS,
     ("KSampler", "cfg"): _CFG,
