@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 from typing import TYPE_CHECKING
 
 from batchrunner.text import safe, stamp
@@ -37,7 +38,6 @@ class Kind(StrEnum):
 
 _MAX_BODY = 4096
 """Bytes: ntfy refuses JSON of more than twice that, and turns a longer message into an attached file."""
-_SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Message:
             "at": stamp(self.at),
             "title": title,
             "message": text,
-            "text": f"{title} - {text}".translate(_SLACK),
+            "text": escape(f"{title} - {text}", quote=False),
             **({"topic": topic} if topic else {}),
             **self.fields,
         }
