@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,12 +15,12 @@ from rich.console import Console
 from batchrunner.core.eta import progress, time_left
 from batchrunner.core.lifecycle import Queued
 from batchrunner.errors import BatchrunnerError
-from batchrunner.show.events import Audience, Journal, JsonLines, Lines, Narrator, of_finish
-from batchrunner.show.live import LiveBoard
-from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
-from batchrunner.show.report import lines
-from batchrunner.show.scene import Around, Transfer
-from batchrunner.text import clock, safe
+from batchrunner.show.events import finished_event
+from batchrunner.show.listeners import JsonLines, Listeners, Reporter, RunLog, TextLines
+from batchrunner.show.live import DownloadView, LiveBoard, board_view
+from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
+from batchrunner.show.report import report_lines
+from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.notify import Notifier
     from batchrunner.options import Asked
-    from batchrunner.show.events import Observer
-    from batchrunner.show.gallery.live import Gallery
+    from batchrunner.show.gallery import Gallery
+    from batchrunner.show.listeners import Listener
+    from batchrunner.show.live import BoardView
 
 # -- Who watches a run: `run.log` always, a live board on a terminal, plain lines elsewhere, JSON if asked for.
 
@@ -50,31 +51,31 @@ _BEAT_IN_LOG = 5.0
 class Watching:
     """The audience of one run, and what the run writes to itself."""
 
-    audience: Audience
+    audience: Listeners
     log: FilteringBoundLogger
     """`run.log`, for what is no event."""
-    console: StreamSink
+    console: StreamOutput
     """Lines for people, below or instead of the live board."""
     beat: float
-    """Seconds between two scenes."""
+    """Seconds between two views of the board."""
 
 
 @contextmanager
 def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> Iterator[Watching]:
     """Open every display and the log; close them when the run ends, however it ends. Raises LocalError."""
     hidden = secret.reveal() if secret else ""
-    lines = StreamSink(sys.stderr)
-    file = FileSink(folder / _LOG)
+    lines = StreamOutput(sys.stderr)
+    file = FileOutput(folder / _LOG)
     log = file_log(file, hidden)
     live = sys.stderr.isatty()
-    observers: list[Observer] = [Journal(log)]
+    observers: list[Listener] = [RunLog(log)]
     if asked.as_json:
-        observers.append(JsonLines(StreamSink(sys.stdout), batch))
+        observers.append(JsonLines(StreamOutput(sys.stdout), batch))
     if live and not asked.verbose:
         observers.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
-        observers.append(Lines(console_log(lines, hidden, verbose=asked.verbose)))
-    audience = Audience(observers, hidden)
+        observers.append(TextLines(console_log(lines, hidden, verbose=asked.verbose)))
+    audience = Listeners(observers, hidden)
     try:
         yield Watching(audience, log, lines, _BEAT_ON_TERMINAL if live else _BEAT_IN_LOG)
     except BatchrunnerError:
@@ -88,11 +89,11 @@ def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> I
     finally:
         audience.close()
         file.close()
-        if file.lost:
-            lines.write(lost_words(str(folder / _LOG), file))
+        if failed := file.failure_text(str(folder / _LOG)):
+            lines.write(failed)
 
 
-# -- What the scene shows and the board does not know: downloads in bytes, and how long it will take.
+# -- What the board view shows and the board does not know: downloads in bytes, and how long it will take.
 
 
 _FORECAST_EVERY = 5.0
@@ -100,29 +101,29 @@ _FORECAST_EVERY = 5.0
 
 @dataclass(slots=True)
 class RunObserver:
-    """Watches one run, and has the narrator tell of it. Times in seconds."""
+    """Watches one run, and has it reported. Times in seconds."""
 
     board: Board
     jobs: Mapping[str, Job]
-    audience: Audience
+    audience: Listeners
     wall: Callable[[], float]
     transfers: Callable[[], Mapping[str, tuple[int, int]]]
     """Per local file: bytes so far and in all, -1 if the server does not say."""
     beat: float
-    """Between two scenes."""
+    """Between two views of the board."""
     gallery: Gallery | None = None
-    _narrator: Narrator = field(init=False)
+    _reporter: Reporter = field(init=False)
     _began: float | None = None
     _left: float | None = None
     _left_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        """Hire the narrator."""
-        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.beat)
+        """Set up the reporter."""
+        self._reporter = Reporter(self.audience, self.jobs, self.wall, self._view, every=self.beat)
 
     def fact(self, fact: Fact) -> None:
         """Tell of a fact."""
-        self._narrator.fact(fact)
+        self._reporter.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
 
@@ -130,23 +131,22 @@ class RunObserver:
         """Show the board if it is time; return when to be shown it again."""
         self._began = now if self._began is None else self._began
         if self.gallery:
-            self.gallery.pulse(board, self.jobs, now)
-        return self._narrator.pulse(board, now)
+            self.gallery.update(board, self.jobs, now)
+        return self._reporter.update(board, now)
 
     def bug(self, error: Exception) -> None:
         """Tell of an error that should not be."""
-        self._narrator.bug(error)
+        self._reporter.bug(error)
 
     def until_rendered(self, url: str, job: str, now: float) -> float:
         """Return how long a prompt that `url` renders right now will still take."""
         whole = self.board.forecast.seconds(url, self.jobs[job].cost)
         return max(0.0, whole - progress(self.board, url, now))
 
-    def _around(self, board: Board, now: float) -> Around:
-        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
-        return Around(
-            self.wall(), now - (now if self._began is None else self._began), transfers, self._time_left(board, now)
-        )
+    def _view(self, board: Board, now: float) -> BoardView:
+        view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
+        downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
+        return replace(view, downloads=downloads, left=self._time_left(board, now))
 
     def _time_left(self, board: Board, now: float) -> float | None:
         """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
@@ -172,19 +172,19 @@ class LastWords:
         """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
         if self.notifier:
             # The last line of `run --json` is the end: whoever is told by other ways is told before it.
-            self.notifier.event(of_finish(time.time(), board.tally(), code))
+            self.notifier.event(finished_event(time.time(), board.tally(), code))
             await self.notifier.drain()
         told = self._report(board, run_observer)
         self.watchers.audience.finished(time.time(), board.tally(), code)
         self.watchers.audience.close()
         for line in (*ending.message.splitlines(), *told, *_staying(board, run_observer)):
-            self.watchers.console.write(safe(line, limit=1000))
+            self.watchers.console.write(printable(line, limit=1000))
 
     def _report(self, board: Board, run_observer: RunObserver) -> list[str]:
         if self.gallery is None:
             return []
-        looked_back = self.gallery.end(board, run_observer.jobs, anyio.current_time())
-        return lines(looked_back)
+        looked_back = self.gallery.finish(board, run_observer.jobs, anyio.current_time())
+        return report_lines(looked_back)
 
 
 def _staying(board: Board, run_observer: RunObserver) -> Iterator[str]:

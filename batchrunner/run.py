@@ -39,7 +39,7 @@ from batchrunner.notify import Notifier, targets
 from batchrunner.options import options_of, read_until, token
 from batchrunner.preflight import check_servers, insecure_urls
 from batchrunner.progress import LastWords, RunObserver, Watching, watching
-from batchrunner.show.gallery.live import Gallery
+from batchrunner.show.gallery import Gallery
 from batchrunner.show.sidecar import beside, sidecar, write
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator, serve

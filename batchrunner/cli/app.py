@@ -28,7 +28,7 @@ from batchrunner.cli.output import open_ends, say
 from batchrunner.errors import BatchrunnerError
 from batchrunner.manifest import Options
 from batchrunner.options import VARIABLE, Asked
-from batchrunner.show.log import clean
+from batchrunner.text import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,7 +265,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:  # noqa: BLE001 - the last resort: a bug where no log is open, told without the token
-        told = clean("".join(traceback.format_exception(error)), os.environ.get(VARIABLE, ""))
+        told = redact("".join(traceback.format_exception(error)), os.environ.get(VARIABLE, ""))
         sys.stderr.write(f"{told}a bug in batchrunner: please report it with the lines above\n")
         sys.exit(BatchrunnerError.exit_code)
 

@@ -26,7 +26,7 @@ from batchrunner.show.gallery import (
     write_page,
     write_poster,
 )
-from batchrunner.show.report import Around, as_json, report
+from batchrunner.show.report import RunContext, report, report_json
 
 if TYPE_CHECKING:
     from batchrunner.options import Asked
@@ -44,7 +44,9 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
     for path in paths:
         write_poster(folder, path)
-    told = as_json(report(batch.name, batch.jobs, states, snapshot.facts, Around(str(asked.manifest), str(folder))))
+    told = report_json(
+        report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(asked.manifest), str(folder)))
+    )
     seen = PageStatus(
         at=time.time(),
         manifest=str(asked.manifest),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from batchrunner.errors import LocalError
-from batchrunner.show.live import put
-from batchrunner.text import safe
+from batchrunner.show.status import print_lines
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,13 +47,13 @@ def open_ends() -> None:
 def say(text: str) -> None:
     """Tell people one line."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(safe(text, limit=_LONGEST) + "\n")
+        sys.stderr.write(printable(text, limit=_LONGEST) + "\n")
 
 
 def show(view: Iterable[Text]) -> None:
     """Show people a view of many lines."""
     with suppress(OSError, ValueError):
-        put(People(stderr=True, highlight=False), view)
+        print_lines(People(stderr=True, highlight=False), view)
 
 
 def tell(text: str) -> None:

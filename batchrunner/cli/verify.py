@@ -20,7 +20,7 @@ from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import Ledger
 from batchrunner.ledger.lock import STATE
-from batchrunner.show.history import story
+from batchrunner.show.events import job_history
 from batchrunner.show.sidecar import beside
 
 if TYPE_CHECKING:
@@ -192,4 +192,4 @@ def _names(path: str) -> Iterator[str]:
 
 def _story(snapshot: Snapshot, job: Job) -> list[str]:
     facts = [fact for fact in snapshot.facts if fact.job == job.id]
-    return story(job, facts, standing(snapshot.batch, [job.id], facts)[job.id])
+    return job_history(job, facts, standing(snapshot.batch, [job.id], facts)[job.id])

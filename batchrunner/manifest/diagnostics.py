@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from batchrunner.errors import Complaint, ManifestError
 from batchrunner.manifest.forms import Order, Sample
 from batchrunner.manifest.yamltree import Leaf, Table, follow, plain
-from batchrunner.text import did_you_mean, listing, printable, quote, shorten
+from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Complaints:
             ManifestError: these are too many to go on.
 
         """
-        where = printable(spot.file), spot.line, spot.column
-        self._found[Complaint(*where, shorten(path, 120), text)] = None
+        where = printable(spot.file, PATH_LIMIT), spot.line, spot.column
+        self._found[Complaint(*where, printable(path, 120), text)] = None
         if len(self._found) >= _MOST:
             self._found[Complaint(*where, "", f"{_MOST} complaints; the rest is not read")] = None
             self.fail()
@@ -163,7 +163,7 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
             words, key = _BOUNDS[kind]
             text = f"must be {words} {shown(context[key])}, not {called(found)}"
         case "string_type" if isinstance(found, Leaf) and found.text:
-            text = f'must be a text, not {called(found)} - did you mean "{shorten(found.text)}"?'
+            text = f'must be a text, not {called(found)} - did you mean "{printable(found.text, 60)}"?'
         case _:
             text = f"must be {_TYPES.get(kind, 'something else')}, not {called(found)}"
     return text

@@ -17,7 +17,7 @@ from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read
 from batchrunner.manifest.values import Reader
 from batchrunner.manifest.workflows import add_presets, outputs_of, template_of
 from batchrunner.manifest.yamltree import Items, Leaf, Spot, Table, compose, follow, resolve
-from batchrunner.text import listing, printable
+from batchrunner.text import PATH_LIMIT, listing, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,10 +224,14 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     try:
         text = read_text(path, MANIFEST_BYTES)
     except SourceError as error:
-        raise ManifestError([Complaint(printable(str(path)), error.line, error.column, "", str(error))]) from None
+        raise ManifestError(
+            [Complaint(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
+        ) from None
     tree = compose(text, str(path))
     complaints = Complaints()
     if not isinstance(tree, Table):
         complaint = f"a manifest is a mapping of keys, not {called(tree)}"
-        raise ManifestError([Complaint(printable(str(path)), tree.spot.line, tree.spot.column, "", complaint)])
+        raise ManifestError(
+            [Complaint(printable(str(path), PATH_LIMIT), tree.spot.line, tree.spot.column, "", complaint)]
+        )
     return build(read_parts(path, tree, options, complaints), options, complaints)

@@ -13,7 +13,7 @@ from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
 from batchrunner.manifest.values import names_in
 from batchrunner.manifest.yamltree import Items, Leaf, Table, compose, resolve
-from batchrunner.text import listing, printable, quote, shorten
+from batchrunner.text import PATH_LIMIT, listing, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -194,9 +194,9 @@ def _tree(source: Path) -> Table:
     try:
         tree = compose(read_text(source, MANIFEST_BYTES), str(source))
     except SourceError as error:
-        raise YoursError(f"{printable(str(source))}: {error}") from None
+        raise YoursError(f"{printable(str(source), PATH_LIMIT)}: {error}") from None
     if not isinstance(tree, Table):
-        raise YoursError(f"{printable(str(source))}: this is no manifest")
+        raise YoursError(f"{printable(str(source), PATH_LIMIT)}: this is no manifest")
     return tree
 
 
@@ -255,7 +255,7 @@ def _settings(tree: Table, parts: Parts, options: Options) -> Iterator[str]:
 
 def _lines(row: Mapping[str, Scalar], notes: Iterable[str], alike: Mapping[str, Scalar]) -> Iterator[str]:
     for note in notes:
-        yield f"    # {shorten(note, _LONGEST_NOTE)}"
+        yield f"    # {printable(note, _LONGEST_NOTE)}"
     yield f"    - {mapping((name, _row_value(value)) for name, value in row.items() if name not in alike)}"
 
 

@@ -15,7 +15,7 @@ from batchrunner.manifest.diagnostics import called, check, join
 from batchrunner.manifest.forms import Listing, Range, Seeds
 from batchrunner.manifest.names import Derived, Fill
 from batchrunner.manifest.yamltree import Items, Leaf, Table
-from batchrunner.text import did_you_mean, listing, quote, shorten
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import LONGEST_TEXT, SEED_MAX, UnfitError, fit, shown
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class Filler:
         unknown = [name for name in names if name not in final]
         for name in unknown:
             near = did_you_mean(name, final) or f"; there is {listing(final)}"
-            self._complaints.add(fill.spot, fill.path, f"${{{shorten(name)}}} is not set here{near}")
+            self._complaints.add(fill.spot, fill.path, f"${{{printable(name, 60)}}} is not set here{near}")
         if unknown:
             return None
         words = tuple([raw[name] if name in raw else shown(final[name]) for name in names])

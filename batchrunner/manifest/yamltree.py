@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import yaml
 
 from batchrunner.errors import Complaint, ManifestError
-from batchrunner.text import printable, quote
+from batchrunner.text import PATH_LIMIT, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -352,4 +352,4 @@ def _hint(text: str, spot: Spot, problem: str | None) -> str:
 
 
 def _fail(spot: Spot, text: str) -> NoReturn:
-    raise ManifestError([Complaint(printable(spot.file), spot.line, spot.column, "", text)])
+    raise ManifestError([Complaint(printable(spot.file, PATH_LIMIT), spot.line, spot.column, "", text)])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
+from html import escape
 from typing import TYPE_CHECKING
+
+from batchrunner.text import printable, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 _TITLE, _MESSAGE = 120, 300
 _LARGEST = 4096
 """Bytes of a body: ntfy refuses JSON of more than twice that, and hands a longer message on as a file."""
-_SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 class Kind(StrEnum):
@@ -59,15 +60,15 @@ class Notice:
 
     def body(self, on: Collection[str], topic: str = "") -> bytes:
         """Return it as JSON of at most 4,096 bytes: for ntfy (`topic`), Slack (`text`), anybody."""
-        title = one_line(f"{self.batch}: {self.title}", _TITLE)
-        message = one_line(self.message, _MESSAGE)
+        title = printable(f"{self.batch}: {self.title}", _TITLE)
+        message = printable(self.message, _MESSAGE)
         said: dict[str, Json] = {
             "event": self.kind(on) or self.kinds[0],
             "batch": self.batch,
-            "at": _stamp(self.at),
+            "at": stamp(self.at),
             "title": title,
             "message": message,
-            "text": f"{title} - {message}".translate(_SLACK),
+            "text": escape(f"{title} - {message}", quote=False),
             **({"topic": topic} if topic else {}),
             **self.fields,
         }
@@ -78,20 +79,5 @@ class Notice:
         return _encoded(said)
 
 
-def one_line(text: str, limit: int) -> str:
-    """Return `text` in at most `limit` printable characters; what is no such character becomes a visible escape."""
-    shown = "".join(map(_visible, text[: limit + 1]))
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
-
-
-def _visible(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-
-
 def _encoded(said: Mapping[str, Json]) -> bytes:
     return json.dumps(said, ensure_ascii=False).encode("utf-8")
-
-
-def _stamp(epoch: float) -> str:
-    """Return RFC 3339 in UTC, to the second."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -26,7 +26,7 @@ _DEFAULT = Waits()
 
 
 class Notifier:
-    """Watches one batch on behalf of `targets`; a `show.watch.Observer`.
+    """Watches one batch on behalf of `targets`; a `show.listeners.Listener`.
 
     `tell` is told, in one line that holds no secret, what could not be delivered: once per target, and how much at the
     end. `wall` is the clock for people.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchrunner.notify import services
-from batchrunner.notify.notice import one_line
 from batchrunner.notify.webhook import Miss
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -31,7 +31,7 @@ class Command:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._command = command
         self._environment = environment
-        self.name = one_line(Path(command[0]).name, 60)
+        self.name = printable(Path(command[0]).name, 60)
 
     def __repr__(self) -> str:
         return f"Command({self.name})"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner.notify.notice import Kind, Notice, one_line
+from batchrunner.notify.notice import Kind, Notice
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ _STOPPED = frozenset({3, 5})
 
 
 class Heard(Protocol):
-    """What is read of an event; `show.words.Event` is one."""
+    """What is read of an event; `show.events.RunEvent` is one."""
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class Sieve:
         if len(self._jobs) < _SHOWN:
             job = {"id": event.job or "", "name": event.label or event.job or ""}
             why = {key: str(event.fields.get(key) or "") for key in ("why", "message")}
-            self._jobs.append({key: one_line(text, 120) for key, text in (job | why).items()})
+            self._jobs.append({key: printable(text, 120) for key, text in (job | why).items()})
 
     def _server(self, event: Heard) -> Notice | None:
         url, state = (str(event.fields.get(key) or "") for key in ("server", "state"))
@@ -124,7 +125,7 @@ class Sieve:
             return None
         self._told[kind, about] = event.at
         message = f"{event.label}: {event.message}" if event.label else event.message
-        server = one_line(str(event.fields.get("server") or ""), 100)
+        server = printable(str(event.fields.get("server") or ""), 100)
         return Notice((kind,), self._batch, event.at, title, message, {"server": server} if server else {})
 
     def _finished(self, event: Heard) -> Notice:
@@ -147,6 +148,6 @@ class Sieve:
         """Return and forget the failed jobs: how many, the first few in words, the first ones in fields."""
         count, jobs = self.failed, self._jobs
         self.failed, self._jobs = 0, []
-        named = [f"{job['name']} ({job['why']}: {one_line(job['message'], 60)})" for job in jobs[:_NAMED]]
+        named = [f"{job['name']} ({job['why']}: {printable(job['message'], 60)})" for job in jobs[:_NAMED]]
         rest = [f"and {count - len(named)} more"] if count > len(named) else []
         return count, "; ".join([*named, *rest]), jobs

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from batchrunner.core.job import PREFIX_INPUT
 from batchrunner.errors import YoursError
-from batchrunner.text import quote, shorten
+from batchrunner.text import printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,9 +107,10 @@ def read_graph(text: str) -> Graph:
 def _instead(graph: Graph) -> str:
     """Return what to do about a graph without a save node: for most, one node is to be replaced."""
     for key, node in graph.items():
-        name, kind = f"node {shorten(key, 30)} ({shorten(node.class_type)})", node.class_type
+        name, kind = f"node {printable(key, 30)} ({printable(node.class_type, 60)})", node.class_type
         if kind in _SAVERS or kind.startswith("Preview"):
-            return f"{name} keeps none on the server; replace {shorten(kind)} by {_SAVERS.get(kind, 'one that saves')}"
+            saver = _SAVERS.get(kind, "one that saves")
+            return f"{name} keeps none on the server; replace {printable(kind, 60)} by {saver}"
         if "save" in kind.lower():
             return f"{name} has no {PREFIX_INPUT}, by which its files are found again; replace it by one that has"
     return f"none has a {PREFIX_INPUT}"
@@ -143,7 +144,7 @@ def _parse(text: str) -> Json:
     except RecursionError:
         raise WorkflowError("this JSON is nested too deeply") from None
     except ValueError as error:
-        raise WorkflowError(f"a number is out of range: {shorten(str(error))}") from None
+        raise WorkflowError(f"a number is out of range: {printable(str(error), 60)}") from None
     return read
 
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import PREFIX_INPUT
-from batchrunner.text import printable, shorten
+from batchrunner.text import printable
 from batchrunner.workflow.graph import links
 from batchrunner.workflow.values import LONGEST_TEXT, shown
 
@@ -58,13 +58,13 @@ def _params(graph: Graph, params: Places) -> str:
         selectors = [yaml_text(f"{key}.{name}") for key, name in places]
         value = selectors[0] if len(selectors) == 1 else f"[{', '.join(selectors)}]"
         node = graph[places[0][0]]
-        lines.append(f"  {name}: {value}  # {shorten(node.title or node.class_type)}")
+        lines.append(f"  {name}: {value}  # {printable(node.title or node.class_type, 60)}")
     taken = {place for places in params.values() for place in places}
     left = [place for place in free_inputs(graph) if place not in taken]
     if left:
         lines.append("  # what else could be named here:")
         lines += [
-            f"  #   {shorten(graph[key].class_type)}: {printable(key)}.{printable(name)}"
+            f"  #   {printable(graph[key].class_type, 60)}: {printable(key)}.{printable(name)}"
             for key, name in left[:_MOST_LEFT]
         ]
     return "\n".join(lines) + "\n" if params else ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.ledger import Ledger
 from batchrunner.progress import Watching
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink, file_log
+from batchrunner.show.listeners import Listeners
+from batchrunner.show.log import StreamOutput, file_log
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.nights import memory
@@ -50,8 +50,8 @@ async def serving(
 
 async def spent(loop: VirtualLoop, batch: Batch, home: Path) -> int:
     """Let one runner work on a batch in a folder; return its exit code."""
-    console = StreamSink(io.StringIO())
-    watching = Watching(Audience([]), file_log(console), console, 60.0)
+    console = StreamOutput(io.StringIO())
+    watching = Watching(Listeners([]), file_log(console), console, 60.0)
     ledger = PointedLedger.open(home, batch.name)
     ledger.loop = loop
     try:

@@ -19,7 +19,7 @@ from notices import QUICK, Told, failed, finished, inbox, notifier, server
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.notify import Waits
 from batchrunner.notify.program import Command
-from batchrunner.show.events import Audience
+from batchrunner.show.listeners import Listeners
 
 if TYPE_CHECKING:
     from batchrunner.notify.webhook import Miss
@@ -63,7 +63,7 @@ async def test_an_audience_takes_a_notifier() -> None:
     """A notifier is one of those who watch a batch, and is told what they are told."""
     async with inbox() as box:
         async with notifier(Told(), box.place.url).running() as notify:
-            audience = Audience([notify], "tok-s3cret")
+            audience = Listeners([notify], "tok-s3cret")
             audience.server(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret")
             audience.finished(0.0, {"done": 1}, 0)
             audience.close()

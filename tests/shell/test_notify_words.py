@@ -11,7 +11,7 @@ from notices import ALL, AT, COUNTS, failed, finished, server
 from batchrunner.manifest.forms import EVENTS
 from batchrunner.notify.notice import Kind, Notice
 from batchrunner.notify.sieve import Sieve
-from batchrunner.show.events import Event, of_note
+from batchrunner.show.events import RunEvent, note_event
 
 OUT_OF_MEMORY = {"why": "error", "message": "CUDA out of memory"}
 
@@ -33,7 +33,7 @@ def test_the_end() -> None:
     assert body(Sieve("t").hear(finished()), topic="cats") == {
         "event": "finished",
         "batch": "t",
-        "at": "2026-01-31T07:30:05Z",
+        "at": "2026-01-31T07:30:05.000Z",
         "title": "t: every job is done",
         "message": "finished: 3 done, 1 failed, 8 left",
         "text": "t: every job is done - finished: 3 done, 1 failed, 8 left",
@@ -86,7 +86,7 @@ def test_failed_jobs_are_gathered() -> None:
 def test_a_lost_attempt_is_no_failed_job() -> None:
     """An attempt after which another follows wakes nobody."""
     sieve = Sieve("t")
-    sieve.hear(Event("lost", AT, "attempt 1 is lost", "j", fields={"final": False}))
+    sieve.hear(RunEvent("lost", AT, "attempt 1 is lost", "j", fields={"final": False}))
     assert sieve.failures(AT) is None
 
 
@@ -121,12 +121,12 @@ def test_a_server_up_and_down_all_night_is_told_once_an_hour() -> None:
 
 def test_a_stuck_job() -> None:
     """An event named `stuck` is told under the job's name."""
-    told = body(Sieve("t").hear(Event("stuck", AT, "no progress for 20 min", "j", "cats/one")))
+    told = body(Sieve("t").hear(RunEvent("stuck", AT, "no progress for 20 min", "j", "cats/one")))
     assert (told["event"], told["message"]) == ("stuck", "cats/one: no progress for 20 min")
 
 
-@pytest.mark.parametrize("event", [server("up"), server("away"), server("asking"), of_note(AT, "x"), failed("a")])
-def test_what_wakes_nobody(event: Event) -> None:
+@pytest.mark.parametrize("event", [server("up"), server("away"), server("asking"), note_event(AT, "x"), failed("a")])
+def test_what_wakes_nobody(event: RunEvent) -> None:
     """A server away, a note, a single failed job: nothing of that is a message of its own at once."""
     assert Sieve("t").hear(event) is None
 

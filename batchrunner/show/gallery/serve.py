@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery.page import DATA, PAGE
+from batchrunner.show.gallery.page import DATA, PAGE, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HOST = "127.0.0.1"
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-_OWN = frozenset({PAGE, DATA, "report.md"})
+_OWN = frozenset({PAGE, DATA, REPORT})
 _MEDIA = frozenset(
     {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".gif"}
     | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}

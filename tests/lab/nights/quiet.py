@@ -20,8 +20,8 @@ from yarl import URL
 from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
 from batchrunner.progress import LastWords, Watching
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink, file_log
+from batchrunner.show.listeners import Listeners
+from batchrunner.show.log import StreamOutput, file_log
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
@@ -144,8 +144,8 @@ class _Run(MemoryNight):
 
 async def _run(plan: Quiet, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
     """Do what `batchrunner run` does, from the lock to the exit code."""
-    lines = StreamSink(console)
-    audience = Audience([heard])
+    lines = StreamOutput(console)
+    audience = Listeners([heard])
     watching = Watching(audience, file_log(lines), lines, 60.0)
     notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None
     if notifier:
