@@ -175,7 +175,7 @@ class LastWords:
             self.notifier.event(finished_event(time.time(), board.tally(), code))
             await self.notifier.drain()
         told = self._report(board, run_observer)
-        self.watchers.audience.finished(time.time(), board.tally(), code)
+        self.watchers.audience.event(finished_event(time.time(), board.tally(), code))
         self.watchers.audience.close()
         for line in (*ending.message.splitlines(), *told, *_staying(board, run_observer)):
             self.watchers.console.write(printable(line, limit=1000))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,12 +10,11 @@ from batchrunner.show.events import (
     bug_event,
     counts_text,
     fact_event,
-    finished_event,
     json_line,
     note_event,
     server_event,
 )
-from batchrunner.show.live import server_state, state_reason
+from batchrunner.show.live import server_state
 from batchrunner.text import duration, redact
 
 if TYPE_CHECKING:
@@ -35,16 +33,19 @@ HEARTBEAT = 60.0
 
 
 class Listener(Protocol):
-    """Hears of a run. Quick and synchronous: it is called in the loop."""
+    """Hears of a run; what it leaves out does nothing. Quick and synchronous: it is called in the loop."""
 
-    def event(self, event: RunEvent) -> None:
+    def event(self, event: RunEvent) -> None:  # noqa: ARG002 - a listener may leave it out
         """Hear what happened."""
+        return
 
-    def tick(self, view: BoardView) -> None:
+    def tick(self, view: BoardView) -> None:  # noqa: ARG002 - the same
         """See the board, every second or so."""
+        return
 
     def close(self) -> None:
         """Leave everything tidy; nothing more will come."""
+        return
 
 
 class Listeners:
@@ -59,25 +60,9 @@ class Listeners:
         """Add a listener from now on."""
         self._listeners.append(listener)
 
-    def fact(self, fact: Fact, label: str = "") -> None:
-        """Report a fact that changed something; `label` is the job's local name."""
-        self.event(fact_event(fact, label))
-
-    def server(self, at: float, url: str, state: str, message: str = "") -> None:
-        """Report that a server is now `state` (`up`, `away`, `denied`, …); `at` is the wall clock."""
-        self.event(server_event(at, url, state, message))
-
     def note(self, at: float, message: str) -> None:
         """Report something that is about no job in particular."""
         self.event(note_event(at, message))
-
-    def bug(self, at: float, error: BaseException) -> None:
-        """Report an error that should not be."""
-        self.event(bug_event(at, error))
-
-    def finished(self, at: float, counts: Mapping[str, int], code: int) -> None:
-        """Report the end of the run: wanted jobs per state, and the exit code."""
-        self.event(finished_event(at, counts, code))
 
     def event(self, event: RunEvent) -> None:
         """Report an event, without the secret."""
@@ -110,7 +95,7 @@ class Listeners:
                 self.note(at, f"{type(listener).__name__} stopped showing anything: {type(error).__name__}")
 
 
-class RunLog:
+class RunLog(Listener):
     """Writes every event, with all its fields, into `run.log`."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
@@ -121,33 +106,21 @@ class RunLog:
         record = {**event.fields, "at": event.at, "job": event.job}
         self._log.log(event.level, event.name, **record, exc_info=event.error)
 
-    def tick(self, view: BoardView) -> None:
-        """Write nothing: the board follows from the events."""
 
-    def close(self) -> None:
-        """Do nothing: the log is closed by whoever opened it."""
-
-
-class _Lines:
-    """A line per event and a heartbeat every minute, so that the output never looks dead."""
+class _Heartbeats(Listener):
+    """A heartbeat every minute, so that the output never looks dead."""
 
     _last = 0.0
-
-    def heartbeat(self, view: BoardView) -> None:
-        """Write that the run goes on."""
-        raise NotImplementedError
 
     def tick(self, view: BoardView) -> None:
         """Write a heartbeat if it is time for one."""
         if view.elapsed - self._last >= HEARTBEAT:
             self._last = view.elapsed
-            self.heartbeat(view)
-
-    def close(self) -> None:
-        """Do nothing: the output is closed by whoever opened it."""
+            fields: dict[str, Json] = {"counts": {**view.counts}, "seconds_left": view.left}
+            self.event(RunEvent("heartbeat", view.at, heartbeat_text(view), fields=fields))
 
 
-class TextLines(_Lines):
+class TextLines(_Heartbeats):
     """A plain line per event: for a log, a pipe, or a terminal without cursor control."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
@@ -157,12 +130,8 @@ class TextLines(_Lines):
         """Write the event in words."""
         self._log.log(event.level, event.name, at=event.at, job=event.job, label=event.label, message=event.message)
 
-    def heartbeat(self, view: BoardView) -> None:
-        """Write what is going on."""
-        self._log.info("heartbeat", at=view.at, message=heartbeat_text(view))
 
-
-class JsonLines(_Lines):
+class JsonLines(_Heartbeats):
     """Every event as one line of JSON: what `run --json` prints."""
 
     def __init__(self, output: LineOutput, batch: str) -> None:
@@ -172,11 +141,6 @@ class JsonLines(_Lines):
     def event(self, event: RunEvent) -> None:
         """Write the event with all its fields."""
         self._output.write(json_line(self._batch, event))
-
-    def heartbeat(self, view: BoardView) -> None:
-        """Write how many jobs are in each state, and the time left."""
-        fields: dict[str, Json] = {"counts": {**view.counts}, "seconds_left": view.left}
-        self.event(RunEvent("heartbeat", view.at, "", fields=fields, level=logging.DEBUG))
 
 
 def heartbeat_text(view: BoardView) -> str:
@@ -215,11 +179,11 @@ class Reporter:
     def fact(self, fact: Fact) -> None:
         """Report a fact that changed something."""
         job = self._jobs.get(fact.job)
-        self._listeners.fact(fact, job.file if job else "")
+        self._listeners.event(fact_event(fact, job.file if job else ""))
 
     def bug(self, error: Exception) -> None:
         """Report an error that should not be."""
-        self._listeners.bug(self._wall(), error)
+        self._listeners.event(bug_event(self._wall(), error))
 
     def update(self, board: Board, now: float) -> float:
         """Report which servers changed, show the board if it is time; return when to be called again at the latest.
@@ -230,10 +194,10 @@ class Reporter:
         shows = now >= self._next
         for name in board.servers if shows else board.attention.names():
             if server := board.servers.get(name):
-                state, _ = server_state(board, server, now)
+                state, _, reason = server_state(board, server, now)
                 if state != self._states.setdefault(name, "asking"):
                     self._states[name] = state
-                    self._listeners.server(self._wall(), name, state, state_reason(server, state, now))
+                    self._listeners.event(server_event(self._wall(), name, state, reason))
         if shows:
             self._next = now + self._every
             self._listeners.tick(self._wall(), lambda: self._view(board, now))

@@ -112,57 +112,40 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
     )
 
 
-def server_state(board: Board, server: Server, now: float) -> tuple[str, float | None]:  # noqa: PLR0911 - a row a state
-    """Return the word for a server's state and since when it is in trouble (the loop's clock)."""
-    health = server.health
+def server_state(board: Board, server: Server, now: float) -> tuple[str, float | None, str]:  # noqa: PLR0911 - a table
+    """Return the word for a server's state, since when it is in trouble (the loop's clock), and why, in words."""
+    health, breaker, running = server.health, server.breaker, server.queue.running
     if health.condition is Condition.UNAUTHORIZED:
-        return "denied", health.refused_since
+        return "denied", health.refused_since, health.message
     if health.failures >= _FAILED_POLLS or health.condition is Condition.GONE:
-        return "away", health.good_at
+        return "away", health.good_at, health.message
     if health.answered_at is None:
-        return "asking", health.good_at
+        return "asking", health.good_at, health.message
     if health.is_wedged(now, board.rules):
-        return "stalled", health.stalled_since
-    if server.breaker.paused_until > now:
-        return "pausing", None
+        return "stalled", health.stalled_since, "prompts wait there and none runs; ComfyUI may have to be restarted"
+    if breaker.paused_until > now:
+        rest = duration(breaker.paused_until - now)
+        return "pausing", None, f"{breaker.kind} on job after job; it gets one more in {rest}"
     if overdue(board, server.name, now):
-        return "stuck", min(server.queue.running.values())
-    return "up", None
-
-
-def state_reason(server: Server, state: str, now: float) -> str:
-    """Return why a server is in that state, in words for people; nothing for one that is up."""
-    match state:
-        case "up":
-            return ""
-        case "stalled":
-            return "prompts wait there and none runs; ComfyUI may have to be restarted"
-        case "pausing":
-            return (
-                f"{server.breaker.kind} on job after job; it gets one more in "
-                f"{duration(server.breaker.paused_until - now)}"
-            )
-        case "stuck":
-            ran = duration(now - min(server.queue.running.values()))
-            return f"one prompt has run for {ran}, several times as long as expected"
-        case _:
-            return server.health.message
+        began = min(running.values())
+        return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
+    return "up", None, ""
 
 
 def _server_view(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> ServerView:
     ours = {state.prompt.id: job for job, state in board.open_on(server.name)}
     running = next((ours[prompt] for prompt in server.queue.running if prompt in ours), "")
     began = min(server.queue.running.values(), default=None)
-    state, since = server_state(board, server, now)
-    message = [state_reason(server, state, now)]
+    state, since, reason = server_state(board, server, now)
     holds_up = server.name in board.unsurveyed and not is_surveyed(board, now)
     if holds_up and board.waiting and state in ("away", "denied"):
-        message.append("the first prompts wait for it, a minute at most: it may hold some of this batch")
+        waits = "the first prompts wait for it, a minute at most: it may hold some of this batch"
+        reason = f"{reason}; {waits}" if reason else waits
     return ServerView(
         url=server.name,
         state=state,
         since=None if since is None else now - since,
-        message="; ".join(filter(None, message)),
+        message=reason,
         running=jobs[running].file if running in jobs else running,
         running_for=None if began is None else now - began,
         pending=sum(prompt in ours for prompt in server.queue.pending),

@@ -61,7 +61,7 @@ class ServerUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class FailureCause:
     """Everything that ended for one reason with one message."""
 
     why: Why
@@ -95,9 +95,9 @@ class Report:
     """When the first fact was noted."""
     ended: float | None
     servers: tuple[ServerUse, ...]
-    failures: tuple[Cause, ...]
+    failures: tuple[FailureCause, ...]
     """Most frequent first."""
-    again: tuple[Cause, ...]
+    again: tuple[FailureCause, ...]
     """Attempts that ended without a video and were followed by another, most frequent first."""
     wasted: float
     """Seconds rendered for files that were never saved."""
@@ -191,12 +191,12 @@ def _gaps(spans: Sequence[tuple[float, float]]) -> Iterator[Gap]:
         until = max(until, end)
 
 
-def _causes(found: Iterable[tuple[Why, str, str]]) -> tuple[Cause, ...]:
+def _causes(found: Iterable[tuple[Why, str, str]]) -> tuple[FailureCause, ...]:
     """Return reason, message and job of everything that ended, gathered by the first two."""
     jobs: dict[tuple[Why, str], list[str]] = {}
     for why, message, job in found:
         jobs.setdefault((why, message), []).append(job)
-    causes = [Cause(why, message, tuple(names)) for (why, message), names in jobs.items()]
+    causes = [FailureCause(why, message, tuple(names)) for (why, message), names in jobs.items()]
     return tuple(sorted(causes, key=lambda cause: -len(cause.jobs)))
 
 
@@ -272,7 +272,7 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
         yield "forecast", f"{duration(expected)}, {abs(off)} % too {'low' if off > 0 else 'high'}" if off else "right"
 
 
-def _cause_row(cause: Cause) -> tuple[str, str]:
+def _cause_row(cause: FailureCause) -> tuple[str, str]:
     return listing(cause.jobs), f"{LOSS_REASONS[cause.why]}: {cause.message}"
 
 

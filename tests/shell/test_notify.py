@@ -19,6 +19,7 @@ from notices import QUICK, Told, failed, finished, inbox, notifier, server
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.notify import Waits
 from batchrunner.notify.program import Command
+from batchrunner.show.events import finished_event, server_event
 from batchrunner.show.listeners import Listeners
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ async def test_an_audience_takes_a_notifier() -> None:
     async with inbox() as box:
         async with notifier(Told(), box.place.url).running() as notify:
             audience = Listeners([notify], "tok-s3cret")
-            audience.server(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret")
-            audience.finished(0.0, {"done": 1}, 0)
+            audience.event(server_event(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret"))
+            audience.event(finished_event(0.0, {"done": 1}, 0))
             audience.close()
         assert [notice["event"] for notice in box.all()] == ["stopped", "finished"]
     assert "s3cret" not in repr(box.place.asked)

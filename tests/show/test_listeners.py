@@ -25,6 +25,7 @@ from batchrunner.core.facts import (
 from batchrunner.show.events import (
     WORKFLOW_DIFFERS,
     RunEvent,
+    bug_event,
     counts_text,
     fact_event,
     finished_event,
@@ -135,11 +136,11 @@ def test_everybody_hears_everything_without_the_token() -> None:
     streams = [io.StringIO() for _ in range(3)]
     log, console, lines = map(StreamOutput, streams)
     listeners = Listeners([RunLog(file_log(log)), TextLines(console_log(console)), JsonLines(lines, "cats")], TOKEN)
-    listeners.fact(DownloadFailed(JOB, 1, 0.0, "x", f"Bearer {TOKEN}"), "cats/one")
-    listeners.server(1.0, "http://a:1", "away", f"refused {TOKEN}")
+    listeners.event(fact_event(DownloadFailed(JOB, 1, 0.0, "x", f"Bearer {TOKEN}"), "cats/one"))
+    listeners.event(server_event(1.0, "http://a:1", "away", f"refused {TOKEN}"))
     listeners.note(2.0, "two prompts under one id")
-    listeners.bug(3.0, ValueError(f"quotes {TOKEN}"))
-    listeners.finished(4.0, {"done": 1}, 0)
+    listeners.event(bug_event(3.0, ValueError(f"quotes {TOKEN}")))
+    listeners.event(finished_event(4.0, {"done": 1}, 0))
     listeners.close()
     told, shown, machine = (stream.getvalue() for stream in streams)
     names = ["download_failed", "server", "note", "bug", "finished"]
@@ -155,7 +156,7 @@ def test_details_are_for_the_log() -> None:
     streams = [io.StringIO() for _ in range(2)]
     log, console = map(StreamOutput, streams)
     listeners = Listeners([RunLog(file_log(log)), TextLines(console_log(console))])
-    listeners.fact(TOLD[0][0], "cats/one")
+    listeners.event(fact_event(TOLD[0][0], "cats/one"))
     assert (len(streams[0].getvalue().splitlines()), streams[1].getvalue()) == (1, "")
 
 

@@ -29,8 +29,8 @@ ABSENT = -1
 _FIRST = ("prompt", "seed")
 _MOST_COLUMNS = 12
 _LEAST_FILLED = 0.5
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +71,23 @@ def constant(jobs: Sequence[Job]) -> dict[str, str]:
     return {name: value_text(first[name]) for name in alike}
 
 
-def axes(found: Sequence[Varied]) -> dict[str, tuple[str, ...]]:
-    """Return the parameters worth a choice, each with those that always change with it.
+def axes(found: Sequence[Varied]) -> set[str]:
+    """Return the names of the parameters worth a choice: of those that always change together only one.
 
-    `quality: fast` sets steps and cfg: the three tell jobs apart in the same way, and one of them can speak for all.
+    `quality: fast` sets steps and cfg: the three tell jobs apart in the same way, and one of them speaks for all.
     """
     groups: dict[tuple[int, ...], list[Varied]] = {}
     for one in found:
-        groups.setdefault(_pattern(one.at), []).append(one)
-    leaders = {min(group, key=_rank).name: group for group in groups.values()}
-    return {name: tuple(one.name for one in group if one.name != name) for name, group in leaders.items()}
+        # Which jobs are alike, whatever the values are called.
+        places: dict[int, int] = {}
+        groups.setdefault(tuple(places.setdefault(place, len(places)) for place in one.at), []).append(one)
+    return {min(group, key=_rank).name for group in groups.values()}
 
 
 def first_axes(found: Sequence[Varied]) -> tuple[str, str]:
     """Return the names of the parameters that are rows and columns at first; empty where a plain grid shows more."""
-    leaders = axes(found)
-    choices = [one for one in found if one.name in leaders]
+    names = axes(found)
+    choices = [one for one in found if one.name in names]
     if len(choices) < 2:
         return "", ""
     rows = min(choices, key=lambda one: (one.name != "prompt", one.name == "seed"))
@@ -105,12 +106,6 @@ def _varied(name: str, values: Sequence[Scalar]) -> Varied:
     places = {text: place for place, text in enumerate(order)}
     at = tuple(ABSENT if value is None else places[value_text(value)] for value in values)
     return Varied(name, tuple(order), at, words)
-
-
-def _pattern(at: Sequence[int]) -> tuple[int, ...]:
-    """Return which jobs are alike, whatever the values are called."""
-    places: dict[int, int] = {}
-    return tuple(places.setdefault(place, len(places)) for place in at)
 
 
 def _rank(one: Varied) -> tuple[int, bool, bool]:
@@ -166,6 +161,7 @@ def gallery_data(
     wanted = wanted_jobs(jobs, states)
     chosen = [job for job, _ in wanted]
     found = varied(chosen)
+    names = axes(found)
     rows, columns = first_axes(found)
     took = _took(facts, states)
     return {
@@ -182,7 +178,7 @@ def gallery_data(
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
         "columns": columns,
-        "params": _params(found),
+        "params": [{"name": one.name, "values": [*one.values], "axis": one.name in names} for one in found],
         "fixed": [[name, value] for name, value in constant(chosen).items()],
         "cells": [
             _cell(job, state, [one.at[place] for one in found], took, page_status)
@@ -195,25 +191,12 @@ def gallery_data(
 def kind_of(path: str) -> str:
     """Return how a browser shows a file: `video`, `image` or `audio`."""
     suffix = PurePosixPath(path).suffix.lower()
-    return "image" if suffix in _PICTURES else "audio" if suffix in _SOUNDS else "video"
+    return "image" if suffix in PICTURES else "audio" if suffix in SOUNDS else "video"
 
 
 def link(path: str) -> str:
     """Return a relative URL of a file below the batch folder; no path becomes a scheme, a query or a way out."""
     return "/".join(quote(part, safe="", errors="replace") for part in path.split("/") if part not in {"", ".", ".."})
-
-
-def _params(found: Sequence[Varied]) -> list[Json]:
-    leaders = axes(found)
-    return [
-        {
-            "name": one.name,
-            "values": [*one.values],
-            "axis": one.name in leaders,
-            "twins": [*leaders.get(one.name, ())],
-        }
-        for one in found
-    ]
 
 
 def _cell(job: Job, state: State, at: Sequence[int], took: Mapping[str, float], page_status: PageStatus) -> Json:

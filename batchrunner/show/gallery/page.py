@@ -49,23 +49,8 @@ DATA = "gallery-data.js"
 RECEIVER = "batchrunnerGallery"
 """The function of the page that the data file calls."""
 SCRIPTS = (
-    "dom.js",
-    "words.js",
-    "store.js",
-    "marks.js",
-    "table.js",
-    "media.js",
-    "sync.js",
-    "tile.js",
-    "grid.js",
-    "bar.js",
-    "detail.js",
-    "compare.js",
-    "picks.js",
-    "report.js",
-    "keys.js",
-    "live.js",
-    "main.js",
+    *("dom", "words", "store", "marks", "table", "media", "sync", "tile", "grid", "bar", "detail", "compare"),
+    *("picks", "report", "keys", "live", "main"),
 )
 """In the order they are put together."""
 _POLICY = (
@@ -109,7 +94,7 @@ def page(batch: str) -> str:
 
 def _script() -> str:
     """Return all scripts in one function, so that their names are their own."""
-    parts = "\n".join(_read(f"script/{name}") for name in SCRIPTS)
+    parts = "\n".join(_read(f"script/{name}.js") for name in SCRIPTS)
     return f'\n(() => {{\n"use strict";\n{parts}}})();\n'
 
 

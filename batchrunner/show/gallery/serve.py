@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.errors import LocalError
+from batchrunner.show.gallery.data import PICTURES, SOUNDS
 from batchrunner.show.gallery.page import DATA, PAGE, REPORT
 
 if TYPE_CHECKING:
@@ -17,10 +18,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _OWN = frozenset({PAGE, DATA, REPORT})
-_MEDIA = frozenset(
-    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".gif"}
-    | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}
-)
+_MEDIA = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"} | PICTURES | SOUNDS
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
