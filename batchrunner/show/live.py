@@ -221,7 +221,7 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
 
     total = sum(view.counts.values())
     left = "" if view.left is None else f", about {duration(view.left)} left"
-    title = _grid(None, None, None)
+    title = _grid(None, None, width)
     title.add_row(
         _cell(printable(view.batch, 64), "bold"),
         _bar(view.counts.get("done", 0), total, min(_BAR, width // 4), "green"),
@@ -237,15 +237,14 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
         table.add_row(_cell(f"  {host}", style), _cell(_doing(server)))
     yield from _with_rest(table, len(servers), len(view.servers), "servers")
 
-    table = _grid(None, None, None)
+    table = _grid(None, None, width)
     for item in downloads:
         of_total = f" of {size(item.total)}" if item.total >= 0 else ""
         table.add_row(
             _cell(f"  ↓ {printable(item.file)}"),
             _bar(item.received, item.total, _BAR // 2, "cyan"),
-            Text(f"{size(item.received)}{of_total}", no_wrap=True),
+            _cell(f"{size(item.received)}{of_total}"),
         )
-        table.columns[2].no_wrap = True
     yield from _with_rest(table, len(downloads), len(view.downloads), "downloads")
 
     if view.deadline is not None:
@@ -259,14 +258,17 @@ def _doing(server: ServerView) -> str:
     if server.state != "up":
         since = "" if server.since is None else f" for {duration(server.since)}"
         return f"{server.state}{since}{f': {printable(server.message)}' if server.message else ''}"
-    job = printable(server.running, 60) or ("a job of others" if server.running_for is not None else "")
+    job = printable(server.running, 60) or ("another user's job" if server.running_for is not None else "")
     since = "" if server.running_for is None else f" for {duration(server.running_for)}"
-    queue = [f"{server.pending} ready" if server.pending else "", f"{server.foreign} of others" * bool(server.foreign)]
+    queue = [
+        f"{server.pending} waiting" if server.pending else "",
+        f"{server.foreign} of other users" if server.foreign else "",
+    ]
     return ", ".join(filter(None, [f"renders {job}{since}" if job else "idle", *queue]))
 
 
 def _grid(*widths: int | None) -> Table:
-    """Return a table without lines, with a column for each of the widths that none may exceed."""
+    """Return a table without lines: columns of at most these widths, which are kept; those without one shrink."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for width in widths:
         grid.add_column(max_width=width, no_wrap=width is not None, overflow="ellipsis")

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from contextlib import suppress
-from functools import partial
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -84,41 +83,32 @@ class FileOutput(LineOutput, logging.FileHandler):
 
 def file_log(output: LineOutput, secret: str = "", now: Callable[[], float] = time.time) -> FilteringBoundLogger:
     """Return a logger that writes every record as one JSON line; `secret` is what must never be in one."""
-    return _logger(output, logging.DEBUG, [structlog.processors.add_log_level], secret, now, _json_record)
+    return _logger(output, logging.DEBUG, secret, now, _json_record)
 
 
 def console_log(
     output: LineOutput, secret: str = "", now: Callable[[], float] = time.time, *, verbose: bool = False
 ) -> FilteringBoundLogger:
     """Return a logger that writes plain lines for people; details only if `verbose`."""
-    return _logger(output, logging.DEBUG if verbose else logging.INFO, [], secret, now, _plain_record)
+    return _logger(output, logging.DEBUG if verbose else logging.INFO, secret, now, _plain_record)
 
 
-def _logger(  # noqa: PLR0913, PLR0917 - the parts of a log
-    output: LineOutput,
-    level: int,
-    processors: list[Processor],
-    secret: str,
-    now: Callable[[], float],
-    render: Callable[[object, str, Record], str],
+def _logger(
+    output: LineOutput, level: int, secret: str, now: Callable[[], float], render: Processor
 ) -> FilteringBoundLogger:
     """Return a logger with a handler of its own; `logging`'s tree of loggers knows nothing of it."""
+
+    def dated_and_redacted(_: object, __: str, record: Record) -> Record:
+        return {key: redact(value, secret) for key, value in {"at": now(), **record}.items()}
+
     logger = logging.Logger("batchrunner", logging.DEBUG)  # noqa: LOG001 - not in the tree, on purpose
     logger.addHandler(output)
-    plain_traceback = structlog.processors.format_exc_info
-    chain: list[Processor] = [*processors, partial(_dated, now), plain_traceback, partial(_redacted, secret), render]
     bound: FilteringBoundLogger = structlog.wrap_logger(
-        logger, chain, wrapper_class=structlog.make_filtering_bound_logger(level)
+        logger,
+        [structlog.processors.add_log_level, structlog.processors.format_exc_info, dated_and_redacted, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     return bound
-
-
-def _dated(now: Callable[[], float], _: object, __: str, record: Record) -> Record:
-    return {"at": now(), **record}
-
-
-def _redacted(secret: str, _: object, __: str, record: Record) -> Record:
-    return {key: redact(value, secret) for key, value in record.items()}
 
 
 def _json_record(_: object, __: str, record: Record) -> str:

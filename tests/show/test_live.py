@@ -111,9 +111,9 @@ def test_a_board_shows_what_matters() -> None:
     assert _drawn(shown, 80, 24) == [
         "cats  ━━━━━                 3 done, 1 failed, 8 left of 12",
         "running for 1 h 5 min, about 3 h 20 min left",
-        "  gpu:8188  renders cats/one for 3 min 20 s, 1 ready, 2 of others",
+        "  gpu:8188  renders cats/one for 3 min 20 s, 1 waiting, 2 of other users",
         "  two       away for 5 min: connection refused",
-        "  three     renders a job of others for 3 s",
+        "  three     renders another user's job for 3 s",
         "  four      idle",
         "  ↓ cats/one.mp4  ━━╸           3.2 MB of 13.2 MB",
         "  ↓ cats/two.mp4                5 bytes",

@@ -75,15 +75,22 @@ _EVERY, _PER_JOB = 1.0, 0.002
 """Seconds between two updates of the data, and more for each job: a large batch's data take longer to write."""
 
 
-def page(batch: str) -> str:
+def page_html(batch: str) -> str:
     """Return the page of a batch; it is the same for every batch but for the name."""
-    script, style = _script(), _read("page.css")
-    policy = "; ".join(_POLICY).format(script=_digest(script), style=_digest(style))
+
+    def read(name: str) -> str:
+        return files("batchrunner.show.gallery").joinpath(name).read_text("utf-8")
+
+    def digest(text: str) -> str:
+        return b64encode(sha256(text.encode()).digest()).decode()
+
+    # All scripts are in one function, so that their names are their own.
+    parts = "\n".join(read(f"script/{name}.js") for name in SCRIPTS)
+    script, style = f'\n(() => {{\n"use strict";\n{parts}}})();\n', read("page.css")
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string(_read("page.html"))
-    return template.render(
+    return environment.from_string(read("page.html")).render(
         batch=batch,
-        policy=policy,
+        policy="; ".join(_POLICY).format(script=digest(script), style=digest(style)),
         data=DATA,
         receiver=RECEIVER,
         # The only two texts that are not escaped: files of this package.
@@ -92,23 +99,9 @@ def page(batch: str) -> str:
     )
 
 
-def _script() -> str:
-    """Return all scripts in one function, so that their names are their own."""
-    parts = "\n".join(_read(f"script/{name}.js") for name in SCRIPTS)
-    return f'\n(() => {{\n"use strict";\n{parts}}})();\n'
-
-
-def _read(name: str) -> str:
-    return files("batchrunner.show.gallery").joinpath(name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return b64encode(sha256(text.encode()).digest()).decode()
-
-
 def write_page(folder: Path, batch: str) -> Path:
     """Write the page into a batch's folder; return its path. Once is enough. LocalError if it can't be written."""
-    return replace_file(folder / PAGE, page(batch).encode())
+    return replace_file(folder / PAGE, page_html(batch).encode())
 
 
 def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
@@ -116,7 +109,7 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
-    return replace_file(folder / DATA, script(content).encode())
+    return replace_file(folder / DATA, data_script(content).encode())
 
 
 def is_current(folder: Path, batch: str, key: str) -> bool:
@@ -124,17 +117,12 @@ def is_current(folder: Path, batch: str, key: str) -> bool:
     try:
         with (folder / DATA).open("rb") as file:
             found = f'"key":"{key}"'.encode() in file.read(_KEY_BYTES)
-        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page(batch).encode()
+        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page_html(batch).encode()
     except OSError:
         return False
 
 
-def write_report(folder: Path, text: str) -> Path:
-    """Write `report.md` into a batch's folder; return its path. LocalError if it can't be written."""
-    return replace_file(folder / REPORT, text.encode("utf-8", "replace"))
-
-
-def script(content: Mapping[str, Json]) -> str:
+def data_script(content: Mapping[str, Json]) -> str:
     """Return the data file's text: one call, in ASCII, with nothing in it that could end a script element."""
     return f"window.{RECEIVER}?.({json_text(content, page=True)});\n"
 
@@ -194,7 +182,7 @@ class Gallery:
         key = self._key(wanted) if board.is_settled() else ""
         if not key or not is_current(self.folder, self.batch, key):
             try:
-                write_report(self.folder, report_markdown(made))
+                replace_file(self.folder / REPORT, report_markdown(made).encode("utf-8", "replace"))
             except LocalError as error:
                 self.warn(str(error))
             self._write(board, jobs, now, report_json(made), key)
