@@ -82,10 +82,10 @@ def quote(text: str, width: int = 60) -> str:
     return f'"{printable(text[: width + 1].translate(_LINE_END_ESCAPES), width)}"'
 
 
-def listing(words: Iterable[str], most: int = 24) -> str:
-    """Return `a, b, c`, or `nothing`; past `most` words, how many more there are."""
+def listing(words: Iterable[str], most: int = 24, width: int = 60) -> str:
+    """Return `a, b, c`, each word within `width`, or `nothing`; past `most` words, how many more there are."""
     every = list(words)
-    shown = ", ".join(printable(word, 60) for word in every[:most])
+    shown = ", ".join(printable(word, width) for word in every[:most])
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown or "nothing"
 
 
@@ -149,5 +149,5 @@ def _moment(epoch: float) -> datetime | None:
 
 def event_line(at: float, job: str, message: str) -> str:
     """Return one printable line: when (seconds since the epoch), about which job if any, what."""
-    about = f"{printable(job, 60)}: " if job else ""
+    about = f"{printable(job)}: " if job else ""
     return f"{clock(at)} {about}{printable(message, 300)}"

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.control import Control
 from rich.live import Live
@@ -231,20 +232,21 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
     yield _cell(f"running for {duration(view.elapsed)}{left}", "bright_black")
 
     table = _grid(width // 3, None)
-    for server in servers:
+    hosts = [f"  {printable(server.url.removeprefix('http://').removeprefix('https://'))}" for server in servers]
+    room = width - 2 - min(width // 3, max(map(cell_len, hosts), default=0))
+    for host, server in zip(hosts, servers, strict=True):
         style = "green" if server.state == "up" else "yellow" if server.state == "asking" else "bold red"
-        host = printable(server.url.removeprefix("http://").removeprefix("https://"))
-        table.add_row(_cell(f"  {host}", style), _cell(_doing(server)))
+        table.add_row(_cell(host, style), _cell(_doing(server, room)))
     yield from _with_rest(table, len(servers), len(view.servers), "servers")
 
     table = _grid(None, None, width)
-    for item in downloads:
-        of_total = f" of {size(item.total)}" if item.total >= 0 else ""
-        table.add_row(
-            _cell(f"  ↓ {printable(item.file)}"),
-            _bar(item.received, item.total, _BAR // 2, "cyan"),
-            _cell(f"{size(item.received)}{of_total}"),
-        )
+    sizes = [
+        f"{size(item.received)} of {size(item.total)}" if item.total >= 0 else size(item.received) for item in downloads
+    ]
+    room = width - len("  ↓ ") - 2 - _BAR // 2 - 2 - max(map(len, sizes), default=0)
+    for item, sizes_text in zip(downloads, sizes, strict=True):
+        bar = _bar(item.received, item.total, _BAR // 2, "cyan")
+        table.add_row(_cell(f"  ↓ {_fitted(item.file, room)}"), bar, _cell(sizes_text))
     yield from _with_rest(table, len(downloads), len(view.downloads), "downloads")
 
     if view.deadline is not None:
@@ -254,17 +256,27 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
     yield from (_cell(f"! {printable(text)}", "bold yellow") for text in messages)
 
 
-def _doing(server: ServerView) -> str:
+def _doing(server: ServerView, room: int) -> str:
     if server.state != "up":
         since = "" if server.since is None else f" for {duration(server.since)}"
         return f"{server.state}{since}{f': {printable(server.message)}' if server.message else ''}"
-    job = printable(server.running, 60) or ("another user's job" if server.running_for is not None else "")
-    since = "" if server.running_for is None else f" for {duration(server.running_for)}"
-    queue = [
-        f"{server.pending} waiting" if server.pending else "",
-        f"{server.foreign} of other users" if server.foreign else "",
-    ]
-    return ", ".join(filter(None, [f"renders {job}{since}" if job else "idle", *queue]))
+    if server.running_for is None and not server.running:
+        rest, job = "idle", ""
+    else:
+        rest, job = "", server.running or "another user's job"
+    rest += "" if server.running_for is None else f" for {duration(server.running_for)}"
+    rest += f", {server.pending} waiting" if server.pending else ""
+    rest += f", {server.foreign} of other users" if server.foreign else ""
+    return f"renders {_fitted(job, room - len('renders ') - len(rest))}{rest}" if job else rest
+
+
+def _fitted(text: str, cells: int) -> str:
+    """Return at most `cells` cells of a name, but 8 at least, cut in the middle: its end may be the seed."""
+    shown, cells = printable(text), max(8, cells)
+    if cell_len(shown) <= cells:
+        return shown
+    end = min(24, cells // 2)
+    return f"{set_cell_size(shown, cells - end - 1)}…{set_cell_size(shown[::-1], end)[::-1]}"
 
 
 def _grid(*widths: int | None) -> Table:

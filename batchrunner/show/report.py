@@ -30,7 +30,7 @@ _MOST_CAUSES = 5
 """Lines of the short form for failures; `report.md` has them all."""
 _MOST_NAMES = 3
 """Jobs named in a line of the short form."""
-_LONGEST = 300
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def report_lines(report: Report) -> list[str]:
         expected = f", {duration(report.context.expected)} expected" if report.context.expected else ""
         found.append(f"rendered for {duration(report.rendered)}{idle_text}{expected}")
     found += [
-        f"failed: {listing(cause.jobs, _MOST_NAMES)}: {LOSS_REASONS[cause.why]}: {cause.message}"
+        f"failed: {listing(cause.jobs, _MOST_NAMES, 100)}: {LOSS_REASONS[cause.why]}: {cause.message}"
         for cause in report.failures[:_MOST_CAUSES]
     ]
     if len(report.failures) > _MOST_CAUSES:
@@ -273,7 +273,7 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _cause_row(cause: FailureCause) -> tuple[str, str]:
-    return listing(cause.jobs), f"{LOSS_REASONS[cause.why]}: {cause.message}"
+    return listing(cause.jobs, width=200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
 
 
 def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
@@ -304,7 +304,7 @@ def report_markdown(report: Report) -> str:
         if title == "Next":
             text = "\n".join(f"{about}:\n\n    {printable(command, _LONGEST)}\n" for command, about in rows)
         else:
-            text = "".join(f"- {markdown_text(what, 2000)}: {markdown_text(about, 400)}\n" for what, about in rows)
+            text = "".join(f"- {markdown_text(what, 5000)}: {markdown_text(about, 400)}\n" for what, about in rows)
         parts.append(f"## {title}\n\n{text}")
     return "\n".join(parts)
 

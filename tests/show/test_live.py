@@ -123,18 +123,21 @@ def test_a_board_shows_what_matters() -> None:
 
 
 def test_a_long_name_is_cut_before_a_number_is() -> None:
-    """On a narrow terminal names lose their end; counts, sizes and times stay whole."""
+    """On a narrow terminal names lose their middle; seeds, counts, sizes and times stay whole."""
     shown = BoardView(
         "b" * 64,
         0.0,
         1.0,
         {"done": 3, "waiting": 9},
-        (ServerView(f"http://{'s' * 90}", "up", running="j" * 60, running_for=200.0),),
-        (DownloadView("f" * 120, 3_200_000, 13_200_000),),
+        (ServerView(f"http://{'s' * 90}", "up", running=f"{'j' * 60}-s7", running_for=200.0, pending=2),),
+        (DownloadView(f"{'f' * 120}-s7.mp4", 3_200_000, 13_200_000),),
     )
-    lines = _drawn(shown, 60, 24)
+    lines = _drawn(shown, 72, 24)
     assert lines[0].endswith("3 done, 9 left of 12")
-    assert lines[2].startswith(f"  {'s' * 17}…  renders jjj")
+    assert lines[2].startswith(f"  {'s' * 21}…  renders j")
+    assert lines[2].endswith("-s7 for 3 min 20 s, 2 waiting")
+    assert lines[3].startswith("  ↓ ffff")
+    assert "-s7.mp4  " in lines[3]
     assert lines[3].endswith("3.2 MB of 13.2 MB")
 
 

@@ -118,9 +118,10 @@ def test_times_are_exact_for_programs_and_short_for_people() -> None:
 
 
 def test_a_line_forges_no_second_line() -> None:
-    """A prompt or an error that holds line ends stays within its own line."""
+    """A prompt or an error that holds line ends stays within its own line; a long name keeps its seed."""
     line = event_line(0.0, "a\nb", "c\n00:00:00 d: saved")
     assert line.endswith("a b: c 00:00:00 d: saved")
+    assert f" {'n' * 190}-s7: saved" in event_line(0.0, f"{'n' * 190}-s7", "saved")
     assert "\n" not in line
 
 
