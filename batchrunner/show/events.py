@@ -38,7 +38,7 @@ WORKFLOW_DIFFERS = "the workflow rendered is not the one that was sent: a node o
 LOSS_REASONS: Mapping[Why, str] = {
     Why.REFUSED: "the server refused the workflow",
     Why.ERROR: "a node raised an error",
-    Why.INTERRUPTED: "somebody interrupted it on the server",
+    Why.INTERRUPTED: "somebody else interrupted it on the server",
     Why.FORGOTTEN: "the server does not know it any more (a restart, or a cleared queue)",
     Why.EXPIRED: "the server deleted its file before it was downloaded",
     Why.WRONG_CONTENT: "the server has no file of this job",

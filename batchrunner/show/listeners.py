@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 
 class Listeners:
-    """All listeners of a run. One that raises is removed, the others are told, and the batch does not notice."""
+    """All listeners of a run. One that raises is removed, which the others hear, and the batch goes on."""
 
     def __init__(self, listeners: Iterable[Listener], secret: str = "") -> None:
         """`secret` is taken out of every event."""
@@ -76,7 +76,7 @@ class Listeners:
         self._call_each(lambda listener: listener.event(event), event.at)
 
     def tick(self, at: float, view: Callable[[], BoardView]) -> None:
-        """Show the board; a view that can't be built harms nobody either."""
+        """Show the board; a view that can't be built does not stop the run either."""
         self._call_each(lambda listener: listener.tick(view()), at)
 
     def close(self) -> None:

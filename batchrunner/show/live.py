@@ -92,7 +92,7 @@ class BoardView:
     deadline: float | None = None
     """Until the oldest file that is not saved yet may be deleted; negative if that time is over."""
     left: float | None = None
-    """Until everything is done; None if it can't be told."""
+    """Until everything is done; None if there is no forecast."""
     messages: tuple[str, ...] = ()
     """What people must know now, most urgent first."""
 

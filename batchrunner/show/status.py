@@ -103,7 +103,7 @@ class Plan:
     """Known from before, and not in the manifest any more."""
     warnings: Sequence[str] = ()
     seconds: float | None = None
-    """How long the rest will take; None if it can't be told."""
+    """How long the rest will take; None if there is no forecast."""
     ends: str = ""
     """When that is over, if it starts now: a time of day, with the date unless that is today."""
     until: str = ""

@@ -135,15 +135,15 @@ class PageStatus:
     ready: Mapping[str, float] = field(default_factory=dict)
     """By job not yet rendered: when it will be."""
     left: float | None = None
-    """Until everything is done; None if it can't be told."""
+    """Until everything is done; None if there is no forecast."""
     until: tuple[float, float] | None = None
-    """Between which two clock times that will be; None if it can't be told."""
+    """Between which two clock times that will be; None if there is no forecast."""
     manifest: str = ""
     """As it was given on the command line, for commands to copy."""
     options: tuple[str, ...] = ()
     """What belongs to every such command: `--out`, `elsewhere`."""
     posters: Mapping[str, str] = field(default_factory=dict)
-    """By a saved file's path: the path of a picture that stands for it."""
+    """By a saved file's path: the path of its poster."""
     report: Json = None
     """The report, as `report_json` makes it."""
     key: str = ""

@@ -32,7 +32,7 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[str]:
     """Serve a batch's page and its videos on loopback; yield the URL. Port 0 takes a free one.
 
     Ranges are answered, so that a player can seek. The state, the log and everything else in the folder are not
-    served, nor is anybody who asks for another host's name (a page elsewhere that resolves to this machine).
+    served, nor are requests for another host's name (a page elsewhere that resolves to this machine).
     LocalError if the port is taken.
     """
     app = web.Application()
@@ -57,7 +57,7 @@ class _Site:
         self._root = root.resolve()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer with a file; 404 for all that is none of ours, 421 for another host's name."""
+        """Answer with a file; 404 for any other file, 421 for another host's name."""
         if request.url.host not in _NAMES:
             raise web.HTTPMisdirectedRequest
         path = self._file(request.match_info["path"] or PAGE)

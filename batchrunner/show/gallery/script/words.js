@@ -37,7 +37,7 @@ function counted(count, word) {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/* When a job that is not rendered yet will be, as far as it can be told. */
+/* When a job that is not rendered yet will be, by the forecast. */
 function expected(cell) {
   if (cell.ready !== null) return `about ${spokenClock(cell.ready)}`;
   if (cell.seconds !== null) return `takes ${spokenDuration(cell.seconds)}`;
