@@ -248,6 +248,10 @@ class Settings(Form):
         dict[str, Texts],
         Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
+    prefix: Annotated[
+        Texts,
+        Field(description="Where the file prefix goes, if no saving node has a filename_prefix: `30.filename`."),
+    ] = ()
     outputs: Annotated[
         tuple[Annotated[str, BeforeValidator(_node_id)], ...] | None,
         BeforeValidator(_servers),

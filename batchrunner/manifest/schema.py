@@ -58,6 +58,7 @@ def _top() -> dict[str, Schema]:
         "ttl": {"anyOf": [_DURATION, {"const": "none"}], "default": "10m"},
         "workflow": {**text, "examples": ["ltx2", "workflow_api.json"]},
         "params": {"type": "object", "additionalProperties": _one_or_many(text)},
+        "prefix": _one_or_many(text),
         "outputs": _one_or_many({"type": ["string", "integer"]}),
         "presets": {
             "type": "object",

@@ -16,7 +16,7 @@ from batchrunner.manifest.forms import Listing, Range, Seeds
 from batchrunner.manifest.names import Derived, Fill
 from batchrunner.manifest.yamltree import Items, Leaf, Table
 from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import LONGEST_TEXT, SEED_MAX, UnfitError, fit, shown
+from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, UnfitError, fit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def derive(base: int, index: int, text: str | None = None) -> int:
-    """Return the `index`th seed of `base` (0 to 2^64-1); with `text`, one of that text's own."""
+    """Return the `index`th seed of `base` (0 to 2^32-1); with `text`, one of that text's own."""
     said = json.dumps([base, index] if text is None else [base, index, text])
-    return int.from_bytes(sha256(said.encode()).digest()[:8], "big")
+    return int.from_bytes(sha256(said.encode()).digest()[:4], "big")
 
 
 # -- What a block multiplies: axes. Their sizes are known before any of their values is built.
@@ -125,9 +125,9 @@ class Reader:
             return None
         limit = self._vocabulary.limit(name)
         if name in self._vocabulary.presets or limit.kind not in {"int", "number", "any"}:
-            self._complaints.add(tree.spot, path, "takes no seeds: {count} derives numbers up to 2^64-1")
+            self._complaints.add(tree.spot, path, "takes no seeds: {count} derives numbers up to 2^32-1")
             return None
-        if limit.high is not None and limit.high < SEED_MAX:
+        if limit.high is not None and limit.high < SMALL_SEED:
             self._complaints.add(tree.spot, path, f"takes no seeds: it must be at most {limit.high}; write from and to")
             return None
         base, per = form.base, form.per

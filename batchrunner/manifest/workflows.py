@@ -11,7 +11,8 @@ from batchrunner.manifest.yamltree import Spot, Table, follow
 from batchrunner.text import did_you_mean, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
-from batchrunner.workflow.params import Param, Template, make_param, select_node
+from batchrunner.workflow.params import Param, Template, make_param, select_node, select_prefix_input
+from batchrunner.workflow.saving import no_saving_node, prefix_inputs
 from batchrunner.workflow.values import Limit, UnfitError
 
 if TYPE_CHECKING:
@@ -33,11 +34,17 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 def template_of(settings: Settings, tree: Tree, files: Files, complaints: Complaints) -> Template | None:
     """Return the template that `workflow` and `params` describe, or None after complaining."""
     if settings.workflow == LTX2:
-        if settings.params:
-            complaints.add(follow(tree, ("params",)).spot, "params", "is for your own workflow; ltx2 has its own")
+        for key in ("params", "prefix"):
+            if getattr(settings, key):
+                complaints.add(follow(tree, (key,)).spot, key, "is for your own workflow; ltx2 has its own")
         return ltx2()
-    graph = _graph(settings.workflow, follow(tree, ("workflow",)).spot, files, complaints)
+    spot = follow(tree, ("workflow",)).spot
+    graph = _graph(settings.workflow, spot, files, complaints)
     if graph is None:
+        return None
+    prefixes = _prefixes(settings, tree, graph, complaints)
+    if not settings.prefix and not prefix_inputs(graph):
+        complaints.add(spot, "workflow", f"{quote(settings.workflow)}: {no_saving_node(graph)}")
         return None
     params: dict[str, Param] = {}
     for name, selectors in settings.params.items():
@@ -52,7 +59,23 @@ def template_of(settings: Settings, tree: Tree, files: Files, complaints: Compla
             complaints.add(spot, where, str(error))
             # It stays a name, so that its every use is not complained about as well.
             params[name] = Param(name, (), Limit("any"))
-    return Template(graph, params)
+        if any(prefixes.get(target.node) == target.input for target in params[name].targets):
+            complaints.add(
+                spot, where, "takes the file prefix, which is the runner's own: name your files with `files`"
+            )
+    return Template(graph, params, prefixes=prefixes)
+
+
+def _prefixes(settings: Settings, tree: Tree, graph: Graph, complaints: Complaints) -> dict[str, str]:
+    """Return node id -> the input that takes the file prefix, as `prefix` names them."""
+    found: dict[str, str] = {}
+    for index, selector in enumerate(settings.prefix):
+        try:
+            node, name = select_prefix_input(graph, selector)
+            found[node] = name
+        except WorkflowError as error:
+            complaints.add(follow(tree, ("prefix", index)).spot, join("prefix", index), str(error))
+    return found
 
 
 def outputs_of(settings: Settings, tree: Tree, template: Template, complaints: Complaints) -> frozenset[str] | None:

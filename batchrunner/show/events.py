@@ -80,6 +80,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
             level = logging.DEBUG
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
+        case Rendered() if fact.left_out:
+            level = logging.WARNING
         case _:
             level = logging.INFO
     return RunEvent(fact_name(type(fact)), fact.at, _fact_message(fact, label), fact.job, label, fields, level)
@@ -136,7 +138,8 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
         case Rendered():
             took = "" if fact.seconds is None else f" in {duration(fact.seconds)}"
             differs = f"; {WORKFLOW_DIFFERS}" if fact.differs else ""
-            return f"rendered{took}, {counted(len(fact.files), 'file')} to download{differs}"
+            more = f"; {fact.left_out} more stay on the server" if fact.left_out else ""
+            return f"rendered{took}, {counted(len(fact.files), 'file')} to download{more}{differs}"
         case Opened():
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():

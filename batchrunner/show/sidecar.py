@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
-from batchrunner.errors import LocalError
+from batchrunner.files import replace_file
 from batchrunner.text import json_text, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from batchrunner.core.facts import Fact, Saved
     from batchrunner.core.job import Job, Json
@@ -64,43 +64,9 @@ def write(path: Path, content: Mapping[str, Json]) -> None:
     replace_file(path, f"{json_text(content, indent=2)}\n".encode(), durable=True)
 
 
-def replace_file(path: Path, content: bytes, *, durable: bool = False) -> Path:
-    """Write a file whole or not at all; return its path. Other programs may read it: its permissions are ordinary.
-
-    An earlier one is replaced, a link in its place too (never followed). Only a durable one is sure to be there after
-    a power cut. LocalError if it can't be written.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        try:
-            opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-            with os.fdopen(opened, "wb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(opened)
-            part.replace(path)
-            if durable:
-                _sync(path.parent)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise LocalError(f"{path}: can't be written: {error.strerror}") from error
-    return path
-
-
 def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
     return next((fact for fact in facts if isinstance(fact, kind)), None)
 
 
 def _lost(fact: Lost) -> Json:
     return {"attempt": fact.attempt, "at": stamp(fact.at), "why": str(fact.why), "message": fact.message}
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

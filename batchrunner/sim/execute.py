@@ -1,4 +1,4 @@
-"""One prompt from start to end: which nodes run, what they save, what the history shows."""
+"""One prompt from start to end: which nodes run, how long they take, what they save, what the history shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from batchrunner.sim.graph import BrokenNodeError, Graph, Shot
 from batchrunner.sim.machine import InterruptedPromptError, NodeFailure, WedgedError, system_failures
 from batchrunner.sim.media import Order
-from batchrunner.sim.record import Progress, What
+from batchrunner.sim.record import What
+from batchrunner.sim.sockets import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,16 +21,15 @@ if TYPE_CHECKING:
     from batchrunner.sim.machine import Machine
     from batchrunner.sim.prompts import Prompt
 
-# -- Save nodes: what each writes, under which names, and what history shows of it (PROTOCOL.md §5).
-
-
+_MOST_STEPS = 100
+"""A sampler with more steps than this advances in this many slices."""
 _EXTENSIONS = {"SaveImage": "png", "PreviewImage": "png", "SaveAudio": "flac", "PreviewAudio": "flac"}
 _ANIMATED = {"SaveWEBM": "webm", "SaveAnimatedWEBP": "webp"}
 _VHS = {"image/gif": "gif", "image/webp": "webp", "video/h264-mp4": "mp4", "video/webm": "webm"}
 
 
-class Saver:
-    """One save node of one prompt."""
+class SaveNode:
+    """One save node of one prompt: its files, their names, and its output in the history (docs/comfyui.md §11)."""
 
     def __init__(self, machine: Machine, prompt: Prompt, node: Node, shot: Shot) -> None:
         self._machine = machine
@@ -74,12 +74,11 @@ class Saver:
 
     async def _combined(self) -> Shown:
         """Write what VideoHelperSuite writes: a first frame, a silent video, and one with sound, which it lists."""
-        kind = "output" if self._node.inputs.get("save_output", True) else "temp"
-        self._kind = kind
+        self._kind = "output" if self._node.inputs.get("save_output", True) else "temp"
         size = (self._shot.width, self._shot.height)
-        folder, name, number = self._machine.folders.next(self._prefix(), kind, size, underscore=False)
-        told = str(self._node.inputs.get("format"))
-        form = _VHS.get(told, "mp4")
+        folder, name, number = self._machine.folders.next(self._prefix(), self._kind, size, underscore=False)
+        container = str(self._node.inputs.get("format"))
+        form = _VHS.get(container, "mp4")
         metadata = self._metadata()
         comment: dict[str, Json] = {"comment": metadata | {"prompt": json.dumps(metadata.get("prompt"))}}
         silent = dataclasses.replace(self._shot, sound=None)
@@ -90,7 +89,7 @@ class Saver:
             path = folder / f"{name}_{number:05}-audio.{form}"
             await self._write(path, Order(form, self._shot, comment), last=True)
         entry = self._entry(path)
-        entry |= {"format": told, "frame_rate": self._node.inputs.get("frame_rate")}
+        entry |= {"format": container, "frame_rate": self._node.inputs.get("frame_rate")}
         return {"gifs": [entry | {"workflow": first.name, "fullpath": str(path)}]}
 
     def _prefix(self) -> str:
@@ -111,30 +110,22 @@ class Saver:
         return {**(given or {}), "prompt": self._prompt.workflow}
 
     def _entry(self, path: Path) -> dict[str, Json]:
-        place = self._machine.folders.relative(path.parent)
-        return {"filename": path.name, "subfolder": place, "type": self._kind}
+        return {"filename": path.name, "subfolder": self._machine.folders.relative(path.parent), "type": self._kind}
 
     async def _write(self, path: Path, order: Order, *, last: bool) -> None:
-        """Write one file in place; it is a stump until it is whole. `last` files take the node's time."""
-        growing = self._machine.folders.grow(path)
+        """Write one file in place, incomplete until it is finished. Only the `last` takes the node's time."""
+        file = self._machine.folders.grow(path)
         try:
             if last:
                 await asyncio.sleep(self._machine.pace.fixed_cost("save"))
             with system_failures():
                 loop = asyncio.get_running_loop()
-                growing.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
+                file.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
         finally:
-            growing.close()
+            file.close()
         note = self._machine.folders.relative(path)
         self._machine.owners[note] = (self._prompt.id, self._prompt.prefix)
         self._machine.record.add(What.SAVED, self._prompt.id, self._prompt.prefix, note=note)
-
-
-# -- One prompt from start to end: which nodes run, what they cost, how it ends, and the history entry it leaves.
-
-
-_MOST_STEPS = 100
-"""A sampler of more steps moves in this many."""
 
 
 class Execution:
@@ -150,29 +141,29 @@ class Execution:
         self.node: str | None = None
         """The node that runs now."""
         self.ending: tuple[What, str] = (What.SUCCEEDED, "")
-        """How it ended, for the record."""
+        """How the prompt ended, for the record: the kind of event and its note."""
 
     async def run(self) -> dict[str, Json]:
         """Execute and return `outputs`, `status` and `meta`. Raises WedgedError where ComfyUI's thread dies."""
         self._machine.interrupted = False
-        graph = self._opened()
+        graph = self._start()
         try:
             await self._execute(graph)
         except InterruptedPromptError:
             self.ending = (What.INTERRUPTED, "")
-            self._say("execution_interrupted", self._where(graph))
+            self._message("execution_interrupted", self._where(graph))
         except NodeFailure as failure:
             self.ending = (What.FAILED, failure.kind)
-            self._say("execution_error", self._where(graph) | self._failed(graph, failure))
+            self._message("execution_error", self._where(graph) | self._failed(graph, failure))
         else:
-            self._say("execution_success", {})
+            self._message("execution_success", {})
             return self._entry("success")
         return self._entry("error")
 
-    def _opened(self) -> Graph:
+    def _start(self) -> Graph:
         if self._prompt.extra_data is None or isinstance(self._prompt.extra_data, bool | int | float):
             raise WedgedError("extra_data is no object")
-        self._say("execution_start", {})
+        self._message("execution_start", {})
         try:
             return Graph(self._prompt.workflow)
         except BrokenNodeError as broken:
@@ -183,7 +174,7 @@ class Execution:
         cache.begin({graph.signature(name) for name in graph.nodes})
         cached = [name for name in graph.nodes if cache.get(graph.signature(name)) is not None]
         listed: list[Json] = list(cached)
-        self._say("execution_cached", {"nodes": listed})
+        self._message("execution_cached", {"nodes": listed})
         for name in self._prompt.outputs:
             if name in cached:
                 self._from_cache(name, cache.get(graph.signature(name)) or {})
@@ -221,7 +212,7 @@ class Execution:
     async def _run(self, graph: Graph, node: Node, signature: str) -> Shown:
         kind = self._machine.catalogue[node.class_type].kind
         if kind == "save":
-            return await Saver(self._machine, self._prompt, node, graph.shot(node.id)).save()
+            return await SaveNode(self._machine, self._prompt, node, graph.shot(node.id)).save()
         if kind == "sample":
             await self._sample(node, graph.shot(node.id), signature)
             self._note(What.RENDERED, signature)
@@ -234,7 +225,7 @@ class Execution:
         return {}
 
     async def _sample(self, node: Node, shot: Shot, signature: str) -> None:
-        """Take the steps one by one: an interrupt acts after the step it falls into (PROTOCOL.md §5)."""
+        """Take the steps one by one: an interrupt acts after the step it falls into (docs/comfyui.md §9)."""
         seconds = self._machine.pace.sampling(shot.volume, shot.steps, signature)
         slices = max(1, min(shot.steps, _MOST_STEPS))
         for index in range(slices):
@@ -268,12 +259,12 @@ class Execution:
     def _note(self, what: What, note: str) -> None:
         self._machine.record.add(what, self._prompt.id, self._prompt.prefix, note=note)
 
-    def _say(self, event: str, details: dict[str, Json]) -> None:
+    def _message(self, event: str, details: dict[str, Json]) -> None:
         stamp = int(self._machine.wall() * 1000)
         message: dict[str, Json] = {"prompt_id": self._prompt.id, **details, "timestamp": stamp}
         self._messages.append([event, message])
         if event == "execution_interrupted":
-            self._machine.sockets.tell(event, message)
+            self._machine.sockets.send(event, message)
         else:
             self._progress.to_client(event, message)
 
@@ -297,6 +288,9 @@ class Execution:
             name: {"node_id": name, "display_node": name, "parent_node": None, "real_node_id": name}
             for name in self._outputs
         }
-        completed = status == "success"
-        told: dict[str, Json] = {"status_str": status, "completed": completed, "messages": self._messages}
-        return {"outputs": self._outputs, "status": told, "meta": meta}
+        ended: dict[str, Json] = {
+            "status_str": status,
+            "completed": status == "success",
+            "messages": self._messages,
+        }
+        return {"outputs": self._outputs, "status": ended, "meta": meta}

@@ -1,4 +1,4 @@
-"""What a prompt is executed on: the GPU's pace, the folders, the cache, and how it can fail."""
+"""The simulated GPU box: how long nodes take, how prompts fail, and the parts that executing uses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from batchrunner.sim.media import Renderer
     from batchrunner.sim.nodes import Catalogue
     from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.record import Record, Sockets
+    from batchrunner.sim.record import Record
+    from batchrunner.sim.sockets import Sockets
 
-# -- How a prompt can end other than well. None of these leaves the simulator: each becomes an answer or an entry.
+Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
+"""Called before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
+Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
+"""Awaited before each node that runs, with the prompt and the node's id: the node hangs until it returns."""
+REFERENCE = 768 * 512 * 25
+"""The volume (width x height x frames x batch) at which `Pace.step` is measured."""
+REFERENCE_STEPS = 20
 
 
-class NodeFailure(Exception):  # noqa: N818 - it is an ending of a prompt, no error of the program
+class NodeFailure(Exception):  # noqa: N818 - it is how a prompt ends, no error of the program
     """A node raised: the prompt ends in execution_error with this type and message."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -31,28 +38,27 @@ class NodeFailure(Exception):  # noqa: N818 - it is an ending of a prompt, no er
 
     @classmethod
     def out_of_memory(cls) -> NodeFailure:
-        """Return what a GPU says that has no room: the server goes on (PROTOCOL.md §5)."""
-        said = (
-            "CUDA out of memory. Tried to allocate 12.50 GiB (simulated)\n\nTIPS: a smaller batch_size or size may fit."
-        )
-        return cls("torch.OutOfMemoryError", said)
+        """Return the failure of a GPU without enough memory; the server continues (docs/comfyui.md §18)."""
+        message = "CUDA out of memory. Tried to allocate 12.50 GiB (simulated)\n\n"
+        message += "TIPS: a smaller batch_size or size may fit."
+        return cls("torch.OutOfMemoryError", message)
 
 
 class InterruptedPromptError(Exception):
-    """Somebody posted /interrupt: the prompt ends in execution_interrupted."""
+    """/interrupt was posted: the prompt ends in execution_interrupted."""
 
 
 class WedgedError(Exception):
-    """A request killed the thread that executes prompts (PROTOCOL.md §1, 9); the text says how."""
+    """A request ended the thread that executes prompts (docs/comfyui.md §4); the text says why."""
 
 
-class TroubleError(Exception):
-    """Something raised where ComfyUI raises: 500, text/plain."""
+class InternalServerError(Exception):
+    """ComfyUI raises here, and answers 500 in plain text."""
 
 
 @contextmanager
 def system_failures() -> Iterator[None]:
-    """Turn what the system says about a name or a disk into the failure of a node."""
+    """Turn errors of the file system into failures of a node."""
     try:
         yield
     except ValueError:
@@ -61,24 +67,16 @@ def system_failures() -> Iterator[None]:
         raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None
 
 
-# -- How long things take on the simulated GPU. All times are seconds.
-
-
-REFERENCE = 768 * 512 * 25
-"""The volume (width x height x frames x batch) at which `Pace.step` is measured."""
-REFERENCE_STEPS = 20
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What each kind of node costs, in seconds. The default is a demonstration: 1.5 s for 768x512x25 in 20 steps."""
+    """How long each kind of node runs, in seconds. The default suits demonstrations: 1.5 s for 768x512x25, 20 steps."""
 
     step: float = 1.5 / REFERENCE_STEPS
     """One sampler step at the reference volume."""
     exponent: float = 1.0
-    """How a step grows with the volume: 1 is in proportion."""
+    """A step's time grows with this power of the volume."""
     fixed: float = 0.0
-    """What a sampler costs before its first step."""
+    """A sampler before its first step."""
     load: float = 0.0
     """A model loader."""
     encode: float = 0.0
@@ -86,21 +84,21 @@ class Pace:
     decode: float = 0.0
     """A VAE decoder."""
     save: float = 0.1
-    """Writing a file: for so long its first 48 bytes are all there is of it (PROTOCOL.md §1, 7)."""
+    """Writing a file, during which only its first 48 bytes exist (docs/comfyui.md §13)."""
     lag: float = 0.002
-    """How long after `execution_success` the history entry appears (PROTOCOL.md §1, 17)."""
+    """From `execution_success` until the history entry appears (docs/comfyui.md §6)."""
     noise: float = 0.1
-    """Spread between samplers: up to so much longer or shorter, as a share. A property of the inputs, not of luck."""
+    """The share by which a sampler is at most slower or faster than the rule; decided by its inputs, not by chance."""
     longest: float | None = 20.0
-    """No sampler takes longer than this; None where there is no such mercy."""
+    """The longest a sampler takes; None for no limit."""
     speed: float = 1.0
-    """A GPU twice as fast has 2."""
+    """2 is a GPU twice as fast."""
 
     @classmethod
     def night(cls, speed: float = 1.0) -> Pace:
         """Return the pace of the deployed server: 5 minutes for 768x512 in 20 steps to 17 for 1920x1088 in 40.
 
-        A minute to begin with and 12 s a step at 768x512x121 fit the figures of its document within a minute.
+        One minute plus 12 s a step at 768x512x121 fits the published times within a minute (docs/comfyui.md §17).
         """
         per_step = 12.0 * (25 / 121) ** 0.42
         return cls(
@@ -134,18 +132,9 @@ class Pace:
         return costs.get(kind, 0.0) / self.speed
 
 
-# -- What a prompt is executed on: the folders, the cache, the GPU's pace, and the switches that others may press.
-
-
-Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
-"""Asked before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
-Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
-"""Waited for before each node that runs, with the prompt and the node's id: it hangs for as long as this takes."""
-
-
 @dataclass(slots=True)
 class Machine:
-    """One GPU box."""
+    """Everything that executing a prompt uses; `pace`, `renderer`, `fault` and `hold` may be changed at any time."""
 
     folders: Folders
     cache: NodeCache
@@ -160,6 +149,6 @@ class Machine:
     fault: Fault | None = None
     hold: Hold | None = None
     interrupted: bool = False
-    """Set by /interrupt, looked at between nodes and sampler steps, cleared when a prompt starts."""
+    """Set by /interrupt, checked between nodes and sampler steps, cleared when a prompt starts."""
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Which prompt (id, prefix) wrote a file, by its path below its folder."""

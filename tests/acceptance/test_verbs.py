@@ -187,17 +187,17 @@ def test_why(tmp_path: Path) -> None:
         assert batch.run().code == 0
         (job,) = batch.status()["jobs"]
     film = batch.home / "cat-1-s7.mp4"
-    history = ended(tmp_path, "why", str(film)).out
-    assert history == ended(tmp_path, "why", job["id"][:5]).out
-    expected = (
+    story = ended(tmp_path, "why", str(film)).out
+    assert story == ended(tmp_path, "why", job["id"][:5]).out
+    plot = (
         "Attempt 1 is sent to",
         "Attempt 1 ended without a video: the server does not know it any more",
         "Details: ",
     )
-    expected += ("Attempt 2 is sent to", "The server finished rendering", "Attempt 2 ended without a video: the server")
-    expected += ("deleted its file", "Details: 404", "Attempt 3 is sent to", "The server finished rendering")
-    expected += ("Saved as cat-1-s7.mp4", "Now: done")
+    plot += ("Attempt 2 is sent to", "The server finished rendering", "Attempt 2 ended without a video: the server")
+    plot += ("deleted its file", "Details: 404", "Attempt 3 is sent to", "The server finished rendering")
+    plot += ("Saved as cat-1-s7.mp4", "Now: done")
     place = 0
-    for text in expected:
-        place = history.index(text, place) + 1
+    for turn in plot:
+        place = story.index(turn, place) + 1
     assert_right(film.read_bytes(), "cat-1", 7)

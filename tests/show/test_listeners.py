@@ -110,6 +110,7 @@ def test_an_event_is_one_json_line_of_known_shape() -> None:
         "deadline": 9.0,
         "seconds": 2.0,
         "differs": False,
+        "left_out": 0,
     }
 
 

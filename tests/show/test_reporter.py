@@ -43,7 +43,7 @@ def test_between_two_views_a_change_is_told_at_once() -> None:
     assert reporter.update(board, 0.0) == 10.0
     file_away(board, 0.0)
     board.apply(Polled("http://b", PollResult((), {}), frozenset(), 1.0, 1.0))
-    board.servers["http://a"].apply(Polled("http://a", PollResult((), {}), frozenset(), 1.0, 1.0), board.rules)
+    board.servers["http://a"].apply(Polled("http://a", PollResult((), {}), frozenset(), 1.0, 1.0))
     reporter.update(board, 1.0)
     assert [event.fields["server"] for event in told.events] == ["http://b"]
     reporter.update(board, 10.0)

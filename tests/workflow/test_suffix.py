@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from graphs import IMAGE, image
 
-from batchrunner.workflow.graph import expected_file, read_graph
+from batchrunner.workflow import Template, read_graph
+from batchrunner.workflow.saving import expected_file
 
 
 def _saver(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": {"filename_prefix": "out", "images": ["8", 0], **inputs}}
+
+
+def _expected(text: str, prefixes: dict[str, str] | None = None) -> str:
+    template = Template(read_graph(text), prefixes=prefixes or {})
+    return expected_file(template.graph, template.saving)
 
 
 def _combine(**inputs: Any) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def _combine(**inputs: Any) -> dict[str, Any]:
 )
 def test_a_file_is_guessed_only_where_it_is_all_there_is(savers: dict[str, Any], tail: str) -> None:
     """A prompt that may write several files is not home when one of them is found, so no name is guessed for it."""
-    assert expected_file(read_graph(image(**savers))) == tail
+    assert _expected(image(**savers)) == tail
 
 
 @pytest.mark.parametrize(
@@ -64,9 +70,9 @@ def test_a_file_is_guessed_only_where_it_is_all_there_is(savers: dict[str, Any],
 )
 def test_each_class_names_its_file_in_its_own_way(saver: dict[str, Any], tail: str) -> None:
     """SaveVideo puts `_` behind the number and VHS_VideoCombine does not; who names it differently is not guessed."""
-    assert expected_file(read_graph(image(**{"9": saver}))) == tail
+    assert _expected(image(**{"9": saver})) == tail
 
 
 def test_other_nodes_do_not_count() -> None:
     """Only who takes a file prefix writes a file."""
-    assert expected_file(read_graph(json.dumps({**IMAGE, "9": _saver("SaveAnimatedWEBP")}))) == "_00001_.webp"
+    assert _expected(json.dumps({**IMAGE, "9": _saver("SaveAnimatedWEBP")})) == "_00001_.webp"

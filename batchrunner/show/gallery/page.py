@@ -23,9 +23,9 @@ from markupsafe import Markup
 from batchrunner.core.eta import time_left
 from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
+from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.report import RunContext, report, report_json, report_markdown
-from batchrunner.show.sidecar import replace_file
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
