@@ -23,7 +23,7 @@ from notifications import ALL, QUICK, failed, finished, inbox, notifier, server,
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.manifest.batch import Recipient
 from batchrunner.notify import Notifier, Target, Timing, targets
-from batchrunner.show.events import server_event
+from batchrunner.show.events import finished_event, server_event
 from batchrunner.show.listeners import Listeners
 
 if TYPE_CHECKING:
