@@ -27,7 +27,7 @@ from batchrunner.show.gallery import (
     write_page,
     write_poster,
 )
-from batchrunner.show.report import Around, as_json, report
+from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
 
 
@@ -50,13 +50,13 @@ def gallery(
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
     for path in paths:
         write_poster(folder, path)
-    summary = report(batch.name, batch.jobs, states, snapshot.facts, Around(str(manifest), str(folder)))
+    summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
     page_status = PageStatus(
         at=time.time(),
         manifest=str(manifest),
         options=options.out_words,
         posters=posters(folder, paths),
-        report=as_json(summary),
+        report=report_json(summary),
     )
     page = write_page(folder, batch.name)
     write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))
