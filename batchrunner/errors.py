@@ -49,7 +49,7 @@ class LocalError(BatchrunnerError):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Complaint:
+class Diagnostic:
     """One thing that is wrong in a file a person wrote; `line` and `column` count from 1."""
 
     file: str
@@ -59,7 +59,9 @@ class Complaint:
     text: str
 
     def __str__(self) -> str:
-        """Render as `file:line:col: path: text`, the form editors jump to."""
+        """Render as `file:line:col: path: text`, which editors can jump to; an option of the command has no lines."""
+        if self.file.startswith("--"):
+            return f"{self.file} {self.path}: {self.text}" if self.path else self.text
         where = f"{self.file}:{self.line}:{self.column}: "
         return f"{where}{self.path}: {self.text}" if self.path else where + self.text
 
@@ -67,9 +69,9 @@ class Complaint:
 class ManifestError(YoursError):
     """The manifest is wrong."""
 
-    def __init__(self, complaints: Iterable[Complaint]) -> None:
-        self.complaints = tuple(sorted(complaints))
-        super().__init__("\n".join(map(str, self.complaints)))
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(diagnostics))
+        super().__init__("\n".join(map(str, self.diagnostics)))
 
 
 @contextmanager

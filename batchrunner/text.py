@@ -23,7 +23,6 @@ PATH_LIMIT = 4096
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u3164\uffa0")
 """Printable by Python's definition, and still nothing to see."""
 _LINE_ENDS = re.compile(r"[ \t\r\n]*[\t\r\n][ \t\r\n]*")
-_LINE_END_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _PAGE_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
 _MARKUP = re.compile(r"[\\`*\[\]<>|~&]|(?<![^\W_])_|_(?![^\W_])|^[#+-]")
 _LIST_NUMBER = re.compile(r"^([0-9]+)([.)])(?=\s|$)")
@@ -78,8 +77,8 @@ def redact(value: object, secret: str) -> Json:
 
 
 def quote(text: str, width: int = 60) -> str:
-    """Return `text` in double quotes, at most `width` characters of it, with its line ends as visible escapes."""
-    return f'"{printable(text[: width + 1].translate(_LINE_END_ESCAPES), width)}"'
+    """Return at most `width` characters of `text`, printable, in double quotes."""
+    return f'"{printable(text, width)}"'
 
 
 def listing(words: Iterable[str], most: int = 24, width: int = 60) -> str:

@@ -13,7 +13,7 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write, write_new
-from batchrunner.errors import Complaint, LocalError, ManifestError
+from batchrunner.errors import Diagnostic, LocalError, ManifestError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import TOKEN_VARIABLE
@@ -36,13 +36,16 @@ def init(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
     ] = None,
 ) -> None:
-    """Write a first manifest for a workflow exported from ComfyUI, and the schema for editors beside it."""
-    path = output or workflow.with_suffix(".yaml")
+    """Write a first manifest for a workflow exported from ComfyUI.
+
+    The schema that it names for editors is written beside it.
+    """
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
+        path = output or workflow.with_suffix(".yaml")
         text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
-        raise ManifestError([Complaint(str(workflow), error.line, error.column, "", str(error))]) from None
+        raise ManifestError([Diagnostic(str(workflow), error.line, error.column, "", str(error))]) from None
     write_new(path, text)
     schema_path = path.parent / SCHEMA_FILE
     try:

@@ -6,15 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, number, text
-from batchrunner.core.actions import Complaint, Refused, Taken
+from batchrunner.core.actions import NodeError, Refused, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.job import Json
 
-_COMPLAINTS = 100
-"""Complaints kept of one answer."""
+_MAX_NODE_ERRORS = 100
+"""Kept of one answer."""
 
 
 def post_body(graph: Mapping[str, Json], prompt_id: str, client_id: str) -> bytes:
@@ -35,13 +35,13 @@ def taken(value: Json) -> Taken:
     prompt, place = whole.get("prompt_id"), number(whole.get("number", 0))
     if not isinstance(prompt, str) or not prompt or len(prompt) > NAME or place is None:
         raise WrongShapeError("answer to the POST: no prompt_id and number")
-    return Taken(prompt, place, complaints(whole.get("node_errors")))
+    return Taken(prompt, place, node_errors(whole.get("node_errors")))
 
 
 def refused(value: Json) -> Refused:
     """Return what a 400 says, in the real shape (`error`, `node_errors`) or the document's (`node_errors` alone)."""
     whole = value if isinstance(value, dict) else {}
-    found = complaints(whole.get("node_errors"))
+    found = node_errors(whole.get("node_errors"))
     if found:
         rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         return Refused(_line(found[0].node, found[0].input, found[0].message) + rest, found)
@@ -50,19 +50,19 @@ def refused(value: Json) -> Refused:
     return Refused(_line("the workflow was refused", said), found)
 
 
-def complaints(value: Json) -> tuple[Complaint, ...]:
+def node_errors(value: Json) -> tuple[NodeError, ...]:
     """Return what `node_errors` says of each node; nothing where it is empty or no object."""
     nodes = value if isinstance(value, dict) else {}
     found = [each for node, said in nodes.items() if isinstance(said, dict) for each in _of_node(node, said)]
-    return tuple(found[:_COMPLAINTS])
+    return tuple(found[:_MAX_NODE_ERRORS])
 
 
-def _of_node(node: str, said: Mapping[str, Json]) -> list[Complaint]:
+def _of_node(node: str, said: Mapping[str, Json]) -> list[NodeError]:
     name = f"{text(said.get('class_type'), 200)} #{node[:200]}".strip()
     listed, errors = said.get("dependent_outputs"), said.get("errors")
     outputs = tuple(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else ()
     known = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    return [Complaint(name, _input(error), _said(error), outputs) for error in known or [{}]]
+    return [NodeError(name, _input(error), _said(error), outputs) for error in known or [{}]]
 
 
 def _input(error: Mapping[str, Json]) -> str:

@@ -180,7 +180,7 @@ class PollResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class NodeError:
     """What a server says of one node of a refused workflow."""
 
     node: str
@@ -197,7 +197,7 @@ class Taken:
 
     prompt: str
     number: float
-    complaints: tuple[Complaint, ...] = ()
+    node_errors: tuple[NodeError, ...] = ()
     """Not empty if some of the outputs were left out."""
 
 
@@ -207,7 +207,7 @@ class Refused:
 
     message: str
     """Node, input and message for a person."""
-    complaints: tuple[Complaint, ...] = ()
+    node_errors: tuple[NodeError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

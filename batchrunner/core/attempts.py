@@ -14,7 +14,7 @@ from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Complaint, Download, Entry, Submit
+    from batchrunner.core.actions import Download, Entry, NodeError, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
     from batchrunner.core.lifecycle import Open, Prompt
@@ -100,11 +100,11 @@ def burned_loss(lost: Lost) -> BurnedLoss | None:
     return None
 
 
-def refusal(complaints: tuple[Complaint, ...], wanted: frozenset[str] | None) -> str:
+def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -> str:
     """Return why a 200 with node errors is a refusal of ours, or "" if only outputs that nobody wants were left out."""
-    for complaint in complaints:
-        if wanted is None or not complaint.outputs or not wanted.isdisjoint(complaint.outputs):
-            return f"{complaint.node}, input {complaint.input or '?'}: {complaint.message}"
+    for error in node_errors:
+        if wanted is None or not error.outputs or not wanted.isdisjoint(error.outputs):
+            return f"{error.node}, input {error.input or '?'}: {error.message}"
     return ""
 
 

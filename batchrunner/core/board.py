@@ -16,7 +16,7 @@ from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.inflight import InFlight
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
+from batchrunner.core.lifecycle import STATE_NAMES, Done, Fetching, Queued, Sending, Waiting, advance
 from batchrunner.core.localfault import LocalFault
 from batchrunner.core.notes import (
     AttemptSeen,
@@ -476,7 +476,7 @@ class Board:
 
     def tally(self) -> dict[str, int]:
         """Return how many wanted jobs are in each of the six states, by the names of `status --json`."""
-        return {kind.__name__.lower(): self.counts[kind] for kind in (Waiting, Sending, Queued, Fetching, Done, Failed)}
+        return {name: self.counts[kind] for kind, name in STATE_NAMES.items()}
 
     def leave(self, now: float) -> None:
         """Begin to go: nothing new is submitted, and every server that answers is asked once more."""

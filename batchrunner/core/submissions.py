@@ -91,7 +91,7 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
     server, job = attempt.state.prompt.server, attempt.job
     accepted = accept(job, attempt.state.prompt, taken.prompt, attempt.at)
     posted = PostTaken(server, taken.number, moment.began, moment.now)
-    message = refusal(taken.complaints, board.outputs)
+    message = refusal(taken.node_errors, board.outputs)
     if message:
         notes = (Track(job, record), posted, PostAnswered(message), Unwanted(server, frozenset({taken.prompt})))
         return Outcome((accepted, lose(attempt, Why.REFUSED, message)), notes)

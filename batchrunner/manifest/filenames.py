@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchrunner.text import did_you_mean, listing, quote
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 DEFAULT = ("{prompt}", "s{seed}", "{job}")
 """What `files` is unless said, as far as the workflow has it."""
-MOST_BYTES = 150
+MAX_BYTES = 150
 """In one component: room for endings within the 255 that file systems take."""
 _WORD_BYTES = 60
 _SHORT = 40
 """Characters; a longer name is cut between words if it can be."""
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_LITERAL = re.compile(r"[\w ./+=,@()\[\]~-]*")
+_LITERAL = re.compile(r"[\w ./+=,@()\[\]~-]")
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))})
 _OURS = (".json", ".part", ".log", ".html", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock")
 """What the batch folder holds besides videos."""
@@ -37,14 +38,16 @@ class Naming:
     def __init__(self, template: str, known: Collection[str]) -> None:
         """Take a template apart.
 
-        Raises:
-            ValueError: it names something unknown, or leads out of the batch folder.
-
+        Raises ValueError: it names something unknown, or leads out of the batch folder.
         """
         # Texts and fields alternate: "a{b}c" is "a", "b", "c".
         self._parts = _FIELD.split(template)
         for literal in self._parts[::2]:
-            _check_literal(literal)
+            if "{" in literal or "}" in literal:
+                raise ValueError("has a lone brace: a field is written {name}")
+            odd = [char for char in literal if not _LITERAL.fullmatch(char)]
+            if odd:
+                raise ValueError(f"holds {quote(odd[0])}, which not every file system takes")
         for field in self._parts[1::2]:
             if field not in known:
                 near = did_you_mean(field, known) or f"; there is {listing(known)}"
@@ -52,31 +55,21 @@ class Naming:
         parts = _FIELD.sub("x", template).split("/")
         if any(part.strip(" .") == "" for part in parts):
             raise ValueError("must lead to a file below the batch folder: no empty part, no `.` and no `..`")
-        self._slugs: dict[str, str] = {}
         self._taken: set[str] = set()
 
     def name(self, params: Mapping[str, Scalar], job: str) -> str:
         """Return a name that no other job of the batch has; where two would share one, the job id is added."""
         words = list(self._parts)
         for index in range(1, len(words), 2):
-            field = words[index]
-            words[index] = job if field == "job" else self._word(field, params.get(field))
+            field, value = words[index], params.get(words[index])
+            words[index] = job if field == "job" else f"no-{slug(field)}" if value is None else slug(value)
         *folders, last = "".join(words).split("/")
         folder = "".join(f"{_component(part)}/" for part in folders)
         name = folder + _component(last, job)
         if _folded(name) in self._taken:
-            name = f"{folder}{_cut(_component(last), MOST_BYTES - len(job) - 1)}-{job}"
+            name = f"{folder}{_cut(_component(last), MAX_BYTES - len(job) - 1)}-{job}"
         self._taken.add(_folded(name))
         return name
-
-    def _word(self, field: str, value: Scalar) -> str:
-        if value is None:
-            return f"no-{slug(field)}"
-        # 1, 1.0 and True are one key of a dict, but not one word.
-        key = value if isinstance(value, str) else repr(value)
-        if key not in self._slugs:
-            self._slugs[key] = slug(value)
-        return self._slugs[key]
 
 
 def default_template(known: Collection[str]) -> str:
@@ -86,9 +79,12 @@ def default_template(known: Collection[str]) -> str:
 
 def slug(value: Scalar) -> str:
     """Return a value as a piece of a file name: lower case, words joined with `-`, at most 60 bytes."""
-    if not isinstance(value, str):
-        return shown(value)
-    folded = unicodedata.normalize("NFKC", value).lower()
+    return _text_slug(value) if isinstance(value, str) else shown(value)
+
+
+@lru_cache(maxsize=1024)
+def _text_slug(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).lower()
     spaced = "".join(char if _is_kept(char) else " " for char in folded[:400])
     whole = "-".join(spaced.split())
     short = _cut(whole, _WORD_BYTES)
@@ -108,8 +104,8 @@ def _component(text: str, job: str = "") -> str:
         name = f"_{name}"
     if name.casefold().endswith(_OURS):
         name = f"{name}_"
-    if len(name.encode()) > MOST_BYTES:
-        name = f"{_cut(name, MOST_BYTES - len(job) - 1)}-{job}" if job else _cut(name, MOST_BYTES)
+    if len(name.encode()) > MAX_BYTES:
+        name = f"{_cut(name, MAX_BYTES - len(job) - 1)}-{job}" if job else _cut(name, MAX_BYTES)
     return name
 
 
@@ -121,11 +117,3 @@ def _cut(text: str, most: int) -> str:
 def _folded(name: str) -> str:
     """Return what a file system that ignores case and composes characters takes a name for."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _check_literal(literal: str) -> None:
-    if "{" in literal or "}" in literal:
-        raise ValueError("has a lone brace: a field is written {name}")
-    if not _LITERAL.fullmatch(literal):
-        odd = next(char for char in literal if not _LITERAL.fullmatch(char))
-        raise ValueError(f"holds {quote(odd)}, which not every file system takes")

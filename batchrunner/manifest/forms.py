@@ -1,31 +1,44 @@
-"""The shapes of a manifest's fixed parts, as pydantic models."""
+"""The fixed parts of a manifest as pydantic models: what is allowed, what it means, and how an editor is told.
+
+A field's type says what is accepted and its description becomes the JSON Schema's. What stands in blocks depends on
+the workflow and is read in `values` and `sweep`.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError, core_schema
 
 from batchrunner.text import did_you_mean, listing, quote
 from batchrunner.workflow.values import SEED_MAX
 
-# -- Where to render: a URL, several, or `sim`, written so that one server has one name.
-
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
 
 SIM = "sim"
+MAX_JOBS = 100_000
+EVENTS = ("finished", "failed", "stopped", "breaker", "stuck")
+"""What a recipient can be notified of."""
+NO_URL = "a webhook URL is a secret: put it in an environment variable, and name that variable"
+MAX_NAME = 64
+"""Characters in a batch's name."""
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
+_SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
+_MAX_STUCK = 1000
 
 
 def server_url(text: str) -> str:
-    """Return `text` normalised: scheme and host in lower case, no default port, no slash at the end; or `sim`.
+    """Return `text` with scheme and host in lower case, no default port and no slash at the end; or `sim`.
 
-    Raises:
-        ValueError: it is no URL of a server; the message never repeats what might be a password.
-
+    Raises ValueError: it is not the URL of a server; the message never repeats what might be a password.
     """
     if text == SIM:
         return SIM
@@ -33,143 +46,146 @@ def server_url(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError("is no URL") from None
+        raise ValueError("is not a URL") from None
     if "@" in text:
         raise ValueError("must hold no user name, password or token; see --token-file and BATCHRUNNER_TOKEN")
     if parts.scheme not in _PORTS:
-        raise ValueError(_no_scheme(text))
+        near = f" - did you mean http://{text}?" if re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?/?", text) else ""
+        raise ValueError(f"must be sim, or begin with http:// or https://, not {quote(text)}{near}")
     host = parts.netloc.rsplit(":", 1)[0] if port is not None else parts.netloc.rstrip(":")
     if not _HOST.fullmatch(host) or not text.isprintable() or " " in text:
-        raise ValueError("is no URL of a server")
+        raise ValueError("is not the URL of a server")
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ValueError("must end before any ? or #")
-    shown = "" if port in {None, _PORTS[parts.scheme]} else f":{port}"
-    return f"{parts.scheme}://{host.lower()}{shown}{parts.path.rstrip('/')}"
+    port_text = "" if port in {None, _PORTS[parts.scheme]} else f":{port}"
+    return f"{parts.scheme}://{host.lower()}{port_text}{parts.path.rstrip('/')}"
 
 
-def _no_scheme(text: str) -> str:
-    near = f" - did you mean http://{text}?" if re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?/?", text) else ""
-    return f"must be sim, or begin with http:// or https://, not {quote(text)}{near}"
+# -- Validators; `custom` marks an error whose text is ours already.
 
 
-# -- The shapes of a manifest's fixed parts, as pydantic models; what stands in blocks is read in `values` and `axes`.
-#
-# A model here says what is allowed and what it means (the descriptions become the JSON Schema). What is wrong is said
-# by `check`, in our words.
+def _custom(text: str) -> PydanticCustomError:
+    return PydanticCustomError("custom", "{text}", {"text": text})
 
 
-MOST_JOBS = 100_000
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
-_SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
-_MOST_TIMES = 1000
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_TIME = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]")
-_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,64}")
-EVENTS = ("finished", "failed", "stopped", "breaker", "stuck")
-"""What a target can be told of."""
-NO_URL = "a URL that takes messages is a secret, and a manifest is shown to others: export it, and name the variable"
-
-
-def _ours(text: str) -> PydanticCustomError:
-    return PydanticCustomError("ours", "{text}", {"text": text})
-
-
-def _batch_name(text: str) -> str:
-    if not _NAME.fullmatch(text) or ".." in text or text == ".":
-        raise _ours(f"must be 1 to 64 letters, digits, `.`, `_` or `-`, without `..`, not {quote(text)}")
-    return text
-
-
-def _duration(written: object) -> float:
-    found = _DURATION.fullmatch(written) if isinstance(written, str) else None
-    if found is None:
-        unit = f" - did you mean {written}s?" if type(written) in {int, float} else ""
-        called = quote(str(written)) if isinstance(written, str | int | float) else "this"
-        raise _ours(f"must be a number and ms, s, m, h or d (90s, 10m, 8h), not {called}{unit}")
-    seconds = float(found[1]) * _UNITS[found[2]]
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise _ours(f"must be between 50ms and 366d, not {written}")
-    return seconds
-
-
-def _ttl(written: object) -> float | None:
-    return None if written == "none" else _duration(written)
-
-
-def _poll(written: object) -> float | None:
-    return None if written == "adaptive" else _duration(written)
-
-
-def _stuck(written: object) -> float | None:
-    if written == "off":
-        return None
-    if isinstance(written, bool) or not isinstance(written, int | float) or not 1 <= written <= _MOST_TIMES:
-        called = quote(str(written)) if isinstance(written, str | int | float) else "this"
-        raise _ours(f"must be a number of times from 1 to {_MOST_TIMES}, or off, not {called}")
-    return float(written)
-
-
-def _servers(written: object) -> object:
-    return tuple(written) if isinstance(written, list) else (written,)
+def _quoted(written: object) -> str:
+    return quote(str(written)) if isinstance(written, str | int | float) else "this"
 
 
 def _server(text: str) -> str:
     try:
         return server_url(text)
     except ValueError as error:
-        raise _ours(str(error)) from None
+        raise _custom(str(error)) from None
 
 
-def _texts(written: object) -> object:
-    return tuple(written) if isinstance(written, list) else (written,)
+def _duration(written: object) -> float:
+    found = _DURATION.fullmatch(written) if isinstance(written, str) else None
+    if found is None:
+        unit = f" - did you mean {written}s?" if type(written) in {int, float} else ""
+        raise _custom(f"must be a number and ms, s, m, h or d (90s, 10m, 8h), not {_quoted(written)}{unit}")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise _custom(f"must be between 50ms and 366d, not {written}")
+    return seconds
 
 
-def _variable(text: str) -> str:
-    if not _VARIABLE.fullmatch(text):
-        raise _ours(f"must be the name of an environment variable; {NO_URL}")
-    return text
-
-
-def _time(text: str) -> str:
-    if not _TIME.fullmatch(text):
-        raise _ours(f"must be a time of day such as 07:30, not {quote(text)}")
-    return text
-
-
-def _topic(text: str) -> str:
-    if not _TOPIC.fullmatch(text):
-        raise _ours(f"must be 1 to 64 letters, digits, `_` or `-`, not {quote(text)}")
-    return text
+def _stuck(written: object) -> float | None:
+    if written == "off":
+        return None
+    if isinstance(written, bool) or not isinstance(written, int | float) or not 1 <= written <= _MAX_STUCK:
+        raise _custom(f"must be a number of times from 1 to {_MAX_STUCK}, or off, not {_quoted(written)}")
+    return float(written)
 
 
 def _event(text: str) -> str:
     if text not in EVENTS:
-        raise _ours(f"must be one of {listing(EVENTS)}, not {quote(text)}{did_you_mean(text, EVENTS)}")
+        raise _custom(f"must be one of {listing(EVENTS)}, not {quote(text)}{did_you_mean(text, EVENTS)}")
     return text
 
 
 def _command(written: object) -> object:
     if not isinstance(written, list):
-        raise _ours("must be a list, a program and its arguments: there is no shell to take them apart")
+        raise _custom("must be a list, a program and its arguments: no shell splits it")
     if written[:1] == [""] or any(isinstance(word, str) and "\0" in word for word in written):
-        raise _ours("must name a program, and hold no character 0")
+        raise _custom("must name a program, and hold no character 0")
     return tuple(written)
 
 
-def _node_id(written: object) -> object:
-    return str(written) if type(written) is int else written
+class _Text:
+    """Marks a text that matches a pattern; a `secret` one is not repeated in the message."""
+
+    def __init__(self, pattern: str, requirement: str, *, secret: bool = False) -> None:
+        self._pattern = pattern
+        self._requirement = requirement
+        self._secret = secret
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's signature
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, *_: object) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^{self._pattern}$"}
+
+    def _check(self, text: str) -> str:
+        if not re.fullmatch(self._pattern, text) or text == ".":
+            raise _custom(f"must be {self._requirement}{'' if self._secret else f', not {quote(text)}'}")
+        return text
 
 
-Duration: TypeAlias = Annotated[float, BeforeValidator(_duration)]
-Server: TypeAlias = Annotated[str, AfterValidator(_server)]
+class _OneOrMany:
+    """Marks a tuple that may be written as one value without brackets."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's signature
+        def as_tuple(written: object) -> object:
+            return tuple(written) if isinstance(written, list) else (written,)
+
+        return core_schema.no_info_before_validator_function(as_tuple, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        items = handler(schema)["items"]
+        return {"anyOf": [items, {"type": "array", "minItems": 1, "items": items}]}
+
+
+def _duration_or(word: str) -> BeforeValidator:
+    return BeforeValidator(lambda written: None if written == word else _duration(written))
+
+
+def _or_word(schema: dict[str, Any], word: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [schema, {"const": word}]})
+
+
+_DURATION_SCHEMA: dict[str, Any] = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$"}
+_VARIABLE = _Text("[A-Za-z_][A-Za-z0-9_]{0,127}", f"the name of an environment variable; {NO_URL}", secret=True)
+_NAME = _Text(
+    rf"(?!.*\.\.)[A-Za-z0-9._-]{{1,{MAX_NAME}}}",
+    f"1 to {MAX_NAME} letters, digits, `.`, `_` or `-`, without `..`",
+)
+_TOPIC = _Text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, `_` or `-`")
+_TIME = _Text("([01]?[0-9]|2[0-3]):[0-5][0-9]", "a time of day such as 07:30")
+
+Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(min_length=1)]
+_Server: TypeAlias = Annotated[
+    str, AfterValidator(_server), WithJsonSchema({"type": "string", "pattern": f"^({SIM}|https?://.+)$"})
+]
+_Event: TypeAlias = Annotated[str, AfterValidator(_event), WithJsonSchema({"enum": [*EVENTS]})]
+_NodeId: TypeAlias = Annotated[
+    str,
+    BeforeValidator(lambda written: str(written) if type(written) is int else written),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
+_Texts: TypeAlias = Annotated[tuple[str, ...], _OneOrMany(), Field(min_length=1)]
+
+
+def _key(description: str, default: str | None = None) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """Return a field; `default` is what an editor shows, where that is not what is kept."""
+    return Field(description=description, json_schema_extra=None if default is None else {"default": default})
 
 
 class Form(BaseModel):
-    """A mapping with a fixed set of keys; types are taken at their word: `"3"` and true are no numbers."""
+    """A mapping with a fixed set of keys; nothing is converted: neither `"3"` nor true is a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -177,12 +193,14 @@ class Form(BaseModel):
 class Sample(Form):
     """A reproducible subset of the product."""
 
-    count: Annotated[int, Field(ge=1, le=MOST_JOBS, description="How many jobs are kept.")]
+    count: Annotated[int, Field(ge=1, le=MAX_JOBS, description="How many jobs are kept.")]
     seed: Annotated[int, Field(ge=0, le=SEED_MAX, description="Another seed keeps others.")] = 0
 
 
 class Range(Form):
     """An axis of numbers from one end to the other, both included, exact in decimals."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["step"]}, {"required": ["count"]}]})
 
     start: Annotated[float, Field(alias="from", allow_inf_nan=False, description="The first value.")]
     to: Annotated[float, Field(allow_inf_nan=False, description="The last value.")]
@@ -195,103 +213,110 @@ class Seeds(Form):
 
     count: Annotated[int, Field(ge=1, description="How many seeds.")]
     base: Annotated[int, Field(ge=0, le=SEED_MAX, description="Another base gives other seeds.")] = 0
-    per: Annotated[str | None, Field(description="A parameter whose text the seeds are derived from as well.")] = None
+    per: Annotated[str | None, _key("A parameter whose text the seeds are derived from as well.")] = None
 
 
-class Listing(Form):
+class FromFile(Form):
     """An axis from a file beside the manifest: a line each, or a column."""
 
-    file: Annotated[str, Field(description="A .txt, .csv or .jsonl file, UTF-8, in the manifest's folder.")]
-    column: Annotated[str | None, Field(description="The column of a .csv, or the key of a .jsonl.")] = None
+    file: Annotated[str, _key("A .txt, .csv or .jsonl file, UTF-8, in the manifest's folder.")]
+    column: Annotated[str | None, _key("The column of a .csv, or the key of a .jsonl.")] = None
 
 
 class Target(Form):
-    """Whom to tell, by exactly one of `url_env`, `apprise_env` and `command`; no URL stands here: it is a secret."""
+    """Who is notified, by exactly one of `url_env`, `apprise_env` and `command`; a URL is a secret and has no place."""
 
-    url_env: Annotated[
-        str, AfterValidator(_variable), Field(description="The environment variable with the URL to POST JSON to.")
-    ] = ""
-    topic: Annotated[str, AfterValidator(_topic), Field(description="For ntfy, whose URL is that of its root.")] = ""
-    apprise_env: Annotated[
-        str, AfterValidator(_variable), Field(description="The environment variable with an apprise URL.")
-    ] = ""
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [way]} for way in ("url_env", "apprise_env", "command")]}
+    )
+
+    url_env: Annotated[str, _VARIABLE, _key("The environment variable with the URL to POST JSON to.")] = ""
+    topic: Annotated[str, _TOPIC, _key("The topic, for ntfy; its URL is that of its root.")] = ""
+    apprise_env: Annotated[str, _VARIABLE, _key("The environment variable with an apprise URL.")] = ""
     command: Annotated[
         tuple[str, ...],
         BeforeValidator(_command),
         Field(min_length=1, description="A program and its arguments; it reads JSON from its input."),
     ] = ()
     on: Annotated[
-        tuple[Annotated[str, AfterValidator(_event)], ...],
-        BeforeValidator(_servers),
-        Field(min_length=1, description="Of what; of everything unless said."),
+        tuple[_Event, ...], _OneOrMany(), Field(min_length=1, description="The events; all of them unless set.")
     ] = EVENTS
 
 
 class Settings(Form):
-    """What renders, where and how; the values of its blocks are read elsewhere."""
+    """Every key of a manifest; what stands in its blocks is read elsewhere."""
 
-    name: Annotated[
-        str, AfterValidator(_batch_name), Field(description="The batch, and its folder: letters, digits, `._-`.")
-    ]
+    name: Annotated[str, _NAME, _key("The batch, and its folder: letters, digits, `._-`.")]
     server: Annotated[
-        tuple[Server, ...],
-        BeforeValidator(_servers),
+        tuple[_Server, ...],
+        _OneOrMany(),
         Field(min_length=1, description="A URL, a list of URLs that share the work, or `sim`."),
     ] = ()
     ttl: Annotated[
         float | None,
-        BeforeValidator(_ttl),
-        Field(description="How long the server keeps a file; `none` where it keeps them."),
+        _duration_or("none"),
+        _or_word(_DURATION_SCHEMA, "none"),
+        _key("How long the server keeps a file; `none` where it keeps them.", "10m"),
     ] = 600.0
-    workflow: Annotated[str, Field(min_length=1, description='`ltx2`, or a workflow saved with "Export (API)".')]
+    workflow: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description='`ltx2`, or a workflow saved with "Export (API)".',
+            examples=["ltx2", "workflow_api.json"],
+        ),
+    ]
     params: Annotated[
-        dict[str, Texts],
+        dict[str, _Texts],
         Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
     prefix: Annotated[
-        Texts,
+        _Texts,
         Field(description="Where the file prefix goes, if no saving node has a filename_prefix: `30.filename`."),
     ] = ()
     outputs: Annotated[
-        tuple[Annotated[str, BeforeValidator(_node_id)], ...] | None,
-        BeforeValidator(_servers),
-        Field(min_length=1, description="Only these nodes' files come home; every file otherwise."),
-    ] = None
-    presets: Annotated[object, Field(description="Named sets of values, beside `quality` and `size`.")] = None
-    defaults: Annotated[object, Field(description="What every job starts from.")] = None
-    sweep: Annotated[object, Field(description="A block, or a list of blocks whose jobs are joined.")]
-    exclude: Annotated[object, Field(description="Jobs to leave out: partial matches, a list means any of.")] = None
-    order: Annotated[Order, Field(description="Which job is next.")] = "breadth"
-    sample: Annotated[Sample | None, Field(description="A reproducible subset of the product.")] = None
+        tuple[_NodeId, ...],
+        _OneOrMany(),
+        Field(min_length=1, description="Download only these nodes' files; every saved file otherwise."),
+    ] = ()
+    presets: Annotated[object, _key("Named sets of values, beside `quality` and `size`.")] = None
+    defaults: Annotated[object, _key("What every job starts from.")] = None
+    sweep: Annotated[object, _key("A block, or a list of blocks whose jobs are joined.")]
+    exclude: Annotated[object, _key("Jobs to leave out: partial matches, a list means any of.")] = None
+    order: Annotated[Order, _key("Which job is next.")] = "breadth"
+    sample: Annotated[Sample | None, _key("A reproducible subset of the product.")] = None
     files: Annotated[
         str | None,
-        Field(min_length=1, max_length=500, description="File names: `{parameter}`, `{job}`, `/` for folders."),
+        Field(
+            min_length=1,
+            max_length=500,
+            description="File names: `{parameter}`, `{job}`, `/` for folders.",
+            json_schema_extra={"default": "{prompt}-s{seed}-{job}"},
+        ),
     ] = None
     attempts: Annotated[int, Field(ge=1, le=100, description="Renders per job before it fails.")] = 3
     depth: Annotated[int, Field(ge=1, le=16, description="Our prompts on one server: one running, one ready.")] = 2
-    patience: Annotated[Duration, Field(description="How long an unreachable server is waited for.")] = 8 * 3600.0
+    patience: Annotated[Duration, _key("How long an unreachable server is waited for.", "8h")] = 8 * 3600.0
     settle: Annotated[
-        Duration | None, Field(description="How long a POST without an answer may still arrive (70s; 1s on sim).")
+        Duration | None, _key("How long a POST without an answer may still arrive (70s; 1s on sim).", "70s")
     ] = None
     grace: Annotated[
-        Duration | None, Field(description="How long a trouble that may pass must last (60s; 1s on sim).")
+        Duration | None, _key("How long a problem that may pass must last before it counts (60s; 1s on sim).", "60s")
     ] = None
     poll: Annotated[
-        float | None, BeforeValidator(_poll), Field(description="`adaptive`, or a fixed time between looks.")
+        float | None,
+        _duration_or("adaptive"),
+        _or_word(_DURATION_SCHEMA, "adaptive"),
+        _key("`adaptive`, or a fixed time between polls.", "adaptive"),
     ] = None
     stuck: Annotated[
         float | None,
         BeforeValidator(_stuck),
-        Field(description="How many times its forecast a job may run before it is interrupted; `off` for ever."),
+        _or_word({"type": "number", "minimum": 1, "maximum": _MAX_STUCK}, "off"),
+        _key("How many times its forecast a job may run before it is interrupted; `off`: never."),
     ] = 3.0
-    until: Annotated[
-        str,
-        AfterValidator(_time),
-        Field(description="Submit nothing that cannot be home by then: a time of day, 07:30."),
-    ] = ""
-    notify: Annotated[
-        object, Field(description="Whom to tell how it goes, while you sleep: one target, or a list.")
-    ] = None
-    max_jobs: Annotated[
-        int, Field(ge=1, le=MOST_JOBS, description="The most jobs that the blocks may multiply to.")
-    ] = 10_000
+    until: Annotated[str, _TIME, _key("Submit nothing that cannot be finished by then: a time, 07:30.")] = ""
+    notify: Annotated[object, _key("Who is notified: one target, or a list.")] = None
+    max_jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="The most jobs that the blocks may multiply to.")] = (
+        10_000
+    )

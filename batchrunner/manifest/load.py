@@ -1,237 +1,281 @@
-"""A manifest file to a batch: read, check, count, build, name, order - and every mistake at once."""
+"""A manifest file to a batch, with every mistake recorded at once: read, check, count, then `expand`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.errors import Complaint, ManifestError
+from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.batch import Batch, Options, Recipient
-from batchrunner.manifest.diagnostics import Complaints, called, check, check_loosely, join
+from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
 from batchrunner.manifest.forms import NO_URL, Settings, Target, server_url
-from batchrunner.manifest.names import Vocabulary
-from batchrunner.manifest.sweep import COUNTED, BlockReader, read_exclusions
+from batchrunner.manifest.names import RESERVED, Names
+from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
-from batchrunner.manifest.values import Reader
-from batchrunner.manifest.workflows import add_presets, outputs_of, template_of
-from batchrunner.manifest.yamltree import Items, Leaf, Spot, Table, compose, follow, resolve
-from batchrunner.text import PATH_LIMIT, listing, printable
+from batchrunner.manifest.yamltree import ListNode, Location, MappingNode, ScalarNode, compose, follow, resolve_scalar
+from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
+from batchrunner.workflow.graph import WorkflowError, read_graph
+from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
+from batchrunner.workflow.params import Param, Template, make_param, select_node, select_prefix_input
+from batchrunner.workflow.saving import no_saving_node, prefix_inputs
+from batchrunner.workflow.values import Limit, UnfitError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from batchrunner.core.job import Json
     from batchrunner.manifest.names import Point
     from batchrunner.manifest.sweep import Block, Exclusion
     from batchrunner.manifest.yamltree import Tree
-    from batchrunner.workflow.params import Template
+    from batchrunner.workflow.graph import Graph
 
-# -- Whom a manifest wants told: each by one way, and no secret among them.
-
-
-_MOST = 16
+_NO_OPTIONS = Options()
+_FALLBACK: Mapping[str, Json] = {"name": "x", "workflow": "ltx2", "sweep": None}
+_MAX_RECIPIENTS = 16
 _WAYS = ("url_env", "apprise_env", "command")
 _ONE_OF = "url_env (a variable's name), apprise_env or command"
 
 
-def read_addressees(tree: Tree, complaints: Complaints) -> tuple[Recipient, ...]:
-    """Return what `notify` says: a target, or a list of them. What is wrong is complained about, and left out."""
-    if not isinstance(tree, Items):
-        found = [_addressee(tree, "notify", complaints)]
-    else:
-        if not 1 <= len(tree.items) <= _MOST:
-            complaints.add(tree.spot, "notify", f"must be 1 to {_MOST} targets, not {len(tree.items)}")
-        found = [_addressee(item, join("notify", index), complaints) for index, item in enumerate(tree.items[:_MOST])]
-    return tuple(addressee for addressee in found if addressee)
-
-
-def _addressee(tree: Tree, path: str, complaints: Complaints) -> Recipient | None:
-    if isinstance(tree, Leaf):
-        # What stands there is not repeated: it may be a URL.
-        complaints.add(tree.spot, path, NO_URL if "://" in tree.text else f"must be a mapping with {_ONE_OF}")
-        return None
-    if isinstance(tree, Table) and "url" in tree.entries:
-        complaints.add(tree.entries["url"].spot, join(path, "url"), f"is url_env: {NO_URL}")
-        return None
-    target = check(Target, tree, path, complaints)
-    if target is None:
-        return None
-    ways = [way for way in _WAYS if getattr(target, way)]
-    if len(ways) != 1:
-        complaints.add(tree.spot, path, f"needs exactly one of {_ONE_OF}")
-    if target.topic and not target.url_env:
-        complaints.add(tree.spot, join(path, "topic"), "goes with url_env only")
-    return Recipient(target.url_env, target.apprise_env, target.command, target.topic, frozenset(target.on))
-
-
-# -- A tree to sound parts: settings, template, blocks, exclusions. Everything wrong is said; nothing is built yet.
-
-
-_FALLBACK: Mapping[str, Json] = {"name": "x", "workflow": "ltx2", "sweep": None}
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A manifest without complaints, ready to be built."""
+    """A manifest without mistakes, ready to be expanded."""
 
     settings: Settings
     servers: tuple[str, ...]
-    workflow: Spot
+    workflow: Location
     """Where the workflow is named."""
     template: Template
     outputs: frozenset[str] | None
     blocks: Sequence[Block]
-    below: Point
-    """The workflow's own values, and the defaults over them."""
-    above: Point
+    defaults: Point
+    """The workflow's own values, and the manifest's defaults over them."""
+    overrides: Point
     """What `--set` says."""
     exclusions: Sequence[Exclusion]
     naming: Naming
     notify: tuple[Recipient, ...]
-    only: Mapping[str, Sequence[Leaf]]
-
-
-def read_parts(path: Path, tree: Table, options: Options, complaints: Complaints) -> Parts:
-    """Return the parts of a manifest.
-
-    Raises:
-        ManifestError: with everything that is wrong with any of them.
-
-    """
-    settings = check_loosely(Settings, tree, _FALLBACK, complaints)
-    servers = _servers(settings, tree, options, complaints)
-    files = Files(path.parent, complaints, allow_outside=options.allow_outside)
-    template = template_of(settings, tree, files, complaints)
-    if template is None:
-        complaints.fail()
-    reading = _Reading(tree, options, Vocabulary(template.params, complaints), files)
-    outputs = outputs_of(settings, tree, template, complaints)
-    below, above, blocks = reading.values(template, settings.max_jobs)
-    exclusions = reading.exclusions()
-    naming = reading.naming(settings.files)
-    notify = read_addressees(tree.entries["notify"].tree, complaints) if "notify" in tree.entries else ()
-    only = reading.only()
-    complaints.settle()
-    spot = follow(tree, ("workflow",)).spot
-    return Parts(settings, servers, spot, template, outputs, blocks, below, above, exclusions, naming, notify, only)
-
-
-def _servers(settings: Settings, tree: Table, options: Options, complaints: Complaints) -> tuple[str, ...]:
-    found = list(settings.server)
-    if not found and not options.servers and "server" not in tree.entries:
-        complaints.add(tree.spot, "server", "is required: a URL, a list of URLs, or sim")
-    if options.servers:
-        found = []
-    for text in options.servers:
-        try:
-            found.append(server_url(text))
-        except ValueError as error:
-            complaints.add(Spot("--server", 1, 1), "", str(error))
-    return tuple(dict.fromkeys(found))
-
-
-class _Reading:
-    """What stands in blocks, and whatever refers to it."""
-
-    def __init__(self, tree: Table, options: Options, vocabulary: Vocabulary, files: Files) -> None:
-        self._tree = tree
-        self._options = options
-        self._vocabulary = vocabulary
-        self._complaints = vocabulary.complaints
-        overruled = frozenset(name for name, _ in options.sets)
-        self._blocks = BlockReader(vocabulary, Reader(vocabulary, files), files, overruled)
-
-    def values(self, template: Template, max_jobs: int) -> tuple[Point, Point, Sequence[Block]]:
-        """Return what stands below the blocks, what stands above them, and the blocks."""
-        add_presets(self._under("presets"), self._vocabulary, self._blocks)
-        defaults = self._under("defaults")
-        below = self._blocks.fixed(defaults, "defaults") if defaults is not None else {}
-        sweep = self._under("sweep")
-        blocks = self._blocks.blocks(sweep, "sweep") if sweep is not None else []
-        above = self._sets()
-        for block in (block for block in blocks if block.whole):
-            self._check_required(block, template.required - below.keys() - above.keys())
-        self._check_count(blocks, max_jobs)
-        return {**template.own, **below}, above, blocks
-
-    def exclusions(self) -> Sequence[Exclusion]:
-        """Return what `exclude` says."""
-        tree = self._under("exclude")
-        return read_exclusions(tree, "exclude", self._vocabulary) if tree is not None else []
-
-    def naming(self, files: str | None) -> Naming:
-        """Return how files are named."""
-        known = [*self._vocabulary.names(), "job"]
-        default = default_template(known)
-        try:
-            return Naming(files or default, known)
-        except ValueError as error:
-            self._complaints.add(follow(self._tree, ("files",)).spot, "files", str(error))
-            return Naming(default, known)
-
-    def only(self) -> Mapping[str, Sequence[Leaf]]:
-        """Return what `--only` says: name -> the values it may have."""
-        wanted: dict[str, list[Leaf]] = {}
-        for name, text in self._options.only:
-            leaf = Leaf(Spot("--only", 1, len(name) + 2), resolve(text), text)
-            if name == "job" or self._vocabulary.refers(name, Spot("--only", 1, 1), name):
-                wanted.setdefault(name, []).append(leaf)
-        return wanted
-
-    def _under(self, key: str) -> Tree | None:
-        return self._tree.entries[key].tree if key in self._tree.entries else None
-
-    def _sets(self) -> Point:
-        above: dict[str, Leaf] = {}
-        for name, text in self._options.sets:
-            if self._vocabulary.knows(name, Spot("--set", 1, 1), name):
-                above[name] = Leaf(Spot("--set", 1, len(name) + 2), resolve(text), text)
-        return self._blocks.together(above, "")
-
-    def _check_required(self, block: Block, missing: frozenset[str]) -> None:
-        names: frozenset[str] = frozenset().union(*(axis.names for axis in block.axes))
-        for name in sorted(missing - names):
-            self._complaints.add(block.spot, join(block.path, name), "is required: here, in defaults, or with --set")
-
-    def _check_count(self, blocks: Sequence[Block], most: int) -> None:
-        size = sum(block.size for block in blocks)
-        if size > most:
-            axes = [
-                f"{axis.name} {min(axis.size, COUNTED):,}" for block in blocks for axis in block.axes if not axis.fixed
-            ]
-            text = (
-                f"makes {'at least ' if size >= COUNTED else ''}{size:,} jobs ({listing(axes)}); max_jobs is {most:,}"
-            )
-            self._complaints.add(follow(self._tree, ("sweep",)).spot, "sweep", text)
-
-
-# -- A manifest file to a batch: read, check, count, build, name, order - and every complaint at once.
-
-
-_NO_OPTIONS = Options()
+    only: Mapping[str, Sequence[ScalarNode]]
 
 
 def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     """Return the batch that the manifest at `path` describes. Reads files, asks no server.
 
-    Raises:
-        ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
-
+    Raises ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
     """
     try:
         text = read_text(path, MANIFEST_BYTES)
     except SourceError as error:
         raise ManifestError(
-            [Complaint(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
+            [Diagnostic(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
         ) from None
     tree = compose(text, str(path))
-    complaints = Complaints()
-    if not isinstance(tree, Table):
-        complaint = f"a manifest is a mapping of keys, not {called(tree)}"
-        raise ManifestError(
-            [Complaint(printable(str(path), PATH_LIMIT), tree.spot.line, tree.spot.column, "", complaint)]
-        )
-    return build(read_parts(path, tree, options, complaints), options, complaints)
+    diagnostics = Diagnostics()
+    if not isinstance(tree, MappingNode):
+        diagnostics.add(tree.location, "", f"a manifest is a mapping of keys, not {describe(tree)}")
+        diagnostics.fail()
+    return build(read_parts(path, tree, options, diagnostics), options, diagnostics)
+
+
+def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> Parts:
+    """Return the parts of a manifest.
+
+    Raises ManifestError: with everything that is wrong with any of them.
+    """
+    settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
+    servers = _servers(settings, tree, options, diagnostics)
+    files = Files(path.parent, diagnostics, allow_outside=options.allow_outside)
+    template = _template(settings, tree, files, diagnostics)
+    if template is None:
+        diagnostics.fail()
+    names = Names(template.params, diagnostics)
+    reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
+    under = {key: entry.tree for key, entry in tree.entries.items()}
+    outputs = _outputs(settings, tree, template, diagnostics)
+    reader.add_presets(under.get("presets"))
+    defaults = reader.fixed(under["defaults"], "defaults") if "defaults" in under else {}
+    blocks = reader.blocks(under["sweep"], "sweep") if "sweep" in under else []
+    sets = [(n, text) for n, text in options.sets if names.declare(n, Location("--set", 1, 1), n)]
+    overrides = reader.together({name: nodes[-1] for name, nodes in _option_values("--set", sets).items()}, "")
+    missing = template.required - defaults.keys() - overrides.keys()
+    for block in blocks:
+        set_here = frozenset[str]().union(*(axis.names for axis in block.axes))
+        for name in sorted(missing - set_here) if block.whole else ():
+            text = "is required: here, in defaults, or with --set"
+            diagnostics.add(block.location, join(block.path, name), text)
+    _check_count(blocks, settings.max_jobs, follow(tree, ("sweep",)).location, diagnostics)
+    exclusions = read_exclusions(under["exclude"], "exclude", names) if "exclude" in under else []
+    naming = _naming(settings.files, tree, [*names.all(), "job"], diagnostics)
+    notify = _recipients(under["notify"], diagnostics) if "notify" in under else ()
+    only = [(n, text) for n, text in options.only if n == "job" or names.resolve(n, Location("--only", 1, 1), n)]
+    diagnostics.check()
+    return Parts(
+        settings=settings,
+        servers=servers,
+        workflow=follow(tree, ("workflow",)).location,
+        template=template,
+        outputs=outputs,
+        blocks=blocks,
+        defaults={**template.own, **defaults},
+        overrides=overrides,
+        exclusions=exclusions,
+        naming=naming,
+        notify=notify,
+        only=_option_values("--only", only),
+    )
+
+
+def _servers(settings: Settings, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> tuple[str, ...]:
+    if not options.servers:
+        if not settings.server and "server" not in tree.entries:
+            diagnostics.add(tree.location, "server", "is required: a URL, a list of URLs, or sim")
+        return tuple(dict.fromkeys(settings.server))
+    found: dict[str, None] = {}
+    for text in options.servers:
+        try:
+            found[server_url(text)] = None
+        except ValueError as error:
+            diagnostics.add(Location("--server", 1, 1), "", f"--server {error}")
+    return tuple(found)
+
+
+def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnostics) -> Template | None:
+    """Return the template that `workflow` and `params` describe, or None if the workflow cannot be read."""
+    given = follow(tree, ("params",))
+    if settings.workflow == LTX2:
+        for option in ("params", "prefix"):
+            if getattr(settings, option):
+                text = "is for your own workflow; ltx2 has its own"
+                diagnostics.add(follow(tree, (option,)).location, option, text)
+        return ltx2()
+    location = follow(tree, ("workflow",)).location
+    graph = _graph(settings.workflow, location, files, diagnostics)
+    if graph is None:
+        return None
+    prefixes = _prefixes(settings, tree, graph, diagnostics)
+    if not settings.prefix and not prefix_inputs(graph):
+        diagnostics.add(location, "workflow", f"{quote(settings.workflow)}: {no_saving_node(graph)}")
+        return None
+    params: dict[str, Param] = {}
+    for name, selectors in settings.params.items():
+        where = join("params", name)
+        if not NAME.fullmatch(name) or name in RESERVED:
+            key = given.entries.get(name) if isinstance(given, MappingNode) else None
+            diagnostics.add((key or given).location, where, NOT_A_NAME)
+            continue
+        try:
+            params[name] = make_param(graph, name, selectors)
+        except (WorkflowError, UnfitError) as error:
+            diagnostics.add(follow(given, (name,)).location, where, str(error))
+            # It stays a name, so that not every use of it is reported as well.
+            params[name] = Param(name, (), Limit("any"))
+        if any(prefixes.get(target.node) == target.input for target in params[name].targets):
+            text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
+            diagnostics.add(follow(given, (name,)).location, where, text)
+    return Template(graph, params, prefixes=prefixes)
+
+
+def _prefixes(settings: Settings, tree: Tree, graph: Graph, diagnostics: Diagnostics) -> dict[str, str]:
+    """Return node id -> the input that takes the file prefix, as `prefix` names them."""
+    found: dict[str, str] = {}
+    for index, selector in enumerate(settings.prefix):
+        try:
+            node, name = select_prefix_input(graph, selector)
+            found[node] = name
+        except WorkflowError as error:
+            location = follow(tree, ("prefix", index)).location
+            diagnostics.add(location, join("prefix", index), str(error))
+    return found
+
+
+def _graph(name: str, location: Location, files: Files, diagnostics: Diagnostics) -> Graph | None:
+    near = did_you_mean(name, [LTX2]) if not name.endswith(".json") else ""
+    read = files.text(name, location, "workflow", near)
+    if read is None:
+        return None
+    text, shown = read
+    try:
+        return read_graph(text)
+    except WorkflowError as error:
+        if (error.line, error.column) == (1, 1):
+            diagnostics.add(location, "workflow", f"{quote(name)}: {error}")
+        else:
+            diagnostics.add(Location(shown, error.line, error.column), "", str(error))
+        return None
+
+
+def _outputs(settings: Settings, tree: Tree, template: Template, diagnostics: Diagnostics) -> frozenset[str] | None:
+    """Return the ids of the nodes whose files are wanted, None for all."""
+    found = set()
+    for index, selector in enumerate(settings.outputs):
+        location = follow(tree, ("outputs", index)).location
+        where = join("outputs", index)
+        try:
+            node = select_node(template.graph, selector)
+        except WorkflowError as error:
+            diagnostics.add(location, where, str(error))
+            continue
+        if node not in template.saves:
+            text = f"node {quote(node)} saves no file; these do: {', '.join(template.saves)}"
+            diagnostics.add(location, where, text)
+        found.add(node)
+    return frozenset(found) if settings.outputs else None
+
+
+def _option_values(option: str, pairs: Iterable[tuple[str, str]]) -> dict[str, list[ScalarNode]]:
+    """Return name -> its values, of options that are written `NAME=VALUE`."""
+    found: dict[str, list[ScalarNode]] = {}
+    for name, text in pairs:
+        location = Location(option, 1, len(name) + 2)
+        found.setdefault(name, []).append(ScalarNode(location, resolve_scalar(text), text))
+    return found
+
+
+def _check_count(blocks: Sequence[Block], most: int, location: Location, diagnostics: Diagnostics) -> None:
+    size = sum(block.size for block in blocks)
+    if size > most:
+        axes = [axis for block in blocks for axis in block.axes if not axis.fixed]
+        sizes = listing(f"{axis.name} {min(axis.size, MAX_COUNT):,}" for axis in axes)
+        at_least = "at least " if size >= MAX_COUNT else ""
+        diagnostics.add(location, "sweep", f"makes {at_least}{size:,} jobs ({sizes}); max_jobs is {most:,}")
+
+
+def _naming(files: str | None, tree: Tree, known: Sequence[str], diagnostics: Diagnostics) -> Naming:
+    try:
+        return Naming(files or default_template(known), known)
+    except ValueError as error:
+        diagnostics.add(follow(tree, ("files",)).location, "files", str(error))
+        return Naming(default_template(known), known)
+
+
+def _recipients(tree: Tree, diagnostics: Diagnostics) -> tuple[Recipient, ...]:
+    """Return what `notify` says, a target or a list of them, without those that are wrong."""
+    if not isinstance(tree, ListNode):
+        found = [_recipient(tree, "notify", diagnostics)]
+    else:
+        items = tree.items[:_MAX_RECIPIENTS]
+        if not 1 <= len(tree.items) <= _MAX_RECIPIENTS:
+            text = f"must be 1 to {_MAX_RECIPIENTS} targets, not {len(tree.items)}"
+            diagnostics.add(tree.location, "notify", text)
+        found = [_recipient(item, join("notify", index), diagnostics) for index, item in enumerate(items)]
+    return tuple(recipient for recipient in found if recipient)
+
+
+def _recipient(tree: Tree, path: str, diagnostics: Diagnostics) -> Recipient | None:
+    if isinstance(tree, ScalarNode):
+        # What stands there is not repeated: it may be a URL.
+        diagnostics.add(tree.location, path, NO_URL if "://" in tree.text else f"must be a mapping with {_ONE_OF}")
+        return None
+    if isinstance(tree, MappingNode) and "url" in tree.entries:
+        diagnostics.add(tree.entries["url"].location, join(path, "url"), f"must be url_env: {NO_URL}")
+        return None
+    target = read_form(Target, tree, path, diagnostics)
+    if target is None:
+        return None
+    if sum(bool(getattr(target, way)) for way in _WAYS) != 1:
+        diagnostics.add(tree.location, path, f"needs exactly one of {_ONE_OF}")
+    if target.topic and not target.url_env:
+        diagnostics.add(tree.location, join(path, "topic"), "goes with url_env only")
+    return Recipient(target.url_env, target.apprise_env, target.command, target.topic, frozenset(target.on))

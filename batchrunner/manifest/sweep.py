@@ -1,38 +1,40 @@
-"""The blocks of a sweep, and which of their jobs are left out, drawn or picked."""
+"""The blocks of a sweep, presets and defaults; and which jobs are left out, sampled or chosen."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from batchrunner.manifest.diagnostics import called, join
-from batchrunner.manifest.values import Axis, listed
-from batchrunner.manifest.yamltree import Entry, Items, Leaf, Table
+from batchrunner.manifest.diagnostics import describe, join, not_single
+from batchrunner.manifest.names import BUILT_IN, RESERVED
+from batchrunner.manifest.values import Axis, AxisReader, axis_of
+from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
     from batchrunner.manifest.forms import Sample
-    from batchrunner.manifest.names import Point, Value, Vocabulary
-    from batchrunner.manifest.tables import Files, Row, Rows
-    from batchrunner.manifest.values import Reader
-    from batchrunner.manifest.yamltree import Spot, Tree
+    from batchrunner.manifest.names import Names, Point, Value
+    from batchrunner.manifest.tables import Files
+    from batchrunner.manifest.yamltree import Entry, Location, Tree
 
-# -- A block of a sweep: its axes, in the order they are written, and nothing set twice.
-
-
-COUNTED = 10**18
+MAX_COUNT = 10**18
 """Where counting ends: a hostile product has millions of digits."""
+MAX_PRESETS = 64
+MAX_EXCLUSIONS = 200
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+NOT_A_NAME = "must be a letter, then letters, digits or `_`, and none of job, rows and zip"
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """One block: the jobs it makes are the product of its axes."""
 
-    spot: Spot
+    location: Location
     path: str
     axes: tuple[Axis, ...]
     whole: bool
@@ -40,132 +42,164 @@ class Block:
 
     @property
     def size(self) -> int:
-        """How many jobs it makes, known without making any; past `COUNTED`, that many."""
+        """How many jobs it makes, known without making any; at most `MAX_COUNT`."""
         size = 1
         for axis in self.axes:
-            size = min(size * axis.size, COUNTED)
+            size = min(size * axis.size, MAX_COUNT)
         return size
 
 
 class BlockReader:
-    """Reads blocks, defaults and presets; names in `overruled` (by `--set`) make no axes of their own."""
+    """Reads blocks, defaults and presets; names in `overridden` (by `--set`) make no axes of their own."""
 
-    def __init__(self, vocabulary: Vocabulary, reader: Reader, files: Files, overruled: frozenset[str]) -> None:
-        self._vocabulary = vocabulary
-        self._reader = reader
+    def __init__(self, names: Names, files: Files, overridden: frozenset[str]) -> None:
+        self._names = names
+        self._axes = AxisReader(names, files)
         self._files = files
-        self._overruled = overruled
-        self._complaints = vocabulary.complaints
+        self._overridden = overridden
+        self._diagnostics = names.diagnostics
 
     def blocks(self, tree: Tree, path: str) -> list[Block]:
         """Return the blocks of a sweep."""
-        if isinstance(tree, Table):
-            return [self.block(tree, path)]
-        if not isinstance(tree, Items):
-            self._complaints.add(tree.spot, path, f"must be a block or a list of blocks, not {called(tree)}")
+        if isinstance(tree, MappingNode):
+            return [self._block(tree, path)]
+        if not isinstance(tree, ListNode):
+            self._diagnostics.add(tree.location, path, f"must be a block or a list of blocks, not {describe(tree)}")
             return []
         if not tree.items:
-            self._complaints.add(tree.spot, path, "is an empty list, which makes no jobs")
+            self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
         found = []
         for index, item in enumerate(tree.items):
             where = join(path, index)
-            if isinstance(item, Table):
-                found.append(self.block(item, where))
+            if isinstance(item, MappingNode):
+                found.append(self._block(item, where))
             else:
-                self._complaints.add(item.spot, where, f"must be a block, not {called(item)}")
+                self._diagnostics.add(item.location, where, f"must be a block, not {describe(item)}")
         return found
-
-    def block(self, table: Table, path: str) -> Block:
-        """Return one block."""
-        if not table.entries:
-            self._complaints.add(table.spot, path, "is empty, which makes no jobs")
-        read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
-        axes = [axis for axis in read if axis is not None and axis.name not in self._overruled]
-        self._check_twice(axes, path)
-        return Block(table.spot, path, tuple(axes), whole=bool(read) and None not in read)
 
     def fixed(self, tree: Tree, path: str) -> Point:
         """Return the values of a mapping without axes: `defaults`, or an option of a preset."""
-        if not isinstance(tree, Table):
-            self._complaints.add(tree.spot, path, f"must be a mapping, not {called(tree)}")
+        if not isinstance(tree, MappingNode):
+            self._diagnostics.add(tree.location, path, f"must be a mapping, not {describe(tree)}")
             return {}
-        leaves = {}
+        nodes = {}
         for key, entry in tree.entries.items():
             where = join(path, key)
-            if not self._vocabulary.knows(key, entry.spot, where):
+            if not self._names.declare(key, entry.location, where):
                 continue
-            if isinstance(entry.tree, Leaf):
-                leaves[key] = entry.tree
+            if isinstance(entry.tree, ScalarNode):
+                nodes[key] = entry.tree
             else:
-                self._complaints.add(entry.tree.spot, where, f"must be a single value, not {called(entry.tree)}")
-        return self.together(leaves, path)
+                self._diagnostics.add(entry.tree.location, where, not_single(entry.tree))
+        return self.together(nodes, path)
+
+    def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
+        """Return what single values, of names that are known, set together."""
+        axes = []
+        for name, node in nodes.items():
+            point = self._names.point(name, node, join(path, name))
+            if point is not None:
+                axes.append(axis_of(name, node.location, [point], fixed=True))
+        self._check_twice(axes, path)
+        return {name: value for axis in axes for point in axis.points() for name, value in point.items()}
+
+    def add_presets(self, tree: Tree | None) -> None:
+        """Add to the names the built-in presets that the workflow has the parameters for, and the user's."""
+        for group, options in BUILT_IN.items():
+            if all(option.keys() <= self._names.params.keys() for option in options.values()):
+                self._names.presets[group] = {name: dict[str, "Value"](point) for name, point in options.items()}
+        if tree is None:
+            return
+        if not isinstance(tree, MappingNode):
+            self._diagnostics.add(tree.location, "presets", "must be a mapping of names to options")
+            return
+        if len(tree.entries) > MAX_PRESETS:
+            self._diagnostics.add(tree.location, "presets", f"has more than {MAX_PRESETS} entries")
+        for group, entry in tree.entries.items():
+            self._add_preset(group, entry, join("presets", group))
+
+    def _add_preset(self, group: str, entry: Entry, path: str) -> None:
+        if not NAME.fullmatch(group) or group in RESERVED:
+            self._diagnostics.add(entry.location, path, NOT_A_NAME)
+        elif group in self._names.params:
+            self._diagnostics.add(entry.location, path, "is a parameter of the workflow; give the preset another name")
+        elif not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
+            self._diagnostics.add(entry.tree.location, path, "must be a mapping of options to the values they set")
+        else:
+            for option, values in entry.tree.entries.items():
+                point = self._option(values.tree, join(path, option))
+                self._names.presets[group] = {**self._names.presets.get(group, {}), option: point}
+
+    def _option(self, tree: Tree, path: str) -> Point:
+        for name, entry in tree.entries.items() if isinstance(tree, MappingNode) else ():
+            if name in self._names.presets:
+                text = "is a preset; a preset sets parameters only"
+                self._diagnostics.add(entry.location, join(path, name), text)
+        return self.fixed(tree, path)
+
+    def _block(self, table: MappingNode, path: str) -> Block:
+        if not table.entries:
+            self._diagnostics.add(table.location, path, "is empty, which makes no jobs")
+        read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
+        axes = [axis for axis in read if axis is not None and axis.name not in self._overridden]
+        self._check_twice(axes, path)
+        return Block(table.location, path, tuple(axes), whole=bool(read) and None not in read)
 
     def _axis(self, key: str, entry: Entry, path: str) -> Axis | None:
         if key == "zip":
             return self._zip(entry, path)
         if key == "rows":
             return self._rows(entry, path)
-        if not self._vocabulary.knows(key, entry.spot, path):
+        if not self._names.declare(key, entry.location, path):
             return None
-        return self._reader.axis(key, entry.spot, entry.tree, path)
+        return self._axes.read(key, entry.location, entry.tree, path)
 
     def _zip(self, entry: Entry, path: str) -> Axis | None:
-        if not isinstance(entry.tree, Table) or not entry.tree.entries:
-            self._complaints.add(entry.tree.spot, path, "must be a mapping of names to lists of equal length")
+        if not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
+            text = "must be a mapping of names to lists of equal length"
+            self._diagnostics.add(entry.tree.location, path, text)
             return None
         axes = []
         for key, part in entry.tree.entries.items():
             where = join(path, key)
-            if not self._vocabulary.knows(key, part.spot, where):
+            if not self._names.declare(key, part.location, where):
                 continue
-            axis = self._reader.axis(key, part.spot, part.tree, where)
+            axis = self._axes.read(key, part.location, part.tree, where)
             if axis is not None and axis.fixed:
-                self._complaints.add(part.tree.spot, where, "must be a list; a fixed value stands outside zip")
+                self._diagnostics.add(part.tree.location, where, "must be a list; a fixed value stands outside zip")
             elif axis is not None:
                 axes.append(axis)
         self._check_twice(axes, path)
-        return self._walked(entry.spot, axes, path) if len(axes) == len(entry.tree.entries) else None
-
-    def _walked(self, spot: Spot, axes: Sequence[Axis], path: str) -> Axis | None:
+        if len(axes) < len(entry.tree.entries):
+            return None
         first = axes[0]
         for axis in axes[1:]:
             if axis.size != first.size:
                 sizes = f"{first.name} has {first.size} values and {axis.name} has {axis.size}"
-                self._complaints.add(axis.spot, join(path, axis.name), f"zip walks lists of equal length: {sizes}")
+                text = f"zip walks lists of equal length: {sizes}"
+                self._diagnostics.add(axis.location, join(path, axis.name), text)
                 return None
-        kept = [axis for axis in axes if axis.name not in self._overruled]
+        kept = [axis for axis in axes if axis.name not in self._overridden]
         names: frozenset[str] = frozenset().union(*(axis.names for axis in kept))
-        return Axis("+".join(axis.name for axis in axes), spot, names, first.size, lambda: _together(kept, first.size))
+        label = "+".join(axis.name for axis in axes)
+        return Axis(label, entry.location, names, first.size, lambda: _zipped(kept, first.size))
 
     def _rows(self, entry: Entry, path: str) -> Axis | None:
         tree = entry.tree
-        if isinstance(tree, Leaf):
-            rows = self._files.rows(tree.text, tree.spot, path)
-            return self._row_axis(entry.spot, rows) if rows is not None else None
-        if not isinstance(tree, Items) or not tree.items:
-            wrong = "is an empty list, which makes no jobs" if isinstance(tree, Items) else None
-            self._complaints.add(tree.spot, path, wrong or "must be a file, or a list of mappings")
+        if isinstance(tree, ScalarNode):
+            table = self._files.table(tree.text, tree.location, path)
+            if table is None:
+                return None
+            # An unknown column is reported once, where it is named.
+            known = {name for name, at in table.columns.items() if self._names.declare(name, at, name)}
+            rows = [{name: node for name, node in row.items() if name in known} for row in table.rows]
+            return axis_of("rows", entry.location, [self.together(row, "") for row in rows])
+        if not isinstance(tree, ListNode) or not tree.items:
+            wrong = "is an empty list, which makes no jobs" if isinstance(tree, ListNode) else None
+            self._diagnostics.add(tree.location, path, wrong or "must be a file, or a list of mappings")
             return None
         points = [self.fixed(item, join(path, index)) for index, item in enumerate(tree.items)]
-        return listed("rows", entry.spot, points)
-
-    def _row_axis(self, spot: Spot, rows: Rows) -> Axis:
-        """Return the axis of a table's rows; an unknown column is said once, where it is named."""
-        known = {name for name, at in rows.columns.items() if self._vocabulary.knows(name, at, name)}
-        return listed("rows", spot, [self._row(row, known) for row in rows.rows])
-
-    def _row(self, row: Row, known: Collection[str]) -> Point:
-        return self.together({name: leaf for name, leaf in row.items() if name in known}, "")
-
-    def together(self, leaves: Mapping[str, Leaf], path: str) -> Point:
-        """Return what single values, of names that are known, set together."""
-        axes = []
-        for name, leaf in leaves.items():
-            point = self._vocabulary.point(name, leaf, join(path, name))
-            if point is not None:
-                axes.append(listed(name, leaf.spot, [point], fixed=True))
-        self._check_twice(axes, path)
-        return {name: value for axis in axes for point in axis.points() for name, value in point.items()}
+        return axis_of("rows", entry.location, points)
 
     def _check_twice(self, axes: Iterable[Axis], path: str) -> None:
         """Refuse to guess which of two values is meant."""
@@ -174,13 +208,12 @@ class BlockReader:
             twice = sorted(name for name in axis.names if name in owners)
             if twice:
                 first = owners[twice[0]]
-                text = f"sets {listing(twice)} a second time; `{first.name}` in line {first.spot.line} does already"
-                self._complaints.add(axis.spot, join(path, axis.name), text)
+                text = f"sets {listing(twice)} a second time; `{first.name}` in line {first.location.line} does already"
+                self._diagnostics.add(axis.location, join(path, axis.name), text)
             owners |= dict.fromkeys(axis.names, axis)
 
 
-def _together(axes: Sequence[Axis], size: int) -> Sequence[Point]:
-    """Return the points of axes of one length, walked in step."""
+def _zipped(axes: Sequence[Axis], size: int) -> Sequence[Point]:
     rows: list[dict[str, Value]] = [{} for _ in range(size)]
     for axis in axes:
         for row, point in zip(rows, axis.points(), strict=True):
@@ -188,10 +221,7 @@ def _together(axes: Sequence[Axis], size: int) -> Sequence[Point]:
     return rows
 
 
-# -- Leaving out (`exclude`), drawing (`sample`) and picking (`--only`, `--limit`).
-
-
-MOST_EXCLUSIONS = 200
+# -- Leaving out (`exclude`), sampling (`sample`) and choosing (`--only`).
 
 
 class AnyOf:
@@ -199,10 +229,10 @@ class AnyOf:
 
     __slots__ = ("_texts", "_values")
 
-    def __init__(self, leaves: Iterable[Leaf]) -> None:
-        leaves = tuple(leaves)
-        self._texts = frozenset(leaf.text for leaf in leaves)
-        self._values = frozenset((type(leaf.value) is bool, leaf.value) for leaf in leaves)
+    def __init__(self, nodes: Iterable[ScalarNode]) -> None:
+        nodes = tuple(nodes)
+        self._texts = frozenset(node.text for node in nodes)
+        self._values = frozenset((type(node.value) is bool, node.value) for node in nodes)
 
     def __contains__(self, value: Scalar) -> bool:
         return value in self._texts if isinstance(value, str) else (type(value) is bool, value) in self._values
@@ -212,59 +242,62 @@ class AnyOf:
 class Exclusion:
     """A partial match: every name has one of its values."""
 
-    spot: Spot
+    location: Location
     path: str
     wanted: Mapping[str, AnyOf]
 
-    def hits(self, params: Mapping[str, Scalar]) -> bool:
+    def matches(self, params: Mapping[str, Scalar]) -> bool:
         """Tell whether a job is left out."""
         return all(name in params and params[name] in values for name, values in self.wanted.items())
 
 
-def read_exclusions(tree: Tree, path: str, vocabulary: Vocabulary) -> list[Exclusion]:
-    """Return what `exclude` says; complains to the vocabulary's complaints."""
-    if isinstance(tree, Table):
-        return [_exclusion(tree, path, vocabulary)]
+def read_exclusions(tree: Tree, path: str, names: Names) -> list[Exclusion]:
+    """Return what `exclude` says; records what is wrong with it."""
+    if isinstance(tree, MappingNode):
+        return [_exclusion(tree, path, names)]
     found: list[Exclusion] = []
-    items = tree.items if isinstance(tree, Items) else (tree,)
-    if len(items) > MOST_EXCLUSIONS:
-        vocabulary.complaints.add(tree.spot, path, f"has more than {MOST_EXCLUSIONS} entries; a list means any of")
-    for index, item in enumerate(items[:MOST_EXCLUSIONS]):
-        where = join(path, index) if isinstance(tree, Items) else path
-        if isinstance(item, Table) and item.entries:
-            found.append(_exclusion(item, where, vocabulary))
+    items = tree.items if isinstance(tree, ListNode) else (tree,)
+    if len(items) > MAX_EXCLUSIONS:
+        names.diagnostics.add(tree.location, path, f"has more than {MAX_EXCLUSIONS} entries; a list means any of")
+    for index, item in enumerate(items[:MAX_EXCLUSIONS]):
+        where = join(path, index) if isinstance(tree, ListNode) else path
+        if isinstance(item, MappingNode) and item.entries:
+            found.append(_exclusion(item, where, names))
         else:
-            vocabulary.complaints.add(item.spot, where, f"must be a mapping of names to values, not {called(item)}")
+            text = f"must be a mapping of names to values, not {describe(item)}"
+            names.diagnostics.add(item.location, where, text)
     return found
 
 
-def _exclusion(table: Table, path: str, vocabulary: Vocabulary) -> Exclusion:
+def _exclusion(table: MappingNode, path: str, names: Names) -> Exclusion:
     wanted: dict[str, AnyOf] = {}
     for name, entry in table.entries.items():
         where = join(path, name)
-        if not vocabulary.refers(name, entry.spot, where):
+        if not names.resolve(name, entry.location, where):
             continue
-        items = entry.tree.items if isinstance(entry.tree, Items) else (entry.tree,)
+        items = entry.tree.items if isinstance(entry.tree, ListNode) else (entry.tree,)
         if not items:
-            vocabulary.complaints.add(entry.tree.spot, where, "is an empty list, which no job matches")
-        leaves = [item for item in items if isinstance(item, Leaf) and vocabulary.point(name, item, where) is not None]
+            names.diagnostics.add(entry.tree.location, where, "is an empty list, which no job matches")
+        nodes = []
         for item in items:
-            if not isinstance(item, Leaf):
-                vocabulary.complaints.add(item.spot, where, f"must be a value or a list of values, not {called(item)}")
-        wanted[name] = AnyOf(leaves)
-    return Exclusion(table.spot, path, wanted)
+            if not isinstance(item, ScalarNode):
+                text = f"must be a value or a list of values, not {describe(item)}"
+                names.diagnostics.add(item.location, where, text)
+            elif names.point(name, item, where) is not None:
+                nodes.append(item)
+        wanted[name] = AnyOf(nodes)
+    return Exclusion(table.location, path, wanted)
 
 
-def draw(digests: Sequence[str], sample: Sample) -> set[str]:
-    """Return the digests that a sample keeps: each job's lot depends on itself alone, so adding jobs moves few."""
-    return set(
-        sorted(set(digests), key=lambda digest: sha256(f"{sample.seed} {digest}".encode()).digest())[: sample.count]
-    )
+def sampled(digests: Iterable[str], sample: Sample) -> set[str]:
+    """Return the digests that a sample keeps: each one's rank depends on itself alone, so adding jobs moves few."""
+    ranked = sorted(set(digests), key=lambda digest: sha256(f"{sample.seed} {digest}".encode()).digest())
+    return set(ranked[: sample.count])
 
 
-def pick(jobs: Sequence[Job], wanted: Mapping[str, Sequence[Leaf]]) -> list[Job]:
-    """Return the jobs that `--only` picks: those with one of each name's values; `job` is the id, or how it begins."""
-    starts = tuple(leaf.text for leaf in wanted.get("job", ()) if leaf.text)
-    values = {name: AnyOf(leaves) for name, leaves in wanted.items() if name != "job"}
+def choose(jobs: Sequence[Job], wanted: Mapping[str, Sequence[ScalarNode]]) -> list[Job]:
+    """Return the jobs of `--only`: those with one of each name's values; `job` is the id, or how it begins."""
+    starts = tuple(node.text for node in wanted.get("job", ()) if node.text)
+    values = {name: AnyOf(nodes) for name, nodes in wanted.items() if name != "job"}
     found = [job for job in jobs if all(job.params.get(name) in each for name, each in values.items())]
     return [job for job in found if job.id.startswith(starts)] if "job" in wanted else found

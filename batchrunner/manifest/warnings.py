@@ -19,12 +19,20 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
     """Yield one line per odd value, not per job."""
     for name, param in template.params.items():
         values = {job.params.get(name) for job in jobs}
+        numbers = sorted(value for value in values if isinstance(value, int | float))
+        inputs = {target.input for target in param.targets}
         if param.limit.grid:
-            yield from _off_grid(param, sorted(value for value in values if isinstance(value, int)))
+            yield from _off_grid(param, [value for value in numbers if isinstance(value, int)])
         if param.limit.kind == "text":
             yield from _braces(name, sorted(value for value in values if isinstance(value, str)))
-        numbers = sorted(value for value in values if isinstance(value, int | float))
-        yield from _sharp_edges(param, numbers)
+        several = [value for value in numbers if value > 1]
+        if several and "batch_size" in inputs:
+            how = "the clips come back to back in one video; for single videos sweep the seed"
+            yield f"{name} {listing(map(shown, several))}: {how}"
+        fractions = [value for value in numbers if not float(value).is_integer()]
+        if fractions and "frame_rate" in inputs:
+            how = "older servers cut the sound's frame rate to a whole number, and sound and picture drift apart"
+            yield f"{name} {listing(map(shown, fractions))}: {how}"
 
 
 def temporary(jobs: Sequence[Job], template: Template, outputs: frozenset[str] | None) -> tuple[list[str], bool]:
@@ -43,7 +51,7 @@ def temporary(jobs: Sequence[Job], template: Template, outputs: frozenset[str] |
             found |= dict.fromkeys(node for node in wanted if node not in kept)
     lines = [
         f"node {printable(node)} ({printable(template.graph[node].class_type)}) has {KEPT_INPUT}: false: "
-        "its files are temporary and can't be brought home; set it to true"
+        "its files are temporary and can't be downloaded; set it to true"
         for node in found
     ]
     return lines, bare
@@ -65,19 +73,3 @@ def _braces(name: str, texts: Sequence[str]) -> Iterator[str]:
     unfilled = [text for text in texts if "${" in text]
     if unfilled:
         yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so what a value brought along stays"
-
-
-def _sharp_edges(param: Param, values: Sequence[float]) -> Iterator[str]:
-    inputs = {target.input for target in param.targets}
-    odd = [value for value in values if value > 1] if "batch_size" in inputs else []
-    if odd:
-        yield (
-            f"{param.name} {listing(map(shown, odd))}: the clips come back to back in one video; "
-            "for single videos sweep the seed"
-        )
-    split = [value for value in values if not float(value).is_integer()] if "frame_rate" in inputs else []
-    if split:
-        yield (
-            f"{param.name} {listing(map(shown, split))}: older servers cut the sound's frame rate to a whole number, "
-            "and sound and picture drift apart"
-        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len
 from rich.text import Text
 
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, printable
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import Saved
     from batchrunner.core.job import Job, Json, Scalar
 
-STATES = tuple(kind.__name__.lower() for kind in (Waiting, Sending, Queued, Fetching, Done, Failed))
-"""The six states of a wanted job, as people and programs read them."""
 NEW = "new"
 _ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
 _MOST_ROWS = 12
@@ -38,13 +36,13 @@ _LONGEST_TEXT = 400
 
 def state_name(state: State | None) -> str:
     """Return the word for a state: one of the six, or `new` where there is none; out of the batch, it would wait."""
-    return NEW if state is None else STATES[0] if isinstance(state, Unwanted) else type(state).__name__.lower()
+    return NEW if state is None else STATE_NAMES.get(type(state), STATE_NAMES[Waiting])
 
 
 def counts(states: Iterable[State]) -> dict[str, int]:
     """Return how many jobs are in each of the six states."""
     found = Counter(map(state_name, states))
-    return {name: found[name] for name in STATES}
+    return {name: found[name] for name in STATE_NAMES.values()}
 
 
 def failure(state: State) -> str | None:

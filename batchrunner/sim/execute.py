@@ -164,10 +164,22 @@ class Execution:
         if self._prompt.extra_data is None or isinstance(self._prompt.extra_data, bool | int | float):
             raise WedgedError("extra_data is no object")
         self._message("execution_start", {})
+        self._note_files()
         try:
             return Graph(self._prompt.workflow)
         except BrokenNodeError as broken:
             raise WedgedError(f"node {broken} has no inputs") from None
+
+    def _note_files(self) -> None:
+        """Add `is_changed` to the loaders of the queued workflow, as ComfyUI does; what was posted with it stays."""
+        for node in self._prompt.workflow.values():
+            inputs = node.get("inputs") if isinstance(node, dict) else None
+            if not isinstance(node, dict) or not isinstance(inputs, dict) or "is_changed" in node:
+                continue
+            known = self._machine.catalogue.get(str(node.get("class_type")))
+            for key, wanted in known.inputs.items() if known else ():
+                if wanted.media and isinstance(inputs.get(key), str):
+                    node["is_changed"] = self._machine.state_of(str(inputs[key]), wanted.media)
 
     async def _execute(self, graph: Graph) -> None:
         cache = self._machine.cache
@@ -219,6 +231,8 @@ class Execution:
             return {}
         if kind == "load":
             self._check_model(node)
+        elif kind == "read":
+            self._read_media(node)
         await asyncio.sleep(self._machine.pace.fixed_cost(kind))
         if kind == "encode":
             self._note(What.ENCODED, signature)
@@ -244,6 +258,13 @@ class Execution:
             if wanted.late and value not in wanted.choices:
                 message = f"Model in folder 'checkpoints' with filename '{value}' not found.\n"
                 raise NodeFailure("FileNotFoundError", message)
+
+    def _read_media(self, node: Node) -> None:
+        """Raise NodeFailure for a file that is not there any more, or not of the kind."""
+        for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
+            value = node.inputs.get(key)
+            if wanted.media and isinstance(value, str):
+                self._machine.read_media(value, wanted.media)
 
     def _show(self, name: str, shown: Shown) -> None:
         if shown:

@@ -110,6 +110,39 @@ class Folders:
         path = posixpath.join(folder, posixpath.basename(name))
         return Path(path) if posixpath.isfile(path) else 404
 
+    def upload(self, name: str, content: bytes, kind: str, subfolder: str, *, overwrite: bool) -> str | None:
+        """Store an uploaded file; return its name, which differs if that name is taken by other bytes.
+
+        None if the place is outside the folder. Raises OSError if the system does not accept the name.
+        """
+        base = self.root / kind
+        folder = posixpath.join(base, posixpath.normpath(subfolder))
+        if not _within(Path(posixpath.abspath(posixpath.join(folder, name))), base):
+            return None
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        stem, suffix = posixpath.splitext(name)
+        number = 0
+        while not overwrite and (path := Path(folder, name)).exists():
+            if path.read_bytes() == content:
+                return name
+            number += 1
+            name = f"{stem} ({number}){suffix}"
+        file = GrowingFile(Path(folder, name), self._wall)
+        file.finish(content)
+        file.close()
+        return name
+
+    def named(self, value: str) -> Path:
+        """Return the file that a loader's value means: `x.png`, `sub/x.mp4 [output]`; it need not exist."""
+        for kind in ("output", "input", "temp"):
+            if value.endswith(f"[{kind}]"):  # with the character before it, as ComfyUI cuts it off
+                return Path(posixpath.join(self.root / kind, value[: -len(kind) - 3]))
+        return Path(posixpath.join(self.root / "input", value))
+
+    def inputs(self) -> list[str]:
+        """Return the names of the files directly in the input folder, in order."""
+        return sorted(path.name for path in (self.root / "input").iterdir() if path.is_file())
+
     def relative(self, path: Path) -> str:
         """Return a file's path below its folder, for the record."""
         return "/".join(path.relative_to(self.root).parts[1:])

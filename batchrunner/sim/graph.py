@@ -40,6 +40,8 @@ class Node:
     id: str
     class_type: str
     inputs: dict[str, Json]
+    changed: Json = None
+    """What `is_changed` says: with the inputs it decides whether the cache has the node's result."""
 
     def sources(self) -> Iterator[str]:
         """Yield the ids of the nodes that feed this one, in the order of the inputs."""
@@ -107,7 +109,9 @@ class Graph:
         for key, value in node.inputs.items():
             source = linked(value)
             inputs[key] = value if source is None else ["link", self.signature(source[0]), source[1]]
-        return sha256(json.dumps([node.class_type, inputs], sort_keys=True).encode()).hexdigest()
+        known: list[Json] = [node.class_type, inputs]
+        known += [] if node.changed is None else [node.changed]
+        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def shot(self, target: str) -> Shot:
         """Return what `target` saves; each value comes from the nearest node above it that sets it."""
@@ -151,7 +155,7 @@ def _node(name: str, value: Json) -> Node:
     inputs = value.get("inputs") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(inputs, dict):
         raise BrokenNodeError(name)
-    return Node(name, str(value.get("class_type")), inputs)
+    return Node(name, str(value.get("class_type")), inputs, value.get("is_changed"))
 
 
 def _first(nodes: list[Node], *keys: str) -> Json:

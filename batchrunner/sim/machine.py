@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from batchrunner.core.job import Json
     from batchrunner.sim.files import Folders
     from batchrunner.sim.graph import NodeCache
     from batchrunner.sim.media import Renderer
@@ -132,6 +134,12 @@ class Pace:
         return costs.get(kind, 0.0) / self.speed
 
 
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+"""How picture files begin; RIFF is a WebP, and a WAV too."""
+_RECORDINGS = (*_PICTURES, b"fLaC", b"ID3", b"\xff\xfb", b"OggS", b"\x1aE\xdf\xa3")
+"""How files begin that can be opened as sound or video; an MP4 has `ftyp` after four bytes."""
+
+
 @dataclass(slots=True)
 class Machine:
     """Everything that executing a prompt uses; `pace`, `renderer`, `fault` and `hold` may be changed at any time."""
@@ -152,3 +160,28 @@ class Machine:
     """Set by /interrupt, checked between nodes and sampler steps, cleared when a prompt starts."""
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Which prompt (id, prefix) wrote a file, by its path below its folder."""
+
+    def state_of(self, value: str, media: str) -> list[Json] | float:
+        """Return the `is_changed` of a loader: the file's hash or, for a video, its time; NaN if it is not there."""
+        path = self.folders.named(value)
+        try:
+            return [path.stat().st_mtime] if media == "video" else [sha256(path.read_bytes()).hexdigest()]
+        except OSError:
+            return math.nan
+
+    def read_media(self, value: str, media: str) -> None:
+        """Read a media file as a loader does. Raises NodeFailure if it is missing, a folder or of another kind."""
+        path = self.folders.named(value)
+        try:
+            start = path.read_bytes()[:12]
+        except OSError as error:
+            kind = type(error).__name__
+            raise NodeFailure(kind, f"[Errno {error.errno}] {error.strerror}: '{path}'\n") from None
+        if start.startswith(_PICTURES if media == "image" else _RECORDINGS):
+            return
+        if media != "image" and start[4:8] == b"ftyp":
+            return
+        if media == "image":
+            raise NodeFailure("PIL.UnidentifiedImageError", f"cannot identify image file '{path}'\n")
+        message = f"[Errno 1094995529] Invalid data found when processing input: '{path}'\n"
+        raise NodeFailure("av.error.InvalidDataError", message)

@@ -7,10 +7,11 @@ ComfyUI 0.3.64, so that a workflow exported from there is accepted or refused as
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from mimetypes import guess_type
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from batchrunner.core.job import Json
 
@@ -43,6 +44,10 @@ class Input:
     late: bool = False
     """Whether a choice is checked only when its node runs: V3 nodes of 0.3.64 (docs/comfyui.md §3)."""
     optional: bool = False
+    media: str = ""
+    """`image`, `video` or `audio`: the value names a file of this kind, which may be uploaded (docs/comfyui.md §22)."""
+    files: Callable[[], list[str]] = list
+    """The names that are listed as choices of a media input; a value need not be among them."""
 
     def limits(self) -> dict[str, Json]:
         """Return the second half of the input's description: default, range and step, as far as there are any."""
@@ -54,6 +59,10 @@ class Input:
         if self.type != "COMBO":
             return [self.type, self.limits()]
         choices: list[Json] = list(self.choices)
+        if self.media:
+            choices = [name for name in self.files() if self.media in (guess_type(name)[0] or "")]
+            flag: dict[str, Json] = {f"{self.media}_upload": True}
+            return ["COMBO", {"multiselect": False, "options": choices, **flag}] if self.late else [choices, flag]
         if self.late:
             return ["COMBO", {**self.limits(), "multiselect": False, "options": choices}]
         return [choices, self.limits()]
@@ -66,7 +75,7 @@ class NodeClass:
     inputs: Mapping[str, Input]
     outputs: tuple[str, ...] = ()
     kind: str = ""
-    """`load`, `encode`, `latent`, `sample`, `decode`, `save`, or nothing that takes time."""
+    """`load`, `read` (a media file), `encode`, `latent`, `sample`, `decode`, `save`, or nothing that takes time."""
     category: str = "sim"
     hidden: Mapping[str, str] = field(default_factory=dict)
 
@@ -143,9 +152,9 @@ class Models:
     vaes: tuple[str, ...] = ("wan_2.1_vae.safetensors",)
 
 
-def catalogue(models: Models) -> Catalogue:
-    """Return every node class, with the models that may be chosen."""
-    return {**_loaders(models), **_ltx(), **_shared(), **_other_latents(), **_saves()}
+def catalogue(models: Models, files: Callable[[], list[str]] = list) -> Catalogue:
+    """Return every node class, with the models and the input files that may be chosen."""
+    return {**_loaders(models), **_media(files), **_ltx(), **_shared(), **_other_latents(), **_saves()}
 
 
 def _loaders(models: Models) -> dict[str, NodeClass]:
@@ -173,6 +182,22 @@ def _loaders(models: Models) -> dict[str, NodeClass]:
             "load",
         ),
         "VAELoader": NodeClass({"vae_name": _choice(*models.vaes)}, ("VAE",), "load"),
+    }
+
+
+def _media(files: Callable[[], list[str]]) -> dict[str, NodeClass]:
+    image = Input("COMBO", media="image", files=files)
+    video = Input("COMBO", late=True, media="video", files=files)
+    audio = Input("COMBO", media="audio", files=files)
+    return {
+        "LoadImage": NodeClass({"image": image}, ("IMAGE", "MASK"), "read"),
+        "LoadImageMask": NodeClass(
+            {"image": image, "channel": _choice("alpha", "red", "green", "blue")}, ("MASK",), "read"
+        ),
+        "LoadVideo": NodeClass({"file": video}, ("VIDEO",), "read"),
+        "LoadAudio": NodeClass({"audio": audio}, ("AUDIO",), "read"),
+        "GetVideoComponents": NodeClass({"video": _link("VIDEO")}, ("IMAGE", "AUDIO", "FLOAT")),
+        "VAEEncode": NodeClass({"pixels": _link("IMAGE"), "vae": _link("VAE")}, ("LATENT",), "encode"),
     }
 
 

@@ -207,7 +207,16 @@ def _checked(simulator: Simulator, given: dict[str, Json]) -> tuple[dict[str, Js
         raise InternalServerError
     targets = given.get("partial_execution_targets")
     only = [name for name in targets if isinstance(name, str)] if isinstance(targets, list) else None
-    return workflow, Validation(simulator.catalogue, workflow, strict=simulator.new_server).check(only)
+    return workflow, _validation(simulator, workflow).check(only)
+
+
+def _validation(simulator: Simulator, workflow: dict[str, Json]) -> Validation:
+    return Validation(
+        simulator.catalogue,
+        workflow,
+        strict=simulator.new_server,
+        has_file=lambda value: simulator.folders.named(value).exists(),
+    )
 
 
 def _extra_data(simulator: Simulator, given: dict[str, Json]) -> Json:

@@ -40,6 +40,8 @@ class What(StrEnum):
     """A history entry was deleted, by a request or because there were too many."""
     VIEWED = "viewed"
     """A file that exists was asked for with GET; note: its path."""
+    UPLOADED = "uploaded"
+    """A file was uploaded, or was there already; note: its path below the folder."""
     SWEPT = "swept"
     """A file was cleaned up; note: its path."""
     RESTARTED = "restarted"

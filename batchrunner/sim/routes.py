@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import posixpath
 import uuid
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ _TYPES = {
     ".gif": "image/gif",
     ".png": "image/png",
     ".flac": "audio/flac",
+    ".wav": "audio/x-wav",
+    ".glb": "model/gltf-binary",
     ".txt": "text/plain",
 }
 _CONTROL = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
@@ -115,6 +118,7 @@ class Routes:
             router.add_post(f"{root}/interrupt", self.interrupt)
             router.add_post(f"{root}/free", self.free)
             router.add_get(f"{root}/view", self.view)
+            router.add_post(f"{root}/upload/image", self.upload)
             router.add_get(f"{root}/object_info", self.object_info)
             router.add_get(f"{root}/object_info/{{node_class}}", self.object_info)
             router.add_get(f"{root}/system_stats", self.system_stats)
@@ -206,6 +210,28 @@ class Routes:
         if self._sim.new_server:
             headers["X-Content-Type-Options"] = "nosniff"
         return web.FileResponse(found, headers=headers)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """POST /upload/image: any file, as multipart (docs/comfyui.md §22)."""
+        try:
+            fields = await request.post()
+        except ValueError:
+            raise InternalServerError from None
+        image, kind, subfolder = fields.get("image"), fields.get("type", "input"), fields.get("subfolder", "")
+        if image is None:
+            return web.Response(status=400)
+        if not isinstance(image, web.FileField) or kind not in ("input", "output", "temp"):
+            raise InternalServerError
+        overwrite = fields.get("overwrite") in ("true", "1")
+        try:
+            content = image.file.read()
+            name = self._sim.folders.upload(image.filename, content, kind, str(subfolder), overwrite=overwrite)
+        except (OSError, ValueError):
+            raise InternalServerError from None
+        if name is None:
+            return web.Response(status=400)
+        self._sim.record.add(What.UPLOADED, peer=request.remote or "", note=posixpath.join(str(subfolder), name))
+        return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
 
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info and /object_info/{class}: `{}` for an unknown class."""

@@ -70,7 +70,7 @@ class Simulator:
         """Assemble the machine."""
         self.record = Record(self.wall, self.listener)
         self.folders = Folders(self.folder, self.wall)
-        self.catalogue = catalogue(self.models)
+        self.catalogue = catalogue(self.models, self.folders.inputs)
         self.sockets = Sockets()
         self.prompts = Prompts()
         self.machine = Machine(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchrunner.sim.machine import InternalServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from batchrunner.core.job import Json
     from batchrunner.sim.nodes import Catalogue, Input, NodeClass
 
-NodeError: TypeAlias = "dict[str, Json]"
+ErrorEntry: TypeAlias = "dict[str, Json]"
 _MOST_CHOICES = 20
 """Longer lists of choices are not repeated in an error."""
 
@@ -40,14 +40,25 @@ class _RaisedError(Exception):
 
 
 class Validation:
-    """One prompt against a catalogue. `strict` also checks the choices that 0.3.64 leaves to run time."""
+    """One prompt against a catalogue. `strict` also checks the choices that 0.3.64 leaves to run time.
 
-    def __init__(self, catalogue: Catalogue, prompt: dict[str, Json], *, strict: bool = False) -> None:
+    `has_file` tells whether the file exists that the value of a media input names.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        prompt: dict[str, Json],
+        *,
+        strict: bool = False,
+        has_file: Callable[[str], bool] = bool,
+    ) -> None:
         self._catalogue = catalogue
+        self._has_file = has_file
         self._prompt = prompt
         self._strict = strict
         self._open: set[str] = set()
-        self._found: dict[str, tuple[bool, list[NodeError]]] = {}
+        self._found: dict[str, tuple[bool, list[ErrorEntry]]] = {}
 
     def check(self, only: Collection[str] | None) -> Checked:
         """Check the prompt; `only` are the output nodes wanted (`partial_execution_targets`), None for all.
@@ -65,7 +76,7 @@ class Validation:
             return Checked([], {}, error("prompt_no_outputs", "Prompt has no outputs"))
         return self._check_outputs(outputs)
 
-    def _class_of(self, name: str) -> tuple[NodeError | None, NodeClass | None]:
+    def _class_of(self, name: str) -> tuple[ErrorEntry | None, NodeClass | None]:
         raw = self._prompt[name]
         if raw is None or isinstance(raw, bool | int | float):
             raise InternalServerError
@@ -96,7 +107,7 @@ class Validation:
         failed = error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(lines))
         return Checked([], node_errors, failed)
 
-    def _output(self, output: str) -> tuple[bool, list[NodeError]]:
+    def _output(self, output: str) -> tuple[bool, list[ErrorEntry]]:
         try:
             return self._node(output)
         except _RaisedError as raised:
@@ -118,14 +129,14 @@ class Validation:
             errors: list[Json] = list(reasons)
             node_errors[name] = {"errors": errors, "dependent_outputs": dependents, "class_type": class_type}
 
-    def _node(self, name: str) -> tuple[bool, list[NodeError]]:
+    def _node(self, name: str) -> tuple[bool, list[ErrorEntry]]:
         if name in self._found:
             return self._found[name]
         if name in self._open:
             return False, []
         self._open.add(name)
         node, inputs = self._inputs(name)
-        reasons: list[NodeError] = []
+        reasons: list[ErrorEntry] = []
         valid = True
         for key, wanted in node.inputs.items():
             if key not in inputs:
@@ -151,17 +162,27 @@ class Validation:
             raise _RaisedError("TypeError", f"argument of type '{type(inputs).__name__}' is not iterable")
         return self._catalogue[str(raw["class_type"])], inputs
 
-    def _input(self, key: str, wanted: Input, inputs: dict[str, Json]) -> tuple[NodeError | None, bool]:
+    def _input(self, key: str, wanted: Input, inputs: dict[str, Json]) -> tuple[ErrorEntry | None, bool]:
         """Return what is wrong with one input itself, and whether the node it links to is valid."""
         value = inputs[key]
         if isinstance(value, list):
             return self._link(key, wanted, value)
         if isinstance(value, dict) and "__value__" in value:
             value = inputs[key] = value["__value__"]
+        if wanted.media:
+            return self._media(key, wanted, value), True
         reason, inputs[key] = _checked_value(key, wanted, value, strict=self._strict)
         return reason, True
 
-    def _link(self, key: str, wanted: Input, value: list[Json]) -> tuple[NodeError | None, bool]:
+    def _media(self, key: str, wanted: Input, value: Json) -> ErrorEntry | None:
+        if not isinstance(value, str):
+            raise _RaisedError("AttributeError", f"'{type(value).__name__}' object has no attribute 'endswith'")
+        if self._has_file(value):
+            return None
+        details = f"{key} - Invalid {wanted.media} file: {value}"
+        return error("custom_validation_failed", "Custom validation failed for node", details, {"input_name": key})
+
+    def _link(self, key: str, wanted: Input, value: list[Json]) -> tuple[ErrorEntry | None, bool]:
         if len(value) != 2:
             extra: dict[str, Json] = {"input_name": key, "input_config": wanted.described(), "received_value": value}
             text = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
@@ -191,7 +212,7 @@ class Validation:
         return source, outputs[slot]
 
 
-def _mismatch(key: str, wanted: Input, value: list[Json], given: str) -> NodeError:
+def _mismatch(key: str, wanted: Input, value: list[Json], given: str) -> ErrorEntry:
     details = f"{key}, received_type({given}) mismatch input_type({wanted.type})"
     extra: dict[str, Json] = {
         "input_name": key,
@@ -202,7 +223,7 @@ def _mismatch(key: str, wanted: Input, value: list[Json], given: str) -> NodeErr
     return error("return_type_mismatch", "Return type mismatch between linked nodes", details, extra)
 
 
-def _inner(key: str, wanted: Input, value: list[Json], raised: _RaisedError) -> NodeError:
+def _inner(key: str, wanted: Input, value: list[Json], raised: _RaisedError) -> ErrorEntry:
     extra: dict[str, Json] = {
         "input_name": key,
         "input_config": wanted.described(),
@@ -218,7 +239,7 @@ def _traceback(raised: _RaisedError) -> list[Json]:
     return [f'  File "execution.py", in validate_inputs\n    {raised.kind}: {raised.text}\n']
 
 
-def _checked_value(key: str, wanted: Input, value: Json, *, strict: bool) -> tuple[NodeError | None, Json]:
+def _checked_value(key: str, wanted: Input, value: Json, *, strict: bool) -> tuple[ErrorEntry | None, Json]:
     """Return (what is wrong or None, the value as it will be used). `strict` checks late choices too."""
     extra: dict[str, Json] = {"input_name": key, "input_config": wanted.described(), "received_value": value}
     try:
@@ -249,7 +270,7 @@ def _converted(kind: str, value: Json) -> Json:
     return bool(value) if kind == "BOOLEAN" else value
 
 
-def _not_listed(key: str, wanted: Input, value: Json, extra: dict[str, Json]) -> NodeError:
+def _not_listed(key: str, wanted: Input, value: Json, extra: dict[str, Json]) -> ErrorEntry:
     shown = str(list(wanted.choices))
     if len(wanted.choices) > _MOST_CHOICES:
         shown = f"(list of length {len(wanted.choices)})"

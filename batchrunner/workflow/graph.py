@@ -2,7 +2,7 @@
 
 `{"4": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["1", 0]}}}`: an input is a value, or a link, which
 is a list of a node id and the number of that node's output. Every node must have `inputs`: a node without them can
-end a server's worker for good.
+end a server's worker for good (docs/comfyui.md §4).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_NESTING = 64
 _WRAPPERS = ("prompt", "output", "input", "workflow")
 """Keys under which APIs and tools keep the graph: `{"prompt": …}`, `{"output": …}`, `{"input": {"workflow": …}}`."""
 _MEMO = "is_changed"
-"""What a server wrote beside a node's inputs for itself, often a bare NaN."""
+"""What a server wrote beside inputs, often a bare NaN; sent again, it brings old files (docs/comfyui.md §10)."""
 
 
 class WorkflowError(YoursError):

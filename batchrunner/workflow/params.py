@@ -287,7 +287,7 @@ def influences(template: Template) -> dict[str, frozenset[str]]:
     """Return node id -> the parameters that it, or anything it is computed from, takes.
 
     A server keeps the last prompt's results of every node whose whole ancestry is unchanged, so jobs that share a
-    node's values should follow one another.
+    node's values should follow one another (docs/comfyui.md §10).
     """
     found: dict[str, frozenset[str]] = {}
     for key in sources_first(template.graph):

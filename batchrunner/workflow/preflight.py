@@ -2,7 +2,7 @@
 
 `/object_info` maps a class to its inputs, each `[type, options]`; the choices of an older node are the list in place of
 the type, those of a newer one `["COMBO", {"options": [...]}]`. Newer servers check the second kind when a prompt is
-posted, older ones only when the node runs, after all the sampling.
+posted, older ones only when the node runs, after all the sampling (docs/comfyui.md §3, §19).
 """
 
 from __future__ import annotations

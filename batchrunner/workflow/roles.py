@@ -181,7 +181,7 @@ class _Finder:
                 continue
             seen.add(source)
             inputs = self._graph[source].inputs
-            known = [each for each in inputs if each in names or each.rsplit(".", 1)[-1] in _CARRIED]
+            known = [each for each in inputs if each in names or _NUMBER.sub("", each.rsplit(".", 1)[-1]) in _CARRIED]
             waiting += [(source, each) for each in sorted(known, key=lambda each: each not in names)]
         return None
 

@@ -33,7 +33,7 @@ _FILES = {
 """Classes that write one file, whatever they are given, in every version under the same name.
 
 SaveImage, SaveGLB and SaveSVGNode write one for each picture, mesh or drawing; SaveAudio dropped its last `_` between
-two versions, and a text could not prove whose it is.
+two versions, and a text could not prove whose it is (docs/comfyui.md §12).
 """
 _CONTAINERS = {None: "mp4", "auto": "mp4", "mp4": "mp4", "mkv": "mkv", "webm": "webm"}
 """SaveVideo's `format` and its suffix; older versions know mp4 only and have no such input."""

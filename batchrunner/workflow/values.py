@@ -1,7 +1,7 @@
 """Values that fit an input: the right type, in range, and the same on every machine.
 
-What the inputs of well-known nodes take is listed, from the nodes' own sources, so that a wrong value is found before
-the night and not in it. Inputs that are not listed take what they hold now: a text, a number, a truth value.
+What the inputs of well-known nodes take is listed (docs/comfyui.md §16), so that a wrong value is found before the
+night and not in it. Inputs that are not listed take what they hold now: a text, a number, a truth value.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ KNOWN: dict[tuple[str, str], Limit] = {
     ("LTXVGemmaCLIPModelLoader", "max_length"): _whole(16, 131_072),
     ("CreateVideo", "fps"): Limit("float", 1, 120),
     ("PrimitiveInt", "value"): _whole(1 - 2**63, 2**63 - 1),
+    ("SeedNode", "seed"): _whole(0, 2**63 - 1),
     ("KSampler", "seed"): _SEED,
     ("KSampler", "steps"): _STEPS,
     ("KSampler", "cfg"): _CFG,
@@ -121,7 +122,7 @@ def _kind_of(value: Json) -> Kind:
 
 
 def rendered(limit: Limit, value: float) -> int:
-    """Return what a server makes of `value`: 721 wide is 704, 100 frames are 97."""
+    """Return what a server makes of `value`: 721 wide is 704, 100 frames are 97 (docs/comfyui.md §16)."""
     multiple, offset = limit.grid or (1, 0)
     return int(value - offset) // multiple * multiple + offset
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from boards import AT, JOB, RULES, accepted, claimed, failure, ident, interrupted, mp4, prefix, success
 
-from batchrunner.core.actions import Complaint, Entry
+from batchrunner.core.actions import Entry, NodeError
 from batchrunner.core.attempts import Attempt, accept, burned_loss, classify, lose, refusal
 from batchrunner.core.facts import File, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
@@ -221,11 +221,11 @@ def test_accepting_under_another_id() -> None:
     assert accept(JOB, state.prompt, "chosen", AT) == replace(accepted(), prompt="chosen")
 
 
-NODE = Complaint("SaveVideo #15", "format", "no such value", ("15",))
+NODE = NodeError("SaveVideo #15", "format", "no such value", ("15",))
 
 
 @pytest.mark.parametrize(
-    ("complaints", "wanted", "refused"),
+    ("node_errors", "wanted", "refused"),
     [
         ((), None, False),
         ((NODE,), None, True),
@@ -236,10 +236,10 @@ NODE = Complaint("SaveVideo #15", "format", "no such value", ("15",))
     ],
 )
 def test_when_a_200_is_a_refusal(
-    complaints: tuple[Complaint, ...], wanted: frozenset[str] | None, *, refused: bool
+    node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None, *, refused: bool
 ) -> None:
     """Node errors refuse our prompt if they touch an output we want, or do not say which outputs they touch."""
-    assert bool(refusal(complaints, wanted)) is refused
+    assert bool(refusal(node_errors, wanted)) is refused
 
 
 def test_a_refusal_names_node_and_input() -> None:

@@ -36,7 +36,7 @@ from boards import (
     take_poll,
 )
 
-from batchrunner.core.actions import Complaint, Download, NotFound, Poll, Refused, Submit, Taken, Withdraw
+from batchrunner.core.actions import Download, NodeError, NotFound, Poll, Refused, Submit, Taken, Withdraw
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import File, Why
 from batchrunner.core.scheduler import plan
@@ -103,7 +103,7 @@ def test_while_there_is_work() -> None:
 def test_a_refused_prompt_is_taken_off_first() -> None:
     """The last job's refused prompt is deleted before we go; a server that does not answer is not waited for."""
     board = ready_board(jobs=1)
-    post(board, Taken("chosen", 1, (Complaint("SaveVideo #15", "format", "no"),)), submit(), now=1.0)
+    post(board, Taken("chosen", 1, (NodeError("SaveVideo #15", "format", "no"),)), submit(), now=1.0)
     assert board.is_settled()
     assert ended(board, 1.0) is None
     (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
@@ -456,7 +456,7 @@ def test_a_refused_template_is_taken_off_first() -> None:
     """What a server queued of a workflow that it refuses is deleted before the run stops."""
     board = ready_board(jobs=5)
     for job in JOBS[:3]:
-        post(board, Taken(ident(job), 1, (Complaint("SaveVideo #15", "format", "no"),)), submit(job), now=1.0)
+        post(board, Taken(ident(job), 1, (NodeError("SaveVideo #15", "format", "no"),)), submit(job), now=1.0)
     assert ended(board, 1.0) is None
     (action,) = [one for one in plan(board, 1.0) if isinstance(one, Withdraw)]
     assert set(action.prompts) == {ident(job) for job in JOBS[:3]}

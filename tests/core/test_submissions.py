@@ -33,7 +33,7 @@ from boards import (
     take_poll,
 )
 
-from batchrunner.core.actions import Cause, Complaint, Failure, Interrupt, NotFound, Refused, Submit, Taken, Withdraw
+from batchrunner.core.actions import Cause, Failure, Interrupt, NodeError, NotFound, Refused, Submit, Taken, Withdraw
 from batchrunner.core.facts import Accepted, Lost, Why
 from batchrunner.core.health import Breaker, Condition
 from batchrunner.core.lifecycle import Failed, Queued, Sending
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 PAGE = Failure(Cause.UNAVAILABLE, "403: Request blocked", page=True, status=403)
 NOT_ACCEPTABLE = Failure(Cause.UNAVAILABLE, "406", status=406)
 TOO_MANY = Failure(Cause.UNAVAILABLE, "429", status=429)
-NODE = Complaint("SaveVideo #15", "format", "no such value", ("15",))
+NODE = NodeError("SaveVideo #15", "format", "no such value", ("15",))
 
 
 def submits(board: Board, now: float) -> list[Submit]:

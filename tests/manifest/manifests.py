@@ -35,10 +35,10 @@ def jobs(found: Batch, columns: str) -> list[str]:
     return rows
 
 
-def complaints(
+def diagnostics(
     body: str, files: Mapping[str, str] | None = None, options: Options | None = None, head: str = HEAD
 ) -> str:
-    """Return what loading complains about, without the folder's name."""
+    """Return what loading reports about, without the folder's name."""
     with TemporaryDirectory() as folder:
         for name, text in (files or {}).items():
             Path(folder, name).write_text(text, "utf-8", newline="")

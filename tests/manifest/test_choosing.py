@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from manifests import batch, complaints
+from manifests import batch, diagnostics
 
 from batchrunner.manifest import Options
 
@@ -49,8 +49,8 @@ def test_all_are_chosen_unless_said() -> None:
 
 
 def test_choosing_what_is_not_there() -> None:
-    """A name that no job has, or a value that picks none, is an error of the command line."""
-    assert complaints(BODY, options=Options(only=(("sede", "1"),))) == (
-        "--only:1:1: sede: unknown parameter - did you mean seed?"
+    """A name that no job has, or a value that no job has, is an error of the command line."""
+    assert diagnostics(BODY, options=Options(only=(("sede", "1"),))) == (
+        "--only sede: unknown parameter - did you mean seed?"
     )
-    assert complaints(BODY, options=Options(only=(("seed", "9"),))) == "--only:1:1: picks none of the 8 jobs: seed=9"
+    assert diagnostics(BODY, options=Options(only=(("seed", "9"),))) == "no job matches --only seed=9"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from hostile import SOUND, document
 
-from batchrunner.errors import Complaint, ManifestError
+from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:
@@ -31,30 +31,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def complaints_about(path: Path) -> tuple[Complaint, ...]:
+def diagnostics_of(path: Path) -> tuple[Diagnostic, ...]:
     """Return what loading says; nothing where it gives a batch."""
     try:
         load(path)
     except ManifestError as error:
-        return error.complaints
+        return error.diagnostics
     return ()
 
 
 @pytest.mark.parametrize("part", range(10))
 def test_no_document_breaks_the_loader(folder: Path, part: int) -> None:
-    """Whatever a file holds, loading it gives a batch or complaints with a place, printable, each on its own line."""
+    """Whatever a file holds, loading it gives a batch or diagnostics with a place, printable, each on its own line."""
     path = folder / f"m{part}.yaml"
     for seed in range(part, CASES, 10):
         path.write_bytes(document(seed))
-        for complaint in complaints_about(path):
-            assert complaint.line >= 1
-            assert complaint.column >= 1
-            assert str(complaint).isprintable()
+        for diagnostic in diagnostics_of(path):
+            assert diagnostic.line >= 1
+            assert diagnostic.column >= 1
+            assert str(diagnostic).isprintable()
 
 
 @pytest.mark.parametrize("made", ["folder", "pipe", "missing", "unreadable"])
 def test_what_is_no_file(tmp_path: Path, made: str) -> None:
-    """A path that is no readable file is complained about, and never waited for."""
+    """A path that is no readable file is reported, and never waited for."""
     path = tmp_path / "m.yaml"
     match made:
         case "folder":
@@ -67,20 +67,20 @@ def test_what_is_no_file(tmp_path: Path, made: str) -> None:
             path = tmp_path / "no\0such"
     with pytest.raises(ManifestError) as caught:
         load(path)
-    assert len(caught.value.complaints) == 1
+    assert len(caught.value.diagnostics) == 1
     assert str(caught.value).isprintable()
 
 
-def places(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def places(tree: Any, overrides: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the way to everything in a document."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ():
-        yield (*above, key)
-        yield from places(tree[key], (*above, key))
+        yield (*overrides, key)
+        yield from places(tree[key], (*overrides, key))
 
 
 @pytest.mark.parametrize("left", [None, "", [], {}, 0, [None]], ids=repr)
 def test_whatever_a_person_left_out(folder: Path, left: object) -> None:
-    """Every value of a sound manifest may be empty, nothing or zero: that is a batch or a complaint."""
+    """Every value of a sound manifest may be empty, nothing or zero: that is a batch or a diagnostic."""
     path = folder / "blank.yaml"
     for place in places(SOUND):
         tree = json.loads(json.dumps(SOUND))
@@ -89,4 +89,4 @@ def test_whatever_a_person_left_out(folder: Path, left: object) -> None:
             at = at[key]
         at[place[-1]] = left
         path.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
-        assert all(str(complaint).isprintable() for complaint in complaints_about(path)), place
+        assert all(str(diagnostic).isprintable() for diagnostic in diagnostics_of(path)), place

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from hypothesis import given, strategies as st
-from manifests import batch, complaints, jobs
+from manifests import batch, diagnostics, jobs
 
 from batchrunner.manifest.filenames import Naming, slug
 
@@ -50,7 +50,7 @@ def test_a_value_that_some_jobs_lack() -> None:
 
 
 def test_default_name_without_prompt() -> None:
-    """The default leaves out what a workflow does not have."""
+    """The default nodes out what a workflow does not have."""
     graph = '{"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "seed": 1}}}'
     found = batch(
         "params: {seed: 1.seed}\nsweep: {seed: 5}", {"w.json": graph}, head="name: t\nserver: sim\nworkflow: w.json\n"
@@ -61,7 +61,7 @@ def test_default_name_without_prompt() -> None:
 @pytest.mark.parametrize("files", ["../{seed}", "/{seed}", "a//b", "{seed}/", "a/./b", "a/.. /b", "x\\\\y", "a:b", "{"])
 def test_names_lead_nowhere_else(files: str) -> None:
     """A template that leads out of the batch folder, or that not every file system takes, is refused."""
-    assert complaints(f'files: "{files}"\nsweep: {{prompt: a}}').startswith("m.yaml:4:8: files: ")
+    assert diagnostics(f'files: "{files}"\nsweep: {{prompt: a}}').startswith("m.yaml:4:8: files: ")
 
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=6), st.text(max_size=300))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manifests import batch, complaints
+from manifests import batch, diagnostics
 
 from batchrunner.manifest.batch import Recipient
 
@@ -30,12 +30,12 @@ def test_a_url_is_not_repeated() -> None:
     """Wherever a URL stands by mistake, it is refused without showing it: it is a secret by itself."""
     url = "'https://hooks.example/T0/s3cret'"
     for said in (url, f"{{url: {url}}}", f"{{url_env: {url}}}", f"[{url}]", f"{{apprise_env: {url}}}"):
-        told = complaints(f"notify: {said}{SWEEP}")
+        told = diagnostics(f"notify: {said}{SWEEP}")
         assert "secret" in told
         assert "s3cret" not in told
 
 
 def test_targets_are_counted() -> None:
     """Nobody needs a thousand targets."""
-    said = complaints("notify:\n" + "- {url_env: A}\n" * 17 + SWEEP)
+    said = diagnostics("notify:\n" + "- {url_env: A}\n" * 17 + SWEEP)
     assert said.endswith("must be 1 to 16 targets, not 17")

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from manifests import batch, complaints, jobs
+from manifests import batch, diagnostics, jobs
 
 from batchrunner.core.job import render_digest
 from batchrunner.errors import ManifestError
@@ -31,8 +31,8 @@ PARAMS = 'params: {prompt: "@Say.text", seed: Draw.noise_seed, strength: 3.stren
 
 
 def said(body: str) -> str:
-    """Return what is complained about."""
-    return complaints(body, FILES, head=HEAD)
+    """Return what is reported."""
+    return diagnostics(body, FILES, head=HEAD)
 
 
 def test_a_sweep_of_its_own() -> None:
@@ -71,7 +71,7 @@ def test_outputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "complaint"),
+    ("body", "diagnostic"),
     [
         (
             "params: {seed: Draw.noise_sed}\n",
@@ -89,11 +89,11 @@ def test_outputs() -> None:
         ),
         (
             "params: {zip: 3.steps}\n",
-            "m.yaml:4:10: params.zip: must be a name: letters, digits and `_`, no word of our own",
+            "m.yaml:4:10: params.zip: must be a letter, then letters, digits or `_`, and none of job, rows and zip",
         ),
         (
             "params: {_x: 3.steps}\n",
-            "m.yaml:4:10: params._x: must be a name: letters, digits and `_`, no word of our own",
+            "m.yaml:4:10: params._x: must be a letter, then letters, digits or `_`, and none of job, rows and zip",
         ),
         ("params: {x: 3}\n", 'm.yaml:4:13: params.x: must be a text, not 3 - did you mean "3"?'),
         ("outputs: [3]\n", 'm.yaml:4:11: outputs[0]: node "3" saves no file; these do: 4, 5'),
@@ -106,9 +106,9 @@ def test_outputs() -> None:
         ),
     ],
 )
-def test_names_that_do_not_fit(body: str, complaint: str) -> None:
+def test_names_that_do_not_fit(body: str, diagnostic: str) -> None:
     """A name that is not there, or not to be touched, is refused at its place with what there is."""
-    assert said(body + "sweep: {_a: 1}\n") == complaint
+    assert said(body + "sweep: {_a: 1}\n") == diagnostic
 
 
 COMBINE = {
@@ -116,8 +116,7 @@ COMBINE = {
     "inputs": {"filename_prefix": "a", "images": ["3", 0], "save_output": False},
 }
 TEMPORARY = (
-    "node 6 (VHS_VideoCombine) has save_output: false: its files are temporary and can't be brought home; "
-    "set it to true"
+    "node 6 (VHS_VideoCombine) has save_output: false: its files are temporary and can't be downloaded; set it to true"
 )
 
 
@@ -139,7 +138,7 @@ def _with_combine(*others: str) -> dict[str, str]:
 def test_temporary_files_alone_are_refused(others: tuple[str, ...], body: str) -> None:
     """A workflow whose files are all temporary would render for nothing: plan says so, with the cure."""
     assert (
-        complaints(body + "sweep: {_a: 1}\n", _with_combine(*others), head=HEAD)
+        diagnostics(body + "sweep: {_a: 1}\n", _with_combine(*others), head=HEAD)
         == f"m.yaml:3:11: workflow: {TEMPORARY}"
     )
 
@@ -161,7 +160,7 @@ def test_temporary_files_beside_others_are_told(others: tuple[str, ...], body: s
 def test_one_job_without_a_file_is_enough() -> None:
     """A sweep that turns saving off for some of its jobs is refused: they would render for nothing."""
     body = "params: {keep: 6.save_output}\nsweep: {keep: [true, false]}\n"
-    assert TEMPORARY in complaints(body, _with_combine(), head=HEAD)
+    assert TEMPORARY in diagnostics(body, _with_combine(), head=HEAD)
 
 
 @pytest.mark.parametrize("kind", ["SaveLatent", "SaveGLB", "SaveText", "SaveSVGNode"])
@@ -177,7 +176,7 @@ def test_a_preview_is_no_output() -> None:
     """A workflow that only shows its pictures is refused where it is named, with the node to put there instead."""
     preview = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
     files = {"w.json": json.dumps({**{key: GRAPH[key] for key in "123"}, "4": preview})}
-    assert complaints("sweep: {_a: 1}\n", files, head=HEAD) == (
+    assert diagnostics("sweep: {_a: 1}\n", files, head=HEAD) == (
         'm.yaml:3:11: workflow: "w.json": no node saves a file: node 4 (PreviewImage) keeps none on the server; '
         "replace PreviewImage by SaveImage"
     )
@@ -216,7 +215,7 @@ def test_what_a_server_lacks() -> None:
 
 
 def test_a_wrong_parameter_is_said_once() -> None:
-    """A parameter that names no input is complained about where it is made, not again wherever it is used."""
+    """A parameter that names no input is reported where it is made, not again wherever it is used."""
     body = "params: {seed: Draw.nothing}\ndefaults: {seed: 1}\nsweep: {_a: 1}\nexclude: {seed: 2}\n"
     assert said(body).count("\n") == 0
     assert said(body).startswith("m.yaml:4:16: params.seed: ")
@@ -252,10 +251,10 @@ def test_a_prefix_input_that_is_named() -> None:
         ),
         (
             "prefix: 6.filename\nparams: {x: 6.filename}\n",
-            "m.yaml:5:13: params.x: takes the file prefix, which is the runner's own: name your files with `files`",
+            "m.yaml:5:13: params.x: takes the file prefix, which batchrunner sets itself: name your files with `files`",
         ),
     ],
 )
 def test_prefix_inputs_that_do_not_fit(body: str, complaint: str) -> None:
     """Without a prefix input nothing could be found again, so that is said before anything is sent."""
-    assert complaints(body + "sweep: {_a: 1}\n", UNNAMED, head=HEAD) == complaint
+    assert diagnostics(body + "sweep: {_a: 1}\n", UNNAMED, head=HEAD) == complaint

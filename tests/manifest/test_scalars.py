@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from manifests import batch
 
-from batchrunner.manifest.yamltree import compose, plain, resolve
+from batchrunner.manifest.yamltree import compose, plain, resolve_scalar
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Scalar
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 def test_scalar(written: str, means: Scalar) -> None:
     """An unquoted scalar means what YAML 1.2's core schema says."""
-    found = resolve(written)
+    found = resolve_scalar(written)
     assert (found, type(found)) == (means, type(means))
 
 

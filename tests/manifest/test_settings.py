@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from manifests import batch, complaints
+from manifests import batch, diagnostics
 
 from batchrunner.core.settings import Rules
 from batchrunner.manifest import Options
@@ -55,7 +55,7 @@ def test_when_a_render_is_stuck(written: str, times: float | None) -> None:
 
 def test_no_password_is_repeated() -> None:
     """A URL with a password is refused without showing it."""
-    said = complaints(SWEEP, head="name: t\nserver: http://me:hunter2@gpu-box\nworkflow: ltx2")
+    said = diagnostics(SWEEP, head="name: t\nserver: http://me:hunter2@gpu-box\nworkflow: ltx2")
     assert said.startswith("m.yaml:2:9: server: must hold no user name")
     assert "hunter2" not in said
 

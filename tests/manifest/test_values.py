@@ -198,7 +198,7 @@ CASES = [
         {"r.csv": "prompt,seed,cfg\n007,7,4\nno,8,4.5\n"},
     ),
     Attempt(
-        "an empty cell leaves the default",
+        "an empty cell nodes the default",
         "defaults: {cfg: 3}\nsweep: {rows: r.csv}",
         "prompt cfg",
         "a 3.0\nb 4.0",

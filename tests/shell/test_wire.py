@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from batchrunner.comfy import large, submission, wire
 from batchrunner.comfy.wire import WrongShapeError
-from batchrunner.core.actions import Complaint, Ended, Entry, Refused, Row, Taken
+from batchrunner.core.actions import Ended, Entry, NodeError, Refused, Row, Taken
 from batchrunner.core.facts import File
 from batchrunner.core.job import render_digest
 
@@ -256,7 +256,7 @@ def test_a_taken_prompt_keeps_the_servers_id() -> None:
     """An old server may answer with an id of its own; outputs it left out are named."""
     errors = {"9": {"class_type": "SaveVideo", "errors": [{"message": "bad"}], "dependent_outputs": ["9", 5]}}
     taken = submission.taken({"prompt_id": "x", "number": 3, "node_errors": errors})
-    assert taken == Taken("x", 3.0, (Complaint("SaveVideo #9", "", "bad", ("9",)),))
+    assert taken == Taken("x", 3.0, (NodeError("SaveVideo #9", "", "bad", ("9",)),))
     assert submission.taken({"prompt_id": "x"}) == Taken("x", 0.0)
 
 
@@ -400,6 +400,8 @@ def test_a_render_from_the_cache_is_told_apart(cached: Any, *, from_cache: bool)
         ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["9", 0]}}}, True),
         ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["8", 0]}}}, False),
         ({"9": {"inputs": {"filename_prefix": "p", "images": [3, 0]}}}, True),
+        ({"9": {"inputs": {"filename": "night-0123456789ab-a1", "images": ["3", 0]}}}, True),
+        ({"9": {"inputs": {"filename": "night-0123456789ab", "images": ["3", 0]}}}, False),
         ({"9": {"inputs": {"filename_prefix": "p", "texts": ["3"]}}}, False),
         ({"9": {"inputs": {"images": ["3", 0]}}}, False),
         ({"9": {"inputs": None}, "8": 5}, False),

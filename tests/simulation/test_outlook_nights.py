@@ -51,9 +51,9 @@ def test_the_command_says_what_forecasts_are_worth(capsys: pytest.CaptureFixture
 def test_the_start_names_five_jobs_that_come_too_late_and_counts_the_rest(jobs: int, more: str) -> None:
     """A run in which nothing can be home in time says how many jobs are late, names the first five, submits none."""
     night = simulate(CalmRun(1, jobs=jobs, background=0, until=100.0))
-    (warning,) = [event.message for _, event in night.news if "will not be home in time" in event.message]
+    (warning,) = [event.message for _, event in night.news if "will not be finished in time" in event.message]
     told, named = warning.split(": ")
-    assert told == f"{jobs} of {jobs} jobs will not be home in time"
+    assert told == f"{jobs} of {jobs} jobs will not be finished in time"
     assert len(named.removesuffix(more).split(", ")) == 5
     assert named.endswith(more)
     assert (" more" in named) is bool(more)

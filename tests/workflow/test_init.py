@@ -79,6 +79,16 @@ WILDCARD = {"wildcard_text": "a __animal__", "populated_text": "a fox", "seed": 
             changed("3", steps=["31", 0]) | {"31": node("MathInt", a=["32", 0]), "32": node("INTConstant", value=9)},
             {"steps": "32.value"},
         ),
+        (
+            changed("3", cfg=["31", 0]) | {"31": node("Any Switch", any_01=["32", 0]), "32": node("Float", value=2.5)},
+            {"cfg": "32.value"},
+        ),
+        (
+            {"3": node("SamplerCustomAdvanced", noise=["10", 0], guider=["11", 0], latent_image=["6", 1])}
+            | {"10": node("RandomNoise", noise_seed=0), "11": node("BasicGuider", conditioning=["6", 0])}
+            | {"6": node("SomebodysImageToVideo", prompt="a singer", width=832, height=480, length=97), "7": None},
+            {"prompt": "6.prompt", "seed": "10.noise_seed", "width": "6.width", "length": "6.length"},
+        ),
         (REFINER, {"seed": "3.seed", "prompt": "6.text 15.text", "negative": "7.text 16.text", "steps": "3.steps"}),
         ({"6": node("ImpactWildcardEncode", mode="populate", **WILDCARD)}, {"prompt": "6.wildcard_text"}),
         ({"6": node("ImpactWildcardEncode", mode="fixed", **WILDCARD)}, {"prompt": "6.populated_text"}),

@@ -121,6 +121,25 @@ def test_a_prefix_input_of_another_name() -> None:
         select_prefix_input(graph, "9.file")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "most"),
+    [
+        ("KSampler", "seed", 2**64 - 1),
+        ("SomebodysSampler", "noise_seed", 2**64 - 1),
+        ("PrimitiveInt", "value", 2**63 - 1),
+        ("SeedNode", "seed", 2**63 - 1),
+        ("Seed (rgthree)", "seed", 2**50),
+        ("easy seed", "seed", 2**50),
+        ("VeoVideoGenerationNode", "seed", 2**32 - 1),
+        ("WanTextToVideoApi", "seed", 2**31 - 1),
+    ],
+)
+def test_the_largest_seed(kind: str, name: str, most: int) -> None:
+    """A seed goes as far as its own node takes it, and no farther."""
+    graph = read_graph(json.dumps({"1": {"class_type": kind, "inputs": {name: 3}}}))
+    assert make_param(graph, "seed", [f"1.{name}"]).limit.high == most
+
+
 def test_selecting_nodes() -> None:
     """A node is named in the same three ways."""
     assert [select_node(GRAPH, name) for name in ("9", "@Negative", "VAEDecode")] == ["9", "7", "8"]

@@ -1,7 +1,7 @@
-"""What is said about wrong manifests: place, path and words, to the letter; `complaints.txt` holds the cases.
+"""The diagnostics of wrong manifests: place, path and words, to the letter; `diagnostics.txt` holds the cases.
 
 A case there is a manifest (after the usual three lines, unless it is marked as whole), then the files beside it, then
-after `>>>` everything that is complained about.
+after `>>>` every diagnostic.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from manifests import HEAD, complaints
+from manifests import HEAD, diagnostics
+
+from batchrunner.manifest import Options
 
 
 class Attempt(NamedTuple):
@@ -23,8 +25,8 @@ class Attempt(NamedTuple):
 
 
 def cases() -> list[Attempt]:
-    """Return the cases of `complaints.txt`."""
-    text = Path(__file__).with_name("complaints.txt").read_text("utf-8")
+    """Return the cases of `diagnostics.txt`."""
+    text = Path(__file__).with_name("diagnostics.txt").read_text("utf-8")
     found = []
     for chunk in text.split("=== ")[1:]:
         message, rest = chunk.split("\n", 1)
@@ -40,9 +42,9 @@ CASES = cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.message)
-def test_complaint(case: Attempt) -> None:
+def test_diagnostic(case: Attempt) -> None:
     """Everything that is wrong is said at once, each on one line, with its place and a suggestion where one is near."""
-    assert complaints(case.body, case.files, head="") == case.said
+    assert diagnostics(case.body, case.files, head="") == case.said
 
 
 def test_there_are_many_cases() -> None:
@@ -54,25 +56,37 @@ def test_there_are_many_cases() -> None:
 def test_all_at_once_and_sorted() -> None:
     """Ten mistakes make ten lines, in the order of the file."""
     body = "\n".join(f"x{index}: 1" for index in range(10)) + "\nsweep: {prompt: a}\n"
-    lines = complaints(body).split("\n")
+    lines = diagnostics(body).split("\n")
     assert [int(line.split(":")[1]) for line in lines] == list(range(4, 14))
 
 
 def test_a_flood_of_mistakes_is_bearable() -> None:
-    """A file with thousands of mistakes is not complained about for ever."""
-    lines = complaints("".join(f"x{index}: 1\n" for index in range(5000))).split("\n")
+    """A file with thousands of mistakes is not reported for ever."""
+    lines = diagnostics("".join(f"x{index}: 1\n" for index in range(5000))).split("\n")
     assert len(lines) == 501
-    assert sum(line.endswith("500 complaints; the rest is not read") for line in lines) == 1
+    assert sum(line.endswith("500 mistakes; the rest is not read") for line in lines) == 1
 
 
 @pytest.mark.parametrize("char", ["\x07", "\x00", "\x1b", "\x7f", "\ufeff"])
 def test_control_characters(char: str) -> None:
     """A character that no YAML file may hold is named, and never shown raw."""
-    said = complaints(f"sweep: {{prompt: 'a{char}b'}}\n")
+    said = diagnostics(f"sweep: {{prompt: 'a{char}b'}}\n")
     assert said == f"m.yaml:4:19: the character U+{ord(char):04X} cannot stand here; write it as an escape"
 
 
 def test_what_is_quoted_is_escaped() -> None:
-    """Whatever a manifest holds, a complaint about it is one printable line."""
-    said = complaints('sweep: {prompt: a, seed: "\\e[31m\\nred\\u202e"}\n')
-    assert said == 'm.yaml:4:26: sweep.seed: must be a whole number, not the text "\\x1b[31m\\nred\\u202e"'
+    """Whatever a manifest holds, a diagnostic about it is one printable line."""
+    said = diagnostics('sweep: {prompt: a, seed: "\\e[31m\\nred\\u202e"}\n')
+    assert said == 'm.yaml:4:26: sweep.seed: must be a whole number, not the text "\\x1b[31m red\\u202e"'
+
+
+def test_options_have_no_lines() -> None:
+    """What is wrong with an option of the command names the option, and neither a line nor a column."""
+    sweep = "sweep: {prompt: a}\n"
+    assert diagnostics(sweep, options=Options(sets=(("seed", "x"),))) == (
+        '--set seed: must be a whole number, not the text "x"'
+    )
+    assert diagnostics(sweep, options=Options(sets=(("sede", "1"),))) == (
+        "--set sede: unknown parameter - did you mean seed?"
+    )
+    assert diagnostics(sweep, options=Options(servers=("http://x?",))) == "--server must end before any ? or #"
