@@ -68,8 +68,9 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     try:
         text = read_text(path, MANIFEST_BYTES)
     except SourceError as error:
-        where = printable(str(path), PATH_LIMIT), error.line, error.column
-        raise ManifestError([Diagnostic(*where, "", str(error))]) from None
+        raise ManifestError(
+            [Diagnostic(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
+        ) from None
     tree = compose(text, str(path))
     diagnostics = Diagnostics()
     if not isinstance(tree, MappingNode):

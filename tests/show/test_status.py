@@ -11,6 +11,7 @@ from batchrunner.core.board import Board
 from batchrunner.core.facts import File, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import (
+    STATE_NAMES,
     AttemptHistory,
     Done,
     Failed,
@@ -25,7 +26,6 @@ from batchrunner.core.lifecycle import (
 )
 from batchrunner.core.settings import Rules
 from batchrunner.show.status import (
-    STATES as NAMES,
     Plan,
     axes,
     plan_json,
@@ -171,6 +171,7 @@ def test_jobs_out_of_the_batch_are_counted_apart() -> None:
 def test_every_state_has_one_name() -> None:
     """The six states are named alike everywhere; a job out of the batch would wait, an unknown one is new."""
     board = Board("cats", Rules(), ["http://gpu:8188"], 0.0)
-    assert tuple(board.tally()) == NAMES
-    assert [state_name(STATES[f"j{n}"]) for n in range(7)] == [*NAMES, "waiting"]
+    names = list(STATE_NAMES.values())
+    assert list(board.tally()) == names
+    assert [state_name(STATES[f"j{n}"]) for n in range(7)] == [*names, "waiting"]
     assert state_name(None) == "new"

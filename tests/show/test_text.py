@@ -160,9 +160,9 @@ def test_json_for_a_page_ends_no_script() -> None:
     assert json.loads(text) == value
 
 
-def test_a_quoted_text_shows_its_line_ends() -> None:
-    """In quotes a line end is visible, since it may be what is wrong; what is long is cut within the quotes."""
-    assert quote("a\nb") == '"a\\nb"'
+def test_a_quoted_text_is_one_line() -> None:
+    """A text of several lines is quoted as one; what is long is cut within the quotes."""
+    assert quote("a\n  b") == '"a b"'
     assert quote("x" * 99, 5) == '"xxxx…"'
 
 
