@@ -27,6 +27,7 @@ from batchrunner.show.gallery import (
     write_page,
     write_poster,
 )
+from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
 
@@ -48,8 +49,9 @@ def gallery(
     snapshot = require_state(folder, batch.name)
     states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    for path in paths:
-        write_poster(folder, path)
+    with Frames() as frames:
+        for path in paths:
+            write_poster(folder, path, frames)
     summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
     page_status = PageStatus(
         at=time.time(),
