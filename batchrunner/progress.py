@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,13 +16,13 @@ from batchrunner.core.eta import progress, time_left
 from batchrunner.core.lifecycle import Queued
 from batchrunner.errors import BatchrunnerError
 from batchrunner.notify import Notifier
-from batchrunner.show.events import Audience, Journal, JsonLines, Lines, Narrator, of_finish
-from batchrunner.show.gallery.live import Gallery
-from batchrunner.show.live import LiveBoard
-from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
-from batchrunner.show.report import lines
-from batchrunner.show.scene import Around, Transfer
-from batchrunner.text import clock, safe
+from batchrunner.show.events import finished_event
+from batchrunner.show.gallery import Gallery
+from batchrunner.show.listeners import JsonLines, Listeners, Reporter, RunLog, TextLines
+from batchrunner.show.live import DownloadView, LiveBoard, board_view
+from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
+from batchrunner.show.report import report_lines
+from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.notify import Target
     from batchrunner.options import RunOptions
-    from batchrunner.show.events import Observer
+    from batchrunner.show.listeners import Listener
+    from batchrunner.show.live import BoardView
 
 _LOG = "run.log"
 _TERMINAL_INTERVAL = 0.5
@@ -48,9 +49,9 @@ _MAX_LINE = 1000
 class Displays:
     """Everything that shows a run, and everybody who is told of it."""
 
-    audience: Audience
+    listeners: Listeners
     """`run.log`, the live board or plain lines, JSON, notifications."""
-    console: StreamSink
+    console: StreamOutput
     """Lines for people, below or instead of the live board."""
     interval: float
     """Seconds between two updates of the board."""
@@ -59,21 +60,21 @@ class Displays:
 
     def warn(self, message: str) -> None:
         """Tell people something about no job in particular."""
-        self.audience.note(time.time(), message)
+        self.listeners.note(time.time(), message)
 
     async def finish(self, observer: RunObserver, ending: Exit, code: int) -> None:
         """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
         board = observer.board
         if self.notifier:
             # The last line of `run --json` is the end, so notifications are sent before it.
-            self.notifier.event(of_finish(time.time(), board.tally(), code))
+            self.notifier.event(finished_event(time.time(), board.tally(), code))
             await self.notifier.drain()
         now = anyio.current_time()
-        summary = lines(self.gallery.end(board, observer.jobs, now)) if self.gallery else []
-        self.audience.finished(time.time(), board.tally(), code)
-        self.audience.close()
+        summary = report_lines(self.gallery.finish(board, observer.jobs, now)) if self.gallery else []
+        self.listeners.event(finished_event(time.time(), board.tally(), code))
+        self.listeners.close()
         for line in (*ending.message.splitlines(), *summary, *_still_rendering(observer, now)):
-            self.console.write(safe(line, limit=_MAX_LINE))
+            self.console.write(printable(line, limit=_MAX_LINE))
 
 
 @contextmanager
@@ -90,28 +91,28 @@ def open_displays(
     """
     folder = options.out / batch
     hidden = secret.reveal() if secret else ""
-    console = StreamSink(sys.stderr)
-    file = FileSink(folder / _LOG)
+    console = StreamOutput(sys.stderr)
+    file = FileOutput(folder / _LOG)
     log = file_log(file, hidden)
     terminal = sys.stderr.isatty()
-    observers: list[Observer] = [Journal(log)]
+    displays: list[Listener] = [RunLog(log)]
     if options.as_json:
-        observers.append(JsonLines(StreamSink(sys.stdout), batch))
+        displays.append(JsonLines(StreamOutput(sys.stdout), batch))
     if terminal and not options.verbose:
-        observers.append(LiveBoard(Console(stderr=True, highlight=False)))
+        displays.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
-        observers.append(Lines(console_log(console, hidden, verbose=options.verbose)))
-    audience = Audience(observers, hidden)
+        displays.append(TextLines(console_log(console, hidden, verbose=options.verbose)))
+    listeners = Listeners(displays, hidden)
     interval = _TERMINAL_INTERVAL if terminal else _LOG_INTERVAL
 
     def warn(message: str) -> None:
-        audience.note(time.time(), message)
+        listeners.note(time.time(), message)
 
     notifier = Notifier(batch, recipients, warn)
-    audience.join(notifier)
+    listeners.join(notifier)
     gallery = Gallery(folder, batch, str(options.manifest), options.out_words, time.time, warn, list(facts))
     try:
-        yield Displays(audience, console, interval, notifier, gallery)
+        yield Displays(listeners, console, interval, notifier, gallery)
     except BatchrunnerError:
         raise
     except Exception as error:
@@ -121,37 +122,37 @@ def open_displays(
             f"and please report it with {folder / _LOG}"
         ) from None
     finally:
-        audience.close()
+        listeners.close()
         file.close()
-        if file.lost:
-            console.write(lost_words(str(folder / _LOG), file))
+        if failed := file.failure_text(str(folder / _LOG)):
+            console.write(failed)
 
 
 @dataclass(slots=True)
 class RunObserver:
-    """Watches the engine, and shows what it does to the audience and on the page. Times in seconds."""
+    """Watches the engine, and shows what it does to the listeners and on the page. Times in seconds."""
 
     board: Board
     jobs: Mapping[str, Job]
-    audience: Audience
+    listeners: Listeners
     wall: Callable[[], float]
     transfers: Callable[[], Mapping[str, tuple[int, int]]]
     """Per local file: bytes so far and in all, -1 if the server does not say."""
     interval: float
     """Between two updates."""
     gallery: Gallery | None = None
-    _narrator: Narrator = field(init=False)
+    _reporter: Reporter = field(init=False)
     _began: float | None = None
     _left: float | None = None
     _left_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        """Connect the audience."""
-        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.interval)
+        """Set up the reporter."""
+        self._reporter = Reporter(self.listeners, self.jobs, self.wall, self._view, every=self.interval)
 
     def fact(self, fact: Fact) -> None:
         """Show a fact."""
-        self._narrator.fact(fact)
+        self._reporter.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
 
@@ -159,25 +160,25 @@ class RunObserver:
         """Show the board if it is time; return when to be called again."""
         self._began = now if self._began is None else self._began
         if self.gallery:
-            self.gallery.pulse(board, self.jobs, now)
-        return self._narrator.pulse(board, now)
+            self.gallery.update(board, self.jobs, now)
+        return self._reporter.update(board, now)
 
     def bug(self, error: Exception) -> None:
         """Show that there was an error that should not be."""
-        self._narrator.bug(error)
+        self._reporter.bug(error)
 
     def until_rendered(self, url: str, job: str, now: float) -> float:
         """Return how long a prompt that `url` renders right now will still take."""
         whole = self.board.forecast.seconds(url, self.jobs[job].cost)
         return max(0.0, whole - progress(self.board, url, now))
 
-    def _around(self, board: Board, now: float) -> Around:
-        """Return what is shown and the board does not know."""
+    def _view(self, board: Board, now: float) -> BoardView:
         if now - self._left_at >= _ETA_INTERVAL:
             left = time_left(board, now)
             self._left, self._left_at = (left.seconds if left else None), now
-        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
-        return Around(self.wall(), now - (now if self._began is None else self._began), transfers, self._left)
+        view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
+        downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
+        return replace(view, downloads=downloads, left=self._left)
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:

@@ -128,7 +128,7 @@ class Run:
             with unwrapped():
                 async with anyio.create_task_group() as task_group:
                     self._stop = task_group.cancel_scope.cancel
-                    await task_group.start(handle_signals, self.stop, self.displays.audience.close)
+                    await task_group.start(handle_signals, self.stop, self.displays.listeners.close)
                     code = await self._run(client)
                     task_group.cancel_scope.cancel()
             return 128 + self._signal if code is None else code
@@ -164,9 +164,9 @@ class Run:
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         self._set_until(board, jobs)
-        audience, warn, wall = self.displays.audience, self.displays.warn, self.clock.wall
+        listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         observer = RunObserver(
-            board, jobs, audience, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
+            board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)

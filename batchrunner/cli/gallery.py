@@ -27,7 +27,8 @@ from batchrunner.show.gallery import (
     write_page,
     write_poster,
 )
-from batchrunner.show.report import Around, as_json, report
+from batchrunner.show.gallery.frames import Frames
+from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
 
 
@@ -48,15 +49,16 @@ def gallery(
     snapshot = require_state(folder, batch.name)
     states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    for path in paths:
-        write_poster(folder, path)
-    summary = report(batch.name, batch.jobs, states, snapshot.facts, Around(str(manifest), str(folder)))
+    with Frames() as frames:
+        for path in paths:
+            write_poster(folder, path, frames)
+    summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
     page_status = PageStatus(
         at=time.time(),
         manifest=str(manifest),
         options=options.out_words,
         posters=posters(folder, paths),
-        report=as_json(summary),
+        report=report_json(summary),
     )
     page = write_page(folder, batch.name)
     write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))

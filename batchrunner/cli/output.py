@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from batchrunner.errors import LocalError, YoursError
-from batchrunner.show.live import put
-from batchrunner.text import safe
+from batchrunner.show.status import print_lines
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,13 +48,13 @@ def open_streams() -> None:
 def say(text: str) -> None:
     """Print one line for people."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(safe(text, limit=_MAX_LINE) + "\n")
+        sys.stderr.write(printable(text, limit=_MAX_LINE) + "\n")
 
 
 def show(view: Iterable[Text]) -> None:
     """Print many lines for people."""
     with suppress(OSError, ValueError):
-        put(_StderrConsole(stderr=True, highlight=False), view)
+        print_lines(_StderrConsole(stderr=True, highlight=False), view)
 
 
 def write(text: str) -> None:

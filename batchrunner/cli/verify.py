@@ -23,7 +23,7 @@ from batchrunner.ledger import STATE, Ledger
 from batchrunner.manifest import Options
 from batchrunner.options import OUT, RunOptions
 from batchrunner.run import run_batch
-from batchrunner.show.history import story
+from batchrunner.show.events import job_history
 from batchrunner.show.sidecar import beside
 from batchrunner.state import chosen_jobs, job_states, open_batch
 from batchrunner.text import did_you_mean, listing, quote
@@ -186,7 +186,7 @@ def _histories(snapshot: Snapshot, name: str) -> list[str]:
     histories: list[str] = []
     for job in meant or [job for job in jobs if stem in names[job.id]]:
         facts = [fact for fact in snapshot.facts if fact.job == job.id]
-        histories.append("\n".join(story(job, facts, job_states(snapshot.batch, [job.id], facts)[job.id])))
+        histories.append("\n".join(job_history(job, facts, job_states(snapshot.batch, [job.id], facts)[job.id])))
     return histories
 
 

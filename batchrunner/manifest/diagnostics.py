@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.forms import Order, Sample
 from batchrunner.manifest.yamltree import MappingNode, ScalarNode, follow, plain
-from batchrunner.text import did_you_mean, listing, printable, quote, shorten
+from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Diagnostics:
 
         Raises ManifestError: these are too many to go on.
         """
-        where = printable(location.file), location.line, location.column
-        self._found[Diagnostic(*where, shorten(path, 120), text)] = None
+        where = printable(location.file, PATH_LIMIT), location.line, location.column
+        self._found[Diagnostic(*where, printable(path, 120), text)] = None
         if len(self._found) >= MAX_DIAGNOSTICS:
             self._found[Diagnostic(*where, "", f"{MAX_DIAGNOSTICS} mistakes; the rest is not read")] = None
             self.fail()
@@ -164,7 +164,7 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
             words, key = _BOUNDS[kind]
             text = f"must be {words} {shown(context[key])}, not {describe(found)}"
         case "string_type" if isinstance(found, ScalarNode) and found.text:
-            text = f'must be a text, not {describe(found)} - did you mean "{shorten(found.text)}"?'
+            text = f'must be a text, not {describe(found)} - did you mean "{printable(found.text, 60)}"?'
         case _:
             text = f"must be {_TYPES.get(kind, 'something else')}, not {describe(found)}"
     return text

@@ -17,7 +17,7 @@ from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.values import Filler
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
-from batchrunner.text import shorten
+from batchrunner.text import printable
 from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.params import Identify, costly
 
@@ -64,7 +64,7 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         found = choose(jobs, parts.only)
         if jobs and not found:
             written = " ".join(f"--only {name}={node.text}" for name, nodes in parts.only.items() for node in nodes)
-            diagnostics.add(Location("--only", 1, 1), "", f"no job matches {shorten(written, 200)}")
+            diagnostics.add(Location("--only", 1, 1), "", f"no job matches {printable(written)}")
         chosen = frozenset(job.id for job in found[: options.limit])
     lines, bare = temporary(jobs, parts.template, parts.outputs)
     for line in lines if bare else ():

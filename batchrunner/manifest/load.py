@@ -15,7 +15,7 @@ from batchrunner.manifest.names import RESERVED, Names
 from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
 from batchrunner.manifest.yamltree import ListNode, Location, MappingNode, ScalarNode, compose, follow, resolve_scalar
-from batchrunner.text import did_you_mean, listing, printable, quote
+from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
 from batchrunner.workflow.params import Param, Template, make_param, select_node, select_prefix_input
@@ -68,7 +68,9 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     try:
         text = read_text(path, MANIFEST_BYTES)
     except SourceError as error:
-        raise ManifestError([Diagnostic(printable(str(path)), error.line, error.column, "", str(error))]) from None
+        raise ManifestError(
+            [Diagnostic(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
+        ) from None
     tree = compose(text, str(path))
     diagnostics = Diagnostics()
     if not isinstance(tree, MappingNode):

@@ -18,7 +18,7 @@ from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
 from batchrunner.manifest.values import fields_of
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, compose, resolve_scalar
-from batchrunner.text import listing, printable, quote, shorten
+from batchrunner.text import PATH_LIMIT, listing, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -105,9 +105,9 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     try:
         tree = compose(read_text(source, MANIFEST_BYTES), str(source))
     except SourceError as error:
-        raise YoursError(f"{printable(str(source))}: {error}") from None
+        raise YoursError(f"{printable(str(source), PATH_LIMIT)}: {error}") from None
     if not isinstance(tree, MappingNode):
-        raise YoursError(f"{printable(str(source))}: this is not a manifest")
+        raise YoursError(f"{printable(str(source), PATH_LIMIT)}: this is not a manifest")
     parts = read_parts(source, tree, options, Diagnostics())
     name = parts.settings.name
     if picks.batch not in {"", name}:
@@ -158,7 +158,7 @@ def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Opt
         yield f"  {key}: {_scalar(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
     yield "  rows:"
     for row, notes in rows:
-        yield from (f"    # {shorten(note, _LONGEST_NOTE)}" for note in notes)
+        yield from (f"    # {printable(note, _LONGEST_NOTE)}" for note in notes)
         yield f"    - {_flow_mapping((key, _row_value(value)) for key, value in row.items() if key not in common)}"
 
 

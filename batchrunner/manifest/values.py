@@ -18,7 +18,7 @@ from batchrunner.manifest.diagnostics import join, not_single, read_form
 from batchrunner.manifest.forms import FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
-from batchrunner.text import did_you_mean, listing, quote, shorten
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Filler:
         unknown = [name for name in names if name not in final]
         for name in unknown:
             near = did_you_mean(name, final) or f"; there is {listing(final)}"
-            self._diagnostics.add(template.location, template.path, f"${{{shorten(name)}}} is not set here{near}")
+            self._diagnostics.add(template.location, template.path, f"${{{printable(name, 60)}}} is not set here{near}")
         if unknown:
             return None
         key = (template.text, *[raw[name] if name in raw else shown(final[name]) for name in names])

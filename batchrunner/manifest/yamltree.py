@@ -16,7 +16,7 @@ import yaml
 from yaml.composer import Composer
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.text import printable, quote
+from batchrunner.text import PATH_LIMIT, printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -339,4 +339,4 @@ def _advice(text: str, location: Location, problem: str) -> str:
 
 
 def _fail(location: Location, text: str) -> NoReturn:
-    raise ManifestError([Diagnostic(printable(location.file), location.line, location.column, "", text)])
+    raise ManifestError([Diagnostic(printable(location.file, PATH_LIMIT), location.line, location.column, "", text)])

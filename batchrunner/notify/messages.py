@@ -12,13 +12,13 @@ from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING
 
-from batchrunner.text import safe, stamp
+from batchrunner.text import printable, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from batchrunner.core.job import Json
-    from batchrunner.show.events import Event
+    from batchrunner.show.events import RunEvent
 
 
 class Kind(StrEnum):
@@ -62,7 +62,7 @@ class Message:
 
     def body(self, on: Collection[str], topic: str = "") -> bytes:
         """Return JSON of at most 4,096 bytes that ntfy (`topic`), Slack (`text`) and programs read."""
-        title, text = safe(f"{self.batch}: {self.title}", 120), safe(self.text, 300)
+        title, text = printable(f"{self.batch}: {self.title}", 120), printable(self.text, 300)
         content: dict[str, Json] = {
             "event": self.kind(on) or self.kinds[0],
             "batch": self.batch,
@@ -113,7 +113,7 @@ class EventFilter:
         self._unhealthy: dict[str, str] = {}
         self._sent: dict[tuple[Kind, str], float] = {}
 
-    def event(self, event: Event) -> Message | None:
+    def event(self, event: RunEvent) -> Message | None:
         """Return the message that an event calls for at once; failed jobs are collected for `failures`."""
         match event.name:
             case "lost" if event.fields.get("final") is True:
@@ -141,7 +141,7 @@ class EventFilter:
         """Return the message of a run that an error ended before its last event; `code` is its exit code."""
         return self._end(at, code, reason, {"exit": code}, stopped=True)
 
-    def _server(self, event: Event) -> Message | None:
+    def _server(self, event: RunEvent) -> Message | None:
         url, state = (str(event.fields.get(key) or "") for key in ("server", "state"))
         if state == "up":
             self._unhealthy.pop(url, None)
@@ -154,14 +154,14 @@ class EventFilter:
         if last is not None and abs(event.at - last) < _REPEAT:
             return None
         self._sent[kind, url] = event.at
-        return Message((kind,), self._batch, event.at, title, event.message, {"server": safe(url, 100)})
+        return Message((kind,), self._batch, event.at, title, event.message, {"server": printable(url, 100)})
 
-    def _add_failed(self, event: Event) -> None:
+    def _add_failed(self, event: RunEvent) -> None:
         self.failed += 1
         if len(self._jobs) < _LISTED:
             job = {"id": event.job or "", "name": event.label or event.job or ""}
             job |= {key: str(event.fields.get(key) or "") for key in ("why", "message")}
-            self._jobs.append({key: safe(text, 120) for key, text in job.items()})
+            self._jobs.append({key: printable(text, 120) for key, text in job.items()})
 
     def _end(self, at: float, code: Json, text: str, fields: Mapping[str, Json], *, stopped: bool) -> Message:
         """Return the last message. It includes the last failed jobs, which then need no message of their own."""
@@ -175,6 +175,6 @@ class EventFilter:
     def _take_failed(self) -> tuple[str, list[dict[str, str]]]:
         """Return and forget the failed jobs: the first three in words, the first ten as fields."""
         jobs, more = self._jobs, self.failed - _NAMED
-        named = [f"{job['name']} ({job['why']}: {safe(job['message'], 60)})" for job in jobs[:_NAMED]]
+        named = [f"{job['name']} ({job['why']}: {printable(job['message'], 60)})" for job in jobs[:_NAMED]]
         self.failed, self._jobs = 0, []
         return "; ".join([*named, *([f"and {more} more"] if more > 0 else [])]), jobs

@@ -28,14 +28,14 @@ from yarl import URL
 
 from batchrunner.errors import BatchrunnerError, BusyError, YoursError
 from batchrunner.notify.messages import EventFilter
-from batchrunner.text import safe
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from batchrunner.manifest.batch import Recipient
     from batchrunner.notify.messages import Message
-    from batchrunner.show.events import Event
+    from batchrunner.show.events import RunEvent
 
 # -- The ways to deliver a message. Each call is one try.
 
@@ -182,7 +182,7 @@ def targets(recipients: Iterable[Recipient], environment: Mapping[str, str], tok
 def _way(recipient: Recipient, environment: Mapping[str, str], shared: Mapping[str, str]) -> tuple[str, Deliver]:
     """Return the name of a target and how to deliver to it. Raises ValueError, without the URL."""
     if command := recipient.command:
-        name = safe(Path(command[0]).name or command[0], 60)
+        name = printable(Path(command[0]).name or command[0], 60)
         return name, lambda body, limit: run_program(command, shared, body, limit)
     variable = recipient.url_env or recipient.apprise_env
     text = environment.get(variable, "").strip()
@@ -320,7 +320,7 @@ class Notifier:
         self._failed = asyncio.Event()
         self._drained = False
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Receive an event, until drained. Quick: nothing is sent here."""
         if self._drained:
             return

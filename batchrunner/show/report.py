@@ -1,17 +1,19 @@
-"""The morning's report: what is done, what failed and why, where the night went, and what to do."""
+"""The report on a batch: what is done, what failed and why, how long the servers rendered and idled, what to do next.
+
+Folded from the facts once, and shown as `report.md`, as a few lines at the end of `run`, and as a section of the page.
+"""
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered, Why
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Unwanted, Waiting
-from batchrunner.show.events import DIFFERS
-from batchrunner.text import clock, duration, safe, size
+from batchrunner.core.lifecycle import Done, Failed, Fetching
+from batchrunner.show.events import LOSS_REASONS, WORKFLOW_DIFFERS
+from batchrunner.show.status import wanted_jobs
+from batchrunner.text import clock, counted, duration, listing, markdown_text, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
 
-# -- What a server did for one batch: how long it rendered, and when it stood idle between two renders.
-
-
-_BEGUN = (Claimed, Accepted)
-"""Facts that name the server of an attempt."""
-NOTICED = 30.0
-"""Seconds: a shorter gap is the time between two looks, not a server at rest."""
+LEAST_GAP = 30.0
+"""Seconds: a shorter gap is the time between two polls, not an idle server."""
+_MOST_GAPS = 5
+_MOST_SLOW = 5
+_MOST_CAUSES = 5
+"""Lines of the short form for failures; `report.md` has them all."""
+_MOST_NAMES = 3
+"""Jobs named in a line of the short form."""
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,12 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class ServerUse:
     """One server's part of a batch."""
 
     server: str
     renders: int
-    """Whether their files came home or not."""
+    """Whether their files were saved or not."""
     rendered: float
     """Seconds, by the server's own clock."""
     gaps: tuple[Gap, ...]
@@ -56,82 +60,19 @@ class Shift:
         return sum(gap.seconds for gap in self.gaps)
 
 
-def shifts(facts: Iterable[Fact]) -> tuple[Shift, ...]:
-    """Return every server that rendered something, in order of its first render.
-
-    When a render ended is taken from when it was noticed, so gaps are right to the time between two looks.
-    """
-    servers: dict[tuple[str, int], str] = {}
-    renders: dict[str, list[tuple[float, float]]] = {}
-    for fact in facts:
-        if isinstance(fact, _BEGUN):
-            servers[fact.job, fact.attempt] = fact.server
-        elif isinstance(fact, Rendered) and fact.seconds is not None:
-            where = servers.get((fact.job, fact.attempt), "?")
-            renders.setdefault(where, []).append((fact.at - fact.seconds, fact.at))
-    return tuple(_shift(server, spans) for server, spans in renders.items())
-
-
-def _shift(server: str, spans: Sequence[tuple[float, float]]) -> Shift:
-    rendered = sum(end - begin for begin, end in spans)
-    return Shift(server, len(spans), rendered, tuple(sorted(_gaps(spans), key=lambda gap: -gap.seconds)))
-
-
-def _gaps(spans: Sequence[tuple[float, float]]) -> Iterable[Gap]:
-    ordered = sorted(spans)
-    until = ordered[0][1]
-    for begin, end in ordered[1:]:
-        if begin - until >= NOTICED:
-            yield Gap(until, begin - until)
-        until = max(until, end)
-
-
-# -- The morning's report: what is done, what failed and why, where the night went, and what to type next.
-#
-# One fold of the facts, told three ways: `report.md`, a few lines at the end of `run`, and a section of the page.
-
-
-_SLOWEST = 5
-
-REASONS: Mapping[Why, str] = {
-    Why.REFUSED: "the server refused the workflow",
-    Why.ERROR: "a node raised an error",
-    Why.INTERRUPTED: "somebody interrupted it on the server",
-    Why.FORGOTTEN: "the server forgot it (a restart, or a cleared queue)",
-    Why.EXPIRED: "its file was cleaned up before it was home",
-    Why.WRONG_CONTENT: "the server answered with another job's file",
-    Why.UNUSABLE: "its file could not be used",
-    Why.WITHDRAWN: "it was taken back from the server",
-    Why.DENIED: "something before the server refuses this prompt",
-    Why.STUCK: "it ran far longer than it should and was interrupted",
-    Why.SERVER_GONE: "its server was given up",
-}
-"""Why an attempt brought nothing, in words."""
-
-
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Everything that ended in the same way."""
+class FailureCause:
+    """Everything that ended for one reason with one message."""
 
     why: Why
-    count: int
-    job: str
-    """Local name of one of them."""
     message: str
-    """The server's own words about that one."""
+    """The server's own words."""
+    jobs: tuple[str, ...]
+    """Local names; a job twice if it ended so twice."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
-    """A job that took long."""
-
-    job: str
-    """Its local name."""
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
+class RunContext:
     """What the facts do not say."""
 
     manifest: str = ""
@@ -140,13 +81,11 @@ class Around:
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
-    ends: tuple[float, float] | None = None
-    """When the run being reported began and ended, seconds since the epoch; else the facts tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A batch, looked back on. Times in seconds, clock times since the epoch."""
+    """A batch so far. Times in seconds, clock times since the epoch."""
 
     batch: str
     total: int
@@ -155,20 +94,20 @@ class Report:
     began: float | None
     """When the first fact was noted."""
     ended: float | None
-    shifts: tuple[Shift, ...]
-    """What every server did for us."""
-    failures: tuple[Reason, ...]
+    servers: tuple[ServerUse, ...]
+    failures: tuple[FailureCause, ...]
     """Most frequent first."""
-    again: tuple[Reason, ...]
-    """Attempts that were lost and followed by another, most frequent first."""
+    again: tuple[FailureCause, ...]
+    """Attempts that ended without a video and were followed by another, most frequent first."""
     wasted: float
-    """Seconds rendered for files that never came home."""
-    slowest: tuple[Slow, ...]
+    """Seconds rendered for files that were never saved."""
+    slowest: tuple[tuple[str, float], ...]
+    """Local names and seconds, slowest first."""
     size: int
-    """Bytes of all files at home."""
+    """Bytes of all saved files."""
     differing: tuple[str, ...]
     """Local names of jobs whose files carry another workflow than the one that was sent."""
-    around: Around = field(default_factory=Around)
+    context: RunContext = field(default_factory=RunContext)
 
     @property
     def left(self) -> int:
@@ -183,76 +122,82 @@ class Report:
     @property
     def rendered(self) -> float:
         """How long the servers rendered for us, all together."""
-        return sum(shift.rendered for shift in self.shifts)
+        return sum(server.rendered for server in self.servers)
 
 
 def report(
-    batch: str, jobs: Sequence[Job], states: Mapping[str, State], facts: Sequence[Fact], around: Around | None = None
+    batch: str,
+    jobs: Sequence[Job],
+    states: Mapping[str, State],
+    facts: Sequence[Fact],
+    context: RunContext | None = None,
 ) -> Report:
     """Return the report on `jobs`; `facts` are all of the batch, oldest first."""
-    around = around or Around()
-    states = {job.id: states.get(job.id, Waiting()) for job in jobs}
-    states = {name: state for name, state in states.items() if not isinstance(state, Unwanted)}
+    wanted = wanted_jobs(jobs, states)
     names = {job.id: job.file for job in jobs}
-    times = around.ends or ((facts[0].at, facts[-1].at) if facts else (None, None))
-    kept = {name: state.prompt.attempt for name, state in states.items() if isinstance(state, Done | Fetching)}
+    kept = {job.id: state.prompt.attempt for job, state in wanted if isinstance(state, Done | Fetching)}
     renders = [fact for fact in facts if isinstance(fact, Rendered)]
-    timed = [fact for fact in renders if fact.seconds is not None]
+    kept_renders = [fact for fact in renders if kept.get(fact.job) == fact.attempt]
+    slowest = sorted((-(fact.seconds or 0.0), names[fact.job]) for fact in kept_renders if fact.seconds is not None)
+    failures = [(state.why, state.message, job.file) for job, state in wanted if isinstance(state, Failed)]
+    lost = [fact for fact in facts if isinstance(fact, Lost) and not fact.final and fact.why is not Why.WITHDRAWN]
     return Report(
         batch=batch,
-        total=len(states),
-        done=sum(isinstance(state, Done) for state in states.values()),
-        failed=sum(isinstance(state, Failed) for state in states.values()),
-        began=times[0],
-        ended=times[1],
-        shifts=shifts(facts),
-        failures=_failures(states, names),
-        again=_again(facts, names),
-        wasted=sum(fact.seconds or 0.0 for fact in timed if kept.get(fact.job) != fact.attempt),
-        slowest=_slowest(timed, kept, names),
-        size=sum(file.size for state in states.values() if isinstance(state, Done) for file in state.files),
-        differing=tuple(names[one.job] for one in renders if one.differs and kept.get(one.job) == one.attempt),
-        around=around,
+        total=len(wanted),
+        done=sum(isinstance(state, Done) for _, state in wanted),
+        failed=len(failures),
+        began=facts[0].at if facts else None,
+        ended=facts[-1].at if facts else None,
+        servers=server_use(facts),
+        failures=_causes(failures),
+        again=_causes([(fact.why, fact.message, names.get(fact.job, fact.job)) for fact in lost]),
+        wasted=sum(fact.seconds or 0.0 for fact in renders if kept.get(fact.job) != fact.attempt),
+        slowest=tuple((name, -seconds) for seconds, name in slowest[:_MOST_SLOW]),
+        size=sum(file.size for _, state in wanted if isinstance(state, Done) for file in state.files),
+        differing=tuple(names[fact.job] for fact in kept_renders if fact.differs),
+        context=context or RunContext(),
     )
 
 
-def _failures(states: Mapping[str, State], names: Mapping[str, str]) -> tuple[Reason, ...]:
-    return _reasons(
-        [(state.why, names[job], state.message) for job, state in states.items() if isinstance(state, Failed)]
+def server_use(facts: Iterable[Fact]) -> tuple[ServerUse, ...]:
+    """Return every server that rendered something, in order of its first render.
+
+    When a render ended is taken from when it was noticed, so gaps are right to the time between two polls.
+    """
+    servers: dict[tuple[str, int], str] = {}
+    renders: dict[str, list[tuple[float, float]]] = {}
+    for fact in facts:
+        if isinstance(fact, Claimed | Accepted):
+            servers[fact.job, fact.attempt] = fact.server
+        elif isinstance(fact, Rendered) and fact.seconds is not None:
+            server = servers.get((fact.job, fact.attempt), "?")
+            renders.setdefault(server, []).append((fact.at - fact.seconds, fact.at))
+    return tuple(
+        ServerUse(
+            server,
+            len(spans),
+            sum(end - begin for begin, end in spans),
+            tuple(sorted(_gaps(sorted(spans)), key=lambda gap: -gap.seconds)),
+        )
+        for server, spans in renders.items()
     )
 
 
-def _again(facts: Sequence[Fact], names: Mapping[str, str]) -> tuple[Reason, ...]:
-    lost = [fact for fact in facts if isinstance(fact, Lost) and not fact.final and fact.why is not Why.WITHDRAWN]
-    return _reasons([(fact.why, names.get(fact.job, fact.job), fact.message) for fact in lost])
+def _gaps(spans: Sequence[tuple[float, float]]) -> Iterator[Gap]:
+    until = spans[0][1]
+    for begin, end in spans[1:]:
+        if begin - until >= LEAST_GAP:
+            yield Gap(until, begin - until)
+        until = max(until, end)
 
 
-def _reasons(found: Sequence[tuple[Why, str, str]]) -> tuple[Reason, ...]:
-    first = {why: (job, message) for why, job, message in reversed(found)}
-    return tuple(Reason(why, count, *first[why]) for why, count in Counter(why for why, _, _ in found).most_common())
-
-
-def _slowest(renders: Sequence[Rendered], kept: Mapping[str, int], names: Mapping[str, str]) -> tuple[Slow, ...]:
-    """Return the slowest renders whose files are home, or on their way; equal ones by name."""
-    found = [Slow(names[fact.job], fact.seconds or 0.0) for fact in renders if kept.get(fact.job) == fact.attempt]
-    return tuple(sorted(found, key=lambda slow: (-slow.seconds, slow.job))[:_SLOWEST])
-
-
-# -- A report in words: lines for the end of `run`, `report.md`, and a section of the page.
-
-
-_GAPS = 5
-_SAYS = 300
-_MARKUP = re.compile(r"[\\`*_\[\]<>|~&]|^[#+-]")
-_NUMBERED = re.compile(r"^([0-9]+)([.)])")
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading and its rows: what, and what about it. Texts as they came; whoever prints them escapes them."""
-
-    title: str
-    rows: Sequence[tuple[str, str]]
+def _causes(found: Iterable[tuple[Why, str, str]]) -> tuple[FailureCause, ...]:
+    """Return reason, message and job of everything that ended, gathered by the first two."""
+    jobs: dict[tuple[Why, str], list[str]] = {}
+    for why, message, job in found:
+        jobs.setdefault((why, message), []).append(job)
+    causes = [FailureCause(why, message, tuple(names)) for (why, message), names in jobs.items()]
+    return tuple(sorted(causes, key=lambda cause: -len(cause.jobs)))
 
 
 def headline(report: Report) -> str:
@@ -263,62 +208,84 @@ def headline(report: Report) -> str:
     return f"{report.done} of {report.total} done{failed}{left}{took}"
 
 
-def lines(report: Report) -> list[str]:
-    """Return the short form, a harmless line each; the last one is what to type next."""
+def report_lines(report: Report) -> list[str]:
+    """Return the short form in printable lines; the last one is the command to type next."""
     found = [headline(report)]
-    if report.shifts:
-        found.append(f"rendered for {duration(report.rendered)}{_idle(report)}{_forecast(report)}")
-    found += [f"failed: {_times(reason)}, e.g. {reason.job}: {reason.message}" for reason in report.failures]
+    if report.servers:
+        idle = sum(server.idle for server in report.servers)
+        idle_text = f", idle for {duration(idle)} in between" if idle else ""
+        expected = f", {duration(report.context.expected)} expected" if report.context.expected else ""
+        found.append(f"rendered for {duration(report.rendered)}{idle_text}{expected}")
+    found += [
+        f"failed: {listing(cause.jobs, _MOST_NAMES, 100)}: {LOSS_REASONS[cause.why]}: {cause.message}"
+        for cause in report.failures[:_MOST_CAUSES]
+    ]
+    if len(report.failures) > _MOST_CAUSES:
+        found.append(f"failed: {counted(len(report.failures) - _MOST_CAUSES, 'more cause')}, in report.md")
     if report.again:
-        wasted = f", {duration(report.wasted)} of rendering" if report.wasted else ""
-        found.append(f"rendered again: {'; '.join(map(_times, report.again))}{wasted}")
-    found += [f"warning: {what}, {about}" for what, about in _differing(report)]
+        times: dict[Why, int] = {}
+        for cause in report.again:
+            times[cause.why] = times.get(cause.why, 0) + len(cause.jobs)
+        wasted = f", {duration(report.wasted)} of wasted render time" if report.wasted else ""
+        reasons = "; ".join(f"{count} x {LOSS_REASONS[why]}" for why, count in times.items())
+        found.append(f"rendered again: {reasons}{wasted}")
+    if report.differing:
+        found.append(f"warning: {_differing(report)}")
     if report.slowest:
-        found.append(f"slowest: {report.slowest[0].job}, {duration(report.slowest[0].seconds)}")
+        found.append(f"slowest: {report.slowest[0][0]}, {duration(report.slowest[0][1])}")
     if report.size:
-        found.append(f"on disk: {size(report.size)}{f' in {report.around.folder}' if report.around.folder else ''}")
-    return [safe(text, _SAYS) for text in (*found, *(f"next: {command}" for command, _ in next_steps(report)[:1]))]
+        found.append(f"on disk: {size(report.size)}{f' in {report.context.folder}' if report.context.folder else ''}")
+    found += [f"next: {command}" for command, _ in next_steps(report)[:1]]
+    return [printable(text, _LONGEST) for text in found]
 
 
-def sections(report: Report) -> list[Section]:
-    """Return the whole report, without its headline and without sections that would be empty."""
-    all_of_them = [
-        Section("Time", list(_time(report))),
-        Section("Failed", list(map(_reason, report.failures))),
-        Section("Rendered again", [*map(_reason, report.again), *_wasted(report)]),
-        Section("Rewritten on the server", list(_differing(report))),
-        Section("Servers", list(_servers(report))),
-        Section("Slowest", [(slow.job, duration(slow.seconds)) for slow in report.slowest]),
-        Section("Disk", [("files at home", size(report.size))] if report.size else []),
-        Section("Next", next_steps(report)),
-    ]
-    return [section for section in all_of_them if section.rows]
+def _differing(report: Report) -> str:
+    return f"{counted(len(report.differing), 'job')} kept, e.g. {report.differing[0]}: {WORKFLOW_DIFFERS}"
 
 
-def markdown(report: Report) -> str:
-    """Return `report.md`. Nothing that came from a manifest or a server is markup in it."""
-    parts = [f"# {_plain(report.batch)}\n\n{_plain(headline(report))}\n"]
-    for section in sections(report):
-        if section.title == "Next":
-            rows = "\n".join(f"{_plain(about)}:\n\n    {safe(command, _SAYS)}\n" for command, about in section.rows)
-        else:
-            rows = "".join(f"- {_plain(what)}: {_plain(about)}\n" for what, about in section.rows)
-        parts.append(f"## {section.title}\n\n{rows}")
-    return "\n".join(parts)
+def sections(report: Report) -> dict[str, list[tuple[str, str]]]:
+    """Return the whole report but its headline: by title rows of what, and what about it; no section is empty.
+
+    Texts are as they came; whoever prints them escapes them.
+    """
+    wasted = [("wasted render time", duration(report.wasted))] if report.wasted else []
+    found = {
+        "Time": list(_times(report)),
+        "Failed": list(map(_cause_row, report.failures)),
+        "Rendered again": [*map(_cause_row, report.again), *wasted],
+        "Rewritten on the server": [("warning", _differing(report))] if report.differing else [],
+        "Servers": [row for server in report.servers for row in _server_rows(server)],
+        "Slowest": [(name, duration(seconds)) for name, seconds in report.slowest],
+        "Disk": [("saved files", size(report.size))] if report.size else [],
+        "Next": next_steps(report),
+    }
+    return {title: rows for title, rows in found.items() if rows}
 
 
-def as_json(report: Report) -> Json:
-    """Return the report for the page."""
-    found: list[Json] = [
-        {"title": section.title, "rows": [[what, about] for what, about in section.rows]}
-        for section in sections(report)
-    ]
-    return {"headline": headline(report), "sections": found}
+def _times(report: Report) -> Iterator[tuple[str, str]]:
+    if report.began is not None and report.ended is not None:
+        yield "wall clock", f"{duration(report.wall)}, from {clock(report.began)} to {clock(report.ended)}"
+    if report.servers:
+        yield "rendered", duration(report.rendered)
+    if expected := report.context.expected:
+        off = round(100 * (report.wall / expected - 1))
+        yield "forecast", f"{duration(expected)}, {abs(off)} % too {'low' if off > 0 else 'high'}" if off else "right"
+
+
+def _cause_row(cause: FailureCause) -> tuple[str, str]:
+    return listing(cause.jobs, width=200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
+
+
+def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
+    idle = f"idle for {duration(server.idle)} in {counted(len(server.gaps), 'gap')}" if server.gaps else "without a gap"
+    yield server.server, f"{counted(server.renders, 'render')} in {duration(server.rendered)}, {idle}"
+    for gap in server.gaps[:_MOST_GAPS]:
+        yield f"{server.server} idle at {clock(gap.began)}", duration(gap.seconds)
 
 
 def next_steps(report: Report) -> list[tuple[str, str]]:
-    """Return (command, what for), the most useful first."""
-    manifest = shlex.quote(report.around.manifest or "MANIFEST")
+    """Return commands with what they are for, the most useful first."""
+    manifest = shlex.quote(report.context.manifest or "MANIFEST")
     found = []
     if report.left:
         found.append((f"batchrunner run {manifest}", "go on with what is left"))
@@ -330,59 +297,21 @@ def next_steps(report: Report) -> list[tuple[str, str]]:
     return found
 
 
-def _times(reason: Reason) -> str:
-    return f"{reason.count} x {REASONS[reason.why]}"
+def report_markdown(report: Report) -> str:
+    """Return `report.md`. Nothing that came from a manifest or a server is markup in it."""
+    parts = [f"# {markdown_text(report.batch)}\n\n{markdown_text(headline(report))}\n"]
+    for title, rows in sections(report).items():
+        if title == "Next":
+            text = "\n".join(f"{about}:\n\n    {printable(command, _LONGEST)}\n" for command, about in rows)
+        else:
+            text = "".join(f"- {markdown_text(what, 5000)}: {markdown_text(about, 400)}\n" for what, about in rows)
+        parts.append(f"## {title}\n\n{text}")
+    return "\n".join(parts)
 
 
-def _reason(reason: Reason) -> tuple[str, str]:
-    return _times(reason), f"{reason.job}: {reason.message}"
-
-
-def _idle(report: Report) -> str:
-    idle = sum(shift.idle for shift in report.shifts)
-    return f", idle for {duration(idle)} in between" if idle else ""
-
-
-def _forecast(report: Report) -> str:
-    expected = report.around.expected
-    return "" if not expected else f", {duration(expected)} expected"
-
-
-def _time(report: Report) -> Iterator[tuple[str, str]]:
-    if report.began is not None and report.ended is not None:
-        yield "wall clock", f"{duration(report.wall)}, from {clock(report.began)} to {clock(report.ended)}"
-    if report.shifts:
-        yield "rendered", duration(report.rendered)
-    expected = report.around.expected
-    if expected:
-        off = round(100 * (report.wall / expected - 1))
-        yield "forecast", f"{duration(expected)}, {abs(off)} % too {'low' if off > 0 else 'high'}" if off else "right"
-
-
-def _wasted(report: Report) -> Iterator[tuple[str, str]]:
-    if report.wasted:
-        yield "rendered in vain", duration(report.wasted)
-
-
-def _differing(report: Report) -> Iterator[tuple[str, str]]:
-    if report.differing:
-        yield f"{len(report.differing)} kept", f"e.g. {report.differing[0]}: {DIFFERS}"
-
-
-def _servers(report: Report) -> Iterator[tuple[str, str]]:
-    for shift in report.shifts:
-        idle = ", without a gap"
-        if shift.gaps:
-            idle = f", idle for {duration(shift.idle)} in {_gap_lines(len(shift.gaps))}"
-        yield shift.server, f"{shift.renders} renders in {duration(shift.rendered)}{idle}"
-        for gap in shift.gaps[:_GAPS]:
-            yield f"{shift.server} idle at {clock(gap.began)}", duration(gap.seconds)
-
-
-def _gap_lines(count: int) -> str:
-    return "one gap" if count == 1 else f"{count} gaps"
-
-
-def _plain(text: str) -> str:
-    """Return harmless Markdown that reads as `text`."""
-    return _NUMBERED.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", safe(text, _SAYS)))
+def report_json(report: Report) -> Json:
+    """Return the report for the page: a headline, and sections with a title and rows of two texts."""
+    found: list[Json] = [
+        {"title": title, "rows": [[what, about] for what, about in rows]} for title, rows in sections(report).items()
+    ]
+    return {"headline": headline(report), "sections": found}

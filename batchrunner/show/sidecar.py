@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow: Json) -> dict[str, Json]:
-    """Return what stands beside one saved file.
+    """Return the content of the file beside a saved one.
 
     `facts` are all of the job, oldest first; `workflow` is the graph as it was sent, its prefix included. Times are
     RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (a render that was taken over).

@@ -1,6 +1,7 @@
-"""Where a batch stands, as JSON: the contract of `plan --json` and `status --json`.
+"""Where a batch stands and what `run` would do: as JSON for programs, and as lines for people.
 
-The same jobs and states give the same bytes: nothing here knows what time it is.
+The JSON is the contract of `plan --json` and `status --json`: the same jobs and states give the same bytes, for nothing
+here knows what time it is. The lines are short, however big the batch is; print them with `print_lines`.
 """
 
 from __future__ import annotations
@@ -9,45 +10,81 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
-from batchrunner.show.events import tally
-from batchrunner.show.live import column, padded
-from batchrunner.text import duration, safe
+from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.show.events import counts_text
+from batchrunner.text import counted, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rich.console import Console
+
     from batchrunner.core.facts import Saved
     from batchrunner.core.job import Job, Json, Scalar
-    from batchrunner.core.lifecycle import State
 
 NEW = "new"
+_ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
+_MOST_ROWS = 12
+_MOST_VALUES = 6
+_NAME_CELLS = range(8, 72)
+"""How wide a column of names may be."""
+_LONGEST_TEXT = 400
 
 
-def name_of(state: State | None) -> str:
+def state_name(state: State | None) -> str:
     """Return the word for a state: one of the six, or `new` where there is none; out of the batch, it would wait."""
     return NEW if state is None else STATE_NAMES.get(type(state), STATE_NAMES[Waiting])
 
 
 def counts(states: Iterable[State]) -> dict[str, int]:
     """Return how many jobs are in each of the six states."""
-    found = dict.fromkeys(STATE_NAMES.values(), 0)
-    for state in states:
-        found[name_of(state)] += 1
-    return found
+    found = Counter(map(state_name, states))
+    return {name: found[name] for name in STATE_NAMES.values()}
+
+
+def failure(state: State) -> str | None:
+    """Return why a job failed, in the server's own words; None unless it did."""
+    return f"{state.why}: {state.message}" if isinstance(state, Failed) else None
+
+
+def saved_files(state: State) -> tuple[Saved, ...]:
+    """Return the files of a job that are saved already."""
+    match state:
+        case Done(files=files):
+            return files
+        case Fetching(items=items):
+            return tuple(item.saved for item in items if item.saved)
+        case _:
+            return ()
+
+
+def wanted_jobs(jobs: Iterable[Job], states: Mapping[str, State]) -> list[tuple[Job, State]]:
+    """Return the jobs of a batch with their states. One without a state waits; one out of the batch is left out."""
+    known = ((job, states.get(job.id, Waiting())) for job in jobs)
+    return [(job, state) for job, state in known if not isinstance(state, Unwanted)]
 
 
 def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> dict[str, Json]:
-    """Return the document of `status --json`. A job without a state waits; one out of the batch is left out."""
-    known = [(job, states.get(job.id, Waiting())) for job in jobs]
-    wanted = [(job, state) for job, state in known if not isinstance(state, Unwanted)]
+    """Return the document of `status --json`."""
+    wanted = wanted_jobs(jobs, states)
     return {
         "batch": batch,
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
-        "jobs": [_standing(job, state) for job, state in wanted],
+        "jobs": [
+            {
+                "id": job.id,
+                "state": state_name(state),
+                "attempts": state.past.highest,
+                "params": {**job.params},
+                "files": [{"path": one.path, "bytes": one.size, "sha256": one.sha256} for one in saved_files(state)],
+                "why": failure(state),
+            }
+            for job, state in wanted
+        ],
     }
 
 
@@ -61,14 +98,14 @@ class Plan:
     states: Mapping[str, State] = field(default_factory=dict)
     """By job, of those known from before."""
     gone: Sequence[Job] = ()
-    """Known from before, and no longer wanted by the manifest."""
+    """Known from before, and not in the manifest any more."""
     warnings: Sequence[str] = ()
     seconds: float | None = None
-    """How long the rest will take; None if nobody can tell."""
+    """How long the rest will take; None if there is no forecast."""
     ends: str = ""
     """When that is over, if it starts now: a time of day, with the date unless that is today."""
     until: str = ""
-    """By when everything must be home, in a line; empty for all the time in the world."""
+    """A line that says by when everything must be done; empty without a limit."""
     shares: Sequence[tuple[str, float]] = ()
     """How long each preset's jobs take, in seconds; no clock time is in the JSON, so that it stays the same."""
 
@@ -78,86 +115,57 @@ def plan_json(plan: Plan) -> dict[str, Json]:
     return {
         "batch": plan.batch,
         "total": len(plan.jobs),
-        "jobs": [_planned(job, plan.states.get(job.id)) for job in plan.jobs],
+        "jobs": [
+            {
+                "id": job.id,
+                "params": {**job.params},
+                "file": job.file,
+                "state": state_name(plan.states.get(job.id)),
+            }
+            for job in plan.jobs
+        ],
         "warnings": [*plan.warnings],
         "seconds": plan.seconds,
     }
 
 
-def why(state: State) -> str | None:
-    """Return why a job failed, in the server's own words; None unless it did."""
-    return f"{state.why}: {state.message}" if isinstance(state, Failed) else None
-
-
-def _planned(job: Job, state: State | None) -> Json:
-    return {"id": job.id, "params": {**job.params}, "file": job.file, "state": name_of(state)}
-
-
-def _standing(job: Job, state: State) -> Json:
-    return {
-        "id": job.id,
-        "state": name_of(state),
-        "attempts": state.past.highest,
-        "params": {**job.params},
-        "files": [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in _files(state)],
-        "why": why(state),
-    }
-
-
-def _files(state: State) -> tuple[Saved, ...]:
-    match state:
-        case Done(files=files):
-            return files
-        case Fetching(items=items):
-            return tuple(item.saved for item in items if item.saved)
-        case _:
-            return ()
-
-
-# -- `plan` and `status` for people: short, however big the batch is. Print the lines with `layout.put`.
-
-
-_ROWS = 12
-_VALUES = 6
-_VALUE = 40
-_NAME = 72
-_TEXT = 400
-_ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
-
-
 def plan_view(plan: Plan) -> list[Text]:
     """Return what `run` would do: how many are new or done, the axes, the warnings, the first jobs."""
-    found = Counter(name_of(plan.states.get(job.id)) for job in plan.jobs)
-    by_state = ", ".join(f"{found[name]} {name}" for name in _ORDER if found[name])
-    left = "" if plan.seconds is None else f", about {duration(plan.seconds)} to go{_ends(plan)}"
-    lines = [Text.assemble((safe(plan.batch), "bold"), f"  {_jobs(len(plan.jobs))}: {by_state or 'none'}{left}")]
+    found = Counter(state_name(plan.states.get(job.id)) for job in plan.jobs)
+    by_state = ", ".join(f"{found[name]} {name}" for name in _ORDER if found[name]) or "none"
+    title = (printable(plan.batch), "bold")
+    lines = [Text.assemble(title, f"  {counted(len(plan.jobs), 'job')}: {by_state}{_time_left(plan)}")]
     if plan.until:
         lines.append(Text(plan.until))
     if plan.gone:
-        lines.append(Text(f"{_jobs(len(plan.gone))} from before no longer wanted", "yellow"))
-    lines += [Text(f"warning: {safe(text, _TEXT)}", "yellow") for text in plan.warnings]
-    rows = [(f"{name_of(plan.states.get(job.id)):8}  {job.id}", job.file) for job in plan.jobs[:_ROWS]]
+        some = f"{counted(len(plan.gone), 'earlier job')} {'is' if len(plan.gone) == 1 else 'are'}"
+        lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
+    lines += [Text(f"warning: {printable(text, _LONGEST_TEXT)}", "yellow") for text in plan.warnings]
+    rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", job.file) for job in plan.jobs[:_MOST_ROWS]]
     shares = [(name, duration(seconds)) for name, seconds in plan.shares]
     values = [(key, _some(seen)) for key, seen in axes(plan.jobs).items()]
     return [*lines, *_section("axis", values), *_section("time", shares), *_section("job", rows, len(plan.jobs))]
 
 
-def _ends(plan: Plan) -> str:
-    return f", until {plan.ends} if it starts now" if plan.ends else ""
+def _time_left(plan: Plan) -> str:
+    if plan.seconds is None or not plan.jobs:
+        return ""
+    if not plan.seconds:
+        return "; nothing to do"
+    return f", about {duration(plan.seconds)} to go" + (f", until {plan.ends} if it starts now" if plan.ends else "")
 
 
 def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> list[Text]:
     """Return where a batch stands: how many in each state, what is on its way, what failed and why."""
-    known = {job.id: states[job.id] for job in jobs if job.id in states}
-    found = counts(known.values())
-    found["waiting"] += len(jobs) - len(known)
-    title = Text.assemble((safe(batch), "bold"), f"  {tally(found)} of {len(jobs)}")
-    going = [(job, state) for job in jobs if isinstance(state := known.get(job.id), Sending | Queued | Fetching)]
-    failed = [(job, state) for job in jobs if isinstance(state := known.get(job.id), Failed)]
+    wanted = wanted_jobs(jobs, states)
+    stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
+    going = [(job, state) for job, state in wanted if isinstance(state, Sending | Queued | Fetching)]
+    out = len(jobs) - len(wanted)
     return [
-        title,
-        *_section("on its way", [(job.file, f"{name_of(state):8}  {state.prompt.server}") for job, state in going]),
-        *_section("failed", [(job.file, why(state) or "") for job, state in failed]),
+        Text.assemble((printable(batch), "bold"), f"  {stands}"),
+        *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
+        *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),
+        *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
     ]
 
 
@@ -171,21 +179,28 @@ def axes(jobs: Iterable[Job]) -> dict[str, list[Scalar]]:
 
 
 def _some(values: Sequence[Scalar]) -> str:
-    shown = ", ".join(safe(str(value), _VALUE) for value in values[:_VALUES])
-    return f"{shown}, … ({len(values)} in all)" if len(values) > _VALUES else shown
+    shown = ", ".join(printable(str(value), 40) for value in values[:_MOST_VALUES])
+    return f"{shown}, … ({len(values)} in all)" if len(values) > _MOST_VALUES else shown
 
 
 def _section(title: str, rows: Sequence[tuple[str, str]], total: int | None = None) -> list[Text]:
-    """Return at most `_ROWS` rows, of `total` in all, under a title; nothing for no rows."""
-    shown = [(safe(left), safe(right, _TEXT)) for left, right in rows[:_ROWS]]
+    """Return at most 12 rows, of `total` in all, under a title; nothing for no rows.
+
+    Not a `rich.table.Table`: it would wrap or cut what is wider than the terminal, and fill up the last column.
+    """
+    shown = [(Text(printable(left)), printable(right, _LONGEST_TEXT)) for left, right in rows[:_MOST_ROWS]]
     if not shown:
         return []
-    wide = column((left for left, _ in shown), _NAME)
-    lines = [Text.assemble("  ", padded(left, wide), "  ", right) for left, right in shown]
-    left_out = (total or len(rows)) - len(shown)
-    more = [Text(f"  … and {left_out} more", "bright_black")] if left_out else []
+    width = max(_NAME_CELLS.start, min(_NAME_CELLS.stop, max(cell_len(left.plain) for left, _ in shown)))
+    for left, _ in shown:
+        left.truncate(width, overflow="ellipsis", pad=True)
+    hidden = (total or len(rows)) - len(shown)
+    more = [Text(f"  … and {hidden} more", "bright_black")] if hidden else []
+    lines = [Text.assemble("  ", left, "  ", right) for left, right in shown]
     return [Text(), Text(title, "bold"), *lines, *more]
 
 
-def _jobs(count: int) -> str:
-    return f"{count} job" if count == 1 else f"{count} jobs"
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Print each line as one line, however long: nothing is wrapped or lost, on a terminal or off it."""
+    for line in lines:
+        console.print(line, soft_wrap=True)

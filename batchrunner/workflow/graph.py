@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from batchrunner.errors import YoursError
-from batchrunner.text import printable, quote, shorten
+from batchrunner.text import printable, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,7 +85,7 @@ def leaves(inputs: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
 
 def label(graph: Graph, node: str) -> str:
     """Return how messages call a node: `node 4 (KSampler)`."""
-    return f"node {shorten(node, 30)} ({printable(graph[node].class_type)})"
+    return f"node {printable(node, 30)} ({printable(graph[node].class_type)})"
 
 
 def read_graph(text: str) -> Graph:
@@ -133,7 +133,7 @@ def _parse(text: str) -> Json:
     except RecursionError:
         raise WorkflowError("this JSON is nested too deeply") from None
     except ValueError as error:
-        raise WorkflowError(f"a number is out of range: {shorten(str(error))}") from None
+        raise WorkflowError(f"a number is out of range: {printable(str(error), 60)}") from None
     return read
 
 

@@ -6,7 +6,7 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from batchrunner.text import printable, quote, shorten
+from batchrunner.text import printable, quote
 from batchrunner.workflow.params import make_param
 from batchrunner.workflow.roles import Place, find_roles, free_inputs, value_at
 from batchrunner.workflow.saving import guess_prefix_inputs, prefix_inputs
@@ -86,7 +86,9 @@ def _saving(graph: Graph, usual: dict[str, str], guessed: dict[str, str]) -> Ite
         yield f"prefix: {named}  # the input by which saved files are named and found again (a guess)"
     saving = {**usual, **guessed}
     if len(saving) > 1:
-        every = ", ".join(f"{printable(key)} ({shorten(graph[key].title or graph[key].class_type)})" for key in saving)
+        every = ", ".join(
+            f"{printable(key)} ({printable(graph[key].title or graph[key].class_type, 60)})" for key in saving
+        )
         yield f"# outputs: [{yaml_text(next(iter(saving)))}]  # only these nodes' files; these save: {every}"
 
 
@@ -98,14 +100,14 @@ def _params(graph: Graph, roles: Roles) -> Iterator[str]:
         others = [f"{_selector(place)} ({_told(value_at(graph, place))})" for place in roles.others.get(name, ())]
         beside = f"; left alone: {', '.join(others)}" if others else ""
         driven = _one_or_list(f"{key}.{source}" for key, source in places)
-        yield f"  {name}: {driven}  # {shorten(node.title or node.class_type)}{beside}"
+        yield f"  {name}: {driven}  # {printable(node.title or node.class_type, 60)}{beside}"
 
 
 def _rest(graph: Graph, rest: list[Place]) -> Iterator[str]:
     if rest:
         yield "  # what else could be named under params:"
     for key, places in groupby(rest, key=lambda place: place[0]):
-        yield f"  #   {shorten(graph[key].title or graph[key].class_type)}: {', '.join(map(_selector, places))}"
+        yield f"  #   {printable(graph[key].title or graph[key].class_type, 60)}: {', '.join(map(_selector, places))}"
 
 
 def _sweep(graph: Graph, roles: Roles) -> Iterator[str]:

@@ -29,14 +29,14 @@ _LAYERS = {
     "batchrunner.engine:plan": 70,
     "batchrunner.download.transfer:Downloader.fetch": 3,
     "batchrunner.ledger.store:Ledger.append": 70,
-    "batchrunner.show.events:Journal.event": 0,
-    "batchrunner.show.events:Lines.event": 0,
+    "batchrunner.show.listeners:RunLog.event": 0,
+    "batchrunner.show.listeners:TextLines.event": 0,
 }
 _TELLING = (
     "batchrunner.run:load",
     "batchrunner.comfy.client:Client.submit",
     "batchrunner.ledger.store:Ledger.append",
-    "batchrunner.show.events:Lines.event",
+    "batchrunner.show.listeners:TextLines.event",
 )
 """Before the run, in an attempt, in the loop itself, and in what only watches: each is told by code of its own."""
 

@@ -189,9 +189,14 @@ def test_why(tmp_path: Path) -> None:
     film = batch.home / "cat-1-s7.mp4"
     story = ended(tmp_path, "why", str(film)).out
     assert story == ended(tmp_path, "why", job["id"][:5]).out
-    plot = ("Attempt 1 goes to", "Attempt 1 is lost: the server knew nothing of it any more. Evidence: ")
-    plot += ("Attempt 2 goes to", "A poll finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
-    plot += ("Attempt 3 goes to", "A poll finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
+    plot = (
+        "Attempt 1 is sent to",
+        "Attempt 1 ended without a video: the server does not know it any more",
+        "Details: ",
+    )
+    plot += ("Attempt 2 is sent to", "The server finished rendering", "Attempt 2 ended without a video: the server")
+    plot += ("deleted its file", "Details: 404", "Attempt 3 is sent to", "The server finished rendering")
+    plot += ("Saved as cat-1-s7.mp4", "Now: done")
     place = 0
     for turn in plot:
         place = story.index(turn, place) + 1

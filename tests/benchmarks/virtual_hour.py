@@ -30,10 +30,10 @@ from batchrunner.core.job import Job, prompt_id
 from batchrunner.core.settings import Rules
 from batchrunner.engine import Engine
 from batchrunner.progress import RunObserver
-from batchrunner.show.events import Audience, Journal, Lines
-from batchrunner.show.gallery.live import Gallery
+from batchrunner.show.gallery import Gallery
+from batchrunner.show.listeners import Listeners, RunLog, TextLines
 from batchrunner.show.live import LiveBoard
-from batchrunner.show.log import FileSink, StreamSink, console_log, file_log
+from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
 from tests.lab import clock
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from batchrunner.core.actions import Download, Poll, Submit
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Json
-    from batchrunner.show.events import Observer
+    from batchrunner.show.listeners import Listener
 
 SERVERS, JOBS, HOURS = 1_000, 20_000, 1.0
 BATCH = "cats"
@@ -168,13 +168,13 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
     board.costs = {job.id: job.cost for job in jobs.values()}
     board.load(jobs, (), now.now())
     board.want(jobs, None, now.now())
-    file = FileSink(folder / "run.log")
-    shown: Observer
+    file = FileOutput(folder / "run.log")
+    shown: Listener
     if display == "a terminal":
         shown = LiveBoard(Console(file=StringIO(), force_terminal=True, width=120, height=50, highlight=False))
     else:
-        shown = Lines(console_log(StreamSink(StringIO()), "", verbose=False))
-    audience = Audience([Journal(file_log(file, "")), shown])
+        shown = TextLines(console_log(StreamOutput(StringIO()), "", verbose=False))
+    audience = Listeners([RunLog(file_log(file, "")), shown])
     gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
     run_observer = RunObserver(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
     memory = Memory()

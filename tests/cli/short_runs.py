@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.ledger import Ledger
 from batchrunner.progress import Displays
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink
+from batchrunner.show.listeners import Listeners
+from batchrunner.show.log import StreamOutput
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.nights import memory
@@ -50,7 +50,7 @@ async def serving(
 
 async def run_once(loop: VirtualLoop, batch: Batch, home: Path) -> int:
     """Run a batch in a folder; return the exit code."""
-    displays = Displays(Audience([]), StreamSink(io.StringIO()), 60.0)
+    displays = Displays(Listeners([]), StreamOutput(io.StringIO()), 60.0)
     ledger = PointedLedger.open(home, batch.name)
     ledger.loop = loop
     try:

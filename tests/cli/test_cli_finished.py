@@ -11,7 +11,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.settings import Rules
 from batchrunner.download.folder import Folder
 from batchrunner.ledger import Ledger
-from batchrunner.show.gallery.live import Gallery
+from batchrunner.show.gallery import Gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +32,8 @@ def _run(folder: Path, at: float, jobs: dict[str, Job] = JOBS, facts: tuple[Fact
     board.load(jobs, facts, 0.0)
     board.want(jobs, None, 0.0)
     gallery = Gallery(folder, "night", "night.yaml", (), lambda: at, [].append, list(facts))
-    gallery.pulse(board, jobs, 0.0)
-    gallery.end(board, jobs, 1.0)
+    gallery.update(board, jobs, 0.0)
+    gallery.finish(board, jobs, 1.0)
     return (folder / "gallery-data.js").read_text("ascii"), (folder / "report.md").read_text("utf-8")
 
 

@@ -15,7 +15,7 @@ from batchrunner.core.lifecycle import folded
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.show.report import lines, markdown, report
+from batchrunner.show.report import report, report_lines, report_markdown
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
@@ -151,5 +151,5 @@ def test_a_workflow_rewritten_on_the_server_is_kept_and_told(tmp_path: Path) -> 
     assert [fact.differs for fact in snapshot.facts if isinstance(fact, Rendered)] == [True]
     told = report("night", batch.jobs, folded(snapshot.jobs, snapshot.facts), snapshot.facts)
     assert told.differing == ("cat",)
-    assert "Rewritten on the server" in markdown(told)
-    assert any("rewrite" in line for line in lines(told))
+    assert "Rewritten on the server" in report_markdown(told)
+    assert any("rewrite" in line for line in report_lines(told))

@@ -9,7 +9,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Save
 from batchrunner.core.job import Job
 from batchrunner.core.settings import Rules
 from batchrunner.options import RunOptions
-from batchrunner.show.gallery.live import Gallery
+from batchrunner.show.gallery import Gallery
 
 GPU = "http://gpu:8188"
 JOBS = {name: Job(name, "", {"prompt": name}, name, 1e9) for name in ("0" * 12, "1" * 12)}
@@ -42,7 +42,7 @@ def _happened(gallery: Gallery, board: Board, fact: Fact, now: float) -> None:
 
 def test_the_page_is_there_from_the_first_moment(tmp_path: Path) -> None:
     """Before anything happened the page stands, with every job that is to come."""
-    _gallery(tmp_path, []).pulse(_board(), JOBS, 0.0)
+    _gallery(tmp_path, []).update(_board(), JOBS, 0.0)
     assert (tmp_path / "index.html").exists()
     assert all(job in (tmp_path / "gallery-data.js").read_text(encoding="ascii") for job in JOBS)
 
@@ -50,29 +50,29 @@ def test_the_page_is_there_from_the_first_moment(tmp_path: Path) -> None:
 def test_it_follows_at_its_own_pace(tmp_path: Path) -> None:
     """What happens shows within two seconds; nothing new is no reason to write, nor are two facts at once."""
     board, gallery, data = _board(), _gallery(tmp_path, []), tmp_path / "gallery-data.js"
-    gallery.pulse(board, JOBS, 0.0)
+    gallery.update(board, JOBS, 0.0)
     data.unlink()
-    gallery.pulse(board, JOBS, 100.0)
+    gallery.update(board, JOBS, 100.0)
     assert not data.exists()
     for fact in STORY[:3]:
         _happened(gallery, board, fact, 100.0)
-    gallery.pulse(board, JOBS, 100.0)
+    gallery.update(board, JOBS, 100.0)
     assert data.exists()
     data.unlink()
     _happened(gallery, board, STORY[3], 100.5)
-    gallery.pulse(board, JOBS, 100.5)
+    gallery.update(board, JOBS, 100.5)
     assert not data.exists()
-    gallery.pulse(board, JOBS, 102.0)
+    gallery.update(board, JOBS, 102.0)
     assert f"{ONE}.mp4" in data.read_text(encoding="ascii")
 
 
 def test_the_end_is_always_told(tmp_path: Path) -> None:
     """Whatever was written a moment ago, the end is written, with a report beside it."""
     board, gallery = _board(), _gallery(tmp_path, [])
-    gallery.pulse(board, JOBS, 0.0)
+    gallery.update(board, JOBS, 0.0)
     for fact in STORY:
         _happened(gallery, board, fact, 0.1)
-    told = gallery.end(board, JOBS, 0.1)
+    told = gallery.finish(board, JOBS, 0.1)
     assert (told.done, told.left) == (1, 1)
     assert "1 of 2 done" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "1 of 2 done" in (tmp_path / "gallery-data.js").read_text(encoding="ascii")
@@ -82,13 +82,13 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder that takes no page is told of once, and the run goes on."""
     warned: list[str] = []
     board, gallery = _board(), _gallery(tmp_path / "missing", warned)
-    gallery.pulse(board, JOBS, 0.0)
+    gallery.update(board, JOBS, 0.0)
     for place, fact in enumerate(STORY):
         _happened(gallery, board, fact, 10.0 * place)
-        gallery.pulse(board, JOBS, 10.0 * place)
+        gallery.update(board, JOBS, 10.0 * place)
     assert len(warned) == 1
-    assert gallery.end(board, JOBS, 99.0).done == 1
-    assert [line for line in warned if "gallery" in line] == warned[:1]
+    assert gallery.finish(board, JOBS, 99.0).done == 1
+    assert [line for line in warned if line.startswith("couldn't update the gallery: ")] == warned[:1]
     assert len(warned) == 2
 
 
@@ -104,8 +104,8 @@ def test_a_forecast_is_held_against_what_it_was_of(tmp_path: Path) -> None:
     """What was expected at a batch's beginning is in its report; what was expected of a rest is not."""
     board = _board()
     whole = _gallery(tmp_path, [])
-    whole.pulse(board, JOBS, 0.0)
-    assert whole.end(board, JOBS, 9.0).around.expected is not None
+    whole.update(board, JOBS, 0.0)
+    assert whole.finish(board, JOBS, 9.0).context.expected is not None
     rest = Gallery(tmp_path, "night", "night.yaml", (), lambda: 100.0, [].append, list(STORY))
-    rest.pulse(board, JOBS, 0.0)
-    assert rest.end(board, JOBS, 9.0).around.expected is None
+    rest.update(board, JOBS, 0.0)
+    assert rest.finish(board, JOBS, 9.0).context.expected is None

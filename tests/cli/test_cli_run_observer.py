@@ -10,11 +10,11 @@ from batchrunner.core.job import Job
 from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
 from batchrunner.progress import RunObserver
-from batchrunner.show.events import Audience
+from batchrunner.show.listeners import Listeners
 
 if TYPE_CHECKING:
-    from batchrunner.show.events import Event
-    from batchrunner.show.scene import Scene
+    from batchrunner.show.events import RunEvent
+    from batchrunner.show.live import BoardView
 
 GPU = "http://gpu:8188"
 JOBS = {name: Job(name, "", {}, f"cat-{name[0]}", 1e9) for name in ("0" * 12, "1" * 12)}
@@ -25,16 +25,16 @@ class _Seen:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.scenes: list[Scene] = []
+        self.events: list[RunEvent] = []
+        self.views: list[BoardView] = []
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Remember an event."""
         self.events.append(event)
 
-    def tick(self, scene: Scene) -> None:
+    def tick(self, view: BoardView) -> None:
         """Remember a scene."""
-        self.scenes.append(scene)
+        self.views.append(view)
 
     def close(self) -> None:
         """Do nothing."""
@@ -45,7 +45,7 @@ def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) 
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return RunObserver(board, JOBS, Audience([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
+    return RunObserver(board, JOBS, Listeners([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
@@ -55,16 +55,16 @@ def test_a_fact_is_told_by_the_name_of_its_file() -> None:
     assert [(event.name, event.job, event.label) for event in seen.events] == [("accepted", ONE, "cat-0")]
 
 
-def test_scenes_come_at_their_interval() -> None:
+def test_views_come_at_their_interval() -> None:
     """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
     seen = _Seen()
     run_observer = _observer(seen, {"cat-0": (5, 10)})
     assert run_observer.pulse(run_observer.board, 100.0) == 110.0
     run_observer.pulse(run_observer.board, 105.0)
     run_observer.pulse(run_observer.board, 110.0)
-    assert len(seen.scenes) == 2
-    first, last = seen.scenes
-    assert [(t.file, t.got, t.total) for t in last.transfers] == [("cat-0", 5, 10)]
+    assert len(seen.views) == 2
+    first, last = seen.views
+    assert [(one.file, one.received, one.total) for one in last.downloads] == [("cat-0", 5, 10)]
     assert (first.elapsed, last.elapsed) == (0.0, 10.0)
     assert first.left is not None
     assert first.left > 0

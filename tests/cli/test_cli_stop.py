@@ -12,16 +12,15 @@ from short_runs import URL_OF_SERVER, serving
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.progress import Displays
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink
+from batchrunner.show.listeners import Listener, Listeners
+from batchrunner.show.log import StreamOutput
 from tests.lab.clock import run
 from tests.lab.nights.memory import MemoryNight
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from batchrunner.show.events import Event
-    from batchrunner.show.scene import Scene
+    from batchrunner.show.events import RunEvent
     from tests.lab.clock import VirtualLoop
 
 _MANIFEST = f"""
@@ -32,8 +31,8 @@ sweep: {{prompt: a cat, seed: [1, 2, 3]}}
 """
 
 
-class _Stopping:
-    """An observer that stops the run at the first event of one kind, and keeps what is said to people."""
+class _Stopping(Listener):
+    """A listener that stops the run at the first event of one kind, and keeps what is said to people."""
 
     run: MemoryNight
 
@@ -41,19 +40,13 @@ class _Stopping:
         self.messages: list[str] = []
         self._name = name
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Stop the run, or keep the message."""
         if event.name == self._name:
             self._name = ""
             self.run.stop(signal.SIGTERM)
         elif event.name == "note":
             self.messages.append(event.message)
-
-    def tick(self, scene: Scene) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 @pytest.mark.parametrize(
@@ -67,17 +60,17 @@ def test_the_first_signal(tmp_path: Path, when: str, message: str, exit_code: in
     """With jobs left it says that downloads are finished, and what still renders; at the end, that it notifies."""
     (tmp_path / "cats.yaml").write_text(_MANIFEST, encoding="utf-8")
     batch, console = load(tmp_path / "cats.yaml", Options()), io.StringIO()
-    observer = _Stopping(when)
+    listener = _Stopping(when)
 
     async def main(loop: VirtualLoop) -> int:
         async with serving(loop, tmp_path / "gpu"):
             with Ledger.open(tmp_path / "cats", batch.name) as ledger:
-                displays = Displays(Audience([observer]), StreamSink(console), 60.0)
-                observer.run = MemoryNight(batch, tmp_path / "cats", None, ledger, displays)
-                return await observer.run.run()
+                displays = Displays(Listeners([listener]), StreamOutput(console), 60.0)
+                listener.run = MemoryNight(batch, tmp_path / "cats", None, ledger, displays)
+                return await listener.run.run()
 
     assert run(main, seed=1) == exit_code
-    assert observer.messages == [message]
+    assert listener.messages == [message]
     assert len(list((tmp_path / "cats").glob("*.mp4"))) == (3 if when == "finished" else 1)
     said = console.getvalue().splitlines()
     assert said[-1].endswith(last)

@@ -13,7 +13,7 @@ from answering import Place, answering
 from batchrunner.core.facts import Lost, Why
 from batchrunner.manifest.batch import Recipient
 from batchrunner.notify import Kind, Notifier, Target, Timing, targets
-from batchrunner.show.events import Event, of_fact, of_finish, of_server
+from batchrunner.show.events import RunEvent, fact_event, finished_event, server_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -25,19 +25,19 @@ ALL = frozenset(Kind)
 COUNTS = {"waiting": 8, "done": 3, "failed": 1}
 
 
-def failed(job: str, message: str = "CUDA out of memory") -> Event:
+def failed(job: str, message: str = "CUDA out of memory") -> RunEvent:
     """Return that a job failed for good."""
-    return of_fact(Lost(job, 1, AT, Why.ERROR, message, final=True), f"cats/{job}")
+    return fact_event(Lost(job, 1, AT, Why.ERROR, message, final=True), f"cats/{job}")
 
 
-def finished(code: int = 0) -> Event:
+def finished(code: int = 0) -> RunEvent:
     """Return the last event of a run."""
-    return of_finish(AT, COUNTS, code)
+    return finished_event(AT, COUNTS, code)
 
 
-def server(state: str, message: str = "why", at: float = AT) -> Event:
+def server(state: str, message: str = "why", at: float = AT) -> RunEvent:
     """Return that the server is now `state`."""
-    return of_server(at, "http://gpu-box:8188", state, message)
+    return server_event(at, "http://gpu-box:8188", state, message)
 
 
 class Inbox:

@@ -23,7 +23,8 @@ from notifications import ALL, QUICK, failed, finished, inbox, notifier, server,
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.manifest.batch import Recipient
 from batchrunner.notify import Notifier, Target, Timing, targets
-from batchrunner.show.events import Audience
+from batchrunner.show.events import finished_event, server_event
+from batchrunner.show.listeners import Listeners
 
 if TYPE_CHECKING:
     from batchrunner.notify import Undelivered
@@ -44,18 +45,18 @@ def python(code: str, *arguments: str) -> Target:
 # -- What is delivered, and when.
 
 
-async def test_messages_arrive_in_order_by_way_of_an_audience() -> None:
+async def test_messages_arrive_in_order_by_way_of_the_listeners() -> None:
     """A notifier observes a batch like any other; each target gets the kinds it asked for, as JSON, in order."""
     told: list[str] = []
     async with inbox() as every, inbox() as few:
         to_few = to_url(few.place.url, frozenset({"finished"}))
         async with notifier(told, every.place.url, to_few).running() as notify:
-            audience = Audience([notify], "tok-s3cret")
-            audience.server(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret")
+            listeners = Listeners([notify], "tok-s3cret")
+            listeners.event(server_event(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret"))
             assert (await every.next())["event"] == "stopped"
-            audience.server(0.0, "http://gpu-box:8188", "stalled")
-            audience.finished(0.0, {"done": 1}, 3)
-            audience.close()
+            listeners.event(server_event(0.0, "http://gpu-box:8188", "stalled"))
+            listeners.event(finished_event(0.0, {"done": 1}, 3))
+            listeners.close()
         assert [message["event"] for message in every.all()] == ["stopped", "stuck", "stopped"]
         assert [message["event"] for message in few.all()] == ["finished"]
     assert every.place.asked[0].method == "POST"

@@ -10,7 +10,7 @@ from notifications import ALL, AT, COUNTS, failed, finished, server
 
 from batchrunner.manifest.forms import EVENTS
 from batchrunner.notify import EventFilter, Kind, Message
-from batchrunner.show.events import Event, of_note
+from batchrunner.show.events import RunEvent, note_event
 
 OUT_OF_MEMORY = {"why": "error", "message": "CUDA out of memory"}
 
@@ -119,11 +119,11 @@ def test_a_server_up_and_down_all_night_is_told_once_an_hour() -> None:
         server("up"),
         server("away"),
         server("asking"),
-        of_note(AT, "x"),
-        Event("lost", AT, "attempt 1 is lost", "j", fields={"final": False}),
+        note_event(AT, "x"),
+        RunEvent("lost", AT, "attempt 1 is lost", "j", fields={"final": False}),
     ],
 )
-def test_what_is_not_told(event: Event) -> None:
+def test_what_is_not_told(event: RunEvent) -> None:
     """A server that is away, a note, a lost attempt that another one follows: none of them is a message."""
     events = EventFilter("t")
     assert events.event(event) is None

@@ -23,7 +23,7 @@ from batchrunner.core.lifecycle import (
     Unwanted,
 )
 from batchrunner.show.gallery import PageStatus, gallery_data
-from batchrunner.show.gallery.data import ABSENT, axes, constant, kind_of, link, opening, shown, varied
+from batchrunner.show.gallery.data import ABSENT, axes, constant, first_axes, kind_of, link, value_text, varied
 
 if TYPE_CHECKING:
     from typing import Any
@@ -48,7 +48,7 @@ def _cells(jobs: list[Job], states: dict[str, State], page_status: PageStatus) -
 
 
 def test_every_job_has_its_cell() -> None:
-    """Waiting, in the queue, rendering, coming home, done and failed are told apart; what is dropped is not shown."""
+    """Waiting, in the queue, rendering, downloading, done and failed are told apart; what is dropped is not shown."""
     states: dict[str, State] = {
         "j1": Sending(AttemptHistory(1), PROMPT),
         "j2": Queued(AttemptHistory(1), PROMPT),
@@ -67,7 +67,7 @@ def test_every_job_has_its_cell() -> None:
 
 
 def test_what_is_expected_stands_in_the_cells() -> None:
-    """A job not yet home says how long it will render and when it will be there, a finished one how long it took."""
+    """An open job says how long it will render and when it will be ready, a finished one how long it took."""
     facts = [Rendered("j1", 1, 0.0, (), None, 99.0), Rendered("j1", 2, 0.0, (), None, 61.5)]
     states: dict[str, State] = {"j1": Done(AttemptHistory(2), PROMPT, (SAVED,))}
     page_status = PageStatus(7.0, seconds={"j0": 60.0}, ready={"j0": 100.0}, left=93.0, until=(90.0, 110.0))
@@ -104,34 +104,34 @@ def test_files_are_shown_for_what_they_are(path: str, kind: str) -> None:
 
 def test_prompt_and_seed_make_the_table() -> None:
     """Prompts are rows and seeds columns where there are both; the rest are filters."""
-    assert opening(varied(_table(quality=["fast", "high"], prompt=["a", "b"], seed=[1, 2, 3]))) == ("prompt", "seed")
+    assert first_axes(varied(_table(quality=["fast", "high"], prompt=["a", "b"], seed=[1, 2, 3]))) == ("prompt", "seed")
 
 
 def test_without_seeds_the_longest_axis_makes_the_columns() -> None:
     """Of what is left, the parameter with the most values is seen side by side."""
-    assert opening(varied(_table(cfg=[4, 5], steps=[20, 30, 40], fps=[24, 25]))) == ("cfg", "steps")
+    assert first_axes(varied(_table(cfg=[4, 5], steps=[20, 30, 40], fps=[24, 25]))) == ("cfg", "steps")
 
 
 def test_a_single_axis_is_a_grid() -> None:
     """One swept parameter needs no table."""
-    assert opening(varied(_table(seed=list(range(40))))) == ("", "")
-    assert opening(varied([])) == ("", "")
+    assert first_axes(varied(_table(seed=list(range(40))))) == ("", "")
+    assert first_axes(varied([])) == ("", "")
 
 
 def test_too_many_or_scattered_values_make_no_columns() -> None:
     """Forty seeds, or seeds of each prompt's own, flow within their prompt's row."""
-    assert opening(varied(_table(prompt=["a", "b"], seed=list(range(40))))) == ("prompt", "")
+    assert first_axes(varied(_table(prompt=["a", "b"], seed=list(range(40))))) == ("prompt", "")
     scattered = _jobs(*({"prompt": f"p{place % 3}", "seed": place} for place in range(9)))
-    assert opening(varied(scattered)) == ("prompt", "")
+    assert first_axes(varied(scattered)) == ("prompt", "")
 
 
 def test_parameters_that_change_together_are_one_axis() -> None:
     """A preset speaks for all that it sets; a prompt for its own seed."""
     presets = [{"steps": 20, "cfg": 4.0, "quality": "fast"}, {"steps": 40, "cfg": 6.0, "quality": "high"}]
     jobs = _jobs(*({**preset, "seed": seed} for preset in presets for seed in (1, 2)))
-    assert axes(varied(jobs)) == {"quality": ("steps", "cfg"), "seed": ()}
+    assert axes(varied(jobs)) == {"quality", "seed"}
     paired = _jobs({"seed": 1, "_x": "u", "prompt": "a"}, {"seed": 2, "_x": "v", "prompt": "b"})
-    assert axes(varied(paired)) == {"prompt": ("seed", "_x")}
+    assert axes(varied(paired)) == {"prompt"}
 
 
 def test_values_have_an_order_and_a_gap_is_a_gap() -> None:
@@ -148,7 +148,7 @@ def test_values_have_an_order_and_a_gap_is_a_gap() -> None:
 )
 def test_values_are_shown_as_people_write_them(value: Scalar, text: str) -> None:
     """5.0 is 5, true is true, and a seed has all its digits."""
-    assert shown(value) == text
+    assert value_text(value) == text
 
 
 def test_commands_survive_the_shell() -> None:

@@ -15,7 +15,8 @@ import yarl
 
 from batchrunner.errors import LocalError
 from batchrunner.show.gallery import posters, serving, write_data, write_page, write_poster
-from batchrunner.show.gallery.page import page, script
+from batchrunner.show.gallery.frames import Frames
+from batchrunner.show.gallery.page import data_script, page_html
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
@@ -40,7 +41,7 @@ class _Tags(HTMLParser):
 
 def test_the_page_is_one_file_that_asks_nobody() -> None:
     """No address, no handler, no style attribute: everything is in the page or beside it."""
-    tags = _Tags(page("cats")).found
+    tags = _Tags(page_html("cats")).found
     addresses = [value for _, attrs in tags for key, value in attrs.items() if key in {"src", "href"}]
     assert [address for address in addresses if not (address or "").startswith(("data:", "#"))] == []
     assert not any(key.startswith("on") or key == "style" for _, attrs in tags for key in attrs)
@@ -49,7 +50,7 @@ def test_the_page_is_one_file_that_asks_nobody() -> None:
 
 def test_the_policy_knows_only_this_script_and_style() -> None:
     """Both run by the hash of exactly what stands there; nothing is allowed that is not named."""
-    text = page("cats")
+    text = page_html("cats")
     policy = next(attrs["content"] for tag, attrs in _Tags(text).found if attrs.get("http-equiv")) or ""
     for tag in ("script", "style"):
         (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
@@ -61,12 +62,12 @@ def test_the_policy_knows_only_this_script_and_style() -> None:
 
 def test_a_hostile_name_is_a_name() -> None:
     """Even a batch's name, which cannot hold any of this, would be text on the page."""
-    assert [tag for tag, _ in _Tags(page(HOSTILE)).found] == [tag for tag, _ in _Tags(page("cats")).found]
+    assert [tag for tag, _ in _Tags(page_html(HOSTILE)).found] == [tag for tag, _ in _Tags(page_html("cats")).found]
 
 
 def test_data_is_one_call_whatever_it_says() -> None:
     """Nothing in a prompt ends the script, begins a line or leaves ASCII, and it reads back as it was."""
-    text = script({"prompt": HOSTILE})
+    text = data_script({"prompt": HOSTILE})
     assert text.isascii()
     assert re.findall(r"[<>&\x7f]", text) == []
     assert text.count("\n") == 1
@@ -98,25 +99,28 @@ def test_a_film_has_a_poster(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="posters need PyAV (extra: video)")
     film = PyavRenderer(64, 12).render(Order("mp4", Shot(width=64, height=48, frames=12, text="a")))
     (tmp_path / "a #?.mp4").write_bytes(film)
-    made = write_poster(tmp_path, "a #?.mp4")
+    with Frames() as frames:
+        made = write_poster(tmp_path, "a #?.mp4", frames)
     assert made is not None
     content = (tmp_path / made).read_bytes()
     assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
     assert posters(tmp_path, ["a #?.mp4", "b.mp4"]) == {"a #?.mp4": made}
     (tmp_path / "b.mp4").write_bytes(film)
     (tmp_path / "a #?.mp4").unlink()
-    assert write_poster(tmp_path, "a #?.mp4") == made
+    assert write_poster(tmp_path, "a #?.mp4", Frames()) == made
     (tmp_path / made).parent.rename(tmp_path / "elsewhere")
     (tmp_path / made).parent.symlink_to(tmp_path / "elsewhere")
-    assert write_poster(tmp_path, "b.mp4") is None, "a planted link would have it written anywhere"
+    with Frames() as frames:
+        assert write_poster(tmp_path, "b.mp4", frames) is None, "a planted link would have it written anywhere"
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 def test_what_has_no_poster_has_none(tmp_path: Path) -> None:
     """No film, no file, a place that is taken: no poster, and no trouble."""
     (tmp_path / "a.mp4").write_bytes(b"no film")
-    assert write_poster(tmp_path, "a.mp4") is None
-    assert write_poster(tmp_path, "gone.mp4") is None
+    with Frames() as frames:
+        assert write_poster(tmp_path, "a.mp4", frames) is None
+        assert write_poster(tmp_path, "gone.mp4", frames) is None
 
 
 async def test_only_the_gallery_is_served(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from batchrunner.core.actions import Cause, Failure, PollResult, Row
@@ -16,18 +18,18 @@ from batchrunner.core.health import Breaker
 from batchrunner.core.job import Job
 from batchrunner.core.notes import Polled, PollFailed, PollRefused
 from batchrunner.core.settings import Rules
-from batchrunner.show.events import Audience, JsonLines, Narrator, of_bug, of_fact, of_note
-from batchrunner.show.live import LiveBoard, page
-from batchrunner.show.log import StreamSink
-from batchrunner.show.scene import Around, Scene, Stand, Transfer, scene
+from batchrunner.show.events import bug_event, fact_event, note_event
+from batchrunner.show.listeners import JsonLines, Listeners, Reporter
+from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view
+from batchrunner.show.log import StreamOutput
 
 if TYPE_CHECKING:
     from batchrunner.core.facts import Fact
 
 URL = "http://gpu:8188"
 HOSTILE = "a\x1b]52;c;eA==\x07\n\u202e[bold]b[/bold]"
-STANDS = st.builds(
-    Stand,
+SERVERS = st.builds(
+    ServerView,
     st.text(max_size=60),
     st.sampled_from(["up", "away", "asking", "denied", "stalled", "pausing"]),
     st.none() | st.floats(0, 1e6),
@@ -37,15 +39,15 @@ STANDS = st.builds(
     st.integers(0, 2),
     st.integers(0, 400),
 )
-TRANSFERS = st.builds(Transfer, st.text(max_size=120), st.integers(0, 10**12), st.integers(-1, 10**10))
-SCENES = st.builds(
-    Scene,
+DOWNLOADS = st.builds(DownloadView, st.text(max_size=120), st.integers(0, 10**12), st.integers(-1, 10**10))
+VIEWS = st.builds(
+    BoardView,
     st.text(max_size=64),
     st.just(0.0),
     st.floats(0, 1e6),
     st.fixed_dictionaries(dict.fromkeys(("waiting", "done", "failed"), st.integers(0, 100_000))),
-    st.lists(STANDS, max_size=12).map(tuple),
-    st.lists(TRANSFERS, max_size=70).map(tuple),
+    st.lists(SERVERS, max_size=12).map(tuple),
+    st.lists(DOWNLOADS, max_size=70).map(tuple),
     st.none() | st.floats(-1e6, 1e6),
     st.none() | st.floats(0, 1e6),
     st.lists(st.text(max_size=300), max_size=5).map(tuple),
@@ -69,77 +71,106 @@ def _written(console: Console) -> str:
     return console.file.getvalue()
 
 
+def _drawn(view: BoardView, width: int, height: int) -> list[str]:
+    """Return the lines of the board on a terminal of that size."""
+    console = _console(width, height)
+    board = LiveBoard(console)
+    board.tick(view)
+    written = re.sub(r"\x1b\[\??[0-9;]*[a-zA-Z]", "", _written(console)).replace("\r", "")
+    board.close()
+    return [line.rstrip() for line in written.split("\n")]
+
+
 @settings(max_examples=60, deadline=None)
-@given(SCENES, st.integers(20, 200), st.integers(3, 60))
-def test_any_scene_fits_any_terminal(scene: Scene, width: int, height: int) -> None:
+@given(VIEWS, st.integers(20, 200), st.integers(3, 60))
+def test_any_view_fits_any_terminal(view: BoardView, width: int, height: int) -> None:
     """However much there is to show, it is no higher and no wider than the terminal, and plain text."""
-    lines = page(scene, width, height)
+    lines = _drawn(view, width, height)
     assert len(lines) <= height
-    assert all(text.cell_len <= width and text.plain.isprintable() for text in lines)
+    assert all(cell_len(line) <= width and line.isprintable() for line in lines)
 
 
-def test_a_page_shows_what_matters() -> None:
+def test_a_board_shows_what_matters() -> None:
     """Counts, times, each server's doing, downloads, the nearest deadline and urgent words are all there."""
-    shown = Scene(
+    shown = BoardView(
         "cats",
         0.0,
         3900.0,
         {"waiting": 7, "done": 3, "failed": 1, "queued": 1},
         (
-            Stand(URL, "up", running="cats/one", running_for=200.0, ready=1, foreign=2),
-            Stand("https://two", "away", since=300.0, message="connection refused"),
-            Stand("http://three", "up", running_for=3.0),
-            Stand("http://four", "up"),
+            ServerView(URL, "up", running="cats/one", running_for=200.0, pending=1, foreign=2),
+            ServerView("https://two", "away", since=300.0, message="connection refused"),
+            ServerView("http://three", "up", running_for=3.0),
+            ServerView("http://four", "up"),
         ),
-        (Transfer("cats/one.mp4", 3_200_000, 13_200_000), Transfer("cats/two.mp4", 5, -1)),
+        (DownloadView("cats/one.mp4", 3_200_000, 13_200_000), DownloadView("cats/two.mp4", 5, -1)),
         deadline=430.0,
         left=12_000.0,
         messages=("the disk is nearly full",),
     )
-    assert [text.plain.rstrip() for text in page(shown, 80, 24)] == [
-        "cats  ━━━━━━━━━━━━━━━━━━━━━━━━  3 done, 1 failed, 8 left of 12",
+    assert _drawn(shown, 80, 24) == [
+        "cats  ━━━━━                 3 done, 1 failed, 8 left of 12",
         "running for 1 h 5 min, about 3 h 20 min left",
-        "  gpu:8188  renders cats/one for 3 min 20 s, 1 ready, 2 of others",
+        "  gpu:8188  renders cats/one for 3 min 20 s, 1 waiting, 2 of other users",
         "  two       away for 5 min: connection refused",
-        "  three     renders a job of others for 3 s",
+        "  three     renders another user's job for 3 s",
         "  four      idle",
-        "  ↓ cats/one.mp4  ━━━━━━━━━━━━  3.2 MB of 13.2 MB",
-        "  ↓ cats/two.mp4  ━━━━━━━━━━━━  5 B",
-        "  the oldest file not yet home may be deleted in 7 min 10 s",
+        "  ↓ cats/one.mp4  ━━╸           3.2 MB of 13.2 MB",
+        "  ↓ cats/two.mp4                5 bytes",
+        "  the oldest file on a server may be deleted in 7 min 10 s",
         "! the disk is nearly full",
     ]
 
 
+def test_a_long_name_is_cut_before_a_number_is() -> None:
+    """On a narrow terminal names lose their middle; seeds, counts, sizes and times stay whole."""
+    shown = BoardView(
+        "b" * 64,
+        0.0,
+        1.0,
+        {"done": 3, "waiting": 9},
+        (ServerView(f"http://{'s' * 90}", "up", running=f"{'j' * 60}-s7", running_for=200.0, pending=2),),
+        (DownloadView(f"{'f' * 120}-s7.mp4", 3_200_000, 13_200_000),),
+    )
+    lines = _drawn(shown, 72, 24)
+    assert lines[0].endswith("3 done, 9 left of 12")
+    assert lines[2].startswith(f"  {'s' * 21}…  renders j")
+    assert lines[2].endswith("-s7 for 3 min 20 s, 2 waiting")
+    assert lines[3].startswith("  ↓ ffff")
+    assert "-s7.mp4  " in lines[3]
+    assert lines[3].endswith("3.2 MB of 13.2 MB")
+
+
 def test_what_does_not_fit_is_counted() -> None:
     """Many servers and downloads end in a line that says how many more there are; both keep a place."""
-    shown = Scene(
+    shown = BoardView(
         "cats",
         0.0,
         0.0,
         {},
-        tuple(Stand(f"http://s{n}", "up") for n in range(30)),
-        tuple(Transfer(f"v{n}", 0) for n in range(64)),
+        tuple(ServerView(f"http://s{n}", "up") for n in range(30)),
+        tuple(DownloadView(f"v{n}", 0) for n in range(64)),
         deadline=-1.0,
     )
-    lines = [text.plain for text in page(shown, 80, 16)]
+    lines = _drawn(shown, 80, 24)
     assert len(lines) == 16
     assert "  … and 64 more downloads" in lines
     assert "  … and 19 more servers" in lines
-    assert lines[-1] == "  the oldest file not yet home may be deleted at any moment"
+    assert lines[-1] == "  the oldest file on a server may be deleted at any moment"
 
 
 def test_the_board_draws_news_above_and_leaves_the_terminal_as_it_was() -> None:
     """News are printed once above the board, details are not, and the cursor is back at the end."""
     console = _console()
     board = LiveBoard(console)
-    board.tick(Scene(HOSTILE, 0.0, 0.0, {"done": 1}, (Stand(HOSTILE, "away", message=HOSTILE),)))
-    board.event(of_fact(Saved("j", 1, 0.0, "x", "cats/one.mp4", 5, "0"), "cats/one"))
-    board.event(of_fact(Accepted("j", 1, 0.0, "id", "p", URL), "cats/one"))
-    board.event(of_note(0.0, HOSTILE))
-    board.tick(Scene("cats", 0.0, 61.0, {"done": 1}))
+    board.tick(BoardView(HOSTILE, 0.0, 0.0, {"done": 1}, (ServerView(HOSTILE, "away", message=HOSTILE),)))
+    board.event(fact_event(Saved("j", 1, 0.0, "x", "cats/one.mp4", 5, "0"), "cats/one"))
+    board.event(fact_event(Accepted("j", 1, 0.0, "id", "p", URL), "cats/one"))
+    board.event(note_event(0.0, HOSTILE))
+    board.tick(BoardView("cats", 0.0, 61.0, {"done": 1}))
     board.close()
     written = _written(console)
-    assert "cats/one: saved, 5 B" in written
+    assert "cats/one: saved, 5 bytes" in written
     assert "queued on" not in written
     assert "[bold]b[/bold]" in written
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
@@ -151,10 +182,10 @@ def test_a_resized_terminal_gets_a_clean_page() -> None:
     """After a change of size the board is drawn anew from the top instead of over its own remains."""
     console = _console()
     board = LiveBoard(console)
-    board.tick(Scene("cats", 0.0, 0.0, {}))
+    board.tick(BoardView("cats", 0.0, 0.0, {}))
     assert "\x1b[2J" not in _written(console)
     console.size = console.size._replace(width=40)
-    board.tick(Scene("cats", 0.0, 0.0, {}))
+    board.tick(BoardView("cats", 0.0, 0.0, {}))
     assert "\x1b[2J" in _written(console)
     board.close()
 
@@ -178,7 +209,7 @@ def _poll(*rows: Row, date: float | None = None) -> PollResult:
     return PollResult(rows, {}, date=date)
 
 
-def test_the_scene_is_a_fold_of_the_board() -> None:
+def test_the_view_is_a_fold_of_the_board() -> None:
     """What runs, what is ready, whose the rest is, and which deadline is nearest by the server's clock."""
     board, jobs = _board()
     _apply(
@@ -191,12 +222,12 @@ def test_the_scene_is_a_fold_of_the_board() -> None:
     )
     rows = (Row("ida", 1.0, running=True), Row("idb", 2.0, running=False), Row("other", 3.0, running=False))
     board.servers[URL].apply(Polled(URL, _poll(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0))
-    seen = scene(board, jobs, 130.0, Around(7.0, 30.0, left=60.0))
+    seen = board_view(board, jobs, 130.0, 7.0, 30.0)
     assert seen.servers == (
-        Stand(URL, "up", running="cats/a", running_for=30.0, ready=1, foreign=1),
-        Stand("http://b:2", "asking", since=30.0),
+        ServerView(URL, "up", running="cats/a", running_for=30.0, pending=1, foreign=1),
+        ServerView("http://b:2", "asking", since=30.0),
     )
-    assert (seen.deadline, seen.left, seen.elapsed, seen.total) == (570.0, 60.0, 30.0, 4)
+    assert (seen.deadline, seen.at, seen.elapsed) == (570.0, 7.0, 30.0)
     assert dict(seen.counts) == {"waiting": 1, "sending": 1, "queued": 1, "fetching": 1, "done": 0, "failed": 0}
 
 
@@ -221,32 +252,32 @@ def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
             server.breaker = Breaker(paused_until=now + 1)
         case _:
             server.apply(PollFailed(URL, trouble, now, holding=False))
-    assert scene(board, jobs, now, Around(0.0, 0.0)).servers[0].state == state
+    assert board_view(board, jobs, now, 0.0, 0.0).servers[0].state == state
 
 
-def test_the_narrator_tells_each_change_once() -> None:
+def test_the_reporter_tells_each_change_once() -> None:
     """A server that comes up, goes away and returns is told three times however often it is seen; facts at once."""
     board, jobs = _board()
     stream = io.StringIO()
     drawn: list[float] = []
 
-    def around(_: Board, now: float) -> Around:
+    def view(board: Board, now: float) -> BoardView:
         drawn.append(now)
-        return Around(0.0, now)
+        return board_view(board, jobs, now, 0.0, now)
 
-    narrator = Narrator(Audience([JsonLines(StreamSink(stream), "cats")]), jobs, lambda: 5.0, around, every=10.0)
+    reporter = Reporter(Listeners([JsonLines(StreamOutput(stream), "cats")]), jobs, lambda: 5.0, view, every=10.0)
     server = board.servers[URL]
-    assert narrator.pulse(board, 100.0) == 110.0
+    assert reporter.update(board, 100.0) == 110.0
     server.apply(Polled(URL, _poll(), frozenset(), 100.0, 100.0))
-    assert narrator.pulse(board, 105.0) == 110.0
+    assert reporter.update(board, 105.0) == 110.0
     for now in (106.0, 107.0, 108.0):
         server.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), now, holding=False))
-        narrator.pulse(board, now)
+        reporter.update(board, now)
     server.apply(Polled(URL, _poll(), frozenset(), 109.0, 109.0))
-    assert narrator.pulse(board, 110.0) == 120.0
-    narrator.fact(Lost("a", 1, 6.0, Why.FORGOTTEN, "gone"))
-    narrator.fact(Lost("unknown", 1, 6.0, Why.FORGOTTEN, "gone"))
-    narrator.bug(ValueError("x"))
+    assert reporter.update(board, 110.0) == 120.0
+    reporter.fact(Lost("a", 1, 6.0, Why.FORGOTTEN, "gone"))
+    reporter.fact(Lost("unknown", 1, 6.0, Why.FORGOTTEN, "gone"))
+    reporter.bug(ValueError("x"))
     told = stream.getvalue()
     assert [line.split('"state": ')[1].split(",")[0] for line in told.splitlines() if '"state"' in line] == [
         '"up"',
@@ -260,7 +291,7 @@ def test_the_narrator_tells_each_change_once() -> None:
 
 def test_a_bug_is_told_by_its_kind_only() -> None:
     """The text of an unexpected error may quote anything, so people see its kind and where to look."""
-    assert of_bug(0.0, ValueError("sk-secret")).message == (
+    assert bug_event(0.0, ValueError("sk-secret")).message == (
         "a bug in batchrunner (ValueError); the traceback is in run.log, please report it"
     )
 
@@ -272,6 +303,6 @@ def test_a_server_that_keeps_the_first_prompts_waiting_says_so() -> None:
     for _ in range(2):
         board.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), 101.0, holding=False))
     for now, waits in ((102.0, True), (161.0, False)):
-        (stand,) = scene(board, {}, now, Around(0.0, now)).servers
-        assert stand.state == "away"
-        assert ("the first prompts wait for it" in stand.message) is waits
+        (server,) = board_view(board, {}, now, 0.0, now).servers
+        assert server.state == "away"
+        assert ("the first prompts wait for it" in server.message) is waits

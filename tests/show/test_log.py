@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
+from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +46,14 @@ def _records(path: Path) -> list[Mapping[str, object]]:
 
 def test_a_record_is_one_json_line(tmp_path: Path) -> None:
     """Whatever it quotes, a record is one line of ASCII with its time, its name and its level."""
-    sink = FileSink(tmp_path / "run.log")
-    file_log(sink, now=lambda: 1.5).info("note", message='a\nb\u2028 \x1b[2J "')
+    output = FileOutput(tmp_path / "run.log")
+    file_log(output, now=lambda: 1.5).info("note", message='a\nb\u2028 \x1b[2J "')
     assert (tmp_path / "run.log").read_bytes().isascii()
     assert _records(tmp_path / "run.log") == [
         {"at": "1970-01-01T00:00:01.500Z", "message": 'a\nb\u2028 \x1b[2J "', "event": "note", "level": "info"}
     ]
-    sink.close()
-    sink.close()
+    output.close()
+    output.close()
 
 
 def test_the_log_is_private_and_appended_to(tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_the_log_is_private_and_appended_to(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for name in ("first", "second"):
-            sink = FileSink(tmp_path / "run.log")
-            file_log(sink).info(name)
-            sink.close()
+            output = FileOutput(tmp_path / "run.log")
+            file_log(output).info(name)
+            output.close()
     finally:
         os.umask(before)
     assert [record["event"] for record in _records(tmp_path / "run.log")] == ["first", "second"]
@@ -73,10 +73,10 @@ def test_the_log_is_private_and_appended_to(tmp_path: Path) -> None:
 def test_a_crash_is_told_without_variables_and_without_the_token(tmp_path: Path) -> None:
     """A traceback shows its lines and no values; the token is taken out even of what quotes it."""
     stream = io.StringIO()
-    sink = FileSink(tmp_path / "run.log")
-    for log in (file_log(sink, TOKEN), console_log(StreamSink(stream), TOKEN, verbose=True)):
+    output = FileOutput(tmp_path / "run.log")
+    for log in (file_log(output, TOKEN), console_log(StreamOutput(stream), TOKEN, verbose=True)):
         _raise(log, TOKEN)
-    sink.close()
+    output.close()
     written = (tmp_path / "run.log").read_text()
     assert "Traceback (most recent call last)" in written
     assert "in _refuse" in written
@@ -88,46 +88,48 @@ def test_a_crash_is_told_without_variables_and_without_the_token(tmp_path: Path)
 def test_a_console_line_names_what_happened() -> None:
     """A console shows the words where there are some, else the fields; details only if asked for."""
     stream = io.StringIO()
-    sink = StreamSink(stream)
-    log = console_log(sink, now=lambda: 0.0)
+    output = StreamOutput(stream)
+    log = console_log(output, now=lambda: 0.0)
     log.info("saved", job="a1", label="cats/one", message="saved, 13.2 MB")
     log.info("moved", job="a1", steps=3)
     log.debug("asked", url="u")
-    console_log(sink, now=lambda: 0.0, verbose=True).debug("asked", at="early", url="u\x1b[0m")
+    console_log(output, now=lambda: 0.0, verbose=True).debug("asked", at="early", url="u\x1b[0m")
     lines = [line.split(" ", 1)[1] for line in stream.getvalue().splitlines()]
     assert lines == ["cats/one: saved, 13.2 MB", "a1: moved steps=3", "asked url=u\\x1b[0m"]
 
 
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     """A log that can't be written counts its losses and says so once; one that can has nothing to say."""
-    assert not lost_words("run.log", StreamSink(io.StringIO()))
-    for sink in (FileSink(Path("/dev/full")), FileSink(tmp_path / "no" / "folder"), StreamSink(NotFound())):
-        log = file_log(sink)
+    assert not StreamOutput(io.StringIO()).failure_text("run.log")
+    for output in (FileOutput(Path("/dev/full")), FileOutput(tmp_path / "no" / "folder"), StreamOutput(NotFound())):
+        log = file_log(output)
         log.info("one")
         log.info("two")
-        assert lost_words("run.log", sink) == "2 line(s) could not be written to run.log"
+        output.close()
+        assert output.failure_text("run.log") == "writing to run.log failed 2 times: lines are missing there"
 
 
 def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
-    """After a line cut short, the next one begins on a line of its own."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    sink = FileSink(tmp_path / "run.log")
-    sink.close()
-    sink._file = writer
-    sink.write("x" * 1_000_000)
-    os.read(reader, 1_000_000)
-    sink.write("whole")
-    assert os.read(reader, 100) == b"\nwhole\n"
-    assert sink.lost == 1
-    sink.close()
+    """A line cut short for want of room is finished before the next one begins on a line of its own."""
+    path = tmp_path / "run.log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    output = FileOutput(path)
+    output.write("x" * 500_000)
+    assert output.failures == 1
+    read = os.read(reader, 1_000_000)
+    while not read.endswith(b"whole\n"):
+        output.write("whole")
+        read += os.read(reader, 1_000_000)
+    assert read.startswith(b"x" * 500_000 + b"\nwhole\n")
+    output.close()
     os.close(reader)
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     """A link in the log's place is not written through; the lines count as lost."""
     (tmp_path / "run.log").symlink_to(tmp_path / "victim")
-    sink = FileSink(tmp_path / "run.log")
-    sink.write("text")
-    assert sink.lost == 1
+    output = FileOutput(tmp_path / "run.log")
+    output.write("text")
+    assert output.failures == 1
     assert not (tmp_path / "victim").exists()

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, Dropped, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
-from batchrunner.show.history import _LOSSES
+from batchrunner.show.events import LOSS_REASONS
 from batchrunner.show.report import (
-    REASONS,
-    Around,
     Gap,
     Report,
-    as_json,
+    RunContext,
     headline,
-    lines,
-    markdown,
     next_steps,
     report,
+    report_json,
+    report_lines,
+    report_markdown,
     sections,
-    shifts,
+    server_use,
 )
 from batchrunner.text import clock
 
@@ -61,11 +60,11 @@ def _night() -> list[Fact]:
     ]
 
 
-def _told(facts: Sequence[Fact], around: Around | None = None, jobs: Sequence[Job] = JOBS) -> Report:
+def _told(facts: Sequence[Fact], context: RunContext | None = None, jobs: Sequence[Job] = JOBS) -> Report:
     states: dict[str, State] = {}
     for fact in facts:
         states[fact.job] = advance(states.get(fact.job, Waiting()), fact)
-    return report("cats", jobs, states, facts, around)
+    return report("cats", jobs, states, facts, context)
 
 
 def test_it_counts_what_happened() -> None:
@@ -73,17 +72,20 @@ def test_it_counts_what_happened() -> None:
     told = _told(_night())
     assert (told.total, told.done, told.failed, told.left) == (5, 3, 2, 0)
     assert (told.wall, told.rendered, told.size) == (3200.0, 1800.0, 4_500_000)
-    assert [(reason.why, reason.count, reason.job) for reason in told.failures] == [(Why.ERROR, 2, "clips/3")]
-    assert [(reason.why, reason.count) for reason in told.again] == [(Why.FORGOTTEN, 1)]
-    assert [slow.job for slow in told.slowest] == ["clips/1", "clips/0", "clips/2"]
+    assert [(cause.why, cause.jobs) for cause in told.failures] == [
+        (Why.ERROR, ("clips/3",)),
+        (Why.ERROR, ("clips/4",)),
+    ]
+    assert [(cause.why, cause.jobs) for cause in told.again] == [(Why.FORGOTTEN, ("clips/2",))]
+    assert [job for job, _ in told.slowest] == ["clips/1", "clips/0", "clips/2"]
 
 
-def test_rendering_in_vain_is_told() -> None:
+def test_wasted_render_time_is_told() -> None:
     """What was rendered and never came home counts as rendered, and as lost."""
     expired = _render("j0", 0.0, 500.0)[:3]
     told = _told([*expired, Lost("j0", 1, 700.0, Why.EXPIRED, "404"), *_render("j0", 700.0, 510.0, 2)], jobs=JOBS[:1])
     assert (told.rendered, told.wasted) == (1010.0, 500.0)
-    assert [slow.seconds for slow in told.slowest] == [510.0]
+    assert [seconds for _, seconds in told.slowest] == [510.0]
 
 
 def test_a_rewritten_workflow_is_told() -> None:
@@ -94,28 +96,29 @@ def test_a_rewritten_workflow_is_told() -> None:
     )
     told = _told([*first, *second[:3], Lost("j1", 1, 9.0, Why.EXPIRED, "404"), *_render("j1", 10.0, 9.0, 2)])
     assert told.differing == ("clips/0",)
-    assert any(line.startswith("warning: 1 kept, e.g. clips/0") for line in lines(told))
-    assert "## Rewritten on the server\n\n- 1 kept: e.g. clips/0: the workflow" in markdown(told)
+    assert any(line.startswith("warning: 1 job kept, e.g. clips/0") for line in report_lines(told))
+    assert "## Rewritten on the server\n\n- warning: 1 job kept, e.g. clips/0: the workflow" in report_markdown(told)
     assert not _told(_night()).differing
 
 
 def test_gaps_are_found_per_server() -> None:
-    """Half a minute without a render of ours between two of them is a gap; a moment between two looks is none."""
+    """Half a minute without a render of ours between two of them is a gap; a moment between two polls is none."""
     facts = [*_render("a", 0.0, 100.0), *_render("b", 110.0, 100.0), *_render("c", 300.0, 10.0)]
     facts += [*_render("d", 0.0, 5.0, 1, OTHER), *_render("e", 1005.0, 5.0, 1, OTHER)]
-    gpu, other = shifts(facts)
+    gpu, other = server_use(facts)
     assert (gpu.server, gpu.renders, gpu.gaps) == (GPU, 3, (Gap(210.0, 90.0),))
     assert (other.server, other.idle) == (OTHER, 1000.0)
 
 
 def test_the_short_form_ends_with_what_to_type() -> None:
     """A few lines, none of which a terminal would obey, and the most useful command last."""
-    told = lines(_told(_night(), Around("jobs/my cats.yaml", "outputs/cats", 3000.0)))
+    told = report_lines(_told(_night(), RunContext("jobs/my cats.yaml", "outputs/cats", 3000.0)))
     assert told == [
         "3 of 5 done, 2 failed, in 53 min 20 s",
         "rendered for 30 min, idle for 20 min in between, 50 min expected",
-        "failed: 2 x a node raised an error, e.g. clips/3: KSampler raised *bad* <b>things</b>\\x1b[2J",
-        "rendered again: 1 x the server forgot it (a restart, or a cleared queue)",
+        "failed: clips/3: a node raised an error: KSampler raised *bad* <b>things</b>\\x1b[2J",
+        "failed: clips/4: a node raised an error: again",
+        "rendered again: 1 x the server does not know it any more (a restart, or a cleared queue)",
         "slowest: clips/1, 15 min",
         "on disk: 4.5 MB in outputs/cats",
         "next: batchrunner retry 'jobs/my cats.yaml'",
@@ -124,10 +127,10 @@ def test_the_short_form_ends_with_what_to_type() -> None:
 
 def test_markdown_is_text() -> None:
     """Nothing that a server or a manifest said is markup in the report."""
-    told = markdown(_told(_night()))
+    told = report_markdown(_told(_night()))
     assert "KSampler raised \\*bad\\* \\<b\\>things\\</b\\>\\\\x1b\\[2J" in told
     numbered = [Job("j0", "", {}, "1. first", 0.0), Job("j1", "", {}, "- second", 0.0)]
-    told_of = markdown(_told([*_render("j0", 0.0, 2.0), *_render("j1", 2.0, 1.0)], jobs=numbered))
+    told_of = report_markdown(_told([*_render("j0", 0.0, 2.0), *_render("j1", 2.0, 1.0)], jobs=numbered))
     assert "- 1\\. first: 2 s\n- \\- second: 1 s" in told_of
     assert told.startswith("# cats\n\n3 of 5 done, 2 failed, in 53 min 20 s\n")
     assert "\n    batchrunner retry MANIFEST\n" in told
@@ -135,12 +138,12 @@ def test_markdown_is_text() -> None:
 
 def test_the_sections_say_it_all() -> None:
     """Time, failures, second attempts, servers, slowest, disk and next; each only if there is something to say."""
-    told = {section.title: list(section.rows) for section in sections(_told(_night(), Around(expected=2560.0)))}
+    told = sections(_told(_night(), RunContext(expected=2560.0)))
     assert list(told) == ["Time", "Failed", "Rendered again", "Servers", "Slowest", "Disk", "Next"]
     assert told["Time"][0] == ("wall clock", f"53 min 20 s, from {clock(0.0)} to {clock(3200.0)}")
     assert told["Time"][2] == ("forecast", "42 min 40 s, 25 % too low")
-    assert told["Servers"][0] == (GPU, "3 renders in 30 min, idle for 20 min in one gap")
-    assert [section.title for section in sections(_told([]))] == ["Next"]
+    assert told["Servers"][0] == (GPU, "3 renders in 30 min, idle for 20 min in 1 gap")
+    assert list(sections(_told([]))) == ["Next"]
 
 
 def test_a_batch_never_run_is_all_left() -> None:
@@ -148,18 +151,32 @@ def test_a_batch_never_run_is_all_left() -> None:
     told = _told([])
     assert headline(told) == "0 of 6 done, 6 left"
     assert next_steps(told) == [("batchrunner run MANIFEST", "go on with what is left")]
-    assert lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
+    assert report_lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
 
 
 def test_the_page_gets_the_same() -> None:
     """What the page shows are the same sections, as JSON."""
     told = _told(_night())
-    found: Any = as_json(told)
+    found: Any = report_json(told)
     assert found["headline"] == headline(told)
-    assert [part["title"] for part in found["sections"]] == [section.title for section in sections(told)]
+    assert [part["title"] for part in found["sections"]] == list(sections(told))
     assert json.loads(json.dumps(found)) == found
 
 
 def test_every_reason_has_words() -> None:
     """No way to lose an attempt is mute."""
-    assert set(REASONS) == set(_LOSSES) == set(Why)
+    assert set(LOSS_REASONS) == set(Why)
+
+
+def test_two_errors_are_two_lines_and_one_error_names_its_jobs() -> None:
+    """Jobs that failed alike stand in one line with their names; another message is another line, the rest counted."""
+    same = [fact for job in ("j0", "j1", "j2", "j3") for fact in _lost(job, 0.0, Why.ERROR, "no disk", final=True)]
+    told = report_lines(_told([*same, *_lost("j4", 1.0, Why.ERROR, "bad seed", final=True)]))
+    assert told[1:3] == [
+        "failed: clips/0, clips/1, clips/2 and 1 more: a node raised an error: no disk",
+        "failed: clips/4: a node raised an error: bad seed",
+    ]
+    jobs = [Job(f"k{place}", "", {}, f"k/{place}", 0.0) for place in range(9)]
+    each = [fact for job in jobs for fact in _lost(job.id, 0.0, Why.ERROR, f"error {job.id}", final=True)]
+    assert report_lines(_told(each, jobs=jobs))[6] == "failed: 4 more causes, in report.md"
+    assert len(sections(_told(each, jobs=jobs))["Failed"]) == 9

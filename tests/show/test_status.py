@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from batchrunner.core.board import Board
 from batchrunner.core.facts import File, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import (
+    STATE_NAMES,
     AttemptHistory,
     Done,
     Failed,
@@ -22,8 +24,17 @@ from batchrunner.core.lifecycle import (
     Unwanted,
     Waiting,
 )
-from batchrunner.show.live import put
-from batchrunner.show.status import Plan, axes, plan_json, plan_view, status_json, status_view
+from batchrunner.core.settings import Rules
+from batchrunner.show.status import (
+    Plan,
+    axes,
+    plan_json,
+    plan_view,
+    print_lines,
+    state_name,
+    status_json,
+    status_view,
+)
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
@@ -40,12 +51,12 @@ STATES: dict[str, State] = {
     "j5": Failed(AttemptHistory(3), Why.REFUSED, "KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
     "j6": Unwanted(AttemptHistory(1)),
 }
-JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_poll": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
+JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_style": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
 
 
 def _printed(view: list[Text], width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, height=24, color_system=None, markup=False)
-    put(console, view)
+    print_lines(console, view)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -114,7 +125,7 @@ def test_plan_for_people_stays_short() -> None:
     assert len(lines) < 24
     assert lines[:3] == [
         "cats  5000 jobs: 5000 new, about 2 h to go",
-        "1 job from before no longer wanted",
+        "1 earlier job is not in this manifest any more (saved files are kept)",
         "warning: mind \\x1b[0m",
     ]
     assert "0, 1, 2, 3, 4, 5, … (5000 in all)" in shown
@@ -129,9 +140,11 @@ def test_an_empty_plan_is_no_mistake() -> None:
 
 def test_a_plan_says_when_it_ends_and_by_when_it_must() -> None:
     """How long it takes stands in the first line, by when all must be home in the second."""
-    plan = Plan("cats", [], seconds=7200.0, ends="Sun 29 Nov 01:18", until="until Sun 29 Nov 07:30 (in 8 h 12 min)")
-    assert _printed(plan_view(plan)).splitlines() == [
-        "cats  0 jobs: none, about 2 h to go, until Sun 29 Nov 01:18 if it starts now",
+    plan = Plan(
+        "cats", JOBS[:1], seconds=7200.0, ends="Sun 29 Nov 01:18", until="until Sun 29 Nov 07:30 (in 8 h 12 min)"
+    )
+    assert _printed(plan_view(plan)).splitlines()[:2] == [
+        "cats  1 job: 1 new, about 2 h to go, until Sun 29 Nov 01:18 if it starts now",
         "until Sun 29 Nov 07:30 (in 8 h 12 min)",
     ]
 
@@ -139,3 +152,26 @@ def test_a_plan_says_when_it_ends_and_by_when_it_must() -> None:
 def test_axes_are_what_differs() -> None:
     """Only parameters with more than one value are axes, in order of appearance."""
     assert axes(JOBS[:2]) == {"seed": [2**64 - 1, 2**64 - 2]}
+
+
+def test_a_plan_without_anything_to_do_says_so() -> None:
+    """Where all is done there is no time to name."""
+    shown = _printed(plan_view(Plan("cats", JOBS[4:5], STATES, seconds=0.0)))
+    assert shown.splitlines()[0] == "cats  1 job: 1 done; nothing to do"
+
+
+def test_jobs_out_of_the_batch_are_counted_apart() -> None:
+    """A batch whose jobs were all cancelled does not read as nothing done of nothing."""
+    assert _printed(status_view("cats", JOBS[6:7], STATES)).splitlines() == [
+        "cats  no jobs left",
+        "cancelled, or not in the manifest any more: 1 job",
+    ]
+
+
+def test_every_state_has_one_name() -> None:
+    """The six states are named alike everywhere; a job out of the batch would wait, an unknown one is new."""
+    board = Board("cats", Rules(), ["http://gpu:8188"], 0.0)
+    names = list(STATE_NAMES.values())
+    assert list(board.tally()) == names
+    assert [state_name(STATES[f"j{n}"]) for n in range(7)] == [*names, "waiting"]
+    assert state_name(None) == "new"

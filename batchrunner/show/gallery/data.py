@@ -1,4 +1,7 @@
-"""The gallery's content: every job of a batch with all the page shows of it. Pure."""
+"""The gallery's content: every job of a batch with all the page shows of it. Pure: the same facts, the same bytes.
+
+Every number that a browser could round is a text: a seed has up to 20 digits, and 2^53 is as far as it counts exactly.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from batchrunner.core.facts import Rendered
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
-from batchrunner.show.status import counts, why
+from batchrunner.core.lifecycle import Done, Fetching
+from batchrunner.show.status import counts, failure, saved_files, state_name, wanted_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,14 +22,15 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job, Json, Scalar
     from batchrunner.core.lifecycle import State
 
-# -- Which parameters a batch sweeps, and which two of them make the best table.
-
-
+VERSION = 1
+"""Of the shape of what is written; a page that knows another one says so."""
 ABSENT = -1
 """Stands for a job that does not have the parameter."""
 _FIRST = ("prompt", "seed")
 _MOST_COLUMNS = 12
 _LEAST_FILLED = 0.5
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Varied:
     """Whether some value is a text."""
 
 
-def shown(value: Scalar) -> str:
+def value_text(value: Scalar) -> str:
     """Return a value as people write it: 5.0 is `5`, true is `true`, nothing is empty; every digit of a seed."""
     if value is None:
         return ""
@@ -64,25 +68,26 @@ def constant(jobs: Sequence[Job]) -> dict[str, str]:
     """Return every parameter that is the same in all jobs."""
     first = jobs[0].params if jobs else {}
     alike = [name for name in first if all(name in job.params and job.params[name] == first[name] for job in jobs)]
-    return {name: shown(first[name]) for name in alike}
+    return {name: value_text(first[name]) for name in alike}
 
 
-def axes(found: Sequence[Varied]) -> dict[str, tuple[str, ...]]:
-    """Return the parameters worth a choice, each with those that always change with it.
+def axes(found: Sequence[Varied]) -> set[str]:
+    """Return the names of the parameters worth a choice: of those that always change together only one.
 
-    `quality: fast` sets steps and cfg: the three tell jobs apart in the same way, and one of them can speak for all.
+    `quality: fast` sets steps and cfg: the three tell jobs apart in the same way, and one of them speaks for all.
     """
     groups: dict[tuple[int, ...], list[Varied]] = {}
     for one in found:
-        groups.setdefault(_pattern(one.at), []).append(one)
-    leaders = {min(group, key=_rank).name: group for group in groups.values()}
-    return {name: tuple(one.name for one in group if one.name != name) for name, group in leaders.items()}
+        # Which jobs are alike, whatever the values are called.
+        places: dict[int, int] = {}
+        groups.setdefault(tuple(places.setdefault(place, len(places)) for place in one.at), []).append(one)
+    return {min(group, key=_rank).name for group in groups.values()}
 
 
-def opening(found: Sequence[Varied]) -> tuple[str, str]:
-    """Return the names of the rows and the columns to begin with; empty where a plain grid shows more."""
-    leaders = axes(found)
-    choices = [one for one in found if one.name in leaders]
+def first_axes(found: Sequence[Varied]) -> tuple[str, str]:
+    """Return the names of the parameters that are rows and columns at first; empty where a plain grid shows more."""
+    names = axes(found)
+    choices = [one for one in found if one.name in names]
     if len(choices) < 2:
         return "", ""
     rows = min(choices, key=lambda one: (one.name != "prompt", one.name == "seed"))
@@ -92,21 +97,15 @@ def opening(found: Sequence[Varied]) -> tuple[str, str]:
 
 
 def _varied(name: str, values: Sequence[Scalar]) -> Varied:
-    known = {shown(value): value for value in values if value is not None}
+    known = {value_text(value): value for value in values if value is not None}
     numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
     words = len(numbers) < len(known)
     # A seed's size means nothing; the order of the manifest at least is the order in which they are rendered.
     as_met = words or name == "seed"
     order = list(known) if as_met else sorted(numbers, key=numbers.__getitem__)
     places = {text: place for place, text in enumerate(order)}
-    at = tuple(ABSENT if value is None else places[shown(value)] for value in values)
+    at = tuple(ABSENT if value is None else places[value_text(value)] for value in values)
     return Varied(name, tuple(order), at, words)
-
-
-def _pattern(at: Sequence[int]) -> tuple[int, ...]:
-    """Return which jobs are alike, whatever the values are called."""
-    places: dict[int, int] = {}
-    return tuple(places.setdefault(place, len(places)) for place in at)
 
 
 def _rank(one: Varied) -> tuple[int, bool, bool]:
@@ -121,46 +120,34 @@ def _is_table(rows: Varied, columns: Varied) -> bool:
     return len(columns.values) <= _MOST_COLUMNS and filled >= _LEAST_FILLED * len(rows.values) * len(columns.values)
 
 
-# -- The gallery's content: every job of a batch with all the page shows of it. Pure; the same facts, the same bytes.
-#
-# Every number that a browser could round is a text: a seed has up to 20 digits, and 2^53 is as far as it counts
-# exactly.
-
-
-VERSION = 1
-"""Of the shape of what is written; a page that knows another one says so."""
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
-
-
 @dataclass(frozen=True, slots=True)
 class PageStatus:
-    """What the facts do not say and the page shows. Times in seconds, clock times since the epoch."""
+    """What the facts do not say and the page shows. Times in seconds, clock times in seconds since the epoch."""
 
     at: float
     """Now, by the wall clock."""
     live: bool = False
-    """Whether a run is on: the page then looks for news often."""
+    """Whether a run is on: the page then reads its data again often."""
     rendering: Collection[str] = ()
     """Ids of the jobs that a server renders right now; others it has are in its queue."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By job not yet rendered: how long it will render."""
     ready: Mapping[str, float] = field(default_factory=dict)
-    """By job not yet home: when it will be."""
+    """By job not yet rendered: when it will be."""
     left: float | None = None
-    """Until everything is done; None if nobody can tell."""
+    """Until everything is done; None if there is no forecast."""
     until: tuple[float, float] | None = None
-    """Between which two clock times that will be, if somebody dares to say."""
+    """Between which two clock times that will be; None if there is no forecast."""
     manifest: str = ""
     """As it was given on the command line, for commands to copy."""
     options: tuple[str, ...] = ()
     """What belongs to every such command: `--out`, `elsewhere`."""
     posters: Mapping[str, str] = field(default_factory=dict)
-    """By a saved file's path: the path of a picture that stands for it."""
+    """By a saved file's path: the path of its poster."""
     report: Json = None
-    """What `retold.as_json` made of the report."""
+    """The report, as `report_json` makes it."""
     key: str = ""
-    """Names what is shown, if that is not going to change; `write.stands` looks for it."""
+    """A digest of what is shown, if that is not going to change; `is_current` looks for it."""
 
 
 def gallery_data(
@@ -171,11 +158,11 @@ def gallery_data(
     page_status: PageStatus,
 ) -> dict[str, Json]:
     """Return the gallery of `jobs`, in their order. One without a state waits; one out of the batch is left out."""
-    known = [(job, states.get(job.id, Waiting())) for job in jobs]
-    wanted = [(job, state) for job, state in known if not isinstance(state, Unwanted)]
+    wanted = wanted_jobs(jobs, states)
     chosen = [job for job, _ in wanted]
     found = varied(chosen)
-    rows, columns = opening(found)
+    names = axes(found)
+    rows, columns = first_axes(found)
     took = _took(facts, states)
     return {
         "key": page_status.key,
@@ -191,7 +178,7 @@ def gallery_data(
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
         "columns": columns,
-        "params": _params(found),
+        "params": [{"name": one.name, "values": [*one.values], "axis": one.name in names} for one in found],
         "fixed": [[name, value] for name, value in constant(chosen).items()],
         "cells": [
             _cell(job, state, [one.at[place] for one in found], took, page_status)
@@ -204,7 +191,7 @@ def gallery_data(
 def kind_of(path: str) -> str:
     """Return how a browser shows a file: `video`, `image` or `audio`."""
     suffix = PurePosixPath(path).suffix.lower()
-    return "image" if suffix in _PICTURES else "audio" if suffix in _SOUNDS else "video"
+    return "image" if suffix in PICTURES else "audio" if suffix in SOUNDS else "video"
 
 
 def link(path: str) -> str:
@@ -212,48 +199,24 @@ def link(path: str) -> str:
     return "/".join(quote(part, safe="", errors="replace") for part in path.split("/") if part not in {"", ".", ".."})
 
 
-def _params(found: Sequence[Varied]) -> list[Json]:
-    leaders = axes(found)
-    return [
-        {
-            "name": one.name,
-            "values": [*one.values],
-            "axis": one.name in leaders,
-            "twins": [*leaders.get(one.name, ())],
-        }
-        for one in found
-    ]
-
-
 def _cell(job: Job, state: State, at: Sequence[int], took: Mapping[str, float], page_status: PageStatus) -> Json:
+    shown = state_name(state)
+    if shown in {"sending", "queued"}:
+        shown = "rendering" if job.id in page_status.rendering else "queued"
     return {
         "id": job.id,
         "file": job.file,
-        "state": _word(job.id, state, page_status.rendering),
+        "state": shown,
         "at": [*at],
-        "seed": shown(job.params.get("seed")),
+        "seed": value_text(job.params.get("seed")),
         "ratio": _ratio(job),
-        "files": [_file(saved, page_status.posters) for saved in _saved(state)],
-        "why": why(state),
+        "files": [_file(saved, page_status.posters) for saved in saved_files(state)],
+        "why": failure(state),
         "attempts": state.past.highest,
         "took": took.get(job.id),
         "seconds": page_status.seconds.get(job.id),
         "ready": page_status.ready.get(job.id),
     }
-
-
-def _word(job: str, state: State, rendering: Collection[str]) -> str:
-    match state:
-        case Done():
-            return "done"
-        case Failed():
-            return "failed"
-        case Fetching():
-            return "fetching"
-        case Sending() | Queued():
-            return "rendering" if job in rendering else "queued"
-        case _:
-            return "waiting"
 
 
 def _ratio(job: Job) -> float | None:
@@ -262,16 +225,6 @@ def _ratio(job: Job) -> float | None:
     if isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0:
         return round(min(max(width / height, 0.25), 4.0), 4)
     return None
-
-
-def _saved(state: State) -> tuple[Saved, ...]:
-    match state:
-        case Done(files=files):
-            return files
-        case Fetching(items=items):
-            return tuple(item.saved for item in items if item.saved)
-        case _:
-            return ()
 
 
 def _file(saved: Saved, posters: Mapping[str, str]) -> Json:
@@ -286,7 +239,7 @@ def _file(saved: Saved, posters: Mapping[str, str]) -> Json:
 
 
 def _took(facts: Iterable[Fact], states: Mapping[str, State]) -> dict[str, float]:
-    """Return how long the attempt rendered whose files are home, or on their way."""
+    """Return how long the attempt rendered whose files are saved or still to download."""
     found = {}
     for fact in facts:
         state = states.get(fact.job)

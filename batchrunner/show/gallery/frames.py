@@ -60,9 +60,9 @@ class Frames:
         return base64.b64decode(answer) if answer else None
 
     def _asked(self, line: str) -> bytes | None:
-        """Send one request and return the answer, without its line end; None if the child died of it."""
-        child = self._child = self._child or _started()
+        """Send one request and return the answer, without its line end; None if it got none."""
         try:
+            child = self._child = self._child or _started()
             _pipe(child.stdin).write(line.encode() + b"\n")
             _pipe(child.stdin).flush()
             answer = _line(_pipe(child.stdout), self._patience)

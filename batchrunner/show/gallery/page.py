@@ -1,120 +1,50 @@
-"""The page: its template, its data and posters on disk, each whole or not at all."""
+"""The gallery's files beside the videos: the page, its data, `report.md` and posters, kept current during a run.
+
+Each is written whole or not at all. The page is template, style and script of this package in one file that loads
+nothing from the network. What a manifest or a server wrote reaches it only through the data file, as JSON, and the DOM
+only as text. The policy holds even if that should fail: styles and scripts run by their hash, what the script adds by
+its trust in it.
+"""
 
 from __future__ import annotations
 
-import io
-import json
+import math
 from base64 import b64encode
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.resources import files
-from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from batchrunner.core.eta import time_left
+from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
+from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
+from batchrunner.show.report import RunContext, report, report_json, report_markdown
+from batchrunner.text import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-    from types import ModuleType
 
-    from av import VideoFrame
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.job import Job, Json
+    from batchrunner.show.gallery.frames import Frames
+    from batchrunner.show.report import Report
 
-    from batchrunner.core.job import Json
-
-# -- Posters: a picture that stands for a film until it plays. Only where PyAV is (the extra `video`).
-
-
-FOLDER = ".posters"
-"""Below the batch folder; safe to delete."""
-_SIDE = 640
-_MOST_FRAMES = 500
-"""Decoded in search of the middle."""
-
-
-def poster_path(path: str) -> str:
-    """Return where the poster of a saved file lies, below the batch folder, by the file's own path there."""
-    return f"{FOLDER}/{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.jpg"
-
-
-def poster(film: Path) -> bytes | None:
-    """Return a JPEG of the film's middle, at most 640 pixels wide; None without PyAV, or for what is no film.
-
-    First frames are often black; the middle says more. Takes up to a second for a large film: call it in a thread.
-    """
-    try:
-        import av  # noqa: PLC0415 - the extra `video` may be missing, and then there are no posters
-    except ImportError:
-        return None
-    try:
-        with av.open(film) as opened:
-            frame = _middle(opened)
-            return _jpeg(av, frame) if frame else None
-    except (av.FFmpegError, OSError):
-        return None
-
-
-def _middle(film: InputContainer) -> VideoFrame | None:
-    """Return the frame in the middle, or the last one that was worth the wait."""
-    stream = next(iter(film.streams.video), None)
-    if stream is None:
-        return None
-    middle = (stream.start_time or 0) + (stream.duration or 0) // 2
-    if middle:
-        # Lands on the key frame before it, which is often the first one.
-        film.seek(middle, stream=stream)
-    frame = None
-    for frame in islice(film.decode(stream), _MOST_FRAMES):
-        if frame.pts is None or frame.pts >= middle:
-            break
-    return frame
-
-
-def _jpeg(av: ModuleType, frame: VideoFrame) -> bytes:
-    scale = min(1.0, _SIDE / frame.width)
-    width, height = max(2, int(frame.width * scale) // 2 * 2), max(2, int(frame.height * scale) // 2 * 2)
-    file = io.BytesIO()
-    with av.open(file, "w", format="mjpeg") as made:
-        stream = cast("VideoStream", made.add_stream("mjpeg", rate=1, options={"qmin": "4", "qmax": "6"}))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
-        made.mux(stream.encode(frame.reformat(width, height, "yuvj420p")))
-        made.mux(stream.encode(None))
-    return file.getvalue()
-
-
-# -- The page itself: template, style and script of this package in one file that asks nobody for anything.
-#
-# What a stranger wrote reaches the page only through the script file beside it, as JSON, and the DOM only as text. The
-# policy holds even if that should fail: styles and scripts run by their hash, what the script adds by its trust in it.
-
-
+PAGE = "index.html"
+REPORT = "report.md"
 DATA = "gallery-data.js"
 """The file beside the page that holds everything it shows."""
 RECEIVER = "batchrunnerGallery"
 """The function of the page that the data file calls."""
 SCRIPTS = (
-    "dom.js",
-    "words.js",
-    "store.js",
-    "marks.js",
-    "table.js",
-    "media.js",
-    "sync.js",
-    "tile.js",
-    "grid.js",
-    "bar.js",
-    "detail.js",
-    "compare.js",
-    "picks.js",
-    "report.js",
-    "keys.js",
-    "live.js",
-    "main.js",
+    *("dom", "words", "store", "marks", "table", "media", "sync", "tile", "grid", "bar", "detail", "compare"),
+    *("picks", "report", "keys", "live", "main"),
 )
 """In the order they are put together."""
 _POLICY = (
@@ -128,17 +58,30 @@ _POLICY = (
     "require-trusted-types-for 'script'",
     "trusted-types batchrunner",
 )
+POSTER_FOLDER = ".posters"
+"""Below the batch folder; safe to delete."""
+_KEY_BYTES = 256
+"""Of the data file, in which its key stands."""
+_EVERY, _PER_JOB = 1.0, 0.002
+"""Seconds between two updates of the data, and more for each job: a large batch's data take longer to write."""
 
 
-def page(batch: str) -> str:
+def page_html(batch: str) -> str:
     """Return the page of a batch; it is the same for every batch but for the name."""
-    script, style = _script(), _read("page.css")
-    policy = "; ".join(_POLICY).format(script=_digest(script), style=_digest(style))
+
+    def read(name: str) -> str:
+        return files("batchrunner.show.gallery").joinpath(name).read_text("utf-8")
+
+    def digest(text: str) -> str:
+        return b64encode(sha256(text.encode()).digest()).decode()
+
+    # All scripts are in one function, so that their names are their own.
+    parts = "\n".join(read(f"script/{name}.js") for name in SCRIPTS)
+    script, style = f'\n(() => {{\n"use strict";\n{parts}}})();\n', read("page.css")
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string(_read("page.html"))
-    return template.render(
+    return environment.from_string(read("page.html")).render(
         batch=batch,
-        policy=policy,
+        policy="; ".join(_POLICY).format(script=digest(script), style=digest(style)),
         data=DATA,
         receiver=RECEIVER,
         # The only two texts that are not escaped: files of this package.
@@ -147,33 +90,9 @@ def page(batch: str) -> str:
     )
 
 
-def _script() -> str:
-    """Return all scripts in one function, so that they share names with each other and with nobody else."""
-    parts = "\n".join(_read(f"script/{name}") for name in SCRIPTS)
-    return f'\n(() => {{\n"use strict";\n{parts}}})();\n'
-
-
-def _read(name: str) -> str:
-    return files("batchrunner.show.gallery").joinpath(name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return b64encode(sha256(text.encode()).digest()).decode()
-
-
-# -- The page and its data on disk: each whole or not at all, whoever looks and whenever.
-
-
-PAGE = "index.html"
-REPORT = "report.md"
-_HEAD = 256
-"""Bytes of the data file in which its key stands."""
-_UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\x7f"}
-
-
 def write_page(folder: Path, batch: str) -> Path:
     """Write the page into a batch's folder; return its path. Once is enough. LocalError if it can't be written."""
-    return replace_file(folder / PAGE, page(batch).encode())
+    return replace_file(folder / PAGE, page_html(batch).encode())
 
 
 def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
@@ -181,34 +100,147 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
-    return replace_file(folder / DATA, script(content).encode())
+    return replace_file(folder / DATA, data_script(content).encode())
 
 
-def stands(folder: Path, batch: str, key: str) -> bool:
-    """Whether the page of this version, data with this key and a report stand in a batch's folder."""
+def is_current(folder: Path, batch: str, key: str) -> bool:
+    """Tell whether a batch's folder has the page of this version, data with this key, and a report."""
     try:
         with (folder / DATA).open("rb") as file:
-            found = f'"key":"{key}"'.encode() in file.read(_HEAD)
-        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page(batch).encode()
+            found = f'"key":"{key}"'.encode() in file.read(_KEY_BYTES)
+        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page_html(batch).encode()
     except OSError:
         return False
 
 
-def write_report(folder: Path, text: str) -> Path:
-    """Write `report.md` into a batch's folder; return its path. LocalError if it can't be written."""
-    return replace_file(folder / REPORT, text.encode("utf-8", "replace"))
-
-
-def script(content: Mapping[str, Json]) -> str:
+def data_script(content: Mapping[str, Json]) -> str:
     """Return the data file's text: one call, in ASCII, with nothing in it that could end a script element."""
-    text = json.dumps(content, separators=(",", ":")).translate(_UNSAFE)
-    return f"window.{RECEIVER}?.({text});\n"
+    return f"window.{RECEIVER}?.({json_text(content, page=True)});\n"
 
 
-def write_poster(folder: Path, path: str) -> str | None:
+@dataclass(slots=True)
+class Gallery:
+    """Keeps the page of one run current. A page that can't be written is reported once, and costs nothing else."""
+
+    folder: Path
+    batch: str
+    manifest: str
+    options: tuple[str, ...]
+    """Words that belong to every command the page offers for copying: `--out`, `elsewhere`."""
+    wall: Callable[[], float]
+    warn: Callable[[str], None]
+    facts: list[Fact] = field(default_factory=list)
+    """All of the batch, oldest first."""
+    expected: float | None = None
+    """How long it was to take, as forecast at its very beginning; in seconds."""
+    _resumed: bool = field(init=False)
+    """Whether the forecast is about the rest of a batch: it must not be compared with the time of the whole."""
+    _next: float = -math.inf
+    _changed: bool = True
+    _page_written: bool = False
+    _failed: bool = False
+
+    def __post_init__(self) -> None:
+        """Note whether anything happened before."""
+        self._resumed = bool(self.facts)
+
+    def fact(self, fact: Fact) -> None:
+        """Take in what happened."""
+        self.facts.append(fact)
+        self._changed = True
+
+    def update(self, board: Board, jobs: Mapping[str, Job], now: float) -> None:
+        """Write the page's data if something happened and the last time is long enough ago.
+
+        When all is settled, `finish` is near.
+        """
+        if self._changed and now >= self._next and not board.is_settled():
+            if self.expected is None and not self._resumed:
+                left = time_left(board, now)
+                self.expected = left.seconds if left else None
+            self._next = now + _EVERY + _PER_JOB * len(board.positions)
+            self._changed = False
+            self._write(board, jobs, now, None)
+
+    def finish(self, board: Board, jobs: Mapping[str, Job], now: float) -> Report:
+        """Write `report.md`, and the page's data for the last time, with the report; return it.
+
+        Where all was settled before and nothing happened, both are there already.
+        """
+        wanted = [jobs[job] for job in board.positions]
+        context = RunContext(self.manifest, str(self.folder), self.expected)
+        made = report(self.batch, wanted, board.states, self.facts, context)
+        key = self._key(wanted) if board.is_settled() else ""
+        if not key or not is_current(self.folder, self.batch, key):
+            try:
+                replace_file(self.folder / REPORT, report_markdown(made).encode("utf-8", "replace"))
+            except LocalError as error:
+                self.warn(str(error))
+            self._write(board, jobs, now, report_json(made), key)
+        return made
+
+    def _write(self, board: Board, jobs: Mapping[str, Job], now: float, report: Json, key: str = "") -> None:
+        if self._failed:
+            return
+        wanted = [jobs[job] for job in board.positions]
+        status = replace(self._page_status(board, jobs, now), live=report is None, report=report, key=key)
+        try:
+            if not self._page_written:
+                write_page(self.folder, self.batch)
+                self._page_written = True
+            write_data(self.folder, gallery_data(self.batch, wanted, board.states, self.facts, status))
+        except LocalError as error:
+            self._failed = True
+            self.warn(f"couldn't update the gallery: {error}")
+
+    def _key(self, jobs: Sequence[Job]) -> str:
+        """Return a digest of all that the last page of a settled batch is made of."""
+        last = self.facts[-1] if self.facts else None
+        parts = (VERSION, self.batch, self.manifest, self.options, len(self.facts), last)
+        digest = sha256(repr(parts).encode())
+        for job in jobs:
+            digest.update(f"{job.id} {job.file} {job.params}\n".encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def _page_status(self, board: Board, jobs: Mapping[str, Job], now: float) -> PageStatus:
+        at, left = self.wall(), time_left(board, now)
+        servers = [url for url, server in board.servers.items() if server.named]
+        fastest: dict[float, float] = {}
+        seconds: dict[str, float] = {}
+        for job, state in board.states.items():
+            if job in board.positions and isinstance(state, Waiting | Sending | Queued):
+                cost = jobs[job].cost
+                if cost not in fastest:
+                    fastest[cost] = min(board.forecast.seconds(url, cost) for url in servers)
+                seconds[job] = fastest[cost]
+        # When each is rendered if the servers go on as they do, one job after the other in run order.
+        ready: dict[str, float] = {}
+        passed = 0.0
+        for job in sorted(seconds, key=lambda job: (isinstance(board.states[job], Waiting), board.positions[job])):
+            passed += seconds[job] / max(1, len(servers))
+            ready[job] = at + passed
+        running = {prompt for server in board.servers.values() for prompt in server.queue.running}
+        return PageStatus(
+            at=at,
+            rendering=[job for url in board.servers for job, state in board.open_on(url) if state.prompt.id in running],
+            seconds=seconds,
+            ready=ready,
+            left=left.seconds if left else None,
+            until=(at + left.low, at + left.high) if left else None,
+            manifest=self.manifest,
+            options=self.options,
+        )
+
+
+def poster_path(path: str) -> str:
+    """Return where the poster of a saved file lies, below the batch folder, by the file's own path there."""
+    return f"{POSTER_FOLDER}/{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.jpg"
+
+
+def write_poster(folder: Path, path: str, frames: Frames) -> str | None:
     """Make the poster of the saved file at `path`, unless it is there; return its path, both below the batch folder.
 
-    None where there can be none: no PyAV, no film, no room, a link in its folder's place. Blocks; a poster is never
+    None where there can be none: no PyAV, no video, no room, a link in its folder's place. Blocks; a poster is never
     worth an error.
     """
     made = poster_path(path)
@@ -216,7 +248,7 @@ def write_poster(folder: Path, path: str) -> str | None:
         return None
     if (folder / made).is_file():
         return made
-    picture = poster(folder / path)
+    picture = frames.poster(folder / path)
     if picture is None:
         return None
     try:

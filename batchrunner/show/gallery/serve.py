@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery.page import DATA, PAGE
+from batchrunner.show.gallery.data import PICTURES, SOUNDS
+from batchrunner.show.gallery.page import DATA, PAGE, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HOST = "127.0.0.1"
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-_OWN = frozenset({PAGE, DATA, "report.md"})
-_MEDIA = frozenset(
-    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".png", ".jpg", ".jpeg", ".webp", ".gif"}
-    | {".m4a", ".wav", ".flac", ".mp3", ".opus", ".ogg"}
-)
+_OWN = frozenset({PAGE, DATA, REPORT})
+_MEDIA = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"} | PICTURES | SOUNDS
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -34,7 +32,7 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[str]:
     """Serve a batch's page and its videos on loopback; yield the URL. Port 0 takes a free one.
 
     Ranges are answered, so that a player can seek. The state, the log and everything else in the folder are not
-    served, nor is anybody who asks for another host's name (a page elsewhere that resolves to this machine).
+    served, nor are requests for another host's name (a page elsewhere that resolves to this machine).
     LocalError if the port is taken.
     """
     app = web.Application()
@@ -59,7 +57,7 @@ class _Site:
         self._root = root.resolve()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer with a file; 404 for all that is none of ours, 421 for another host's name."""
+        """Answer with a file; 404 for any other file, 421 for another host's name."""
         if request.url.host not in _NAMES:
             raise web.HTTPMisdirectedRequest
         path = self._file(request.match_info["path"] or PAGE)

@@ -20,8 +20,8 @@ from yarl import URL
 from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
 from batchrunner.progress import Displays
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink
+from batchrunner.show.listeners import Listeners
+from batchrunner.show.log import StreamOutput
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import run
@@ -147,11 +147,11 @@ class _Run(MemoryNight):
 
 async def _run(plan: CalmRun, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
     """Do what `batchrunner run` does, from the lock to the exit code."""
-    audience = Audience([heard])
+    audience = Listeners([heard])
     notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None
     if notifier:
         audience.join(notifier)
-    displays = Displays(audience, StreamSink(console), 60.0, notifier)
+    displays = Displays(audience, StreamOutput(console), 60.0, notifier)
     with ExitStack() as stack:
         stack.enter_context(hold(home))
         ledger = stack.enter_context(BusyLedger.open(home, batch.name))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.board import Board
     from batchrunner.core.forecast import Estimate
-    from batchrunner.show.events import Event
-    from batchrunner.show.scene import Scene
+    from batchrunner.show.events import RunEvent
+    from batchrunner.show.live import BoardView
     from batchrunner.sim.server import Simulator
     from tests.lab.clock import VirtualLoop
 
@@ -34,7 +34,7 @@ class Report:
     """When the forecast was asked."""
     told: Estimate | None
     """What it said, from then on."""
-    news: tuple[tuple[float, Event], ...]
+    news: tuple[tuple[float, RunEvent], ...]
     """Everything that people were told, and when."""
     starts: tuple[float, ...]
     """When a server began with a prompt of ours."""
@@ -80,16 +80,16 @@ class Heard:
         self._after = after
         self.asked = 0.0
         self.told: Estimate | None = None
-        self.news: list[tuple[float, Event]] = []
+        self.news: list[tuple[float, RunEvent]] = []
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Hear what happened."""
         self.news.append((self._loop.now, event))
         if not self.asked and event.name == "saved" and self.board.tally()["done"] >= self._after:
             self.asked = self._loop.now
             self.told = time_left(self.board, self.asked)
 
-    def tick(self, scene: Scene) -> None:
+    def tick(self, view: BoardView) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ from batchrunner.core.actions import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
 from batchrunner.progress import Displays
-from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink
+from batchrunner.show.listeners import Listeners
+from batchrunner.show.log import StreamOutput
 from tests.lab.nights.memory import BusyClient, BusyLedger, MemoryNight
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.ledger import Ledger
     from batchrunner.manifest import Batch
-    from batchrunner.show.events import Event
-    from batchrunner.show.scene import Scene
+    from batchrunner.show.events import RunEvent
+    from batchrunner.show.live import BoardView
 
 
 class Watch(Protocol):
@@ -114,12 +114,12 @@ class Bugs:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
-    def event(self, event: Event) -> None:
+    def event(self, event: RunEvent) -> None:
         """Tell of an error that should not be."""
         if event.error is not None:
             self._watch.bug(repr(event.error))
 
-    def tick(self, scene: Scene) -> None:
+    def tick(self, view: BoardView) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -142,8 +142,8 @@ async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[L
 
     Every ledger it opens is listed.
     """
-    console = StreamSink(io.StringIO())
-    displays = Displays(Audience([Bugs(watch)]), console, 60.0)
+    console = StreamOutput(io.StringIO())
+    displays = Displays(Listeners([Bugs(watch)]), console, 60.0)
     try:
         with ExitStack() as stack:
             stack.enter_context(hold(folder))

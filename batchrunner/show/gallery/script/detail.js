@@ -52,7 +52,7 @@ function historyOf(cell) {
   const rows = [["state", STATES[cell.state]], ["job", cell.id]];
   if (cell.why) rows.push(["why", cell.why]);
   if (cell.took !== null) rows.push(["rendered in", spokenDuration(cell.took)]);
-  else if (outlook(cell)) rows.push(["home", outlook(cell)]);
+  else if (expected(cell)) rows.push(["ready", expected(cell)]);
   if (cell.attempts > 1) rows.push(["attempts", String(cell.attempts)]);
   return rows;
 }

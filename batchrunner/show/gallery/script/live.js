@@ -1,8 +1,8 @@
-/* News: the data file is a script that calls us; reading it again is loading it again, which works without a server. */
+/* Updates: the data file is a script that calls us; reading it again is loading it again, which works without a server. */
 
 const OFTEN = 2000;
 const SELDOM = 15_000;
-/* The page may spend a twentieth of its time on news. */
+/* The page may spend a twentieth of its time on updates. */
 const SHARE = 20;
 const trusted = globalThis.trustedTypes?.createPolicy("batchrunner", { createScriptURL: (url) => url });
 let cost = 0;
@@ -31,7 +31,7 @@ function asked(script) {
   setTimeout(askIfSeen, Math.max(store.data && !store.data.live ? SELDOM : OFTEN, cost * SHARE));
 }
 
-/* A page that nobody looks at looks for nothing. */
+/* A hidden page asks for nothing. */
 function askIfSeen() {
   if (document.hidden) document.addEventListener("visibilitychange", ask, { once: true });
   else ask();

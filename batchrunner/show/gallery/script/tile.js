@@ -56,7 +56,7 @@ function fillTile(cell) {
 function stateWords(cell) {
   if (cell.files.length) return cell.files.length > 1 ? [make("span", { class: "count", text: `+${cell.files.length - 1}` })] : [];
   if (cell.state === "failed") return [make("strong", { text: "failed" }), quoted(cell.why ?? "", "why")];
-  return [make("strong", { text: STATES[cell.state] }), make("span", { text: outlook(cell) })];
+  return [make("strong", { text: STATES[cell.state] }), make("span", { text: expected(cell) })];
 }
 
 function fillCaption(tile) {
@@ -69,7 +69,7 @@ function fillCaption(tile) {
 /* All of it, for those who listen. */
 function spoken(cell) {
   const { star, note } = markOf(cell.id);
-  const extra = [STATES[cell.state], cell.state === "failed" ? cell.why : outlook(cell), star ? "starred" : "", note];
+  const extra = [STATES[cell.state], cell.state === "failed" ? cell.why : expected(cell), star ? "starred" : "", note];
   return [titleOf(cell), ...(cell.state === "done" ? [extra[0], ...extra.slice(2)] : extra)].filter(Boolean).join(", ");
 }
 

@@ -4,7 +4,7 @@ const STATES = {
   waiting: "waiting",
   queued: "in the queue",
   rendering: "rendering",
-  fetching: "coming home",
+  fetching: "downloading",
   done: "done",
   failed: "failed",
 };
@@ -37,8 +37,8 @@ function counted(count, word) {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/* When a job that is not home yet will be, as far as anybody can tell. */
-function outlook(cell) {
+/* When a job that is not rendered yet will be, by the forecast. */
+function expected(cell) {
   if (cell.ready !== null) return `about ${spokenClock(cell.ready)}`;
   if (cell.seconds !== null) return `takes ${spokenDuration(cell.seconds)}`;
   return "";
