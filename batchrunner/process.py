@@ -124,6 +124,13 @@ async def handle_signals(
             stop(signal.Signals(number))
 
 
+async def wait_for_signal() -> None:
+    """Return on SIGINT or SIGTERM."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            return
+
+
 class LoopClock:
     """The event loop's clock, and the wall's."""
 

@@ -134,7 +134,7 @@ class Run:
             return 128 + self._signal if code is None else code
 
     def stop(self, number: signal.Signals) -> None:
-        """Submit nothing new, download what is rendered, and let `run` end; `number` gives the exit code."""
+        """Submit nothing new, download what is rendered, and end with 128 + `number`. Only while `run` runs."""
         self._signal = number
         self._stop()
 
