@@ -80,7 +80,7 @@ async def built_in(folder: Path, rules: Rules) -> AsyncIterator[str]:
     shutil.rmtree(own, ignore_errors=True)
     try:
         own.mkdir(parents=True)
-        simulator = Simulator(own, pace=_PACE, renderer=renderer, ttl=rules.ttl)
+        simulator = Simulator(own, pace=_PACE, renderer=renderer, ttl=rules.ttl, strict=False)
     except OSError as error:
         raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
     try:

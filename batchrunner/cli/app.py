@@ -253,10 +253,11 @@ def sim(
     ttl: Annotated[float, typer.Option(min=0.0, help="Seconds until a file is cleaned up; 0 keeps them.")] = 600.0,
     record: Annotated[Path | None, typer.Option(help="Append what happens to this file, a line of JSON each.")] = None,
     plain: Annotated[bool, typer.Option(help="Write tiny stand-ins instead of real videos.")] = False,
+    strict: Annotated[bool, typer.Option(help="Refuse node classes and models that it does not have.")] = False,
 ) -> None:
     """Run the built-in ComfyUI. With BATCHRUNNER_TOKEN set, it asks for that token."""
     with _told():
-        simulating.sim(simulating.Wish(host, port, folder, seconds, ttl or None, record, plain=plain))
+        simulating.sim(simulating.Wish(host, port, folder, seconds, ttl or None, record, plain=plain, strict=strict))
 
 
 def main() -> None:

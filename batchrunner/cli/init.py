@@ -71,6 +71,7 @@ class Wish:
     ttl: float | None
     record: Path | None
     plain: bool
+    strict: bool
 
 
 def sim(wish: Wish) -> None:
@@ -101,6 +102,7 @@ def _machine(stack: ExitStack, wish: Wish) -> Simulator:
             ttl=wish.ttl,
             renderer=BoxRenderer() if wish.plain else PyavRenderer(),
             listener=_recorder(stack, wish.record),
+            strict=wish.strict,
         )
     except OSError as error:
         raise LocalError(f"{error.filename or wish.folder}: {error.strerror or error}") from None
