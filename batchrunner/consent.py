@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
-from batchrunner.text import safe
+from batchrunner.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool) -
     """
     new = [request for request in wanted if marks.get(mark(request)) is not True]
     if new and not allowed:
-        lines = "\n".join(f"  {safe(request, _LONGEST)}" for request in new)
+        lines = "\n".join(f"  {printable(request, _LONGEST)}" for request in new)
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise YoursError(f"the manifest wants to:\n{lines}\nadd --allow-commands if you trust it")
         sys.stderr.write(f"The manifest wants to:\n{lines}\nAllow this? [y/N] ")

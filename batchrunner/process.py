@@ -163,7 +163,7 @@ async def simulator(folder: Path, ttl: float | None) -> AsyncIterator[str]:
     shutil.rmtree(own, ignore_errors=True)
     try:
         own.mkdir(parents=True)
-        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl)
+        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl, strict=False)
     except OSError as error:
         raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
     try:

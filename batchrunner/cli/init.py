@@ -79,6 +79,9 @@ def sim(
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append every event to FILE, as JSON lines.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse node classes and models that it does not have.")
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Write tiny placeholder files, not real videos.")] = False,
 ) -> None:
     """Run a simulated ComfyUI server, to try batches without a GPU.
@@ -100,6 +103,7 @@ def sim(
                 ttl=ttl or None,
                 renderer=BoxRenderer() if plain else PyavRenderer(),
                 listener=listener,
+                strict=strict,
             )
         except OSError as error:
             raise LocalError(f"{error.filename or folder}: {error.strerror or error}") from None
