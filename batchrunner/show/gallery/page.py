@@ -8,14 +8,13 @@ its trust in it.
 
 from __future__ import annotations
 
-import io
 import math
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.resources import files
-from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -25,17 +24,13 @@ from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
+from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json, report_markdown
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-    from types import ModuleType
-
-    from av import VideoFrame
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
@@ -66,9 +61,6 @@ _POLICY = (
 )
 POSTER_FOLDER = ".posters"
 """Below the batch folder; safe to delete."""
-_SIDE = 640
-_MOST_FRAMES = 500
-"""Decoded in search of the middle."""
 _KEY_BYTES = 256
 """Of the data file, in which its key stands."""
 _EVERY, _PER_JOB = 1.0, 0.002
@@ -241,79 +233,19 @@ class Gallery:
         )
 
 
-def poster_path(path: str) -> str:
-    """Return where the poster of a saved file lies, below the batch folder, by the file's own path there."""
-    return f"{POSTER_FOLDER}/{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.jpg"
+def write_posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Make a picture of each saved file that has none yet; return the path of a file -> the path of its poster.
 
-
-def poster(film: Path) -> bytes | None:
-    """Return a JPEG of the film's middle, at most 640 pixels wide; None without PyAV, or for what is no film.
-
-    First frames are often black; the middle says more. Takes up to a second for a large film: call it in a thread.
+    Both are below the batch folder. A file is left out where there can be none: no PyAV, no video, no room, a link in
+    the place of the posters' folder. Blocks; a poster is never worth an error.
     """
-    try:
-        import av  # noqa: PLC0415 - the extra `video` may be missing, and then there are no posters
-    except ImportError:
-        return None
-    try:
-        with av.open(film) as opened:
-            frame = _middle(opened)
-            return _jpeg(av, frame) if frame else None
-    except (av.FFmpegError, OSError):
-        return None
-
-
-def _middle(film: InputContainer) -> VideoFrame | None:
-    """Return the frame in the middle, or the last one that was worth the wait."""
-    stream = next(iter(film.streams.video), None)
-    if stream is None:
-        return None
-    middle = (stream.start_time or 0) + (stream.duration or 0) // 2
-    if middle:
-        # Lands on the key frame before it, which is often the first one.
-        film.seek(middle, stream=stream)
-    frame = None
-    for frame in islice(film.decode(stream), _MOST_FRAMES):
-        if frame.pts is None or frame.pts >= middle:
-            break
-    return frame
-
-
-def _jpeg(av: ModuleType, frame: VideoFrame) -> bytes:
-    scale = min(1.0, _SIDE / frame.width)
-    width, height = max(2, int(frame.width * scale) // 2 * 2), max(2, int(frame.height * scale) // 2 * 2)
-    file = io.BytesIO()
-    with av.open(file, "w", format="mjpeg") as made:
-        stream = cast("VideoStream", made.add_stream("mjpeg", rate=1, options={"qmin": "4", "qmax": "6"}))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
-        made.mux(stream.encode(frame.reformat(width, height, "yuvj420p")))
-        made.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def write_poster(folder: Path, path: str) -> str | None:
-    """Make the poster of the saved file at `path`, unless it is there; return its path, both below the batch folder.
-
-    None where there can be none: no PyAV, no film, no room, a link in its folder's place. Blocks; a poster is never
-    worth an error.
-    """
-    made = poster_path(path)
-    if (folder / made).parent.is_symlink():
-        return None
-    if (folder / made).is_file():
-        return made
-    picture = poster(folder / path)
-    if picture is None:
-        return None
-    try:
-        (folder / made).parent.mkdir(exist_ok=True)
-        replace_file(folder / made, picture)
-    except (OSError, LocalError):
-        return None
-    return made
-
-
-def posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the posters that are there: the path of a saved file -> the path of its poster."""
-    found = {path: poster_path(path) for path in paths}
-    return {path: made for path, made in found.items() if (folder / made).is_file()}
+    names = {path: sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:24] for path in paths}
+    found = {path: f"{POSTER_FOLDER}/{name}.jpg" for path, name in names.items()}
+    if not (folder / POSTER_FOLDER).is_symlink():
+        with Frames() as frames:
+            for path, poster in found.items():
+                if not (folder / poster).is_file() and (picture := frames.poster(folder / path)):
+                    with suppress(OSError, LocalError):
+                        (folder / POSTER_FOLDER).mkdir(exist_ok=True)
+                        replace_file(folder / poster, picture)
+    return {path: poster for path, poster in found.items() if (folder / poster).is_file()}
