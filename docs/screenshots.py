@@ -26,7 +26,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.gallery import PageStatus, gallery_data, write_data, write_page
-from batchrunner.show.report import Around, as_json, report
+from batchrunner.show.report import RunContext, report, report_json
 
 WIDTH, HEIGHT, FRAMES = 512, 282, 8
 BEGUN = 15
@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
         ready={job.id: night.now + 410 + 530 * place for place, job in enumerate(night.jobs[BEGUN:])},
         left=530.0 * (len(night.jobs) - BEGUN),
         manifest="dreams.yaml",
-        report=as_json(report("dreams", night.jobs, night.states, night.facts, Around("dreams.yaml"))),
+        report=report_json(report("dreams", night.jobs, night.states, night.facts, RunContext("dreams.yaml"))),
     )
     write_page(night.folder, "dreams")
     write_data(night.folder, gallery_data("dreams", night.jobs, night.states, night.facts, page_status))
