@@ -96,7 +96,7 @@ class Run:
     """The id of this boot of the machine."""
     _signal: signal.Signals = signal.SIGINT
     _stop: Callable[[], None] = field(init=False)
-    """What the first signal does at this moment."""
+    """What `stop` does at this moment."""
 
     async def run(self) -> int:
         """Run the batch; return the exit code, 128 + its number for a signal."""
@@ -110,10 +110,15 @@ class Run:
             with unwrapped():
                 async with anyio.create_task_group() as task_group:
                     self._stop = task_group.cancel_scope.cancel
-                    await task_group.start(handle_signals, self._signalled, self.displays.listeners.close)
+                    await task_group.start(handle_signals, self.stop, self.displays.listeners.close)
                     code = await self._run(client)
                     task_group.cancel_scope.cancel()
             return 128 + self._signal if code is None else code
+
+    def stop(self, number: signal.Signals) -> None:
+        """Submit nothing new, download what is rendered, and let `run` end; `number` gives the exit code."""
+        self._signal = number
+        self._stop()
 
     async def connect(self, stack: AsyncExitStack) -> Callable[[str], comfy.Client]:
         """Return what gives the client of a server by its URL; what that opens is closed with `stack`."""
@@ -141,9 +146,9 @@ class Run:
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         self._set_until(board, jobs)
-        audience, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
+        listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         observer = RunObserver(
-            board, jobs, audience, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
+            board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -197,7 +202,3 @@ class Run:
             named = ", ".join(jobs[job].file for job in late[:_MAX_NAMED])
             more = f" and {len(late) - _MAX_NAMED} more" if len(late) > _MAX_NAMED else ""
             self.displays.warn(f"{len(late)} of {len(board.waiting)} jobs will not be finished in time: {named}{more}")
-
-    def _signalled(self, number: signal.Signals) -> None:
-        self._signal = number
-        self._stop()

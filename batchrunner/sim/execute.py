@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from batchrunner.sim.generic import form_of
 from batchrunner.sim.graph import BrokenNodeError, Graph, Shot
 from batchrunner.sim.machine import InterruptedPromptError, NodeFailure, WedgedError, system_failures
 from batchrunner.sim.media import Order
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 100
 """A sampler with more steps than this advances in this many slices."""
-_EXTENSIONS = {"SaveImage": "png", "PreviewImage": "png", "SaveAudio": "flac", "PreviewAudio": "flac"}
-_ANIMATED = {"SaveWEBM": "webm", "SaveAnimatedWEBP": "webp"}
+_FORMS = {
+    "SaveImage": "png",
+    "PreviewImage": "png",
+    "SaveAudio": "flac",
+    "PreviewAudio": "flac",
+    "SaveVideo": "mp4",
+    "SaveWEBM": "webm",
+    "SaveAnimatedWEBP": "webp",
+}
+"""The extension of what each known class saves."""
 _VHS = {"image/gif": "gif", "image/webp": "webp", "video/h264-mp4": "mp4", "video/webm": "webm"}
 
 
@@ -40,25 +49,25 @@ class SaveNode:
 
     async def save(self) -> Shown:
         """Write the node's files and return what history shows. Raises NodeFailure."""
-        if self._node.class_type == "SaveVideo":
-            return await self._video()
-        if self._node.class_type == "VHS_VideoCombine":
+        name = self._node.class_type
+        if name == "SaveVideo":
+            self._check_video()
+        elif name == "VHS_VideoCombine":
             return await self._combined()
-        if self._node.class_type in _ANIMATED:
-            files = await self._numbered(_ANIMATED[self._node.class_type], 1)
-            return {"images": files, "animated": [True]}
-        form = _EXTENSIONS[self._node.class_type]
-        if form == "flac":
-            return {"audio": await self._numbered(form, 1)}
-        return {"images": await self._numbered(form, self._shot.frames * self._shot.batch)}
+        form = _FORMS.get(name) or form_of(name, self._node.inputs)
+        if form == "png":
+            return {"images": await self._numbered(form, self._shot.frames * self._shot.batch)}
+        files: list[Json] = await self._numbered(form, 1)
+        if form in ("flac", "glb"):
+            return {"audio" if form == "flac" else "3d": files}
+        return {"images": files, "animated": [True]}
 
-    async def _video(self) -> Shown:
+    def _check_video(self) -> None:
         form, codec = self._node.inputs.get("format"), self._node.inputs.get("codec")
         if form not in ("auto", "mp4"):
             raise NodeFailure("ValueError", f"'{form}' is not a valid VideoContainer\n")
         if codec not in ("auto", "h264"):
             raise NodeFailure("ValueError", "Only H264 codec is supported for now\n")
-        return {"images": await self._numbered("mp4", 1), "animated": [True]}
 
     async def _numbered(self, form: str, count: int) -> list[Json]:
         """Write `count` files `<name>_00001_.<form>` and return their entries."""
@@ -95,7 +104,9 @@ class SaveNode:
     def _prefix(self) -> str:
         if self._node.class_type.startswith("Preview"):
             return "ComfyUI_temp_simul"
-        return str(self._node.inputs.get("filename_prefix", ""))
+        prefix = self._node.inputs.get("filename_prefix", "")
+        unnamed = "filename_prefix" not in self._node.inputs and self._node.class_type not in _FORMS
+        return self._node.class_type if unnamed else str(prefix)
 
     def _metadata(self) -> dict[str, Json]:
         """Return what the file says about itself: the extra_pnginfo as posted, and the workflow as queued."""
@@ -255,7 +266,7 @@ class Execution:
     def _check_model(self, node: Node) -> None:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)
-            if wanted.late and value not in wanted.choices:
+            if self._machine.strict and wanted.late and value not in wanted.choices:
                 message = f"Model in folder 'checkpoints' with filename '{value}' not found.\n"
                 raise NodeFailure("FileNotFoundError", message)
 

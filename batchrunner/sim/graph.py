@@ -116,10 +116,11 @@ class Graph:
     def shot(self, target: str) -> Shot:
         """Return what `target` saves; each value comes from the nearest node above it that sets it."""
         above = [self.nodes[name] for name in reversed(self.order([target]))]
-        latent = next((node for node in above if node.class_type in _GRID), None)
-        size, group = _GRID[latent.class_type] if latent else (8, 1)
+        sized = [node for node in above if node.inputs.keys() >= {"width", "height"}]
+        latent = next((node for node in above if node.class_type in _GRID), next(iter(sized), None))
+        size, group = _GRID.get(latent.class_type, (8, 1)) if latent else (8, 1)
         given = latent.inputs if latent else {}
-        length = _number(given.get("length"), 1)
+        length = _number(given.get("length", given.get("num_frames")), 1)
         fps = _first(above, "fps", "frame_rate")
         return Shot(
             width=max(size, int(_number(given.get("width"), 512)) // size * size),

@@ -154,6 +154,8 @@ class Machine:
     wall: Callable[[], float]
     metadata: bool = True
     """Whether files carry their workflow; False is `--disable-metadata`."""
+    strict: bool = True
+    """Whether a model must be one of those listed."""
     fault: Fault | None = None
     hold: Hold | None = None
     interrupted: bool = False

@@ -128,7 +128,14 @@ class BoxRenderer:
             return png(order)
         if order.form == "flac":
             return flac(order)
-        return mp4(order.shot, order.metadata, self._body)
+        return glb(order.metadata) if order.form == "glb" else mp4(order.shot, order.metadata, self._body)
+
+
+def glb(metadata: Mapping[str, Json]) -> bytes:
+    """Return a glTF scene without content, with the metadata in `asset.extras`."""
+    scene = json.dumps({"asset": {"version": "2.0", "extras": dict(metadata)}}).encode()
+    scene += b" " * (-len(scene) % 4)
+    return struct.pack("<4sII", b"glTF", 2, len(scene) + 20) + struct.pack("<I4s", len(scene), b"JSON") + scene
 
 
 def mp4(shot: Shot, metadata: Mapping[str, Json], body: int) -> bytes:

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from batchrunner.sim.generic import generic_classes
 from batchrunner.sim.machine import InternalServerError, WedgedError
 from batchrunner.sim.record import What
 from batchrunner.sim.validate import Checked, Validation, error
@@ -211,10 +212,13 @@ def _checked(simulator: Simulator, given: dict[str, Json]) -> tuple[dict[str, Js
 
 
 def _validation(simulator: Simulator, workflow: dict[str, Json]) -> Validation:
+    if not simulator.strict:
+        simulator.catalogue.update(generic_classes(simulator.known, workflow, simulator.folders.inputs))
     return Validation(
         simulator.catalogue,
         workflow,
         strict=simulator.new_server,
+        any_choice=not simulator.strict,
         has_file=lambda value: simulator.folders.named(value).exists(),
     )
 

@@ -63,6 +63,8 @@ class Simulator:
     """Whether files carry their workflow; False is `--disable-metadata`."""
     new_server: bool = False
     """Behave as newer servers do where they are stricter: ids, choices, extra_data (docs/comfyui.md §1)."""
+    strict: bool = True
+    """Refuse unknown node classes, models and other choices; else any workflow runs, to rehearse it."""
     own_ids: bool = False
     """Behave as an old server that ignores the client's `prompt_id`."""
 
@@ -70,14 +72,17 @@ class Simulator:
         """Assemble the machine."""
         self.record = Record(self.wall, self.listener)
         self.folders = Folders(self.folder, self.wall)
-        self.catalogue = catalogue(self.models, self.folders.inputs)
+        self.known = catalogue(self.models, self.folders.inputs)
+        """The node classes of a strict server."""
+        self.catalogue = dict(self.known)
+        """The node classes by now: a server that is not strict learns those of each posted workflow."""
         self.sockets = Sockets()
         self.prompts = Prompts()
         self.machine = Machine(
             self.folders, self.cache, self.pace, self.renderer, self.record, self.sockets, self.catalogue, self.wall
         )
         """What executes prompts; its pace, renderer, fault and hold may be changed at any time."""
-        self.machine.metadata = self.metadata
+        self.machine.metadata, self.machine.strict = self.metadata, self.strict
         self._gateway = Gateway(self)
         self._random = Random(self.seed)  # noqa: S311 - ids of a simulation, which must repeat
         self._execution: Execution | None = None

@@ -42,7 +42,7 @@ class _RaisedError(Exception):
 class Validation:
     """One prompt against a catalogue. `strict` also checks the choices that 0.3.64 leaves to run time.
 
-    `has_file` tells whether the file exists that the value of a media input names.
+    With `any_choice` no choices are checked. `has_file` tells whether the file that a media input names exists.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Validation:
         prompt: dict[str, Json],
         *,
         strict: bool = False,
+        any_choice: bool = False,
         has_file: Callable[[str], bool] = bool,
     ) -> None:
         self._catalogue = catalogue
         self._has_file = has_file
         self._prompt = prompt
         self._strict = strict
+        self._any_choice = any_choice
         self._open: set[str] = set()
         self._found: dict[str, tuple[bool, list[ErrorEntry]]] = {}
 
@@ -171,7 +173,8 @@ class Validation:
             value = inputs[key] = value["__value__"]
         if wanted.media:
             return self._media(key, wanted, value), True
-        reason, inputs[key] = _checked_value(key, wanted, value, strict=self._strict)
+        late, any_choice = self._strict, self._any_choice
+        reason, inputs[key] = _checked_value(key, wanted, value, late=late, any_choice=any_choice)
         return reason, True
 
     def _media(self, key: str, wanted: Input, value: Json) -> ErrorEntry | None:
@@ -188,7 +191,7 @@ class Validation:
             text = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return error("bad_linked_input", text, key, extra), True
         source, given = self._given(value)
-        if given != wanted.type:
+        if given != wanted.type and "*" not in (given, wanted.type):
             return _mismatch(key, wanted, value, given), True
         try:
             valid, _ = self._node(source)
@@ -239,8 +242,10 @@ def _traceback(raised: _RaisedError) -> list[Json]:
     return [f'  File "execution.py", in validate_inputs\n    {raised.kind}: {raised.text}\n']
 
 
-def _checked_value(key: str, wanted: Input, value: Json, *, strict: bool) -> tuple[ErrorEntry | None, Json]:
-    """Return (what is wrong or None, the value as it will be used). `strict` checks late choices too."""
+def _checked_value(
+    key: str, wanted: Input, value: Json, *, late: bool, any_choice: bool
+) -> tuple[ErrorEntry | None, Json]:
+    """Return (what is wrong or None, the value as it will be used). `late` checks late choices too."""
     extra: dict[str, Json] = {"input_name": key, "input_config": wanted.described(), "received_value": value}
     try:
         value = _converted(wanted.type, value)
@@ -255,7 +260,8 @@ def _checked_value(key: str, wanted: Input, value: Json, *, strict: bool) -> tup
     if isinstance(value, int | float) and wanted.high is not None and value > wanted.high:
         message = f"Value {value} bigger than max of {wanted.high}"
         return error("value_bigger_than_max", message, key, extra), value
-    if wanted.type == "COMBO" and (strict or not wanted.late) and value not in wanted.choices:
+    checked = wanted.type == "COMBO" and not any_choice and (late or not wanted.late)
+    if checked and value not in wanted.choices:
         return _not_listed(key, wanted, value, extra), value
     return None, value
 

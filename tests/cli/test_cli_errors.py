@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -208,6 +208,16 @@ def test_why_by_any_name(folder: Path) -> None:
         assert _call("why", "a/s1 (x).mp4").code == 0
 
 
+def test_why_names_the_jobs_there_are(folder: Path) -> None:
+    """A name that fits no job is answered with the nearest one, else with the first few; a vague one with how many."""
+    jobs = _ran(folder)
+    assert _refused(2, "why", "zzz") == 'no job "zzz" in outputs; jobs: a/s1, b/s1, a/s2, b/s2\n'
+    assert _refused(2, "why", "a/s11") == 'no job "a/s11" in outputs - did you mean a/s1?\n'
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
+    assert _refused(2, "why", "abc") == '"abc" fits 10 jobs; give more of the id or the file name\n'
+
+
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "nobody", "a", "outputs/night", "/nowhere/x.mp4", "\x1b[2J"])
 def test_why_nobody(folder: Path, name: str) -> None:
     """A name that means no job, or no job for sure, is told on one harmless line."""
@@ -226,6 +236,52 @@ def test_why_beside_a_damaged_state(folder: Path) -> None:
     told = _call("why", job.id)
     assert (told.code, "Now: done" in told.out, told.err.count("\n")) == (0, True, 1)
     assert "outputs/bad/state.sqlite3: it is damaged" in _refused(5, "why", "nobody")
+
+
+def test_verify_says_what_is_wrong(folder: Path) -> None:
+    """Each missing, cut or unreadable file is a line, then how many jobs have one, then the command that helps."""
+    jobs = [job.id for job in load(folder / "night.yaml", Options()).jobs]
+    assert _ran(folder)
+    assert _call("verify", "night.yaml").err == "no finished jobs to check\n"
+    _ran(folder, *_story(jobs[0], "gone.mp4"), *_story(jobs[1], "cut.mp4"), *_story(jobs[2], "folder.mp4"))
+    (folder / "outputs" / "night" / "cut.mp4").write_bytes(b"1234")
+    (folder / "outputs" / "night" / "folder.mp4").mkdir()
+    told = _call("verify", "night.yaml")
+    assert (told.code, told.out) == (1, "")
+    assert told.err.splitlines() == [
+        "gone.mp4: missing",
+        "cut.mp4: 4 bytes instead of 5",
+        "folder.mp4: not a readable file",
+        "3 jobs checked: 3 with missing or damaged files",
+        "to render them again: batchrunner verify --redo night.yaml",
+    ]
+
+
+def test_retry_says_what_is_tried_again(folder: Path) -> None:
+    """Retry counts the failed jobs that wait again and says what to type; without any it says so."""
+    jobs = _ran(folder)
+    assert _call("retry", "night.yaml").err == "no failed jobs\n"
+    job = jobs[0].id
+    _ran(folder, Claimed(job, 1, 1.0, "id", "p", "s", ""), Lost(job, 1, 2.0, Why.ERROR, "no", final=True))
+    told = _call("retry", "night.yaml")
+    assert told.err == "to be tried again: 1 job; now run: batchrunner run night.yaml\n"
+
+
+def test_cancel_and_the_status_after_it(folder: Path) -> None:
+    """Cancel says how many jobs it took and how to continue, then that there is nothing left; status counts them."""
+    _ran(folder)
+    assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
+    assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
+    for batch in ("night.yaml", "outputs/night"):
+        assert _call("status", batch).err == "cancelled: 4 jobs\n"
+
+
+def test_commands_to_copy_name_the_folder(folder: Path) -> None:
+    """With --out, the command that is printed for continuing has it too."""
+    _ran(folder)
+    (folder / "outputs").rename(folder / "my runs")
+    told = _call("cancel", "night.yaml", "--out", "my runs")
+    assert told.err.splitlines()[-1] == "to continue: batchrunner run night.yaml --out 'my runs'"
 
 
 @pytest.mark.parametrize(
@@ -335,6 +391,7 @@ def test_options_that_are_none(folder: Path) -> None:
     ):
         told = _call("run", "night.yaml", *options)
         assert (told.code, "Traceback" in told.err) == (2, False), options
+    assert "Invalid value for '--set': 'steps' is not KEY=VALUE" in _call("run", "night.yaml", "--set", "steps").err
     assert not (folder / "outputs").exists()
 
 
@@ -365,3 +422,20 @@ def test_help_fits(verb: str) -> None:
     assert told.code == 0
     assert max(map(len, told.out.splitlines())) <= 80
     assert "..." not in told.out.replace("[OPTIONS] COMMAND [ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("verify", "Check the size, checksum and MP4 structure of every saved file."),
+        ("gallery", "Port for --serve (0: any free one)."),
+        ("sim", "Port to listen on (0: any free one)."),
+        ("why", "Explain what happened to a job, step by step."),
+        ("run", "Submit nothing that can't be downloaded by then."),
+    ],
+)
+def test_help_is_plain(verb: str, text: str) -> None:
+    """Help says in standard words what a verb or an option does; -h is the same as --help."""
+    told = _call(verb, "-h")
+    assert text in told.out
+    assert told == _call(verb, "--help")

@@ -1,4 +1,4 @@
-"""What one runner with one video a job does not show: several files of a prompt, and a second runner beside it."""
+"""What a single runner with one video per job does not show: several files of a prompt, and a second runner."""
 
 from __future__ import annotations
 
