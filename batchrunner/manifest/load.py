@@ -52,7 +52,7 @@ class Parts:
     defaults: Point
     """The workflow's own values, and the manifest's defaults over them."""
     overrides: Point
-    """What `--set` says."""
+    """The values of `--set`."""
     exclusions: Sequence[Exclusion]
     naming: Naming
     notify: tuple[Recipient, ...]
@@ -225,7 +225,7 @@ def _naming(files: str | None, tree: Tree, known: Sequence[str], diagnostics: Di
 
 
 def _recipients(tree: Tree, diagnostics: Diagnostics) -> tuple[Recipient, ...]:
-    """Return what `notify` says, a target or a list of them, without those that are wrong."""
+    """Return the recipients of `notify`, one target or a list, without those that are wrong."""
     if not isinstance(tree, ListNode):
         found = [_recipient(tree, "notify", diagnostics)]
     else:

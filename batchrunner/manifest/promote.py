@@ -158,7 +158,7 @@ def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Opt
         yield f"  {key}: {_scalar(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
     yield "  rows:"
     for row, notes in rows:
-        yield from (f"    # {shorten(note, _LONGEST_NOTE)}" for note in notes)
+        yield from (f"    # {shorten(' '.join(note.split()), _LONGEST_NOTE)}" for note in notes)
         yield f"    - {_flow_mapping((key, _row_value(value)) for key, value in row.items() if key not in common)}"
 
 

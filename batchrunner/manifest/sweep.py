@@ -252,7 +252,7 @@ class Exclusion:
 
 
 def read_exclusions(tree: Tree, path: str, names: Names) -> list[Exclusion]:
-    """Return what `exclude` says; records what is wrong with it."""
+    """Return the exclusions of `exclude`; records what is wrong with them."""
     if isinstance(tree, MappingNode):
         return [_exclusion(tree, path, names)]
     found: list[Exclusion] = []

@@ -72,48 +72,39 @@ class AxisReader:
 
     def read(self, name: str, location: Location, tree: Tree, path: str) -> Axis | None:
         """Return the axis that `name: tree` is, or None after recording why it is none."""
-        match tree:
-            case ScalarNode():
-                point = self._names.point(name, tree, path)
-                return axis_of(name, location, [point], fixed=True) if point is not None else None
-            case ListNode():
-                return self._list(name, location, tree, path)
-            case MappingNode(entries=entries) if "from" in entries or "to" in entries:
-                return self._range(name, location, tree, path)
-            case MappingNode(entries=entries) if "file" in entries:
-                return self._file(name, location, tree, path)
-            case MappingNode(entries=entries) if "count" in entries:
-                return self._seeds(name, location, tree, path)
+        if isinstance(tree, ScalarNode):
+            point = self._names.point(name, tree, path)
+            return axis_of(name, location, [point], fixed=True) if point is not None else None
+        if isinstance(tree, ListNode):
+            if not tree.items:
+                self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
+                return None
+            return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
+        keys = tree.entries.keys()
+        if not keys.isdisjoint(("from", "to", "file", "count")):
+            read = self._range if "from" in keys or "to" in keys else self._file if "file" in keys else self._seeds
+            return read(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
         self._diagnostics.add(tree.location, path, text)
         return None
 
-    def _list(self, name: str, location: Location, tree: ListNode, path: str) -> Axis | None:
-        if not tree.items:
-            self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
-            return None
+    def _listed(self, name: str, location: Location, nodes: Sequence[tuple[Tree, str]]) -> Axis | None:
+        """Return the axis of some values with their paths, or None if any of them is wrong."""
         points: list[Point] = []
-        for index, item in enumerate(tree.items):
-            where = join(path, index)
-            if not isinstance(item, ScalarNode):
-                self._diagnostics.add(item.location, where, not_single(item))
-                continue
-            point = self._names.point(name, item, where)
-            if point is not None:
+        for node, where in nodes:
+            if not isinstance(node, ScalarNode):
+                self._diagnostics.add(node.location, where, not_single(node))
+            elif (point := self._names.point(name, node, where)) is not None:
                 points.append(point)
-        return axis_of(name, location, points) if len(points) == len(tree.items) else None
+        return axis_of(name, location, points) if len(points) == len(nodes) else None
 
     def _file(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         form = read_form(FromFile, tree, path, self._diagnostics)
         where = tree.entries["file"].tree.location
         nodes = self._files.column(form.file, form.column, where, path) if form is not None else None
-        if nodes is None:
-            return None
-        points = [self._names.point(name, node, name) for node in nodes]
-        found = [point for point in points if point is not None]
-        return axis_of(name, location, found) if len(found) == len(points) else None
+        return self._listed(name, location, [(node, name) for node in nodes]) if nodes is not None else None
 
     def _seeds(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         form = read_form(Seeds, tree, path, self._diagnostics)
@@ -134,13 +125,11 @@ class AxisReader:
         at, where = tree.entries["per"].tree.location, join(path, "per")
         if not self._names.declare(per, at, where):
             return None
-        return Axis(
-            name,
-            location,
-            names,
-            form.count,
-            lambda: [{name: DerivedSeed(base, index, per, at, where)} for index in indexes],
-        )
+
+        def points() -> list[Point]:
+            return [{name: DerivedSeed(base, index, per, at, where)} for index in indexes]
+
+        return Axis(name, location, names, form.count, points)
 
     def _range(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         if read_form(Range, tree, path, self._diagnostics) is None:
@@ -156,13 +145,11 @@ class AxisReader:
         except ValueError as error:
             self._diagnostics.add(tree.location, path, str(error))
             return None
-        return Axis(
-            name,
-            location,
-            frozenset({name}),
-            size,
-            lambda: [{name: fit(limit, _number(first + step * index))} for index in range(size)],
-        )
+
+        def points() -> list[Point]:
+            return [{name: fit(limit, _number(first + step * index))} for index in range(size)]
+
+        return Axis(name, location, frozenset({name}), size, points)
 
 
 def _spread(tree: MappingNode) -> tuple[Fraction, Fraction, int]:

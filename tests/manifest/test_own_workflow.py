@@ -115,8 +115,7 @@ COMBINE = {
     "inputs": {"filename_prefix": "a", "images": ["3", 0], "save_output": False},
 }
 TEMPORARY = (
-    "node 6 (VHS_VideoCombine) has save_output: false: its files are temporary and can't be downloaded; "
-    "set it to true"
+    "node 6 (VHS_VideoCombine) has save_output: false: its files are temporary and can't be downloaded; set it to true"
 )
 
 
