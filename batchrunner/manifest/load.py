@@ -100,8 +100,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     for block in blocks:
         set_here = frozenset[str]().union(*(axis.names for axis in block.axes))
         for name in sorted(missing - set_here) if block.whole else ():
-            text = "is required: here, in defaults, or with --set"
-            diagnostics.add(block.location, join(block.path, name), text)
+            diagnostics.add(block.location, join(block.path, name), "is required: here, in defaults, or with --set")
     _check_count(blocks, settings.max_jobs, follow(tree, ("sweep",)).location, diagnostics)
     exclusions = read_exclusions(under["exclude"], "exclude", names) if "exclude" in under else []
     naming = _naming(settings.files, tree, [*names.all(), "job"], diagnostics)
@@ -192,8 +191,7 @@ def _outputs(settings: Settings, tree: Tree, template: Template, diagnostics: Di
             diagnostics.add(location, where, str(error))
             continue
         if node not in template.saves:
-            text = f"node {quote(node)} saves no file; these do: {', '.join(template.saves)}"
-            diagnostics.add(location, where, text)
+            diagnostics.add(location, where, f"node {quote(node)} saves no file; these do: {', '.join(template.saves)}")
         found.add(node)
     return frozenset(found) if settings.outputs else None
 
@@ -231,8 +229,7 @@ def _recipients(tree: Tree, diagnostics: Diagnostics) -> tuple[Recipient, ...]:
     else:
         items = tree.items[:_MAX_RECIPIENTS]
         if not 1 <= len(tree.items) <= _MAX_RECIPIENTS:
-            text = f"must be 1 to {_MAX_RECIPIENTS} targets, not {len(tree.items)}"
-            diagnostics.add(tree.location, "notify", text)
+            diagnostics.add(tree.location, "notify", f"must be 1 to {_MAX_RECIPIENTS} targets, not {len(tree.items)}")
         found = [_recipient(item, join("notify", index), diagnostics) for index, item in enumerate(items)]
     return tuple(recipient for recipient in found if recipient)
 

@@ -68,7 +68,7 @@ class AxisReader:
     def __init__(self, names: Names, files: Files) -> None:
         self._names = names
         self._files = files
-        self._diagnostics = names.diagnostics
+        self._report = names.diagnostics.add
 
     def read(self, name: str, location: Location, tree: Tree, path: str) -> Axis | None:
         """Return the axis that `name: tree` is, or None after recording why it is none."""
@@ -77,7 +77,7 @@ class AxisReader:
             return axis_of(name, location, [point], fixed=True) if point is not None else None
         if isinstance(tree, ListNode):
             if not tree.items:
-                self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
+                self._report(tree.location, path, "is an empty list, which makes no jobs")
                 return None
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
@@ -87,7 +87,7 @@ class AxisReader:
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
-        self._diagnostics.add(tree.location, path, text)
+        self._report(tree.location, path, text)
         return None
 
     def _listed(self, name: str, location: Location, nodes: Sequence[tuple[Tree, str]]) -> Axis | None:
@@ -95,28 +95,27 @@ class AxisReader:
         points: list[Point] = []
         for node, where in nodes:
             if not isinstance(node, ScalarNode):
-                self._diagnostics.add(node.location, where, not_single(node))
+                self._report(node.location, where, not_single(node))
             elif (point := self._names.point(name, node, where)) is not None:
                 points.append(point)
         return axis_of(name, location, points) if len(points) == len(nodes) else None
 
     def _file(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        form = read_form(FromFile, tree, path, self._diagnostics)
+        form = read_form(FromFile, tree, path, self._names.diagnostics)
         where = tree.entries["file"].tree.location
         nodes = self._files.column(form.file, form.column, where, path) if form is not None else None
         return self._listed(name, location, [(node, name) for node in nodes]) if nodes is not None else None
 
     def _seeds(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        form = read_form(Seeds, tree, path, self._diagnostics)
+        form = read_form(Seeds, tree, path, self._names.diagnostics)
         if form is None:
             return None
         limit = self._names.limit(name)
         if name in self._names.presets or limit.kind not in {"int", "number", "any"}:
-            self._diagnostics.add(tree.location, path, "takes no seeds: {count} derives numbers up to 2^64-1")
+            self._report(tree.location, path, "takes no seeds: {count} derives numbers up to 2^64-1")
             return None
         if limit.high is not None and limit.high < SEED_MAX:
-            text = f"takes no seeds: it must be at most {limit.high}; write from and to"
-            self._diagnostics.add(tree.location, path, text)
+            self._report(tree.location, path, f"takes no seeds: it must be at most {limit.high}; write from and to")
             return None
         base, per, indexes = form.base, form.per, range(form.count)
         names = frozenset({name})
@@ -132,10 +131,10 @@ class AxisReader:
         return Axis(name, location, names, form.count, points)
 
     def _range(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        if read_form(Range, tree, path, self._diagnostics) is None:
+        if read_form(Range, tree, path, self._names.diagnostics) is None:
             return None
         if name in self._names.presets:
-            self._diagnostics.add(tree.location, path, "is a preset: list its options by name")
+            self._report(tree.location, path, "is a preset: list its options by name")
             return None
         try:
             first, step, size = _spread(tree)
@@ -143,7 +142,7 @@ class AxisReader:
             for index in {0, min(1, size - 1), size - 1}:
                 fit(limit, _number(first + step * index))
         except ValueError as error:
-            self._diagnostics.add(tree.location, path, str(error))
+            self._report(tree.location, path, str(error))
             return None
 
         def points() -> list[Point]:
@@ -206,7 +205,7 @@ class Filler:
     """
 
     def __init__(self, diagnostics: Diagnostics) -> None:
-        self._diagnostics = diagnostics
+        self._report = diagnostics.add
         self._kept: dict[tuple[str, ...], str] = {}
         self._characters_left = MAX_CHARACTERS
 
@@ -234,13 +233,12 @@ class Filler:
     def _text(self, template: TextTemplate, raw: Mapping[str, str], final: Mapping[str, Scalar]) -> str | None:
         names = fields_of(template.text)
         if len(names) > MAX_FIELDS:
-            text = f"names more than {MAX_FIELDS} values to fill in"
-            self._diagnostics.add(template.location, template.path, text)
+            self._report(template.location, template.path, f"names more than {MAX_FIELDS} values to fill in")
             return None
         unknown = [name for name in names if name not in final]
         for name in unknown:
             near = did_you_mean(name, final) or f"; there is {listing(final)}"
-            self._diagnostics.add(template.location, template.path, f"${{{shorten(name)}}} is not set here{near}")
+            self._report(template.location, template.path, f"${{{shorten(name)}}} is not set here{near}")
         if unknown:
             return None
         key = (template.text, *[raw[name] if name in raw else shown(final[name]) for name in names])
@@ -250,7 +248,7 @@ class Filler:
             if length > LONGEST_TEXT or self._characters_left < 0:
                 text = f"is longer than {LONGEST_TEXT:,} characters when filled in"
                 total = f"all filled texts together are longer than {MAX_CHARACTERS:,} characters"
-                self._diagnostics.add(template.location, template.path, text if length > LONGEST_TEXT else total)
+                self._report(template.location, template.path, text if length > LONGEST_TEXT else total)
                 return None
             words = iter(key[1:])
             self._kept[key] = _FIELD.sub(lambda _: next(words), template.text)
@@ -258,9 +256,9 @@ class Filler:
 
     def _seed(self, seed: DerivedSeed, late: set[str], final: Mapping[str, Scalar]) -> int | None:
         if seed.per not in final:
-            self._diagnostics.add(seed.location, seed.path, f"{quote(seed.per)} is not set here")
+            self._report(seed.location, seed.path, f"{quote(seed.per)} is not set here")
             return None
         if seed.per in late:
-            self._diagnostics.add(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
+            self._report(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
             return None
         return derive(seed.base, seed.index, shown(final[seed.per]))
