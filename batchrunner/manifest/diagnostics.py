@@ -53,7 +53,7 @@ class Diagnostics:
     def add(self, location: Location, path: str, text: str) -> None:
         """Record that `text` is wrong with what stands at `location` under `path`.
 
-        Raises ManifestError: these are too many to go on.
+        Raises ManifestError if these are too many to go on.
         """
         where = printable(location.file), location.line, location.column
         self._found[Diagnostic(*where, shorten(path, 120), text)] = None

@@ -38,7 +38,7 @@ class Naming:
     def __init__(self, template: str, known: Collection[str]) -> None:
         """Take a template apart.
 
-        Raises ValueError: it names something unknown, or leads out of the batch folder.
+        Raises ValueError if it names something unknown, or leads out of the batch folder.
         """
         # Texts and fields alternate: "a{b}c" is "a", "b", "c".
         self._parts = _FIELD.split(template)

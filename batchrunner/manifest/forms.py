@@ -40,7 +40,7 @@ _MAX_STUCK = 1000
 def server_url(text: str) -> str:
     """Return `text` with scheme and host in lower case, no default port and no slash at the end; or `sim`.
 
-    Raises ValueError: it is not the URL of a server; the message never repeats what might be a password.
+    Raises ValueError if it is not the URL of a server; the message never repeats what might be a password.
     """
     if text == SIM:
         return SIM

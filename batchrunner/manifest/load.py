@@ -62,7 +62,7 @@ class Parts:
 def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     """Return the batch that the manifest at `path` describes. Reads files, asks no server.
 
-    Raises ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
+    Raises ManifestError with everything that is wrong, sorted by line; nothing else for any file.
     """
     try:
         text = read_text(path, MANIFEST_BYTES)
@@ -79,7 +79,7 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
 def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> Parts:
     """Return the parts of a manifest.
 
-    Raises ManifestError: with everything that is wrong with any of them.
+    Raises ManifestError with everything that is wrong with any of them.
     """
     settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
     servers = _servers(settings, tree, options, diagnostics)

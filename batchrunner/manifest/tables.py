@@ -41,7 +41,7 @@ class SourceError(Exception):
 def read_text(path: Path, most: int) -> str:
     """Return a file's text without its byte order mark.
 
-    Raises SourceError: missing, unreadable, no regular file, longer than `most` bytes, or not UTF-8.
+    Raises SourceError if it is missing, unreadable, no regular file, longer than `most` bytes, or not UTF-8.
     """
     raw = _read(path, most)
     try:

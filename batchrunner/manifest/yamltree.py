@@ -149,7 +149,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def compose(text: str, file: str) -> Tree:
     """Return the one document in `text`; `file` is its name in diagnostics.
 
-    Raises ManifestError: it is not YAML, not one document, or beyond a limit.
+    Raises ManifestError if it is not YAML, not one document, or beyond a limit.
     """
     found = _FORBIDDEN.search(text)
     if found:
