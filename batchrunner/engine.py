@@ -107,7 +107,7 @@ class Clock(Protocol):
         ...
 
 
-IMPORTED = "settled in"
+IMPORTED = "local files imported"
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""

@@ -1,70 +1,64 @@
-"""What a command line asks for: options, the token, and until when."""
+"""What the command line asks of a run: its options, where the token is, and the time of day of `--until`."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import time
-from bisect import bisect_left
 from calendar import timegm
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.comfy.secret import Secret
 from batchrunner.errors import YoursError
+from batchrunner.manifest import Options
 from batchrunner.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batchrunner.manifest import Options
-
-# -- What a command line asks for.
+OUT = Path("outputs")
+TOKEN_VARIABLE = "BATCHRUNNER_TOKEN"  # noqa: S105 - the name of a variable
+_MAX_TOKEN = 8192
+"""Bytes read of a token file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options every verb shares."""
+class RunOptions:
+    """Which batch, where its folder is, and how it is run and shown."""
 
     manifest: Path
-    options: Options
-    out: Path = Path("outputs")
+    manifest_options: Options = field(default_factory=Options)
+    out: Path = OUT
+    """Where the batch has its folder."""
     token_file: Path | None = None
     until: str | None = None
-    """A time of day by which everything must be home."""
-    ask: bool = False
-    """Whether `plan` asks the servers what they can run."""
+    """A time of day, instead of the manifest's: submit nothing that can't be downloaded by then."""
     as_json: bool = False
     verbose: bool = False
 
+    @property
+    def out_words(self) -> tuple[str, ...]:
+        """The words that every command about this batch needs."""
+        return () if self.out == OUT else ("--out", str(self.out))
 
-def options_of(asked: Asked) -> tuple[str, ...]:
-    """Return the words that belong to every command about this batch."""
-    return ("--out", str(asked.out)) if str(asked.out) != "outputs" else ()
-
-
-# -- Where the token comes from: a file only its owner can read, or the environment. Never the command line.
-
-
-VARIABLE = "BATCHRUNNER_TOKEN"
-_LARGEST = 8192
+    def command(self, verb: str) -> str:
+        """Return the command line that applies `verb` to this batch, for a person to copy."""
+        return shlex.join(("batchrunner", *verb.split(), str(self.manifest), *self.out_words))
 
 
-def token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
+def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
     """Return the token of `--token-file`, else that of BATCHRUNNER_TOKEN, None if there is neither.
 
-    Raises YoursError if the file can't be read, is a link, or may be read by others.
+    Raises YoursError if the file can't be read, is a link, or may be read by other users.
     """
-    if file is not None:
-        return Secret(_read(file))
-    text = environment.get(VARIABLE, "").strip()
-    return Secret(text) if text else None
-
-
-def _read(file: Path) -> str:
+    if file is None:
+        text = environment.get(TOKEN_VARIABLE, "").strip()
+        return Secret(text) if text else None
     try:
         opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -74,17 +68,17 @@ def _read(file: Path) -> str:
         if not stat.S_ISREG(mode):
             raise YoursError(f"--token-file {file}: not a regular file")
         if mode & 0o077:
-            raise YoursError(f"--token-file {file}: others may read it; run chmod 600 {file}")
-        return os.read(opened, _LARGEST).decode("ascii", "replace")
+            raise YoursError(f"--token-file {file}: other users can access it; run chmod 600 {file}")
+        return Secret(os.read(opened, _MAX_TOKEN).decode("ascii", "replace"))
     finally:
         os.close(opened)
 
 
-# -- `--until 07:30`: which moment that is, and how people are told.
+# -- `--until 07:30`
 #
-# What a person means is the clock on the wall, and that clock is not even: when summer time begins an hour is missing,
-# and when it ends an hour comes twice. A zone is given here as a function from seconds since the epoch to local date
-# and time, as `time.localtime` is: that is enough to find out when its clocks are changed.
+# A person means the clock on the wall, and that clock is not even: an hour is missing when summer time begins, and
+# comes twice when it ends. A zone is given as a function, as `time.localtime` is, and is asked for every minute until
+# the clock shows the time: at most 25 hours of minutes, a few milliseconds.
 
 
 Zone: TypeAlias = Callable[[float], time.struct_time]
@@ -93,7 +87,7 @@ Zone: TypeAlias = Callable[[float], time.struct_time]
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _MINUTE, _DAY = 60, 24 * 60
 _JUST_MISSED = 30 * 60
-"""Seconds for which somebody may not have noticed that a time of day has passed."""
+"""Seconds for which a person may not have noticed that a time of day has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +110,17 @@ def read_until(hh_mm: str, now: float, zone: Zone = time.localtime) -> Until:
     at, last = next_moment(hh_mm, now, zone), next_moment(hh_mm, now - _JUST_MISSED, zone)
     asked = "{:02}:{:02}".format(*divmod(_minutes(hh_mm), 60))
     when = f"{moment(at, now, zone)} (in {duration(at - now)})"
-    if last <= now:
-        return Until(at, f"{asked} was {_ago(now - last)}: this means {_day(at, last, now, zone)}, {when}", missed=True)
-    skipped = "" if asked in when else f": the clocks go forward and skip {asked}"
-    return Until(at, f"until {when}{skipped}", missed=False)
+    if last > now:
+        skipped = "" if asked in when else f": the clocks go forward and skip {asked}"
+        return Until(at, f"until {when}{skipped}", missed=False)
+    minutes = int(now - last) // _MINUTE
+    ago = f"{minutes} minute{'s' * (minutes > 1)} ago" if minutes else "just now"
+    if zone(at)[:3] != zone(now)[:3]:
+        day = "tomorrow"
+    else:
+        # The same time of day comes twice on the day when clocks go back.
+        day = "the second time today" if zone(last)[:3] == zone(now)[:3] else "today"
+    return Until(at, f"{asked} was {ago}: this means {day}, {when}", missed=True)
 
 
 def next_moment(hh_mm: str, now: float, zone: Zone) -> float:
@@ -131,66 +132,32 @@ def next_moment(hh_mm: str, now: float, zone: Zone) -> float:
     wanted = _minutes(hh_mm)
     # Since 1972 every zone is whole minutes ahead of UTC, so that clocks begin a minute when the epoch's clock does.
     at = int(now // _MINUTE)
-    left = (wanted - _minute_of_day(at, zone)) % _DAY or _DAY
-    while left and (changed := _next_change(at, left, zone)) is not None:
-        skipped = _ahead(changed, zone) - _ahead(at, zone)
-        is_skipped = left - (changed - at) < skipped
-        at = changed
-        left = 0 if is_skipped else (wanted - _minute_of_day(at, zone)) % _DAY
-    return float((at + left) * _MINUTE)
+    before = _wall_minute(at, zone)
+    while True:
+        at += 1
+        shown = _wall_minute(at, zone)
+        # This minute shows one time of day; where clocks go forward, it also stands for those that they skip.
+        first = min(before + 1, shown)
+        if (wanted - first) % _DAY <= shown - first:
+            return float(at * _MINUTE)
+        before = shown
 
 
 def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
     """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
     then = zone(at)
-    date = "" if _is_same_day(at, now, zone) else time.strftime(f"%a {then.tm_mday} %b ", then)
+    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
     return date + time.strftime("%H:%M", then)
-
-
-def _ago(seconds: float) -> str:
-    minutes = int(seconds // _MINUTE)
-    return f"{minutes} minute{'s' * (minutes > 1)} ago" if minutes else "just now"
-
-
-def _day(at: float, last: float, now: float, zone: Zone) -> str:
-    """Return which day `at` is on, if the same time of day was at `last` as well: twice a day where clocks go back."""
-    if not _is_same_day(at, now, zone):
-        return "tomorrow"
-    return "the second time today" if _is_same_day(last, now, zone) else "today"
-
-
-def _is_same_day(at: float, other: float, zone: Zone) -> bool:
-    return zone(at)[:3] == zone(other)[:3]
 
 
 def _minutes(hh_mm: str) -> int:
     """Return the minutes from midnight to a time of day. Raises YoursError."""
     match = _TIME.fullmatch(hh_mm.strip())
     if match is None:
-        raise YoursError(f"--until {hh_mm}: a time of day is wanted, such as 07:30")
+        raise YoursError(f"--until {hh_mm}: not a time of day; write it as 07:30")
     return int(match[1]) * 60 + int(match[2])
 
 
-# Here `at` counts minutes since the epoch.
-
-
-def _minute_of_day(at: int, zone: Zone) -> int:
-    """Return the minutes since midnight that clocks show."""
-    shown = zone(at * _MINUTE)
-    return shown.tm_hour * 60 + shown.tm_min
-
-
-def _ahead(at: int, zone: Zone) -> int:
-    """Return by how many minutes clocks are ahead of UTC."""
-    return timegm(zone(at * _MINUTE)) // _MINUTE - at
-
-
-def _next_change(at: int, most: int, zone: Zone) -> int | None:
-    """Return the first minute after `at`, at most so many later, at which clocks go otherwise than at `at`, if any.
-
-    No zone changes its clocks and changes them back within a day.
-    """
-    before = _ahead(at, zone)
-    later = range(at + 1, at + 1 + most)
-    found = bisect_left(later, x=True, key=lambda minute: _ahead(minute, zone) != before)
-    return later[found] if found < most else None
+def _wall_minute(at: int, zone: Zone) -> int:
+    """Return the minutes since the epoch that clocks show, as if they were in UTC; `at` counts real minutes."""
+    return timegm(zone(at * _MINUTE)) // _MINUTE

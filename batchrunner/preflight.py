@@ -1,4 +1,4 @@
-"""What can be said before the first POST: a token on an open road, and what would fail at four in the morning."""
+"""What is checked before the first POST: where the token goes, and whether the servers can run the batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 15.0
 """Seconds in which every server must have answered."""
 AFTER_GOOD = 3.0
 """Seconds that the others get once one server has answered well: a server that hangs does not hold up the start."""
-_ENOUGH = 20
+_MAX_FINDINGS = 20
 """Findings on one server: more say nothing new."""
 
 
@@ -32,7 +32,7 @@ def insecure_urls(servers: Iterable[str], secret: Secret | None) -> Iterator[str
     for url in servers:
         parts = urlsplit(url)
         if secret and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-            yield f"the token goes to {url} unencrypted: anybody on the way can read it; prefer https"
+            yield f"{url}: the token is sent unencrypted, others on the network can read it; use https"
 
 
 async def check_servers(
@@ -40,14 +40,14 @@ async def check_servers(
 ) -> tuple[list[str], list[str]]:
     """Ask every server, all at once, whether it can run the batch; return what stops the run, and what to warn of.
 
-    `first`: none of the batch's prompts was ever out. Then an address without a queue, a name that does not resolve
+    `first`: none of the batch's prompts was ever sent. Then an address without a queue, a name that does not resolve
     and a certificate that is not trusted stop the run as long as no server answers well. No server is waited for
-    longer than `LIMIT`, nor much longer than the first good one. The built-in one is not asked: it can run all it must.
+    longer than `LIMIT`, nor much longer than the first good one. The built-in simulator is not asked.
     """
-    servers = [_Server(url, client(url)) for url in batch.servers if url != SIM]
+    servers = [_Check(url, client(url)) for url in batch.servers if url != SIM]
     with move_on_after(LIMIT) as scope:
 
-        async def ask(server: _Server) -> None:
+        async def ask(server: _Check) -> None:
             await server.ask(batch, first=first)
             if server.good:
                 scope.deadline = min(scope.deadline, current_time() + AFTER_GOOD)
@@ -55,10 +55,10 @@ async def check_servers(
         async with create_task_group() as tasks:
             for server in servers:
                 tasks.start_soon(ask, server)
-    missing = [f"{server.url}: {lack}" for server in servers for lack in server.lacks]
+    missing = [f"{server.url}: {each}" for server in servers for each in server.missing]
     wrong = [f"{server.url}: {server.wrong}" for server in servers if server.wrong]
     unchecked = [
-        f"{server.url}: nodes and models were not checked beforehand: {server.unchecked}"
+        f"{server.url}: couldn't check nodes and models: {server.unchecked}"
         for server in servers
         if server.unchecked and not server.wrong
     ]
@@ -68,33 +68,33 @@ async def check_servers(
 
 
 @dataclass(slots=True)
-class _Server:
-    """One server, and what it says of itself."""
+class _Check:
+    """One server, and what asking it has shown."""
 
     url: str
     client: Client
     good: bool = False
     """It answered as a ComfyUI does."""
-    lacks: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     """What the batch needs and it does not have."""
     unchecked: str = "no answer in time"
-    """Why its nodes and models could not be compared; empty if they were."""
+    """Why its nodes and models could not be checked; empty if they were."""
     wrong: str = ""
-    """What a person must mend at its address."""
+    """What a person must correct about its address."""
 
     async def ask(self, batch: Batch, *, first: bool) -> None:
         """Ask for its nodes and models, and where it does not list them in a first run, for its queue."""
         answer = await self.client.object_info()
         if not isinstance(answer, Failure):
             self.good, self.unchecked = True, ""
-            self.lacks = batch.refusals(answer)[:_ENOUGH]
+            self.missing = batch.refusals(answer)[:_MAX_FINDINGS]
             return
         self.unchecked = answer.message
         if first:
             end = answer if answer.needs_person else await self.client.poll(Poll(self.url))
             self.good = not isinstance(end, Failure)
             if isinstance(end, Failure) and end.not_found:
-                self.wrong = f"no ComfyUI is there, {self.url}/queue is not found (404): is the address complete?"
+                self.wrong = f"no ComfyUI at this address: {self.url}/queue answered 404; check the URL"
             elif isinstance(end, Failure) and end.needs_person:
                 self.wrong = end.message
 

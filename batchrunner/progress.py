@@ -1,4 +1,4 @@
-"""What is seen of a run: who watches it, what the board shows, and its last lines."""
+"""What people and programs see of a run: the displays, what the engine shows them, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from rich.console import Console
 from batchrunner.core.eta import progress, time_left
 from batchrunner.core.lifecycle import Queued
 from batchrunner.errors import BatchrunnerError
+from batchrunner.notify import Notifier
 from batchrunner.show.events import Audience, Journal, JsonLines, Lines, Narrator, of_finish
+from batchrunner.show.gallery.live import Gallery
 from batchrunner.show.live import LiveBoard
 from batchrunner.show.log import FileSink, StreamSink, console_log, file_log, lost_words
 from batchrunner.show.report import lines
@@ -23,84 +25,111 @@ from batchrunner.show.scene import Around, Transfer
 from batchrunner.text import clock, safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchrunner.comfy.secret import Secret
     from batchrunner.core.board import Board
     from batchrunner.core.exit import Exit
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
-    from batchrunner.notify import Notifier
-    from batchrunner.options import Asked
+    from batchrunner.notify import Target
+    from batchrunner.options import RunOptions
     from batchrunner.show.events import Observer
-    from batchrunner.show.gallery.live import Gallery
-
-# -- Who watches a run: `run.log` always, a live board on a terminal, plain lines elsewhere, JSON if asked for.
-
 
 _LOG = "run.log"
-_BEAT_ON_TERMINAL = 0.5
-_BEAT_IN_LOG = 5.0
+_TERMINAL_INTERVAL = 0.5
+_LOG_INTERVAL = 5.0
+_ETA_INTERVAL = 5.0
+"""Seconds between two forecasts: one costs as much as there is left to do."""
+_MAX_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
-    """The audience of one run, and what the run writes to itself."""
+class Displays:
+    """Everything that shows a run, and everybody who is told of it."""
 
     audience: Audience
-    log: FilteringBoundLogger
-    """`run.log`, for what is no event."""
+    """`run.log`, the live board or plain lines, JSON, notifications."""
     console: StreamSink
     """Lines for people, below or instead of the live board."""
-    beat: float
-    """Seconds between two scenes."""
+    interval: float
+    """Seconds between two updates of the board."""
+    notifier: Notifier | None = None
+    gallery: Gallery | None = None
+
+    def warn(self, message: str) -> None:
+        """Tell people something about no job in particular."""
+        self.audience.note(time.time(), message)
+
+    async def finish(self, observer: RunObserver, ending: Exit, code: int) -> None:
+        """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
+        board = observer.board
+        if self.notifier:
+            # The last line of `run --json` is the end, so notifications are sent before it.
+            self.notifier.event(of_finish(time.time(), board.tally(), code))
+            await self.notifier.drain()
+        now = anyio.current_time()
+        summary = lines(self.gallery.end(board, observer.jobs, now)) if self.gallery else []
+        self.audience.finished(time.time(), board.tally(), code)
+        self.audience.close()
+        for line in (*ending.message.splitlines(), *summary, *_still_rendering(observer, now)):
+            self.console.write(safe(line, limit=_MAX_LINE))
 
 
 @contextmanager
-def watching(asked: Asked, batch: str, folder: Path, secret: Secret | None) -> Iterator[Watching]:
-    """Open every display and the log; close them when the run ends, however it ends. Raises LocalError."""
+def open_displays(
+    options: RunOptions,
+    batch: str,
+    recipients: Sequence[Target],
+    facts: Sequence[Fact],
+    secret: Secret | None,
+) -> Iterator[Displays]:
+    """Open every display and the log; close them when the run ends, however it ends.
+
+    `facts` are those of earlier runs, oldest first. Raises BatchrunnerError for a bug, which is in the log then.
+    """
+    folder = options.out / batch
     hidden = secret.reveal() if secret else ""
-    lines = StreamSink(sys.stderr)
+    console = StreamSink(sys.stderr)
     file = FileSink(folder / _LOG)
     log = file_log(file, hidden)
-    live = sys.stderr.isatty()
+    terminal = sys.stderr.isatty()
     observers: list[Observer] = [Journal(log)]
-    if asked.as_json:
+    if options.as_json:
         observers.append(JsonLines(StreamSink(sys.stdout), batch))
-    if live and not asked.verbose:
+    if terminal and not options.verbose:
         observers.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
-        observers.append(Lines(console_log(lines, hidden, verbose=asked.verbose)))
+        observers.append(Lines(console_log(console, hidden, verbose=options.verbose)))
     audience = Audience(observers, hidden)
+    interval = _TERMINAL_INTERVAL if terminal else _LOG_INTERVAL
+
+    def warn(message: str) -> None:
+        audience.note(time.time(), message)
+
+    notifier = Notifier(batch, recipients, warn)
+    audience.join(notifier)
+    gallery = Gallery(folder, batch, str(options.manifest), options.out_words, time.time, warn, list(facts))
     try:
-        yield Watching(audience, log, lines, _BEAT_ON_TERMINAL if live else _BEAT_IN_LOG)
+        yield Displays(audience, console, interval, notifier, gallery)
     except BatchrunnerError:
         raise
     except Exception as error:
         log.exception("crash", exc_info=error)
         raise BatchrunnerError(
-            f"a bug in batchrunner ({type(error).__name__}): the state is sound, run it again; "
-            f"please report it with {folder / _LOG}"
+            f"a bug in batchrunner ({type(error).__name__}); nothing is lost: run the same command again, "
+            f"and please report it with {folder / _LOG}"
         ) from None
     finally:
         audience.close()
         file.close()
         if file.lost:
-            lines.write(lost_words(str(folder / _LOG), file))
-
-
-# -- What the scene shows and the board does not know: downloads in bytes, and how long it will take.
-
-
-_FORECAST_EVERY = 5.0
+            console.write(lost_words(str(folder / _LOG), file))
 
 
 @dataclass(slots=True)
 class RunObserver:
-    """Watches one run, and has the narrator tell of it. Times in seconds."""
+    """Watches the engine, and shows what it does to the audience and on the page. Times in seconds."""
 
     board: Board
     jobs: Mapping[str, Job]
@@ -108,8 +137,8 @@ class RunObserver:
     wall: Callable[[], float]
     transfers: Callable[[], Mapping[str, tuple[int, int]]]
     """Per local file: bytes so far and in all, -1 if the server does not say."""
-    beat: float
-    """Between two scenes."""
+    interval: float
+    """Between two updates."""
     gallery: Gallery | None = None
     _narrator: Narrator = field(init=False)
     _began: float | None = None
@@ -117,24 +146,24 @@ class RunObserver:
     _left_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        """Hire the narrator."""
-        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.beat)
+        """Connect the audience."""
+        self._narrator = Narrator(self.audience, self.jobs, self.wall, self._around, every=self.interval)
 
     def fact(self, fact: Fact) -> None:
-        """Tell of a fact."""
+        """Show a fact."""
         self._narrator.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
 
     def pulse(self, board: Board, now: float) -> float:
-        """Show the board if it is time; return when to be shown it again."""
+        """Show the board if it is time; return when to be called again."""
         self._began = now if self._began is None else self._began
         if self.gallery:
             self.gallery.pulse(board, self.jobs, now)
         return self._narrator.pulse(board, now)
 
     def bug(self, error: Exception) -> None:
-        """Tell of an error that should not be."""
+        """Show that there was an error that should not be."""
         self._narrator.bug(error)
 
     def until_rendered(self, url: str, job: str, now: float) -> float:
@@ -143,63 +172,25 @@ class RunObserver:
         return max(0.0, whole - progress(self.board, url, now))
 
     def _around(self, board: Board, now: float) -> Around:
-        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
-        return Around(
-            self.wall(), now - (now if self._began is None else self._began), transfers, self._time_left(board, now)
-        )
-
-    def _time_left(self, board: Board, now: float) -> float | None:
-        """Return how long until all is rendered; counted anew every few seconds, for it costs what is left."""
-        if now - self._left_at >= _FORECAST_EVERY:
-            self._left_at = now
+        """Return what is shown and the board does not know."""
+        if now - self._left_at >= _ETA_INTERVAL:
             left = time_left(board, now)
-            self._left = left.seconds if left else None
-        return self._left
+            self._left, self._left_at = (left.seconds if left else None), now
+        transfers = tuple(Transfer(file, got, total) for file, (got, total) in self.transfers().items())
+        return Around(self.wall(), now - (now if self._began is None else self._began), transfers, self._left)
 
 
-# -- The last words of a run: what is done, what failed and why, and what to do next.
-
-
-@dataclass(frozen=True, slots=True)
-class LastWords:
-    """Everybody who is told that a run is over."""
-
-    watchers: Watching
-    notifier: Notifier | None = None
-    gallery: Gallery | None = None
-
-    async def say(self, board: Board, run_observer: RunObserver, ending: Exit, code: int) -> None:
-        """Write the report, tell everybody that the run is over, and people in a few lines what that means."""
-        if self.notifier:
-            # The last line of `run --json` is the end: whoever is told by other ways is told before it.
-            self.notifier.event(of_finish(time.time(), board.tally(), code))
-            await self.notifier.drain()
-        told = self._report(board, run_observer)
-        self.watchers.audience.finished(time.time(), board.tally(), code)
-        self.watchers.audience.close()
-        for line in (*ending.message.splitlines(), *told, *_staying(board, run_observer)):
-            self.watchers.console.write(safe(line, limit=1000))
-
-    def _report(self, board: Board, run_observer: RunObserver) -> list[str]:
-        if self.gallery is None:
-            return []
-        looked_back = self.gallery.end(board, run_observer.jobs, anyio.current_time())
-        return lines(looked_back)
-
-
-def _staying(board: Board, run_observer: RunObserver) -> Iterator[str]:
-    """Say what still renders for us, and until when its video will be there."""
+def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:
+    """After Ctrl-C, yield what the servers still render for us, and until when it can be downloaded."""
+    board = observer.board
     if board.leaving_at is None:
         return
-    now = anyio.current_time()
     for url, server in board.servers.items():
         for job, state in board.open_on(url):
             if isinstance(state, Queued) and state.prompt.id in server.queue.running:
-                until = _until(board, run_observer, run_observer.until_rendered(url, job, now))
-                yield f"{url} goes on rendering {run_observer.jobs[job].file}: run the same command again{until}"
-
-
-def _until(board: Board, run_observer: RunObserver, rendering: float) -> str:
-    if board.rules.ttl is None:
-        return " and it is brought home"
-    return f" before {clock(run_observer.wall() + rendering + board.rules.ttl)} and it is brought home"
+                before = ""
+                if board.rules.ttl is not None:
+                    expires = observer.wall() + observer.until_rendered(url, job, now) + board.rules.ttl
+                    before = f" before {clock(expires)}"
+                file = observer.jobs[job].file
+                yield f"{url} is still rendering {file}: run the same command again{before} to download it"

@@ -20,14 +20,13 @@ from pathlib import Path
 from random import Random
 
 import av
-from batchrunner.show.retold import as_json
 from playwright.sync_api import Page, sync_playwright
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
-from batchrunner.show.gallery import Outlook, gallery_data, write_data, write_page
-from batchrunner.show.report import Around, report
+from batchrunner.show.gallery import PageStatus, gallery_data, write_data, write_page
+from batchrunner.show.report import Around, as_json, report
 
 WIDTH, HEIGHT, FRAMES = 512, 282, 8
 BEGUN = 15
@@ -76,7 +75,7 @@ class Night:
 def main(folder: Path) -> None:
     """Make the batch and every picture of it."""
     night = half_a_night(folder / "dreams")
-    outlook = Outlook(
+    page_status = PageStatus(
         at=night.now,
         live=True,
         rendering={job.id for job in night.jobs[BEGUN : BEGUN + 1]},
@@ -86,7 +85,7 @@ def main(folder: Path) -> None:
         report=as_json(report("dreams", night.jobs, night.states, night.facts, Around("dreams.yaml"))),
     )
     write_page(night.folder, "dreams")
-    write_data(night.folder, gallery_data("dreams", night.jobs, night.states, night.facts, outlook))
+    write_data(night.folder, gallery_data("dreams", night.jobs, night.states, night.facts, page_status))
     shoot(night.folder / "index.html", folder)
     shutil.copy(folder / "desktop.png", Path(__file__).with_name("gallery.png"))
 

@@ -1,4 +1,4 @@
-"""The command: verbs parsed, parts built, results printed. The only place that knows everybody."""
+"""The command: a module per group of verbs. `app` lists the verbs; `parameters` holds their shared options."""
 
 from __future__ import annotations
 

@@ -1,22 +1,23 @@
-"""`gallery` and `promote`: the page of a batch rebuilt and served, and its picks as a manifest of their own."""
+"""`gallery` and `promote`: a batch's page, and a manifest of the jobs picked there."""
 
 from __future__ import annotations
 
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import anyio
+import typer
 
-from batchrunner.batch import ran, standing
-from batchrunner.cli.output import say
+from batchrunner.cli.output import say, write_new
+from batchrunner.cli.parameters import Manifest, Out, Outside, Servers, Sets
 from batchrunner.core.facts import Saved
-from batchrunner.errors import LocalError, YoursError
-from batchrunner.manifest import load
-from batchrunner.manifest.promote import promote, promoted_name, read_picks
+from batchrunner.errors import YoursError
+from batchrunner.manifest import Options, load
+from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
-from batchrunner.options import options_of
+from batchrunner.options import OUT, RunOptions
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
@@ -27,33 +28,38 @@ from batchrunner.show.gallery import (
     write_poster,
 )
 from batchrunner.show.report import Around, as_json, report
-
-if TYPE_CHECKING:
-    from batchrunner.options import Asked
+from batchrunner.state import job_states, require_state
 
 
-def show(asked: Asked, *, serve: bool, port: int) -> None:
-    """Rebuild a batch's page from its state file, with posters where PyAV is installed; serve it on request.
-
-    Raises YoursError for a batch that was never run.
-    """
-    batch = load(asked.manifest, asked.options)
-    folder = asked.out / batch.name
-    snapshot = ran(folder, batch.name)
-    states = standing(batch.name, snapshot.jobs, snapshot.facts)
+def gallery(
+    manifest: Manifest,
+    out: Out = OUT,
+    sets: Sets = [],
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine, for a browser.")] = False,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one).")
+    ] = 0,
+    allow_outside: Outside = False,
+) -> None:
+    """Rebuild the page of all results, with preview pictures."""
+    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    batch = load(manifest, options.manifest_options)
+    folder = out / batch.name
+    snapshot = require_state(folder, batch.name)
+    states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
     for path in paths:
         write_poster(folder, path)
-    told = as_json(report(batch.name, batch.jobs, states, snapshot.facts, Around(str(asked.manifest), str(folder))))
-    seen = PageStatus(
+    summary = report(batch.name, batch.jobs, states, snapshot.facts, Around(str(manifest), str(folder)))
+    page_status = PageStatus(
         at=time.time(),
-        manifest=str(asked.manifest),
-        options=options_of(asked),
+        manifest=str(manifest),
+        options=options.out_words,
         posters=posters(folder, paths),
-        report=told,
+        report=as_json(summary),
     )
     page = write_page(folder, batch.name)
-    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, seen))
+    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))
     if serve:
         anyio.run(_serve, folder, port)
     else:
@@ -62,39 +68,38 @@ def show(asked: Asked, *, serve: bool, port: int) -> None:
 
 async def _serve(folder: Path, port: int) -> None:
     async with serving(folder, port) as url:
-        say(f"the gallery is at {url}; Ctrl-C ends it")
+        say(f"gallery: {url} (press Ctrl-C to stop)")
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 return
 
 
-# -- `promote`: what was starred in the gallery becomes a manifest of its own.
+def promote(
+    picks: Annotated[Path, typer.Argument(metavar="picks.json", help="The file saved from the gallery.")],
+    sets: Sets = [],
+    server: Servers = [],
+    out: Out = OUT,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
+    ] = None,
+    allow_outside: Outside = False,
+) -> None:
+    """Write a manifest that renders the gallery's picks again.
 
-
-def promote_picks(picks_file: Path, asked: Asked) -> None:
-    """Write a manifest that renders the picks again, with `--set` changed, beside the batch's own.
-
-    `asked.manifest` is that manifest, or an empty path to take the one the gallery knew. Raises YoursError if a file
-    is missing or wrong, or the new manifest is there already.
+    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger.
     """
     try:
-        picks = read_picks(read_text(picks_file, NAMED_BYTES))
+        picked = read_picks(read_text(picks, NAMED_BYTES))
     except (SourceError, YoursError) as error:
-        raise YoursError(f"{picks_file}: {error}") from None
-    source = asked.manifest if asked.manifest.name else Path(picks.manifest)
+        raise YoursError(f"{picks}: {error}") from None
+    source = manifest or Path(picked.manifest)
     if not source.name:
-        raise YoursError("the picks don't say which manifest they are of: add --manifest FILE")
-    if not picks.batch or picks.batch != Path(picks.batch).name:
-        raise YoursError(f"{picks_file}: {picks.batch!r} is no batch's name")
-    jobs = ran(asked.out / picks.batch, picks.batch).jobs
-    text = promote(picks, jobs, source, asked.options)
-    path = source.with_name(f"{promoted_name(picks.batch)}.yaml")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise YoursError(f"{path} is there already: move it away, or edit it") from None
-    except OSError as error:
-        raise LocalError(f"{path}: {error.strerror}") from None
-    count = len(picks.picks)
-    say(f"wrote {path}: {count} {'pick' if count == 1 else 'picks'}; now batchrunner plan {path}")
+        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+    if not picked.batch or picked.batch != Path(picked.batch).name:
+        raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
+    jobs = require_state(out / picked.batch, picked.batch).jobs
+    text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
+    path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    write_new(path, text)
+    count = len(picked.picks)
+    say(f"wrote {path} with {count} {'pick' if count == 1 else 'picks'}; to check it: batchrunner plan {path}")

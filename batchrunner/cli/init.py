@@ -1,4 +1,4 @@
-"""`init`, `schema` and `sim`: what helps to write a manifest and to try it."""
+"""`init`, `schema` and `sim`: a first manifest, its schema for editors, and a simulator to try it on."""
 
 from __future__ import annotations
 
@@ -6,118 +6,113 @@ import json
 import os
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
+import typer
 
-from batchrunner.cli.output import say, tell
-from batchrunner.errors import Diagnostic, LocalError, ManifestError, YoursError
+from batchrunner.cli.output import say, write, write_new
+from batchrunner.errors import Diagnostic, LocalError, ManifestError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
-from batchrunner.options import VARIABLE
+from batchrunner.options import TOKEN_VARIABLE
 from batchrunner.sim.machine import REFERENCE_STEPS, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
 from batchrunner.workflow.graph import WorkflowError, read_graph
-from batchrunner.workflow.init import first_manifest
+from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from batchrunner.sim.record import Event
 
-# -- `init` and `schema`: files that help to write a manifest.
 
+def init(
+    workflow: Annotated[
+        Path, typer.Argument(metavar="WORKFLOW.json", help="Saved in ComfyUI with File > Export (API).")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write (WORKFLOW.yaml).")
+    ] = None,
+) -> None:
+    """Write a first manifest for a workflow exported from ComfyUI.
 
-def init(workflow: Path) -> None:
-    """Write a first manifest beside an exported workflow; an existing one is never overwritten.
-
-    Raises ManifestError if the workflow can't be read, YoursError if the manifest is there already.
+    The schema that it names for editors is written beside it.
     """
     try:
         graph = read_graph(read_text(workflow, NAMED_BYTES))
+        path = output or workflow.with_suffix(".yaml")
+        text = first_manifest(Path(os.path.relpath(workflow, path.parent)).as_posix(), graph)
     except (SourceError, WorkflowError) as error:
         raise ManifestError([Diagnostic(str(workflow), error.line, error.column, "", str(error))]) from None
-    path = workflow.with_suffix(".yaml")
+    write_new(path, text)
+    schema_path = path.parent / SCHEMA_FILE
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(first_manifest(workflow.name, graph))
-    except FileExistsError:
-        raise YoursError(f"{path} is there already: move it away, or edit it") from None
+        schema_path.write_text(_schema() + "\n", encoding="utf-8")
     except OSError as error:
-        raise LocalError(f"{path}: {error.strerror}") from None
-    say(f"wrote {path}: set its server, then try batchrunner plan {path}")
+        raise LocalError(f"{schema_path}: {error.strerror}") from None
+    say(f"wrote {path}; set its `server`, then check it: batchrunner plan {path}")
 
 
 def schema() -> None:
-    """Print the manifest's JSON Schema."""
-    tell(json.dumps(manifest_schema(), ensure_ascii=False, indent=2))
+    """Print the manifest's JSON Schema, for editors."""
+    write(_schema())
 
 
-# -- `sim`: the built-in ComfyUI on a port, until it is stopped.
+def _schema() -> str:
+    return json.dumps(manifest_schema(), ensure_ascii=False, indent=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What kind of server is wanted."""
+def sim(
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on (0: any free one).")
+    ] = 8188,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder for its files.")] = Path("outputs/.sim"),
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Time to render 768x512, 25 frames, 20 steps.")
+    ] = 1.5,
+    ttl: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Delete each file after this time (0: never).")
+    ] = 600.0,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append every event to FILE, as JSON lines.")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Write tiny placeholder files, not real videos.")] = False,
+) -> None:
+    """Run a simulated ComfyUI server, to try batches without a GPU.
 
-    host: str
-    port: int
-    folder: Path
-    seconds: float
-    ttl: float | None
-    record: Path | None
-    plain: bool
-
-
-def sim(wish: Wish) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Raises LocalError if the port is taken, a folder can't be used or PyAV is missing.
+    If BATCHRUNNER_TOKEN is set, clients must send that token.
     """
-    anyio.run(_serve, wish)
-
-
-async def _serve(wish: Wish) -> None:
     with ExitStack() as stack:
-        simulator = _machine(stack, wish)
         try:
-            async with serve(simulator, wish.host, wish.port) as url:
-                say(f"the built-in ComfyUI listens on {url}; Ctrl-C stops it")
-                await _stopped()
+            log = stack.enter_context(record.open("a", encoding="utf-8", buffering=1)) if record else None
+
+            def listener(event: Event) -> None:
+                if log:
+                    log.write(event.line() + "\n")
+
+            simulator = Simulator(
+                folder,
+                pace=Pace(step=seconds / REFERENCE_STEPS),
+                token=os.environ.get(TOKEN_VARIABLE) or None,
+                ttl=ttl or None,
+                renderer=BoxRenderer() if plain else PyavRenderer(),
+                listener=listener,
+            )
         except OSError as error:
-            raise LocalError(f"{wish.host}:{wish.port}: {error.strerror or error}") from None
+            raise LocalError(f"{error.filename or folder}: {error.strerror or error}") from None
+        anyio.run(_serve, simulator, host, port)
 
 
-def _machine(stack: ExitStack, wish: Wish) -> Simulator:
+async def _serve(simulator: Simulator, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM. Raises LocalError if the port is taken."""
     try:
-        return Simulator(
-            wish.folder,
-            pace=Pace(step=wish.seconds / REFERENCE_STEPS),
-            token=os.environ.get(VARIABLE) or None,
-            ttl=wish.ttl,
-            renderer=BoxRenderer() if wish.plain else PyavRenderer(),
-            listener=_recorder(stack, wish.record),
-        )
+        async with serve(simulator, host, port) as url:
+            say(f"simulator listens on {url} (press Ctrl-C to stop)")
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for _ in signals:
+                    return
     except OSError as error:
-        raise LocalError(f"{error.filename or wish.folder}: {error.strerror or error}") from None
-
-
-async def _stopped() -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            return
-
-
-def _recorder(stack: ExitStack, path: Path | None) -> Callable[[Event], None] | None:
-    if path is None:
-        return None
-    file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
-
-    def record(event: Event) -> None:
-        file.write(event.line() + "\n")
-
-    return record
+        raise LocalError(f"{host}:{port}: {error.strerror or error}") from None

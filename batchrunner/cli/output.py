@@ -1,4 +1,4 @@
-"""What the verbs say: lines for people to stderr, data to stdout. That nobody listens costs the words only."""
+"""What the verbs print: lines for people on stderr, data on stdout. A reader that is gone ends no verb's work."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from batchrunner.errors import LocalError
+from batchrunner.errors import LocalError, YoursError
 from batchrunner.show.live import put
 from batchrunner.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.text import Text
 
 _STDOUT, _STDERR = 1, 2
-_LONGEST = 2000
+_MAX_LINE = 2000
 
 
-class People(Console):
-    """A console that does not end the program when its reader goes away."""
+class _StderrConsole(Console):
+    """A console that does not end the program when its reader is gone."""
 
     def on_broken_pipe(self) -> None:
         """Leave it to the caller."""
         raise BrokenPipeError
 
 
-def open_ends() -> None:
+def open_streams() -> None:
     """Open what was handed to us closed (`2>&-`): else the state file would become stderr, and be written into."""
     while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
@@ -45,31 +46,43 @@ def open_ends() -> None:
 
 
 def say(text: str) -> None:
-    """Tell people one line."""
+    """Print one line for people."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(safe(text, limit=_LONGEST) + "\n")
+        sys.stderr.write(safe(text, limit=_MAX_LINE) + "\n")
 
 
 def show(view: Iterable[Text]) -> None:
-    """Show people a view of many lines."""
+    """Print many lines for people."""
     with suppress(OSError, ValueError):
-        put(People(stderr=True, highlight=False), view)
+        put(_StderrConsole(stderr=True, highlight=False), view)
 
 
-def tell(text: str) -> None:
-    """Write data to stdout. Raises BrokenPipeError if its reader has seen enough, LocalError if it can't be written."""
+def write(text: str) -> None:
+    """Print data to stdout. Raises BrokenPipeError if its reader is gone, LocalError if it can't be written."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError as error:
-        _close_stdout()
+        # Have nothing left to be written when the interpreter ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
         if isinstance(error, BrokenPipeError):
             raise
         raise LocalError(f"stdout: {error.strerror}") from None
 
 
-def _close_stdout() -> None:
-    """Have nothing left to be written when the interpreter ends."""
-    not_found = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(not_found, sys.stdout.fileno())
-    os.close(not_found)
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises YoursError if it is, LocalError if it can't be written."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise YoursError(f"{path} already exists; rename it, or edit it") from None
+    except OSError as error:
+        raise LocalError(f"{path}: {error.strerror}") from None
+
+
+def jobs(count: int) -> str:
+    """Return `1 job`, `2 jobs`."""
+    return f"{count} job" if count == 1 else f"{count} jobs"

@@ -1,4 +1,4 @@
-"""`retry`, `verify` and `why`: settled jobs looked at again."""
+"""`retry`, `verify` and `why`: finished jobs tried again, checked, and explained."""
 
 from __future__ import annotations
 
@@ -7,189 +7,186 @@ import time
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from batchrunner import run as running
-from batchrunner.batch import held, standing
-from batchrunner.cli.output import say, tell
+import typer
+
+from batchrunner.cli.output import jobs as counted_jobs, say, write
+from batchrunner.cli.parameters import Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
-from batchrunner.core.lifecycle import Done, Failed, advance
+from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import Ledger
-from batchrunner.ledger.lock import STATE
+from batchrunner.ledger import STATE, Ledger
+from batchrunner.manifest import Options
+from batchrunner.options import OUT, RunOptions
+from batchrunner.run import run_batch
 from batchrunner.show.history import story
 from batchrunner.show.sidecar import beside
+from batchrunner.state import chosen_jobs, job_states, open_batch
+from batchrunner.text import did_you_mean, listing, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from batchrunner.batch import Books
-    from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
-    from batchrunner.options import Asked
+    from batchrunner.state import OpenBatch
 
-# -- `retry` and `verify`: settled jobs looked at again, and sent round again if somebody asks for it.
+_MAX_FAULTS = 20
+_MAX_HISTORIES = 9
+"""Histories printed at once; more are no answer."""
+_MAX_NAMED = 5
 
 
-_SHOWN = 20
-
-
-def retry(asked: Asked) -> int:
-    """Let failed jobs wait again, all or those that `--only` picks; the next run takes them."""
+def retry(
+    manifest: Manifest,
+    out: Out = OUT,
+    sets: Sets = [],
+    only: Only = [],
+    allow_outside: Outside = False,
+) -> None:
+    """Let the next `run` try failed jobs again."""
+    options = RunOptions(manifest, Options((), tuple(sets), tuple(only), None, allow_outside), out)
     with ExitStack() as stack:
-        books = held(asked, stack)
-        failed = [job for job in books.jobs if isinstance(books.states.get(job.id), Failed)]
+        batch = open_batch(options, stack)
+        failed = [job.id for job in chosen_jobs(batch.batch) if isinstance(batch.states.get(job.id), Failed)]
         for job in failed:
-            _reopen(books, job.id)
+            _reopen(batch, job)
     if failed:
-        say(f"{_jobs(len(failed))} that failed {_wait(len(failed))} again; now batchrunner run {asked.manifest}")
+        say(f"to be tried again: {counted_jobs(len(failed))}; now run: {options.command('run')}")
     else:
-        say("no job has failed: nothing to try again")
-    return 0
+        say("no failed jobs")
 
 
-def verify(asked: Asked, *, redo: bool) -> int:
-    """Check every saved file; return 0 if all are as they were saved, 1 if not, or with `redo` what `run` returns.
+def verify(
+    manifest: Manifest,
+    out: Out = OUT,
+    sets: Sets = [],
+    server: Servers = [],
+    token_file: TokenFile = None,
+    redo: Annotated[bool, typer.Option("--redo", help="Render missing and damaged files again.")] = False,
+    allow_outside: Outside = False,
+) -> int:
+    """Check the size, checksum and MP4 structure of every saved file.
 
-    A damaged file is set aside under another name, never deleted.
+    With --redo, a damaged file is renamed, never deleted.
     """
+    options = RunOptions(manifest, Options(tuple(server), tuple(sets), allow_outside=allow_outside), out, token_file)
     with ExitStack() as stack:
-        books = held(asked, stack)
-        saved = {job.id: state.files for job in books.jobs if isinstance(state := books.states.get(job.id), Done)}
-        wrong = {job: found for job, files in saved.items() if (found := _faults(books.folder, files))}
-        _tell(len(saved), wrong)
+        batch = open_batch(options, stack)
+        done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
+        saved = {job: state.files for job, state in done.items() if isinstance(state, Done)}
+        faults = {
+            job: found
+            for job, files in saved.items()
+            if (found := {file.path: fault for file in files if (fault := file_fault(batch.folder, file))})
+        }
+        lines = [f"{path}: {fault}" for found in faults.values() for path, fault in found.items()]
+        for line in lines[:_MAX_FAULTS]:
+            say(line)
+        if len(lines) > _MAX_FAULTS:
+            say(f"… and {len(lines) - _MAX_FAULTS} more")
+        if saved:
+            result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
+            say(f"{counted_jobs(len(saved))} checked: {result}")
+        else:
+            say("no finished jobs to check")
         if redo:
-            for job, found in wrong.items():
+            for job, found in faults.items():
                 for path in found:
-                    _set_aside(books.folder / path)
-                _reopen(books, job)
-    if wrong and redo:
-        return running.run(asked)
-    if wrong:
-        say(f"batchrunner verify --redo {asked.manifest} renders them again")
-    return 1 if wrong else 0
+                    _rename_damaged(batch.folder / path)
+                _reopen(batch, job)
+    if faults and redo:
+        return run_batch(options)
+    if faults:
+        say(f"to render them again: {options.command('verify --redo')}")
+    return 1 if faults else 0
 
 
-def _tell(checked: int, wrong: dict[str, dict[str, str]]) -> None:
-    lines = [f"{path}: {fault}" for found in wrong.values() for path, fault in found.items()]
-    for line in lines[:_SHOWN]:
-        say(line)
-    if len(lines) > _SHOWN:
-        say(f"… and {len(lines) - _SHOWN} more")
-    how = f"{len(wrong)} not as they were saved" if wrong else "all as they were saved"
-    say(f"{_jobs(checked)} checked, {how}" if checked else "no job is done yet: nothing to check")
+def _reopen(batch: OpenBatch, job: str) -> None:
+    """Let a done or failed job wait again."""
+    batch.append(Reopened(job, batch.states[job].past.highest, time.time()))
 
 
-def _reopen(books: Books, job: str) -> None:
-    """Let a settled job wait again."""
-    fact = Reopened(job, books.states[job].past.highest, time.time())
-    books.ledger.append(fact)
-    books.states[job] = advance(books.states[job], fact)
-
-
-def _faults(folder: Path, files: tuple[Saved, ...]) -> dict[str, str]:
-    """Return what is wrong with a job's files, by their paths; nothing if all are as they were."""
-    return {file.path: fault for file in files if (fault := _fault(folder, file))}
-
-
-def _fault(folder: Path, saved: Saved) -> str:
+def file_fault(folder: Path, saved: Saved) -> str:
+    """Return what is wrong with a saved file, empty if it is as it was saved."""
     try:
-        return _difference(folder, saved)
+        file = Folder(folder).read(saved.path)
+        if file is None:
+            return "not a readable file" if os.path.lexists(folder / saved.path) else "missing"
+        with file:
+            size, sha256 = digest(file)
+            if size != saved.size:
+                return f"{size} bytes instead of {saved.size}"
+            if sha256 != saved.sha256:
+                return "the content was changed (another checksum)"
+            inspected = media.inspect_as(file, suffix(saved.path))
     except OSError as error:
-        return f"it can't be read: {os_error_text(error)}"
+        return f"can't be read: {os_error_text(error)}"
+    return "" if inspected.whole else inspected.message
 
 
-def _difference(folder: Path, saved: Saved) -> str:
-    file = Folder(folder).read(saved.path)
-    if file is None:
-        return "no file that we may read" if os.path.lexists(folder / saved.path) else "missing"
-    with file:
-        size, sha256 = digest(file)
-        if size != saved.size:
-            return f"{size} bytes, it was saved with {saved.size}"
-        if sha256 != saved.sha256:
-            return "its content has changed since it was saved"
-        seen = media.inspect_as(file, suffix(saved.path))
-    return "" if seen.whole else seen.message
-
-
-def _set_aside(path: Path) -> None:
-    """Give a damaged file another name, so that its own is free; a folder or a link stays, and the new file evades."""
+def _rename_damaged(path: Path) -> None:
+    """Give a damaged file another name, so that its own is free; a folder or a link stays, the new file evades it."""
     if not path.is_file() or path.is_symlink():
         return
     names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
     try:
         path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
-        raise LocalError(f"{path}: can't be set aside: {os_error_text(error)}") from None
+        raise LocalError(f"{path}: can't be renamed: {os_error_text(error)}") from None
 
 
-def _jobs(number: int) -> str:
-    return "1 job" if number == 1 else f"{number} jobs"
-
-
-def _wait(number: int) -> str:
-    return "waits" if number == 1 else "wait"
-
-
-# -- `why`: one job's story, found by its id, the beginning of it, or the name or path of its file.
-
-
-_MOST = 9
-"""Stories told at once; more are no answer."""
-
-
-def why(name: str, out: Path) -> None:
-    """Print the story of every job that `name` means, in the batch it is a path into, else in those below `out`.
-
-    Raises YoursError if there is none or more than a few, LocalError if there is none and a state can't be read.
-    """
-    folder = next((above for above in Path(name).parents if (above / STATE).exists()), None)
-    wanted = Path(name).relative_to(folder or "").as_posix() if folder or not Path(name).is_absolute() else name
-    found: list[list[str]] = []
-    trouble: list[LocalError] = []
-    for place in [folder] if folder else _folders(out):
+def why(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id or how it begins, or the name of its file.")],
+    out: Out = OUT,
+) -> None:
+    """Explain what happened to a job, step by step."""
+    # A path into a batch's folder means that batch; anything else is looked for in all batches.
+    folder = next((above for above in Path(job).parents if (above / STATE).exists()), None)
+    wanted = Path(job).relative_to(folder or "").as_posix() if folder or not Path(job).is_absolute() else job
+    if folder:
+        folders = [folder]
+    else:
+        folders = [out] if (out / STATE).exists() else sorted(path.parent for path in out.glob(f"*/{STATE}"))
+    found: list[str] = []
+    known: list[str] = []
+    errors: list[LocalError] = []
+    for place in folders:
         try:
             if snapshot := Ledger.read(place):
-                found += [_story(snapshot, job) for job in _meant(wanted, snapshot)]
+                found += _histories(snapshot, wanted)
+                known += [each.file for each in snapshot.jobs.values()]
         except LocalError as error:
-            trouble.append(error)
-    if not found and trouble:
-        raise trouble[0]
+            errors.append(error)
+    if not found and errors:
+        raise errors[0]
     if not found:
-        raise YoursError(f"no job in {folder or out} is called {name}; batchrunner status --json lists their ids")
-    if len(found) > _MOST:
-        raise YoursError(f"{name} may mean any of {len(found)} jobs: say more of it")
-    for passed in trouble:
-        say(str(passed))
-    tell("\n\n".join("\n".join(lines) for lines in found))
+        hint = did_you_mean(wanted, known) or f"; jobs: {listing(known, _MAX_NAMED)}"
+        raise YoursError(f"no job {quote(job)} in {folder or out}{hint}")
+    if len(found) > _MAX_HISTORIES:
+        raise YoursError(f"{quote(job)} fits {len(found)} jobs; give more of the id or the file name")
+    for damage in errors:
+        say(str(damage))
+    write("\n\n".join(found))
 
 
-def _folders(out: Path) -> list[Path]:
-    """Return the folders of the batches below a folder, or itself if it is one's."""
-    return [out] if (out / STATE).exists() else sorted(path.parent for path in out.glob(f"*/{STATE}"))
-
-
-def _meant(name: str, snapshot: Snapshot) -> list[Job]:
-    """Return the jobs that a name means: by id or by file, else by a file that is not there, with any extension."""
-    names = {job.id: set(_names(job.file)) for job in snapshot.jobs.values()}
+def _histories(snapshot: Snapshot, name: str) -> list[str]:
+    """Return the history of each job with that id or file, else with that file name under another extension."""
+    names = {job.id: _both_names(job.file) for job in snapshot.jobs.values()}
     for fact in snapshot.facts:
         if isinstance(fact, Saved) and fact.job in names:
-            names[fact.job].update(*map(_names, (fact.path, beside(fact.path))))
+            names[fact.job] |= _both_names(fact.path) | _both_names(beside(fact.path))
     jobs = snapshot.jobs.values()
-    found = [job for job in jobs if name in names[job.id] or job.id.startswith(name)]
+    meant = [job for job in jobs if name in names[job.id] or job.id.startswith(name)]
     stem = name.rpartition(".")[0]
-    return found or [job for job in jobs if stem in names[job.id]]
+    histories: list[str] = []
+    for job in meant or [job for job in jobs if stem in names[job.id]]:
+        facts = [fact for fact in snapshot.facts if fact.job == job.id]
+        histories.append("\n".join(story(job, facts, job_states(snapshot.batch, [job.id], facts)[job.id])))
+    return histories
 
 
-def _names(path: str) -> Iterator[str]:
-    yield path
-    yield PurePosixPath(path).name
-
-
-def _story(snapshot: Snapshot, job: Job) -> list[str]:
-    facts = [fact for fact in snapshot.facts if fact.job == job.id]
-    return story(job, facts, standing(snapshot.batch, [job.id], facts)[job.id])
+def _both_names(path: str) -> set[str]:
+    """Return a file's path and its name."""
+    return {path, PurePosixPath(path).name}

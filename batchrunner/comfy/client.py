@@ -13,7 +13,8 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner.comfy import errors as trouble, large, secret as hush, submission, wire
+from batchrunner.comfy import errors, large, submission, wire
+from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
 from batchrunner.errors import YoursError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from ssl import SSLContext
 
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import Poll, PollEnd, PostEnd
     from batchrunner.core.facts import File
     from batchrunner.core.job import Json
@@ -37,7 +37,7 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 class View:
     """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `fetch.Stream` asks for."""
 
-    __slots__ = ("_response", "_stall", "_where", "content_type", "etag", "size", "start", "status")
+    __slots__ = ("_response", "_stall", "_where", "content_type", "date", "etag", "size", "start", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, where: str, stall: float) -> None:
         self._response, self._where, self._stall = response, where, stall
@@ -45,6 +45,7 @@ class View:
         etag = response.headers.get("ETag", "").strip()
         self.etag = etag if _ETAG.fullmatch(etag) else ""
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self.date = errors.date(response.headers.get("Date", ""))
         length = response.content_length
         ranged = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         self.start, self.size = 0, -1 if length is None else length
@@ -56,8 +57,8 @@ class View:
         try:
             async with asyncio.timeout(self._stall):
                 return await self._response.content.read(_PORTION)
-        except trouble.ERRORS as error:
-            return trouble.of_error(self._where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self._where, error)
 
 
 # -- One ComfyUI server over HTTP: polls, POSTs, files. One call is one attempt, and ends in a value, not an
@@ -129,20 +130,23 @@ def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | No
 
 
 class Client:
-    """One server at `base` (scheme, host, port, perhaps a path). `nodes`: only files of these node ids count."""
+    """One server at `base` (scheme, host, port, perhaps a path). `nodes`: only files of these node ids count.
+
+    `credentials` go with every request.
+    """
 
     def __init__(
         self,
         base: str,
         http: aiohttp.ClientSession,
-        token: Secret | None = None,
+        credentials: Credentials = NO_CREDENTIALS,
         *,
         waits: Waits | None = None,
         nodes: Collection[str] | None = None,
     ) -> None:
         self._base = _address(base)
         self._http = http
-        self._token = token
+        self._credentials = credentials
         self._waits = waits or Waits()
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
@@ -175,13 +179,14 @@ class Client:
                 continue
             found, date = entry
             if found is not None or seen.unread is None:
-                history[prompt] = found and hush.entry(found, self._token)
+                history[prompt] = found
         self._unread += failed is not None
         recent: tuple[Entry, ...] = ()
         if action.recent and failed is None:
             last = await self._recent(action.recent)
             recent, failed = ((), last) if isinstance(last, Failure) else (last, None)
-        return PollResult(seen.queue, history, recent, date, seen.unread or failed)
+        result = PollResult(seen.queue, history, recent, date, seen.unread or failed)
+        return redacted(result, self._credentials)
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Failure with `sent` says nothing about whether the server has it."""
@@ -191,16 +196,16 @@ class Client:
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422) and answer.page is None:
-            return hush.refused(_refusal(answer), self._token)
+            return redacted(_refusal(answer), self._credentials)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Failure) else hush.taken(read[0], self._token)
+        return read if isinstance(read, Failure) else redacted(read[0], self._credentials)
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
         return await self._order("/queue", {"delete": list(prompts)}) if prompts else None
 
     async def interrupt(self, prompt: str) -> Failure | None:
-        """Stop `prompt` if it is running. Without an id the server would stop a stranger's (PROTOCOL.md §1, 10)."""
+        """Stop `prompt` if it is running. Without an id the server would stop somebody else's (PROTOCOL.md §1, 10)."""
         if not prompt:
             raise ValueError("an interrupt needs a prompt id")
         return await self._order("/interrupt", {"prompt_id": prompt})
@@ -208,7 +213,7 @@ class Client:
     async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""
         answer = await self._json("/object_info", _object, _OBJECTS)
-        return answer if isinstance(answer, Failure) else answer[0]
+        return answer if isinstance(answer, Failure) else redacted(answer[0], self._credentials)
 
     @asynccontextmanager
     async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
@@ -230,8 +235,8 @@ class Client:
         try:
             async with asyncio.timeout(self._waits.call):
                 return await self._send(path, None, headers, None)
-        except trouble.ERRORS as error:
-            return trouble.of_error(self.where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self.where, error)
 
     async def _queue(self) -> PollResult | Failure:
         """Read the queue. Of one that is larger than the cap the rows that came count, and the rest is `unread`."""
@@ -260,7 +265,7 @@ class Client:
                 entries = await self._rows(answer, read, scan)
                 if isinstance(entries, Failure):
                     return entries
-                return tuple(hush.entry(entry, self._token) for entry in entries)
+                return entries
             items //= 2
         return ()
 
@@ -277,7 +282,7 @@ class Client:
                     return read(wire.parse(answer.body))
             return await asyncio.get_running_loop().run_in_executor(None, scan, answer.body)
         except wire.WrongShapeError as error:
-            return trouble.of_answer(self.where, str(error))
+            return errors.of_answer(self.where, str(error))
 
     async def _view(self, response: aiohttp.ClientResponse) -> View | Failure:
         """Return the opened file. A page proves nothing about it, whatever its status: it is a proxy's."""
@@ -285,7 +290,7 @@ class Client:
         if page is not None or response.status not in _VIEWED:
             return self._status(_Answer(response.status, response.headers, response.url, page=page))
         if response.status in (200, 206) and _encoded(response.headers):
-            return trouble.of_answer(self.where, "a compressed file")
+            return errors.of_answer(self.where, "a compressed file")
         return View(response, self.where, self._waits.stall)
 
     async def _order(self, path: str, said: Json) -> Failure | None:
@@ -306,22 +311,22 @@ class Client:
         try:
             return read(wire.parse(answer.body)), _date(answer)
         except wire.WrongShapeError as error:
-            return trouble.of_answer(self.where, str(error))
+            return errors.of_answer(self.where, str(error))
 
     def _no_json(self, answer: _Answer) -> Failure | None:
         """Return what is wrong with an answer that is no whole JSON of status 200."""
         if answer.status != 200 or answer.page is not None:
             return self._status(answer)
         if _type(answer.headers) != _JSON:
-            return trouble.of_answer(self.where, "no JSON")
+            return errors.of_answer(self.where, "no JSON")
         return None
 
     def _too_large(self, cap: int) -> Failure:
-        return trouble.of_answer(self.where, f"more than {cap // 1024} KiB")
+        return errors.of_answer(self.where, f"more than {cap // 1024} KiB")
 
     def _status(self, answer: _Answer) -> Failure:
-        failure = trouble.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
-        return hush.failure(failure, self._token)
+        failure = errors.of_status(self.where, answer.status, answer.headers, answer.url, answer.page)
+        return redacted(failure, self._credentials)
 
     async def _call(
         self, path: str, cap: int, body: bytes | None = None, total: float | None = None
@@ -343,8 +348,8 @@ class Client:
                 return await self._answer(response, cap, part=part)
             finally:
                 response.close()
-        except trouble.ERRORS as error:
-            return trouble.of_error(self.where, error)
+        except errors.ERRORS as error:
+            return errors.of_error(self.where, error)
 
     async def _answer(self, response: aiohttp.ClientResponse, cap: int, *, part: bool) -> _Answer | Failure:
         """Read an answer. Where the status says it all, or a page came, its body is not."""
@@ -352,7 +357,7 @@ class Client:
         if response.status not in _READ or answer.page is not None:
             return answer
         if _encoded(response.headers):
-            return trouble.of_answer(self.where, "compressed, though we asked for plain")
+            return errors.of_answer(self.where, "compressed, though we asked for plain")
         if not part and (response.content_length or 0) > cap:
             return replace(answer, cut=True)
         body = bytearray()
@@ -368,22 +373,20 @@ class Client:
             return None
         start = bytearray()
         if not _encoded(response.headers):
-            with suppress(*trouble.ERRORS):
+            with suppress(*errors.ERRORS):
                 async with asyncio.timeout(self._waits.stall):
                     async for piece in response.content.iter_any():
                         start += piece
                         if len(start) >= _START or b"</title" in start:
                             break
-        return hush.title(start[:_START], self._token)
+        return title(start[:_START], self._credentials)
 
     async def _send(
         self, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
     ) -> aiohttp.ClientResponse:
-        own = {"Accept-Encoding": "identity", **headers}
+        own = {**self._credentials.headers(), "Accept-Encoding": "identity", **headers}
         if body is not None:
             own["Content-Type"] = _JSON
-        if self._token is not None:
-            own["Authorization"] = self._token.bearer()
         return await self._http.request(
             "GET" if body is None else "POST",
             self._url(path),
@@ -392,6 +395,7 @@ class Client:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=total, sock_connect=self._waits.connect),
             read_bufsize=_BODY_PORTION,
+            ssl=self._credentials.tls or True,
         )
 
     def _url(self, path: str) -> URL:
@@ -425,7 +429,7 @@ def _type(headers: Mapping[str, str]) -> str:
 
 
 def _date(answer: _Answer) -> float | None:
-    return trouble.date(answer.headers.get("Date", ""))
+    return errors.date(answer.headers.get("Date", ""))
 
 
 def _encoded(headers: Mapping[str, str]) -> bool:

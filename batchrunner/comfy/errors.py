@@ -36,7 +36,7 @@ _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((aiohttp.InvalidURL,), "has an address that can't be used"),
     ((Exception,), "does not speak proper HTTP"),
 )
-"""What a trouble is called, from the special to the general."""
+"""What an error is called, from the special to the general."""
 
 
 def of_error(where: str, error: Exception) -> Failure:
@@ -123,7 +123,7 @@ def _is_unknown(error: Exception) -> bool:
 
 
 def _class(error: Exception) -> str:
-    """Name the kind of a trouble."""
+    """Name the kind of an error."""
     if _is_unknown(error):
         return "has no address: the name is unknown"
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
-    from batchrunner.core.actions import Entry, Failure, NodeError, Refused, Taken
+    from ssl import SSLContext
 
-# -- The token: a word that can be sent and never shown.
-
-
+T = TypeVar("T")
 _SENDABLE = re.compile(r"[\x21-\x7e]{1,4096}")
+_CHANCE = 8
+"""Characters of a token from which on it is taken for itself wherever it is found."""
 
 
 class Secret:
@@ -45,60 +47,109 @@ class Secret:
         return self._text
 
     def hide(self, text: str) -> str:
-        """Return `text` with *** wherever the token stands in it."""
-        return text.replace(self._text, repr(self))
+        """Return `text` with *** wherever the token stands in it, also where its end was cut off with the text's."""
+        hidden = text.replace(self._text, repr(self))
+        for length in range(len(self._text) - 1, _CHANCE - 1, -1):
+            if hidden.endswith(self._text[:length]):
+                return hidden[:-length] + repr(self)
+        return hidden
+
+    def is_long(self) -> bool:
+        """Whether the token can't stand in an id or a name by chance."""
+        return len(self._text) >= _CHANCE
 
     def bearer(self) -> str:
         """Return the value of an Authorization header."""
         return f"Bearer {self._text}"
 
 
-# -- A server's words may quote our own request, its header included; they leave this package without the token.
-#
-# Only words for people are touched: in an id, a prefix or a file name a short token would be found by chance.
+class Credentials:
+    """The headers that every request to one server carries, and the secrets that stand in them. Its repr shows none.
+
+    `tls`: whose certificates are trusted, where it is not those that the system trusts.
+    """
+
+    __slots__ = ("_headers", "_secrets", "tls")
+
+    def __init__(
+        self, headers: Mapping[str, str] | None = None, secrets: Iterable[Secret] = (), tls: SSLContext | None = None
+    ) -> None:
+        self._headers = dict(headers or {})
+        self._secrets = tuple(secrets)
+        self.tls = tls
+
+    def __repr__(self) -> str:
+        return f"Credentials({', '.join(self._headers)})"
+
+    def __reduce__(self) -> str:
+        """Refuse to be pickled or copied."""
+        raise TypeError("a secret stays where it is")
+
+    @classmethod
+    def bearer(cls, token: Secret | None) -> Credentials:
+        """Return the credentials of a server that takes a bearer token; none without one."""
+        return cls({"Authorization": token.bearer()}, (token,)) if token else cls()
+
+    def __bool__(self) -> bool:
+        """Whether any secret is sent."""
+        return bool(self._secrets)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers themselves, for the one place that sends them."""
+        return dict(self._headers)
+
+    def hide(self, text: str, *, name: bool = False) -> str:
+        """Return `text` with *** for every secret in it; in a `name`, only for those too long to be there by chance."""
+        for secret in self._secrets:
+            if secret.is_long() or not name:
+                text = secret.hide(text)
+        return text
+
+
+NO_CREDENTIALS = Credentials()
+
+
+# -- Everything a server says leaves this package through here: its words may quote our own request, header included.
 
 
 _TITLE = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{0,1000})<", re.IGNORECASE)
 _LONGEST_TITLE = 100
+_NAMES = frozenset({"prompt", "prefixes", "name", "subfolder", "kind", "outputs", "digest"})
+"""Fields of an answer by which prompts and files are told apart. A token shorter than 8 characters stays in them: it
+would be found there by chance, and a file that is asked for under another name is lost."""
 
 
-def title(page: bytes | bytearray, secret: Secret | None) -> str:
+def redacted(value: T, credentials: Credentials) -> T:
+    """Return an answer with *** wherever a secret stood in it: dataclasses, mappings, tuples and lists of texts."""
+    return _redacted(value, credentials) if credentials else value
+
+
+def _redacted(value: Any, credentials: Credentials, *, name: bool = False) -> Any:  # noqa: ANN401 - any answer
+    match value:
+        case Enum():
+            return value  # a word of ours
+        case str():
+            return credentials.hide(value, name=name)
+        case tuple() | list():
+            return type(value)(_redacted(one, credentials, name=name) for one in value)
+        case Mapping():
+            return {
+                _redacted(key, credentials, name=True): _redacted(one, credentials, name=name)
+                for key, one in value.items()
+            }
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            found = {field.name: getattr(value, field.name) for field in fields(value)}
+            return replace(
+                value, **{key: _redacted(one, credentials, name=key in _NAMES) for key, one in found.items()}
+            )
+    return value
+
+
+def title(page: bytes | bytearray, credentials: Credentials) -> str:
     """Return the title of an HTML page, one printable line of at most 100 characters that holds no secret.
 
     It is the empty text where the page has none.
     """
-    found = _TITLE.search(_hidden(page.decode("utf-8", "replace"), secret))
+    found = _TITLE.search(redacted(page.decode("utf-8", "replace"), credentials))
     line = " ".join(unescape(found[1]).split()) if found else ""
-    return _hidden("".join(sign for sign in line if sign.isprintable()), secret)[:_LONGEST_TITLE]
-
-
-def failure(said: Failure, secret: Secret | None) -> Failure:
-    """Return a failure whose words hold no secret: a redirect's target may repeat it."""
-    return replace(said, message=_hidden(said.message, secret))
-
-
-def entry(said: Entry, secret: Secret | None) -> Entry:
-    """Return a history entry whose error holds no secret."""
-    if secret is None:
-        return said
-    return replace(said, message=secret.hide(said.message), exception=secret.hide(said.exception))
-
-
-def refused(said: Refused, secret: Secret | None) -> Refused:
-    """Return a refusal that holds no secret."""
-    if secret is None:
-        return said
-    return replace(said, message=secret.hide(said.message), node_errors=_hidden_errors(said.node_errors, secret))
-
-
-def taken(said: Taken, secret: Secret | None) -> Taken:
-    """Return an acceptance whose node errors hold no secret."""
-    return said if secret is None else replace(said, node_errors=_hidden_errors(said.node_errors, secret))
-
-
-def _hidden_errors(said: tuple[NodeError, ...], secret: Secret) -> tuple[NodeError, ...]:
-    return tuple(replace(one, input=secret.hide(one.input), message=secret.hide(one.message)) for one in said)
-
-
-def _hidden(text: str, secret: Secret | None) -> str:
-    return text if secret is None else secret.hide(text)
+    return redacted("".join(sign for sign in line if sign.isprintable()), credentials)[:_LONGEST_TITLE]

@@ -1,7 +1,7 @@
 """JSON bytes to poll results and back: all that a ComfyUI server says passes through here, believed by type only.
 
-Strict where a decision depends on it (which prompts there are, how they ended), lenient where it does not (what a
-stranger's node put into its outputs): a stranger's oddity must not blind us, and a lie must not look like an absence.
+Strict where a decision depends on it (which prompts there are, how they ended), lenient where it does not (what
+somebody else's node put into its outputs): an oddity of theirs must not blind us, nor a lie pass for an absence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Ended, Entry, Row
 from batchrunner.core.facts import File
-from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
+from batchrunner.core.job import Json, attempt_digest, is_prefix, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -147,7 +147,7 @@ def text(value: Json, cap: int = TEXT) -> str:
 
 
 def number(value: Json) -> float | None:
-    """Return `value` if it is a finite number, else None. A queue number may be anything a stranger sent."""
+    """Return `value` if it is a finite number, else None. A queue number may be anything that somebody sent."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -208,7 +208,11 @@ def _is_from_cache(workflow: Json, cached: Json) -> bool:
     """
     nodes = workflow if isinstance(workflow, dict) else {}
     every = {node: each.get("inputs") for node, each in nodes.items() if isinstance(each, dict)}
-    saving = {node: inputs for node, inputs in every.items() if isinstance(inputs, dict) and PREFIX_INPUT in inputs}
+    saving = {
+        node: inputs
+        for node, inputs in every.items()
+        if isinstance(inputs, dict) and any(is_prefix(name, value) for name, value in inputs.items())
+    }
     known = {node for node in cached if isinstance(node, str)} if isinstance(cached, list) else set()
     taken = {
         str(value[0])

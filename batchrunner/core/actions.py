@@ -49,6 +49,8 @@ class Download:
     """The name is a guess: only a whole file that carries our prefix counts."""
     index: int = 0
     """Which of the prompt's files this is, from 0: part of the local name where there are several."""
+    deadline: float | None = None
+    """When clean-up may delete it, on the server's clock, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

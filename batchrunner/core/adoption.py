@@ -61,7 +61,7 @@ def adopt(board: Board, server: Server, result: PollResult, moment: Moment) -> t
         best = max(_eligible(board, job, found), key=_Candidate.worth, default=None)
         if best and _is_superseded(state, best):
             message = f"attempt {best.attempt} of it was found, so this one had been given up"
-            facts.append(lose(Attempt(job, state, moment.at, board.rules), Why.FORGOTTEN, message, burns=False))
+            facts.append(lose(Attempt(job, state, moment.at, server.rules), Why.FORGOTTEN, message, burns=False))
         elif best and not isinstance(state, Waiting):
             best = None
         if best:
@@ -126,7 +126,7 @@ def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) ->
         history = board.states[one.job].past
         history = replace(history, highest=max(history.highest, one.highest))
         prompt = Prompt(found.attempt, found.prompt, found.prefix, server.name, claimed=False)
-        attempt = Attempt(one.job, Queued(history, prompt), one.at, board.rules)
+        attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules)
         yield classify(attempt, found.found, result.date)
 
 
@@ -135,7 +135,7 @@ def _duplicates(
 ) -> Iterator[Note]:
     """Yield the deletion of pending prompts of ours whose job another prompt or a file at home already serves.
 
-    Its id tells that it is ours: a prefix alone may be a stranger's copy of our workflow.
+    Its id tells that it is ours: a prefix alone may be somebody else's copy of our workflow.
     """
     state = board.states[job]
     for one in found:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+MOST_FILES = 1_000
+"""Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
@@ -42,7 +44,7 @@ def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | 
     state = board.states[action.job]
     if not isinstance(state, Sending | Queued | Fetching) or state.prompt.attempt != action.attempt:
         return None
-    return Attempt(action.job, state, at, board.rules)
+    return Attempt(action.job, state, at, board.rules_of(action.server))
 
 
 def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, error: str = "") -> Lost:
@@ -112,7 +114,9 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
     deadline = None if case.rules.ttl is None or finished is None else finished + case.rules.ttl
-    return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry))
+    left_out = max(0, len(files) - MOST_FILES)
+    files = files[:MOST_FILES]
+    return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
 
 
 def _without_files(entry: Entry) -> str:

@@ -16,7 +16,7 @@ from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.inflight import InFlight
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Waiting, advance
+from batchrunner.core.lifecycle import STATE_NAMES, Done, Fetching, Queued, Sending, Waiting, advance
 from batchrunner.core.localfault import LocalFault
 from batchrunner.core.notes import (
     AttemptSeen,
@@ -39,7 +39,7 @@ from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from batchrunner.core.actions import Action, LocalFile
     from batchrunner.core.facts import Fact
@@ -58,14 +58,21 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
-    def __init__(self, batch: str, rules: Rules, servers: Iterable[str], now: float) -> None:
+    def __init__(
+        self,
+        batch: str,
+        rules: Rules,
+        servers: Iterable[str],
+        now: float,
+        server_rules: Mapping[str, Rules] | None = None,
+    ) -> None:
         self.batch = batch
         self.rules = rules
         self.first_file = "_00001_.mp4"
         """What a server appends to a prefix for its first file; empty if nobody can tell."""
         self.outputs: frozenset[str] | None = None
         """Ids of the nodes whose files are wanted; None for all."""
-        self.servers = {url: Server(url, Health(now), now) for url in servers}
+        self.servers = {name: Server(name, Health(now), now, (server_rules or {}).get(name, rules)) for name in servers}
         self.states: dict[str, State] = {}
         self.positions: dict[str, int] = {}
         """Where each wanted job stands in the run order."""
@@ -236,7 +243,7 @@ class Board:
         """Return the server of an open prompt, which is watched even if nobody names it any more."""
         url = state.prompt.server
         if url not in self.servers and url != OUR_DISK:
-            self.servers[url] = Server(url, Health(now), now, named=False)
+            self.servers[url] = Server(url, Health(now), now, self.rules, named=False)
             self.touch(url)
         return url
 
@@ -332,7 +339,7 @@ class Board:
                 server.poll_at = next_poll(self, server, note.now)
                 self.touch(note.server)
             case _:
-                self.servers[note.server].apply(note, self.rules)
+                self.servers[note.server].apply(note)
                 self.touch(note.server)
 
     def _fault(self, resource: Resource) -> LocalFault:
@@ -446,6 +453,10 @@ class Board:
         message = named[0].breaker.message
         return f"three different jobs came to nothing alike, and none of this batch ever succeeded: {message}"
 
+    def rules_of(self, name: str) -> Rules:
+        """Return the rules for a server; the batch's for one that nobody knows, as our own disk."""
+        return self.servers[name].rules if name in self.servers else self.rules
+
     def is_own(self, job: str, digest: str) -> bool:
         """Whether a workflow with this `render_digest` is the job's own; it is, where nothing can be compared."""
         own = self.renders(job) if self.renders else ""
@@ -457,7 +468,7 @@ class Board:
 
     def is_out(self, server: Server, now: float) -> bool:
         """Whether a server is no longer waited for."""
-        return server.health.is_out(now, self.rules, holding=self.holds_any())
+        return server.health.is_out(now, server.rules, holding=self.holds_any())
 
     def is_settled(self) -> bool:
         """Whether there is nothing left to see through."""
@@ -465,7 +476,7 @@ class Board:
 
     def tally(self) -> dict[str, int]:
         """Return how many wanted jobs are in each of the six states, by the names of `status --json`."""
-        return {kind.__name__.lower(): self.counts[kind] for kind in (Waiting, Sending, Queued, Fetching, Done, Failed)}
+        return {name: self.counts[kind] for kind, name in STATE_NAMES.items()}
 
     def leave(self, now: float) -> None:
         """Begin to go: nothing new is submitted, and every server that answers is asked once more."""

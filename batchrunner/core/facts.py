@@ -96,6 +96,8 @@ class Rendered:
     """How long the server rendered, by its own clock; None if it does not say."""
     differs: bool = False
     """The server shows another workflow than the one we sent: some nodes rewrite it there."""
+    left_out: int = 0
+    """Files beyond the first 1,000, which stay on the server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def _give_up(board: Board, server: Server, jobs: Iterable[str], moment: Moment) 
     why = f" ({server.health.message})" if server.health.message else ""
     message = f"{server.name} has brought nothing for {lasted}{why}: rendered elsewhere"
     states = [(job, cast("Open", board.states[job])) for job in jobs]
-    facts = tuple(lose(Attempt(job, state, moment.at, board.rules), Why.SERVER_GONE, message) for job, state in states)
+    facts = tuple(lose(Attempt(job, state, moment.at, server.rules), Why.SERVER_GONE, message) for job, state in states)
     notes: list[Note] = [GivenUp(server.name, moment.now)]
     if server.health.is_up():
         waiting = frozenset(state.prompt.id for _, state in states).intersection(server.queue.pending)

@@ -49,6 +49,8 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 _NAMESPACE = UUID("6f1e6a52-3c55-5f0e-9d0b-6a1f5d0c7b11")
 _ID_DIGITS = 12
 _ATTEMPT_PREFIX = re.compile(rf".+-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}", re.DOTALL)
+_OUR_PREFIX = re.compile(rf"[A-Za-z0-9._-]{{1,64}}-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}")
+"""What `file_prefix` makes: a manifest may send it to an input of any name."""
 _LONGEST_NUMBER = 64
 """Characters of a text that may be a number; no server makes one of more."""
 _WORD = re.compile("[A-EG-HJ-MO-SU-Za-hj-mo-z]")
@@ -58,7 +60,7 @@ PREFIX_INPUT = "filename_prefix"
 
 def node_text(class_type: str, inputs: Mapping[str, Json]) -> str:
     """Return the canonical text of one workflow node, for `job_digest`: sorted keys, 5.0 as 5, no file prefix."""
-    kept = {key: _plain(value) for key, value in inputs.items() if not _is_prefix(key, value)}
+    kept = {key: _plain(value) for key, value in inputs.items() if not is_prefix(key, value)}
     return json.dumps([class_type, kept], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -117,22 +119,23 @@ def parse_prefix(batch: str, prefix: str) -> tuple[str, int] | None:
 
 
 def prefixes(workflow: Json) -> tuple[str, ...]:
-    """Return every `filename_prefix` in an API-format workflow; nothing where it is none."""
+    """Return every file prefix in an API-format workflow (see `is_prefix`); nothing where it is none."""
     nodes = workflow.values() if isinstance(workflow, dict) else ()
     inputs = [node.get("inputs") for node in nodes if isinstance(node, dict)]
-    found = [each.get(PREFIX_INPUT) for each in inputs if isinstance(each, dict)]
-    return tuple(text for text in found if isinstance(text, str))
+    pairs = [pair for each in inputs if isinstance(each, dict) for pair in each.items()]
+    return tuple(value for key, value in pairs if isinstance(value, str) and is_prefix(key, value))
 
 
-def _is_prefix(key: str, value: Json) -> bool:
-    return key == PREFIX_INPUT and isinstance(value, str)
+def is_prefix(key: str, value: Json) -> bool:
+    """Tell whether an input holds a file prefix: any text under `filename_prefix`, one of ours under any name."""
+    return isinstance(value, str) and (key == PREFIX_INPUT or bool(_OUR_PREFIX.fullmatch(value)))
 
 
 def _rendered(node: Json) -> Json:
     inputs = node.get("inputs") if isinstance(node, dict) else None
     if not isinstance(node, dict) or not isinstance(inputs, dict):
         return None
-    kept = {key: _uncoerced(value) for key, value in inputs.items() if not _is_prefix(key, value)}
+    kept = {key: _uncoerced(value) for key, value in inputs.items() if not is_prefix(key, value)}
     return [node.get("class_type"), kept]
 
 

@@ -37,7 +37,7 @@ from batchrunner.core.facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class Contradiction(Exception):  # noqa: N818 - it is named for what it is, not for being an error
@@ -146,6 +146,10 @@ class Unwanted:
 
 State: TypeAlias = Waiting | Sending | Queued | Fetching | Done | Failed | Unwanted
 Open: TypeAlias = Sending | Queued | Fetching
+STATE_NAMES: Mapping[type[State], str] = {
+    kind: kind.__name__.lower() for kind in (Waiting, Sending, Queued, Fetching, Done, Failed)
+}
+"""What people and programs call the six states of a wanted job, in this order: `waiting`, `sending`, …"""
 
 
 def advance(state: State, fact: Fact) -> State:  # noqa: C901, PLR0911 - it is a table: a case a row

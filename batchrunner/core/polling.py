@@ -21,7 +21,7 @@ _LOOKS_PER_TTL = 6
 
 def next_poll(board: Board, server: Server, now: float) -> float:
     """Return when to poll again after a good poll: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
-    rules = board.rules
+    rules = server.rules
     if rules.poll is not None:
         return now + rules.poll
     slowest = min(_SLOWEST_LOOK, (rules.ttl or inf) / _LOOKS_PER_TTL)
@@ -52,7 +52,7 @@ def _doubts(board: Board, server: Server) -> Iterator[tuple[float, float]]:
         record = board.tracked[job]
         since = server.health.answered_at if record.sent_at is None else record.sent_at
         if isinstance(state, Sending) and not board.in_flight.is_posting(job) and since is not None:
-            yield since, since + board.rules.settle
+            yield since, since + server.rules.settle
         elif record.absence is not None:
             since = record.absence.since
-            yield since, since + board.rules.grace
+            yield since, since + server.rules.grace

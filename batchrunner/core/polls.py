@@ -119,7 +119,7 @@ class _Reading:
         for job, state in self.board.open_on(self.server.name):
             if state.prompt.id in self.action.ids and not self.board.in_flight.is_posting(job):
                 record = self.board.tracked[job]
-                found, said = self._prompt(Attempt(job, state, self.moment.at, self.board.rules), record)
+                found, said = self._prompt(Attempt(job, state, self.moment.at, self.server.rules), record)
                 facts += found
                 notes += said
         facts += self._gone_files()
@@ -131,7 +131,7 @@ class _Reading:
     def _is_hung(self) -> bool:
         """Whether a prompt of ours still runs long after it was interrupted: then nothing else will run there."""
         running = {row.prompt for row in self.result.queue if row.running}
-        limit = self.moment.began - self.board.rules.grace
+        limit = self.moment.began - self.server.rules.grace
         records = ((state.prompt.id, self.board.tracked[job]) for job, state in self.board.open_on(self.server.name))
         return any(
             prompt in running and record.interrupted_at is not None and record.interrupted_at < limit
@@ -215,7 +215,7 @@ class _Reading:
         if not self.server.breaker.trips:
             return False
         others = (one for one in self.board.servers.values() if one is not self.server and not one.breaker.jobs)
-        return any(other.takes_prompts(self.moment.now, self.board.rules) for other in others)
+        return any(other.takes_prompts(self.moment.now) for other in others)
 
     def _missing(self, attempt: Attempt, record: Tracked) -> tuple[list[Fact], list[Note]]:
         """Count a poll that did not find a prompt, and give the prompt up once that is proof."""
@@ -236,7 +236,7 @@ class _Reading:
 
     def _is_lost(self, attempt: Attempt, sent_at: float | None, absence: Absence) -> bool:
         """Whether it has been missing for long enough, a restart of the server counted in."""
-        rules, began = self.board.rules, self.moment.began
+        rules, began = self.server.rules, self.moment.began
         if isinstance(attempt.state, Sending):
             return began >= (self.answered_at if sent_at is None else sent_at) + rules.settle
         restarted = self.restarted_at is not None and (sent_at is None or sent_at <= self.restarted_at)
@@ -252,7 +252,7 @@ class _Reading:
         for job in self.board.fetching_on(self.server.name):
             state, record = self.board.states[job], self.board.tracked[job]
             if isinstance(state, Fetching) and any(at <= self.moment.began for at in record.not_found.values()):
-                yield expired(Attempt(job, state, self.moment.at, self.board.rules), self.board)
+                yield expired(Attempt(job, state, self.moment.at, self.server.rules), self.board)
 
     def _leave(self) -> Iterator[Note]:
         """Take the next step off this server, if we are on our way out and no POST to it is still under way."""

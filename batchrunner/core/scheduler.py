@@ -50,7 +50,7 @@ def file_away(board: Board, now: float) -> None:
     """End a turn: what was visited is visited again when something happens to it, or when its time has come."""
     for name in board.attention.names():
         server = board.servers[name]
-        if server.takes_prompts(now, board.rules) and server.room(board.load_on(name), board.rules):
+        if server.takes_prompts(now) and server.room(board.load_on(name)):
             board.roomy[name] = None
         else:
             board.roomy.pop(name, None)
@@ -79,7 +79,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
         None if idle or board.in_flight.is_asking(server.name) else server.poll_at,
         server.breaker.paused_until,
         server.health.posts_at,
-        None if idle else server.health.out_at(board.rules, holding=board.holds_any()),
+        None if idle else server.health.out_at(server.rules, holding=board.holds_any()),
         None if idle else frees_at(board, server),
     )
     return min((at for at in times if at is not None and at > now), default=None)
@@ -87,7 +87,8 @@ def _due(board: Board, server: Server, now: float) -> float | None:
 
 def leaving_time(board: Board) -> float:
     """Return for how many seconds files may still come home once we are on our way out."""
-    return 600.0 if board.rules.ttl is None else board.rules.ttl
+    kept = [server.rules.ttl for server in board.servers.values() if server.named]
+    return max((600.0 if ttl is None else ttl for ttl in kept), default=600.0)
 
 
 # -- polls
@@ -150,7 +151,9 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
     state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
     prompt = state.prompt
-    fetch = Download(job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index)
+    fetch = Download(
+        job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index, deadline=state.deadline
+    )
     return (state.deadline or 0.0), fetch
 
 
@@ -170,7 +173,7 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
     if _holds_back(board):
         return
     for server in visited:
-        if server.takes_prompts(now, board.rules):
+        if server.takes_prompts(now):
             yield from _again(board, server)
     if not _may_submit(board, now):
         return
@@ -178,7 +181,7 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
     roomy = () if board.looked_through else board.roomy
     for name in dict.fromkeys([*(server.name for server in visited), *roomy]):
         server = board.servers[name]
-        room = server.room(board.load_on(name), board.rules) if server.takes_prompts(now, board.rules) else 0
+        room = server.room(board.load_on(name)) if server.takes_prompts(now) else 0
         if room:
             rooms[name] = room
     for job, name in _given(board, rooms, now):

@@ -30,13 +30,12 @@ from batchrunner.core.notes import (
     TransferWorked,
     Unwanted,
 )
-from batchrunner.core.settings import backoff
+from batchrunner.core.settings import Rules, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from batchrunner.core.notes import ServerNote
-    from batchrunner.core.settings import Rules
     from batchrunner.core.tracking import Tracked
 
 # -- What others do on one server, as our polls see it: how long what they run takes.
@@ -156,6 +155,8 @@ class Server:
     health: Health
     poll_at: float
     """When the next poll is due."""
+    rules: Rules = field(default_factory=Rules)
+    """The batch's, with what the manifest says of this server alone."""
     named: bool = True
     """In the manifest or on the command line; others are only watched while they hold prompts of ours."""
     surveyed: bool = False
@@ -174,7 +175,7 @@ class Server:
     rendered_at: float | None = None
     """When a poll saw the last render of ours."""
 
-    def apply(self, note: ServerNote, rules: Rules) -> None:  # noqa: C901, PLR0912, PLR0915 - it is a table: a case a note
+    def apply(self, note: ServerNote) -> None:  # noqa: C901, PLR0912, PLR0915 - it is a table: a case a note
         """Put what a note says in place."""
         match note:
             case Polled():
@@ -188,16 +189,16 @@ class Server:
                 self.surveyed = True
             case PollFailed():
                 self.health = self.health.poll_failed(note.failure, note.now)
-                self.poll_at = note.now + self._pause_after(note, rules)
+                self.poll_at = note.now + self._pause_after(note)
             case PollRefused():
                 self.health = self.health.poll_refused(note.failure, note.now)
-                self.poll_at = note.now + self._pause_after(note, rules)
+                self.poll_at = note.now + self._pause_after(note)
             case PostTaken():
                 self.memory, self.health = self.memory.posted(note), self.health.post_taken()
                 if self.breaker.kind == Why.DENIED:
                     self.breaker = Breaker()
                 if not self.health.failures:
-                    self.poll_at = min(self.poll_at, note.now + (rules.poll or FASTEST_POLL))
+                    self.poll_at = min(self.poll_at, note.now + (self.rules.poll or FASTEST_POLL))
             case PostRefused():
                 self.health = self.health.post_refused(self.name, note.failure, note.now)
                 self.poll_at = note.now
@@ -212,11 +213,11 @@ class Server:
             case JobWell():
                 self.breaker, self.health = Breaker(), self.health.job_well()
             case JobBurned():
-                self.breaker = self.breaker.failed(self.name, note.loss, note.now, rules.grace)
+                self.breaker = self.breaker.failed(self.name, note.loss, note.now, self.rules.grace)
                 if self.breaker.trips:
                     self.health = self.health.tripped()
             case GivenUp():
-                self.health, self.surveyed = self.health.given_up(self.name, note.now, rules.grace), False
+                self.health, self.surveyed = self.health.given_up(self.name, note.now, self.rules.grace), False
             case Remove():
                 self.to_remove |= note.prompts
             case Removed():
@@ -241,19 +242,19 @@ class Server:
         self.to_interrupt |= {prompt for prompt, running in there.items() if running}
         self.unwanted &= there.keys() | self.to_remove
 
-    def _pause_after(self, note: PollFailed | PollRefused, rules: Rules) -> float:
+    def _pause_after(self, note: PollFailed | PollRefused) -> float:
         """Return how long to wait after a failure: one shared back-off, whoever met it."""
         cap = _UNAVAILABLE_CAP_HOLDING if note.holding else _UNAVAILABLE_CAP
-        pause = backoff(self.name, self.health.failures, min(rules.poll or FASTEST_POLL, cap), cap)
+        pause = backoff(self.name, self.health.failures, min(self.rules.poll or FASTEST_POLL, cap), cap)
         return max(pause, min(note.failure.retry_after or 0.0, _LONGEST_OBEYED if note.holding else inf))
 
-    def takes_prompts(self, now: float, rules: Rules) -> bool:
+    def takes_prompts(self, now: float) -> bool:
         """Whether a POST may go there now."""
-        return self.named and self.health.takes_prompts(now, rules) and now >= self.breaker.paused_until
+        return self.named and self.health.takes_prompts(now, self.rules) and now >= self.breaker.paused_until
 
-    def room(self, load: int, rules: Rules) -> int:
+    def room(self, load: int) -> int:
         """Return how many more prompts it may get while it holds `load`; where POSTs are refused, one to try."""
-        most = 1 if self.health.refused_posts else self.breaker.most(rules.depth)
+        most = 1 if self.health.refused_posts else self.breaker.most(self.rules.depth)
         return max(0, most - load)
 
     def ready_since(self, record: Tracked | None) -> float | None:

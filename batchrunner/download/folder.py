@@ -90,6 +90,11 @@ class Folder:
             if error.errno not in _ABSENT:
                 raise
 
+    def free(self) -> int:
+        """Return how many bytes may still be written here."""
+        stand = os.statvfs(self.root)
+        return stand.f_bavail * stand.f_frsize
+
     def files(self) -> Iterator[str]:
         """Yield the path of every regular file, in order; linked and hidden folders are not entered.
 

@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import aiofiles
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
+from batchrunner.download.pace import Pace
 from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
     from batchrunner.core.actions import Download, DownloadEnd
     from batchrunner.core.facts import File
@@ -35,6 +38,10 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 """No file of ComfyUI's comes as one of these: it sends an HTML file as plain data."""
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
+KEPT_FREE = 100 * 2**20
+"""Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
+_CHECKED = 16 * 2**20
+"""Bytes after which the free space is checked again."""
 _NAMES = 1_000
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
@@ -46,11 +53,11 @@ def final_stem(stem: str, index: int) -> str:
 
 
 class Stream(Protocol):
-    """An opened file; `comfy.view.View` is one."""
+    """An opened file; `comfy.client.View` is one."""
 
     @property
     def status(self) -> int:
-        """200, 206, 400, 404, 412 or 416; everything else is a Trouble."""
+        """200, 206, 400, 404, 412 or 416; everything else is a Failure."""
 
     @property
     def etag(self) -> str:
@@ -63,6 +70,10 @@ class Stream(Protocol):
     @property
     def start(self) -> int:
         """Where in the file the body starts, -1 if a 206 does not say."""
+
+    @property
+    def date(self) -> float | None:
+        """The server's clock, seconds since the epoch; None if it does not say."""
 
     @property
     def content_type(self) -> str:
@@ -80,12 +91,23 @@ class Source(Protocol):
 
 
 class Downloader:
-    """The downloads of one batch into `folder`; `boot` is the boot id of this machine."""
+    """The downloads of one batch into `folder`; `boot` is the boot id of this machine, `warn` tells a person.
 
-    def __init__(self, folder: Path, boot: str, largest: int = LARGEST) -> None:
+    No file of more than `largest` bytes is taken, and `kept_free` bytes of the disk are left alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        boot: str,
+        *,
+        largest: int = LARGEST,
+        kept_free: int = KEPT_FREE,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
         self._folder = Folder(folder)
         self._boot = boot
-        self._largest = largest
+        self._limits = _Limits(largest, kept_free, warn or (lambda _: None))
         self.transfers: dict[str, tuple[int, int]] = {}
         """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
@@ -104,7 +126,7 @@ class Downloader:
         was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
         ending = suffix(action.file.name)
-        one = _Download(self._folder, self._boot, self._largest, action, stem, ending, renders, self.transfers)
+        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -115,7 +137,7 @@ class Downloader:
             self.transfers.pop(stem, None)
 
     def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
-        """Return every whole file of `batch` in the folder, or with these `stems`; see `athome.files_of`. Blocks."""
+        """Return every whole file of `batch` in the folder, or with these `stems`; see `scan.files_of`. Blocks."""
         return files_of(batch, self._folder, stems)
 
     def sweep(self) -> None:
@@ -125,12 +147,21 @@ class Downloader:
 
 
 @dataclass(frozen=True, slots=True)
+class _Limits:
+    """See `Downloader`."""
+
+    largest: int
+    kept_free: int
+    warn: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Download:
     """One file of one attempt, and the names it may have here."""
 
     folder: Folder
     boot: str
-    largest: int
+    limits: _Limits
     action: Download
     stem: str
     suffix: str
@@ -138,23 +169,23 @@ class _Download:
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        home = await to_thread(self.home)
-        if home is not None:
-            return home
-        start = await to_thread(self.begun)
+        local = await to_thread(self.local)
+        if local is not None:
+            return local
+        start = await to_thread(self.resumable)
         end = await self._get(source, opened, start)
         if end is None and start:
             await to_thread(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
 
-    def home(self) -> Downloaded | None:
-        """Look on our own disk: a final file that is ours, or a complete `.part`, which is then published."""
-        for number, name in enumerate(self._finals()):
+    def local(self) -> Downloaded | None:
+        """Search our own disk: a final file that is ours, or a complete `.part`, which is then published."""
+        for number, name in enumerate(self._names_in_order()):
             file = self.folder.read(name)
             if file is not None:
                 with file:
-                    if self._ours(file, name):
+                    if self._is_ours(file, name):
                         self.folder.remove(self.part)
                         return Downloaded(name, *digest(file))
             elif number > 1:
@@ -167,11 +198,11 @@ class _Download:
         if file is None:
             return None
         with file:
-            if (was is not None and was.boot != self.boot) or not self._ours(file, self.part):
+            if (was is not None and was.boot != self.boot) or not self._is_ours(file, self.part):
                 return None
             return self._publish(*digest(file))
 
-    def _ours(self, file: BinaryIO, path: str) -> bool:
+    def _is_ours(self, file: BinaryIO, path: str) -> bool:
         """Tell by the workflow in a file, else by its sidecar, else by its length if we saw the same on the server.
 
         The length is asked too where the prefix is ours and the workflow is not: the server may have rewritten it.
@@ -190,7 +221,7 @@ class _Download:
         """Whether a file is known to carry another workflow than the job's."""
         return bool(self.renders and seen.digest) and seen.digest != self.renders
 
-    def begun(self) -> int:
+    def resumable(self) -> int:
         """Return how many bytes of a `.part` may be kept; one that may not is removed."""
         was, size = self.action.opened, self.folder.size(self.part) or 0
         if was is not None and (was.part, was.boot, was.file) == (self.part, self.boot, self.action.file.key):
@@ -216,11 +247,11 @@ class _Download:
             return None
 
     def _gone(self) -> Downloaded | NotFound:
-        """Look once more: an earlier run may have been killed between the last byte and the record of it."""
-        home = self.home()
-        if home is None:
+        """Search once more: an earlier run may have been killed between the last byte and the record of it."""
+        local = self.local()
+        if local is None:
             self.folder.remove(self.part)
-        return home or NotFound()
+        return local or NotFound()
 
     def _continues(self, stream: Stream, start: int) -> bool:
         was = self.action.opened
@@ -229,7 +260,7 @@ class _Download:
     async def _take(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd:
         if page := _page(stream):
             return page
-        if stream.size > self.largest:
+        if stream.size > self.limits.largest:
             return self._too_large()
         try:
             end = await self._write(stream, opened, start)
@@ -243,7 +274,7 @@ class _Download:
         return await to_thread(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
 
     def _too_large(self) -> Rejected:
-        why = f"it is larger than {self.largest} bytes"
+        why = f"it is larger than {self.limits.largest} bytes"
         return Rejected(why, etag=why)
 
     async def _write(
@@ -257,28 +288,62 @@ class _Download:
             file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
         try:
             opened(stream.etag, stream.size, self.part)
-            while piece := await stream.read():
-                if isinstance(piece, Failure):
-                    return piece
-                start += len(piece)
-                if start > self.largest:
-                    return self._too_large()
-                if 0 <= stream.size < start:
-                    return Failure(
-                        Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced"
-                    )
-                await file.write(piece)
-                self.transfers[self.stem] = (start, stream.size)
+            end = await self._copy(stream, file, start)
+            if isinstance(end, Failure | Rejected):
+                return end
             await file.flush()
             await to_thread(os.fsync, file.fileno())
         finally:
             with CancelScope(shield=True):
                 await file.close()
-        short = stream.size >= 0 and start < stream.size
-        return Failure(Cause.UNAVAILABLE, f"the file broke off after {start} of {stream.size} bytes") if short else None
+        if 0 <= end < stream.size:
+            return Failure(Cause.UNAVAILABLE, f"the file broke off after {end} of {stream.size} bytes")
+        return None
+
+    async def _copy(self, stream: Stream, file: AsyncBufferedIOBase, got: int) -> int | Rejected | Failure:
+        """Write piece by piece behind the first `got` bytes; return how many there are in the end."""
+        pace, ends, checked = Pace(current_time(), got), self._ends(stream), got - _CHECKED
+        while piece := await stream.read():
+            if isinstance(piece, Failure):
+                return piece
+            got += len(piece)
+            if got > self.limits.largest:
+                return self._too_large()
+            if 0 <= stream.size < got:
+                return Failure(Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced")
+            if got - checked >= _CHECKED:
+                checked = got
+                if full := await to_thread(self._no_room, max(stream.size - got, 0) + len(piece)):
+                    return full
+            await file.write(piece)
+            self.transfers[self.stem] = (got, stream.size)
+            now = current_time()
+            pace.take(now, got)
+            if pace.is_too_slow(now, got):
+                return Failure(Cause.UNAVAILABLE, "the file came at less than 1 kB/s for ten minutes")
+            if ends is not None and pace.late(now, got, stream.size, ends):
+                self.limits.warn(f"{self.stem}: at this speed the server may delete it before the download is complete")
+        return got
+
+    def _ends(self, stream: Stream) -> float | None:
+        """Return when clean-up may delete the file, on the loop's clock; None if nobody can tell."""
+        if self.action.deadline is None or stream.date is None:
+            return None
+        return current_time() + self.action.deadline - stream.date
+
+    def _no_room(self, wanted: int) -> Failure | None:
+        """Return that what is still to come would leave less of the disk free than must be."""
+        free, kept = self.folder.free(), self.limits.kept_free
+        if free >= wanted + kept:
+            return None
+        return Failure(
+            Cause.LOCAL,
+            f"the disk of the output folder has {free // 2**20} MiB left; the file needs {wanted // 2**20} MiB, "
+            f"and {kept // 2**20} MiB are kept free",
+        )
 
     def _finish(self, etag: str) -> DownloadEnd:
-        """Judge a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
+        """Check a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
 
         What is wrong twice under one `etag` is proven bad. Where the server names none, or where the end of the
         connection passed for the end of the file, the bytes stand for it: only the same bytes again are proof.
@@ -288,13 +353,13 @@ class _Download:
             raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
         with file:
             seen, whole = media.inspect_as(file, self.suffix), digest(file)
-        unfit = self._unfit(seen, etag or f"sha256 {whole[1]}")
-        if unfit is not None:
+        problem = self._problem(seen, etag or f"sha256 {whole[1]}")
+        if problem is not None:
             self.folder.remove(self.part)
-            return unfit
+            return problem
         return self._publish(*whole)
 
-    def _unfit(self, seen: media.Inspection, etag: str) -> Rejected | None:
+    def _problem(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole:
             return Rejected(seen.message, etag)
         if seen.prefixes is not None and self.action.prefix not in seen.prefixes:
@@ -307,7 +372,7 @@ class _Download:
 
     def _publish(self, size: int, sha256: str) -> Downloaded:
         """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
-        for name in self._finals():
+        for name in self._names_in_order():
             if self.folder.publish(self.part, name):
                 return Downloaded(name, size, sha256)
         raise FileExistsError(errno.EEXIST, "every name for it is taken")
@@ -318,7 +383,7 @@ class _Download:
         above = self.stem.rpartition("/")
         return f"{above[0]}{above[1]}{self.action.prefix}-{self.action.index}.part"
 
-    def _finals(self) -> Iterator[str]:
+    def _names_in_order(self) -> Iterator[str]:
         """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
         base = final_stem(self.stem, self.action.index)
         yield base + self.suffix
@@ -331,8 +396,8 @@ def _page(stream: Stream) -> Failure | None:
     """Return that a page came, which says nothing of the file: a proxy's must not cost a render, however often."""
     if stream.content_type not in _PAGES:
         return None
-    told = f"the server answered with a page ({stream.status}) instead of the file: does it want a login?"
-    return Failure(Cause.UNAVAILABLE, told, page=True)
+    message = f"the server answered with a page ({stream.status}) instead of the file: does it want a login?"
+    return Failure(Cause.UNAVAILABLE, message, page=True)
 
 
 def _strong(etag: str) -> str:

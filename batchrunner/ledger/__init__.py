@@ -1,9 +1,9 @@
-"""The memory of a batch: SQLite, facts in and a fold out, and the lock that keeps a second runner away."""
+"""What is known about a batch, kept on disk: every fact in one SQLite file, and the lock that admits one runner."""
 
 from __future__ import annotations
 
-from batchrunner.ledger.codec import StateError
-from batchrunner.ledger.lock import hold
+from batchrunner.ledger.codec import REBUILD, StateError
+from batchrunner.ledger.lock import LOCK, STATE, hold
 from batchrunner.ledger.store import Ledger, Snapshot
 
-__all__ = ["Ledger", "Snapshot", "StateError", "hold"]
+__all__ = ["LOCK", "REBUILD", "STATE", "Ledger", "Snapshot", "StateError", "hold"]

@@ -1,4 +1,4 @@
-"""Facts and jobs as JSON text and back, strictly; and what can be wrong with a state file."""
+"""Facts and jobs as JSON text and back; and the errors of a state file, in words that say what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Read: TypeAlias = Callable[[Json], object]
 
-# -- What can go wrong with the state file, in words that say what to do about it.
+# -- What can go wrong with the state file.
 
 
 class StateError(LocalError):
@@ -30,58 +30,53 @@ class StateError(LocalError):
 
 REBUILD = (
     "move it away and run the same command again: "
-    "what is done is found again in the batch's folder and on its servers, and nothing is rendered twice"
+    "finished videos are found again in the batch's folder and on its servers, and nothing is rendered twice"
 )
-_DAMAGED = f"it is damaged or no state of batchrunner; {REBUILD}"
+"""What to do about a state that can't be used."""
+_DAMAGED = f"it is damaged or not a state file of batchrunner; {REBUILD}"
+_OPEN_ELSEWHERE = "another program has it open for writing; end that program and run the same command again"
 _FULL = "the disk is full; free some space and run the same command again"
-_SAYS = {
+_CAUSES = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_READONLY: "it can't be written; check who owns it and its folder, and whether the disk is read-only",
     sqlite3.SQLITE_CANTOPEN: "it can't be opened; check who owns it and its folder, and the limit on open files",
     sqlite3.SQLITE_PERM: "it can't be opened; check who owns it and its folder",
-    sqlite3.SQLITE_BUSY: "another program holds it open for writing; end that program and run the same command again",
-    sqlite3.SQLITE_LOCKED: "another program holds it open for writing; end that program and run the same command again",
+    sqlite3.SQLITE_BUSY: _OPEN_ELSEWHERE,
+    sqlite3.SQLITE_LOCKED: _OPEN_ELSEWHERE,
     sqlite3.SQLITE_IOERR: "the disk failed to read or write it; check the disk, then run the same command again",
 }
 
 
 @contextmanager
-def spoken(path: Path) -> Iterator[None]:
-    """Turn whatever SQLite raises within into a `StateError` that names the file, the cause and the way out."""
+def state_errors(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite into a `StateError` that names the file at `path`, the cause and what to do."""
     try:
         yield
     except StateError as error:
         raise StateError(f"{path}: {error}") from error
     except sqlite3.Error as error:
-        raise StateError(f"{path}: {_words(error)}") from error
-
-
-def _words(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return _SAYS.get(code & 0xFF, f"SQLite says: {error}; {REBUILD}")
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        cause = _CAUSES.get(code & 0xFF, f"SQLite reports: {error}; {REBUILD}")
+        raise StateError(f"{path}: {cause}") from error
 
 
 # -- Facts and jobs as JSON text and back; strict on the way back, since a state that is misread loses videos.
 
 
 _COLUMNS = ("job", "attempt", "at")
-
-
-def kind(fact: Fact) -> str:
-    """Return the name under which a fact's kind is stored."""
-    return fact_name(type(fact))
+"""The fields of a fact that have a column of their own; the others are in its JSON."""
 
 
 def fact_text(fact: Fact) -> str:
-    """Return the JSON of all a fact says beyond its job, attempt and time."""
-    form = _FORMS[kind(fact)]
+    """Return the JSON of a fact's fields other than job, attempt and time."""
+    form = _FORMS[fact_name(type(fact))]
     return _text({name: _plain(getattr(fact, name)) for name in form.readers})
 
 
 def read_fact(name: str, job: str, attempt: int, at: float, text: str) -> Fact:
-    """Build a fact from its columns and its JSON. StateError if this version of batchrunner can't have written it."""
+    """Return the fact in a row: its columns and its JSON. StateError if this version can't have written it."""
     form = _FORMS.get(name)
     if form is None:
         raise StateError(f"the state holds a fact of an unknown kind, {name!r}; {REBUILD}")
@@ -89,7 +84,7 @@ def read_fact(name: str, job: str, attempt: int, at: float, text: str) -> Fact:
         _of(str)(job)
         _of(int)(attempt)
         _number(at)
-        values = _read(form, _object(text))
+        values = _fields(form, _object(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise StateError(f"the state holds a damaged fact of job {job!r} ({name}: {error}); {REBUILD}") from error
     return form.make(job=job, attempt=attempt, at=at, **values)
@@ -101,7 +96,7 @@ def job_text(job: Job) -> str:
 
 
 def read_job(name: str, text: str) -> Job:
-    """Build a job from its id and its JSON. StateError if it is damaged."""
+    """Return a job from its id and its JSON. StateError if it is damaged."""
     try:
         _of(str)(name)
         return _job(name, _object(text))
@@ -111,9 +106,18 @@ def read_job(name: str, text: str) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
+    """How a kind of fact is read: its class, a reader per field in JSON, and the fields without a default."""
+
     make: Callable[..., Fact]
     readers: Mapping[str, Read]
     required: frozenset[str]
+
+
+def _fields(form: _Form, values: Mapping[str, Json]) -> dict[str, object]:
+    unknown, missing = values.keys() - form.readers.keys(), form.required - values.keys()
+    if unknown or missing:
+        raise ValueError(f"unknown {sorted(unknown)}, missing {sorted(missing)}")
+    return {name: form.readers[name](value) for name, value in values.items()}
 
 
 def _job(name: str, values: Mapping[str, Json]) -> Job:
@@ -121,14 +125,6 @@ def _job(name: str, values: Mapping[str, Json]) -> Job:
     if not (isinstance(digest, str) and isinstance(file, str) and isinstance(params, dict)):
         raise TypeError("a value of the wrong type")
     return Job(name, digest, {key: _scalar(value) for key, value in params.items()}, file, _number(values["cost"]))
-
-
-def _read(form: _Form, values: Mapping[str, Json]) -> dict[str, object]:
-    unknown = values.keys() - form.readers.keys()
-    missing = form.required - values.keys()
-    if unknown or missing:
-        raise ValueError(f"unknown {sorted(unknown)}, missing {sorted(missing)}")
-    return {name: form.readers[name](value) for name, value in values.items()}
 
 
 def _plain(value: object) -> object:
@@ -145,7 +141,7 @@ def _text(values: Mapping[str, object]) -> str:
 def _object(text: str) -> dict[str, Json]:
     value: Json = json.loads(text)
     if not isinstance(value, dict):
-        raise TypeError("no object")
+        raise TypeError("not an object")
     return value
 
 
@@ -183,16 +179,12 @@ def _file(value: Json) -> File:
     return File(name, subfolder, where)
 
 
-def _maybe(read: Read) -> Read:
-    return lambda value: None if value is None else read(value)
-
-
 _READERS: Mapping[object, Read] = {
     str: _of(str),
     int: _of(int),
     bool: _of(bool),
     float: _number,
-    float | None: _maybe(_number),
+    float | None: lambda value: None if value is None else _number(value),
     Why: lambda value: Why(str(value)),
     tuple[File, ...]: _files,
 }

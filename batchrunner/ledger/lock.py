@@ -1,4 +1,4 @@
-"""Where the state of a batch lies, and the lock that keeps a second runner away."""
+"""Where the state of a batch lies, and the lock that keeps a second runner away from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import BusyError, LocalError
+from batchrunner.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# -- Where the state of a batch lies, and how its private files come to be.
+# -- Creating the batch's folder and its private files.
 #
-# The folder itself and the videos keep the umask; the state holds prompts and stays with its owner (0600).
+# The folder and the videos have the umask's permissions; the state holds prompts, so only its owner may read it.
 
 
 STATE = "state.sqlite3"
@@ -27,33 +28,33 @@ LOCK = "state.lock"
 PRIVATE = 0o600
 
 
-def prepare(folder: Path) -> None:
-    """Create the batch's folder where it is missing, durably. LocalError if that is not possible."""
+def create_folder(folder: Path) -> None:
+    """Create the batch's folder, durably, unless it exists. LocalError if that is not possible."""
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync(folder.parent)
+            sync_folder(folder.parent)
     except OSError as error:
         raise LocalError(f"{folder}: can't create this folder: {error.strerror}") from error
 
 
-def touch(path: Path) -> None:
-    """Create an empty private file where none is; an existing one is not opened, only checked.
+def create_private(path: Path) -> None:
+    """Create an empty private file, unless it exists. LocalError if the name is taken by anything but a plain file.
 
-    Opening and closing a database behind SQLite's back would drop the locks this very program holds on it
-    (RELIABILITY.md c). LocalError if the name is taken by anything but a plain file.
+    An existing file is not opened: closing a database that SQLite has open in this process would drop its POSIX locks
+    ("How To Corrupt An SQLite Database File", 2.2).
     """
-    if is_there(path):
+    if file_exists(path):
         return
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE))
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise LocalError(f"{path}: can't create this file: {error.strerror}") from error
 
 
-def is_there(path: Path) -> bool:
-    """Tell whether the file exists. LocalError if the name is taken by a link or anything else but a plain file."""
+def file_exists(path: Path) -> bool:
+    """Whether the file exists. LocalError if the name is taken by a link or anything else but a plain file."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -65,19 +66,11 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-# -- One runner per batch: a lock that the system releases whenever its holder ends, however it ends.
+# -- One runner per batch.
 #
-# `flock` on a file of its own. That file is never unlinked or truncated: a second runner could otherwise lock a new
-# file of the same name. What is written in it informs people and decides nothing, so there is never a stale lock to
-# remove.
+# `flock` on a file of its own, which the system releases however the process ends. The file is never unlinked: a second
+# runner could otherwise lock a new file of the same name. Its content only tells people who holds the lock, so that no
+# stale lock ever has to be removed.
 
 
 _WIDTH = 128
@@ -88,14 +81,14 @@ _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
 def hold(folder: Path) -> Iterator[None]:
     """Hold the batch in `folder` (created where missing) until the block ends.
 
-    Take it before anything else, the first request included. BusyError if another runner holds it, naming the process
+    Call it before anything else, the first request included. BusyError if another runner holds it, naming the process
     where it is known; LocalError if the lock can't be made, or a link or anything else stands in its place.
     """
-    prepare(folder)
+    create_folder(folder)
     opened = _open(folder / LOCK)
     try:
-        _take(opened, folder)
-        _sign(opened)
+        _lock(opened, folder)
+        _write_holder(opened)
         yield
     finally:
         os.close(opened)
@@ -114,7 +107,7 @@ def _open(path: Path) -> int:
     return opened
 
 
-def _take(opened: int, folder: Path) -> None:
+def _lock(opened: int, folder: Path) -> None:
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -128,8 +121,8 @@ def _holder(opened: int) -> str:
     return f" (process {match[1].decode()} on {match[2].decode()})" if match else ""
 
 
-def _sign(opened: int) -> None:
-    """Write who holds it, in a fixed width so that nothing needs truncating, never into a file with a second name."""
+def _write_holder(opened: int) -> None:
+    """Write who holds the lock, in a fixed width so that nothing needs truncating; not into a file with a hard link."""
     if os.fstat(opened).st_nlink != 1:
         return
     host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]

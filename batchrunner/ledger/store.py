@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from batchrunner.core.facts import fact_name
 from batchrunner.errors import BusyError
-from batchrunner.ledger.codec import REBUILD, StateError, fact_text, job_text, kind, read_fact, read_job, spoken
-from batchrunner.ledger.lock import STATE, is_there, prepare, touch
+from batchrunner.ledger.codec import REBUILD, StateError, fact_text, job_text, read_fact, read_job, state_errors
+from batchrunner.ledger.lock import STATE, create_folder, create_private, file_exists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# -- The tables of a state file and what is asked of them. Raises `sqlite3.Error`; the callers put it into words.
+# -- The tables of a state file, and their queries. They raise `sqlite3.Error`; callers wrap them in `state_errors`.
 
 
 VERSION = 1
@@ -40,28 +41,31 @@ _SCHEMA = (
     f"PRAGMA user_version={VERSION}",
 )
 _OPENED = "opened"
-"""The mark that counts how often the file was opened to be written; whoever opened it last may write."""
+"""The mark that holds the writer epoch: how often the file was opened for writing. Only the last to open may write."""
 _APPEND = (
     "INSERT INTO facts (job, attempt, kind, at, body) SELECT ?, ?, ?, ?, ?"
     " WHERE (SELECT value FROM meta WHERE key = ?) = ?"
 )
-_KEEP = (
+_PUT_JOB = (
     "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
     " WHERE seq <> excluded.seq OR body <> excluded.body"
 )
-_MARK = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_PUT_MARK = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
 def create_tables(db: sqlite3.Connection, batch: str) -> None:
-    """Lay the tables down, in one transaction."""
+    """Create the tables, in one transaction."""
     with transaction(db):
         for statement in _SCHEMA:
             db.execute(statement)
         put_mark(db, _BATCH, batch)
 
 
-def belongs_to(db: sqlite3.Connection) -> str | None:
-    """Return the batch whose state this is, None if it is still empty; StateError if it is not ours to read."""
+def batch_of(db: sqlite3.Connection) -> str | None:
+    """Return the name of the batch whose state this is, None if the file is still empty.
+
+    StateError if another program or a newer version wrote it, or if it names no batch.
+    """
     version, application = _pragma(db, "user_version"), _pragma(db, "application_id")
     if application != APPLICATION:
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,) and version == 0:
@@ -74,45 +78,35 @@ def belongs_to(db: sqlite3.Connection) -> str | None:
         )
     batch = marks(db).get(_BATCH)
     if not isinstance(batch, str):
-        raise StateError(f"it does not say whose state it is; {REBUILD}")
+        raise StateError(f"it does not name its batch; {REBUILD}")
     return batch
 
 
-def take_over(db: sqlite3.Connection) -> str:
-    """Become the one who may append; return what to show for it. Who was it before finds out at its next fact."""
+def begin_epoch(db: sqlite3.Connection) -> str:
+    """Become the only writer; return the writer epoch to append with. An earlier writer's next fact is refused."""
     with transaction(db):
         before = db.execute("SELECT value FROM meta WHERE key = ?", (_OPENED,)).fetchone()
-        turn = int(before[0]) + 1 if before and str(before[0]).isdecimal() else 1
-        put_mark(db, _OPENED, turn)
-    return str(turn)
+        epoch = int(before[0]) + 1 if before and str(before[0]).isdecimal() else 1
+        put_mark(db, _OPENED, epoch)
+    return str(epoch)
 
 
-def put_fact(db: sqlite3.Connection, fact: Fact, turn: str) -> bool:
-    """Append one fact, a transaction of its own; False, and nothing done, if somebody took over since `turn`."""
-    row = (fact.job, fact.attempt, kind(fact), fact.at, fact_text(fact), _OPENED, turn)
+def put_fact(db: sqlite3.Connection, fact: Fact, epoch: str) -> bool:
+    """Append one fact, a transaction of its own; False, and nothing done, if a later writer epoch has begun."""
+    row = (fact.job, fact.attempt, fact_name(type(fact)), fact.at, fact_text(fact), _OPENED, epoch)
     return db.execute(_APPEND, row).rowcount == 1
 
 
-def put_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
-    """Write jobs down in their order; what is the same already costs no write."""
-    db.executemany(_KEEP, ((job.id, place, job_text(job)) for place, job in enumerate(jobs)))
-
-
 def put_mark(db: sqlite3.Connection, key: str, value: Json) -> None:
-    """Write one mark; a later value replaces an earlier one."""
-    db.execute(_MARK, (key, json.dumps(value)))
+    """Write one mark, in place of its earlier value."""
+    db.execute(_PUT_MARK, (key, json.dumps(value)))
 
 
-def facts(db: sqlite3.Connection) -> Iterator[Fact]:
-    """Yield every fact, oldest first."""
-    for job, attempt, name, at, body in db.execute("SELECT job, attempt, kind, at, body FROM facts ORDER BY seq"):
-        yield read_fact(name, job, attempt, at, body)
-
-
-def story(db: sqlite3.Connection, job: str) -> list[Fact]:
-    """Return one job's facts, oldest first."""
-    query = "SELECT job, attempt, kind, at, body FROM facts WHERE job = ? ORDER BY seq"
-    return [read_fact(name, job, attempt, at, body) for job, attempt, name, at, body in db.execute(query, (job,))]
+def facts(db: sqlite3.Connection, job: str | None = None) -> Iterator[Fact]:
+    """Yield every fact, or those of one job, oldest first."""
+    where, values = ("", ()) if job is None else ("WHERE job = ?", (job,))
+    for row in db.execute(f"SELECT kind, job, attempt, at, body FROM facts {where} ORDER BY seq", values):  # noqa: S608 - constants
+        yield read_fact(*row)
 
 
 def jobs(db: sqlite3.Connection) -> dict[str, Job]:
@@ -146,16 +140,16 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-# -- A state as it is at one moment, read without touching it: for `status` while a run is on, or after it.
+# -- Reading a state without changing it: for `status`, during a run or after it.
 #
-# SQLite creates files even for a read-only connection to a WAL database (3.40), so how to open depends on what lies
-# there: without a WAL the file is at rest and can be read as immutable; with one, its index is only read, not repaired.
+# SQLite creates files even for a read-only connection to a WAL database (3.40), so how to open it depends on which
+# files exist: without a WAL nobody writes, and the file can be read as immutable; with one, its index is only read.
 
 
 _TRIES = 3
-"""A run that begins or ends at this moment moves the files under us; the next try meets them settled."""
-_PATIENCE = 5.0
-"""Seconds to wait for whoever repairs the index after a crash."""
+"""A run that begins or ends at this moment creates or removes files while we read; the next try finds them complete."""
+_BUSY_TIMEOUT = 5.0
+"""Seconds to wait while another process repairs the index after a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,41 +167,33 @@ class Snapshot:
 def connect(path: Path, query: str) -> sqlite3.Connection:
     """Open the database with SQLite's URI parameters `query`, each statement a transaction of its own."""
     address = f"file:{quote(os.fsencode(path.absolute()))}?{query}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_PATIENCE)
-
-
-def owner(path: Path) -> str | None:
-    """Return the batch whose state this is, None if the file is still empty; StateError if it is not ours to use."""
-    return _looked(path, belongs_to)
-
-
-def snapshot(path: Path) -> Snapshot | None:
-    """Return all the file holds, None if it is still empty. StateError or `sqlite3.Error` if it can't be read."""
-    return _looked(path, content)
+    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT)
 
 
 def content(db: sqlite3.Connection) -> Snapshot | None:
     """Return all an open database holds, None if it is still empty."""
-    batch = belongs_to(db)
+    batch = batch_of(db)
     if batch is None:
         return None
     return Snapshot(batch, jobs(db), tuple(facts(db)), marks(db))
 
 
-def _looked(path: Path, ask: Callable[[sqlite3.Connection], T]) -> T:
+def _read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    """Return what `query` finds in the file at one moment. StateError or `sqlite3.Error` if it can't be read."""
     for _ in range(_TRIES - 1):
         with suppress(sqlite3.DatabaseError):
-            return _look(path, ask)
-    return _look(path, ask)
+            return _read_once(path, query)
+    return _read_once(path, query)
 
 
-def _look(path: Path, ask: Callable[[sqlite3.Connection], T]) -> T:
-    with closing(connect(path, _query(path))) as db:
+def _read_once(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    with closing(connect(path, _mode(path))) as db:
         db.execute("BEGIN")
-        return ask(db)
+        return query(db)
 
 
-def _query(path: Path) -> str:
+def _mode(path: Path) -> str:
+    """Return SQLite's URI parameters that create no file."""
     if not path.with_name(f"{path.name}-wal").exists():
         return "immutable=1"
     if not path.with_name(f"{path.name}-shm").exists():
@@ -215,104 +201,105 @@ def _query(path: Path) -> str:
     return "mode=ro&readonly_shm=1"
 
 
-# -- The ledger: one SQLite file per batch that holds every fact and nothing derived from one.
+# -- The ledger, open for writing.
 #
-# Plain `sqlite3` in the loop's own thread: a commit takes under half a millisecond, a job needs eight, and a cancelled
-# await would be an unknown outcome inside our own program (RELIABILITY.md c). Synchronous FULL: what `append` returned
-# from survives a power cut.
+# Plain `sqlite3` in the loop's own thread: a commit takes under half a millisecond and a job needs eight, while after a
+# cancelled await we would not know whether a fact was written. Synchronous FULL: after `append` returned, the fact
+# survives a power cut.
 #
-# The lock keeps a second runner away, where files can be locked: on some network file systems `flock` does nothing, and
-# a person can delete the lock file. So the file itself says who may write, and that is asked with every fact.
+# The lock is not enough to keep a second runner away: on some network file systems `flock` does nothing, and a person
+# can delete the lock file. So the file holds a writer epoch, and every append checks it.
 
 
 class Ledger:
-    """The open state of one batch; build it with `Ledger.open`, under `hold`. One writer, one thread."""
+    """The state of one batch, open for writing. Build it with `Ledger.open`, under `hold`; use it from one thread."""
 
-    def __init__(self, path: Path, db: sqlite3.Connection, turn: str) -> None:
+    def __init__(self, path: Path, db: sqlite3.Connection, epoch: str) -> None:
         self._path = path
         self._db = db
-        self._turn = turn
+        self._epoch = epoch
 
     @classmethod
     def open(cls, folder: Path, batch: str) -> Self:
         """Open the state in `folder`, or begin one; the folder is created where it is missing.
 
-        LocalError or StateError, each with the file untouched: it is newer than this version, another batch's,
-        damaged, no state at all, or a link; or the disk is full or read-only.
+        LocalError or StateError, each with the file untouched, if it is another batch's, damaged, a link, of a newer
+        version or another program; or if the disk is full or read-only.
         """
-        prepare(folder)
+        create_folder(folder)
         path = folder / STATE
-        touch(path)
-        with spoken(path):
-            found = owner(path)
+        create_private(path)
+        with state_errors(path):
+            found = _read(path, batch_of)
             if found not in {None, batch}:
                 raise StateError(f"this is the state of the batch {found!r}, not of {batch!r}; nothing was changed")
-            return cls(path, *_opened(path, None if found else batch))
+            return cls(path, *_open(path, None if found else batch))
 
     @staticmethod
     def read(folder: Path) -> Snapshot | None:
-        """Return the state in `folder`, also while a run is on or the folder is read-only; None if none ever was.
+        """Return the state in `folder`, None if there is none; works during a run and in a read-only folder.
 
-        Creates no file, but for SQLite's own index beside a WAL that came without one (a restored backup).
+        Creates no file, except for SQLite's index beside a WAL that came without one (a restored backup).
         StateError if the state can't be read.
         """
         path = folder / STATE
-        if not is_there(path):
+        if not file_exists(path):
             return None
-        with spoken(path):
-            return snapshot(path)
+        with state_errors(path):
+            return _read(path, content)
 
     def content(self) -> Snapshot:
-        """Return all the state holds; in a large batch reading it costs seconds, so once is enough."""
-        with spoken(self._path):
+        """Return everything the state holds. Takes seconds for a large batch, so call it once."""
+        with state_errors(self._path):
             found = content(self._db)
         if found is None:
-            raise StateError(f"{self._path}: it does not say whose state it is; {REBUILD}")
+            raise StateError(f"{self._path}: it does not name its batch; {REBUILD}")
         return found
 
     def append(self, fact: Fact) -> None:
-        """Write one fact durably, in one transaction; if that failed, stop: the fact is not there.
+        """Write one fact durably, in one transaction.
 
-        StateError if it can't be written, BusyError if another runner opened the state since we did.
+        StateError if it can't be written, BusyError if another runner has opened the state since: then nothing was
+        written, and the run must stop.
         """
-        with spoken(self._path):
-            written = put_fact(self._db, fact, self._turn)
+        with state_errors(self._path):
+            written = put_fact(self._db, fact, self._epoch)
         if not written:
-            raise BusyError(f"{self._path}: another runner took this batch over, though we held its lock")
+            raise BusyError(f"{self._path}: another runner took over this batch although we hold its lock")
 
     def facts(self) -> Iterator[Fact]:
         """Yield every fact, oldest first. Read it to its end before the next `append`."""
-        with spoken(self._path):
+        with state_errors(self._path):
             yield from facts(self._db)
 
-    def story(self, job: str) -> list[Fact]:
+    def history(self, job: str) -> list[Fact]:
         """Return one job's facts, oldest first."""
-        with spoken(self._path):
-            return story(self._db, job)
+        with state_errors(self._path):
+            return list(facts(self._db, job))
 
     def keep(self, jobs: Iterable[Job]) -> None:
-        """Write down the expanded jobs in their order, in one transaction; those kept before and not named stay."""
-        with spoken(self._path), transaction(self._db):
-            put_jobs(self._db, jobs)
+        """Store the manifest's jobs in their order, in one transaction; earlier jobs that it no longer has stay."""
+        with state_errors(self._path), transaction(self._db):
+            self._db.executemany(_PUT_JOB, ((job.id, place, job_text(job)) for place, job in enumerate(jobs)))
 
     def jobs(self) -> dict[str, Job]:
-        """Return every job ever kept by its id, in the order it was last kept in."""
-        with spoken(self._path):
+        """Return every job ever stored, by its id, in the order of the manifest that last had it."""
+        with state_errors(self._path):
             return jobs(self._db)
 
     def mark(self, key: str, value: Json) -> None:
-        """Remember one thing about the batch as a whole, durably; a later value replaces an earlier one."""
-        with spoken(self._path):
+        """Store a value about the batch as a whole under `key`, durably, in place of its earlier value."""
+        with state_errors(self._path):
             put_mark(self._db, key, value)
 
     def marks(self) -> dict[str, Json]:
-        """Return all that `mark` remembers, and `batch`, the batch's name."""
-        with spoken(self._path):
+        """Return every value that `mark` stored by its key, and the batch's name under `batch`."""
+        with state_errors(self._path):
             return marks(self._db)
 
     def close(self) -> None:
-        """Close the file; SQLite folds its WAL back in where nobody else reads it."""
-        with spoken(self._path):
+        """Close the file; unless another process reads it, SQLite merges its WAL into it."""
+        with state_errors(self._path):
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -322,16 +309,16 @@ class Ledger:
         self.close()
 
 
-def _opened(path: Path, begin: str | None) -> tuple[sqlite3.Connection, str]:
-    """Return the open database, with what its tables show us to be its writer by."""
+def _open(path: Path, new: str | None) -> tuple[sqlite3.Connection, str]:
+    """Return the open database and its new writer epoch; create the tables of the batch `new` if it is given."""
     db = connect(path, "mode=rw")
     try:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA temp_store=MEMORY")
-        if begin is not None:
-            create_tables(db, begin)
-        return db, take_over(db)
+        if new is not None:
+            create_tables(db, new)
+        return db, begin_epoch(db)
     except sqlite3.Error:
         db.close()
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.job import render_digest
+from batchrunner.core.job import file_prefix, render_digest
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Batch:
 
     def renders(self, job: Job) -> str:
         """Return the `render_digest` of `job`'s own workflow."""
-        return render_digest(self.graph(job, ""))
+        return render_digest(self.graph(job, file_prefix(self.name, job.id, 1)))
 
     def refusals(self, object_info: Json) -> list[str]:
         """Return what a server that answers `object_info` lacks for any job, one line each; see `check_against`."""

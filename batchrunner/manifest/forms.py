@@ -264,6 +264,10 @@ class Settings(Form):
         dict[str, _Texts],
         Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
+    prefix: Annotated[
+        _Texts,
+        Field(description="Where the file prefix goes, if no saving node has a filename_prefix: `30.filename`."),
+    ] = ()
     outputs: Annotated[
         tuple[_NodeId, ...],
         _OneOrMany(),

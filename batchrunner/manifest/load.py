@@ -18,7 +18,8 @@ from batchrunner.manifest.yamltree import ListNode, Location, MappingNode, Scala
 from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
-from batchrunner.workflow.params import Param, Template, make_param, select_node
+from batchrunner.workflow.params import Param, Template, make_param, select_node, select_prefix_input
+from batchrunner.workflow.saving import no_saving_node, prefix_inputs
 from batchrunner.workflow.values import Limit, UnfitError
 
 if TYPE_CHECKING:
@@ -141,11 +142,18 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
     """Return the template that `workflow` and `params` describe, or None if the workflow cannot be read."""
     given = follow(tree, ("params",))
     if settings.workflow == LTX2:
-        if settings.params:
-            diagnostics.add(given.location, "params", "is for your own workflow; ltx2 has its own")
+        for option in ("params", "prefix"):
+            if getattr(settings, option):
+                text = "is for your own workflow; ltx2 has its own"
+                diagnostics.add(follow(tree, (option,)).location, option, text)
         return ltx2()
-    graph = _graph(settings.workflow, follow(tree, ("workflow",)).location, files, diagnostics)
+    location = follow(tree, ("workflow",)).location
+    graph = _graph(settings.workflow, location, files, diagnostics)
     if graph is None:
+        return None
+    prefixes = _prefixes(settings, tree, graph, diagnostics)
+    if not settings.prefix and not prefix_inputs(graph):
+        diagnostics.add(location, "workflow", f"{quote(settings.workflow)}: {no_saving_node(graph)}")
         return None
     params: dict[str, Param] = {}
     for name, selectors in settings.params.items():
@@ -160,7 +168,23 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
             diagnostics.add(follow(given, (name,)).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.
             params[name] = Param(name, (), Limit("any"))
-    return Template(graph, params)
+        if any(prefixes.get(target.node) == target.input for target in params[name].targets):
+            text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
+            diagnostics.add(follow(given, (name,)).location, where, text)
+    return Template(graph, params, prefixes=prefixes)
+
+
+def _prefixes(settings: Settings, tree: Tree, graph: Graph, diagnostics: Diagnostics) -> dict[str, str]:
+    """Return node id -> the input that takes the file prefix, as `prefix` names them."""
+    found: dict[str, str] = {}
+    for index, selector in enumerate(settings.prefix):
+        try:
+            node, name = select_prefix_input(graph, selector)
+            found[node] = name
+        except WorkflowError as error:
+            location = follow(tree, ("prefix", index)).location
+            diagnostics.add(location, join("prefix", index), str(error))
+    return found
 
 
 def _graph(name: str, location: Location, files: Files, diagnostics: Diagnostics) -> Graph | None:

@@ -19,7 +19,7 @@ from batchrunner.manifest.forms import FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, quote, shorten
-from batchrunner.workflow.values import LONGEST_TEXT, SEED_MAX, fit, shown
+from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,9 +57,9 @@ def axis_of(name: str, location: Location, points: Sequence[Point], *, fixed: bo
 
 
 def derive(base: int, index: int, text: str | None = None) -> int:
-    """Return the `index`th seed of `base` (0 to 2^64-1), the same everywhere; with `text`, one of that text's own."""
+    """Return the `index`th seed of `base` (0 to 2^32-1), the same everywhere; with `text`, one of that text's own."""
     key = json.dumps([base, index] if text is None else [base, index, text])
-    return int.from_bytes(sha256(key.encode()).digest()[:8], "big")
+    return int.from_bytes(sha256(key.encode()).digest()[:4], "big")
 
 
 class AxisReader:
@@ -112,9 +112,9 @@ class AxisReader:
             return None
         limit = self._names.limit(name)
         if name in self._names.presets or limit.kind not in {"int", "number", "any"}:
-            self._report(tree.location, path, "takes no seeds: {count} derives numbers up to 2^64-1")
+            self._report(tree.location, path, "takes no seeds: {count} derives numbers up to 2^32-1")
             return None
-        if limit.high is not None and limit.high < SEED_MAX:
+        if limit.high is not None and limit.high < SMALL_SEED:
             self._report(tree.location, path, f"takes no seeds: it must be at most {limit.high}; write from and to")
             return None
         base, per, indexes = form.base, form.per, range(form.count)

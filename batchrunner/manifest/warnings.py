@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from batchrunner.text import listing, printable, quote
-from batchrunner.workflow.graph import KEPT_INPUT
+from batchrunner.workflow.saving import KEPT_INPUT
 from batchrunner.workflow.values import rendered, shown
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
-"""Tells people who sleep: what matters of a batch, by webhook, command or apprise, and never at the batch's cost."""
+"""Notifications: tells people about a batch by webhook, command or apprise, and never delays or harms the batch."""
 
-from batchrunner.notify.notifier import Notifier
-from batchrunner.notify.outbox import Target, Waits
-from batchrunner.notify.targets import targets
+from batchrunner.notify.messages import EventFilter, Kind, Message
+from batchrunner.notify.notifier import Notifier, Target, Timing, Undelivered, targets
 
-__all__ = ["Notifier", "Target", "Waits", "targets"]
+__all__ = ["EventFilter", "Kind", "Message", "Notifier", "Target", "Timing", "Undelivered", "targets"]

@@ -146,6 +146,8 @@ def _weight(fact: Fact) -> Level:
             return Level.DETAIL
         case Lost() | DownloadFailed() | Rendered(differs=True):
             return Level.TROUBLE
+        case Rendered() if fact.left_out:
+            return Level.TROUBLE
         case _:
             return Level.NEWS
 
@@ -159,7 +161,8 @@ def _words(fact: Fact, label: str) -> str:  # noqa: PLR0911 - a table, a row a k
         case Rendered():
             took = "" if fact.seconds is None else f" in {duration(fact.seconds)}"
             differs = f"; {DIFFERS}" if fact.differs else ""
-            return f"rendered{took}, {len(fact.files)} to fetch{differs}"
+            more = f"; {fact.left_out} more stay on the server" if fact.left_out else ""
+            return f"rendered{took}, {len(fact.files)} to fetch{more}{differs}"
         case Opened():
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():

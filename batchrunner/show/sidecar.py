@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
-from batchrunner.errors import LocalError
+from batchrunner.files import replace_file
 from batchrunner.text import json_text, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from batchrunner.core.facts import Fact, Saved
     from batchrunner.core.job import Job, Json
 
     F = TypeVar("F", Accepted, Claimed, Rendered)
 
-_PART = ".part"
-
 
 def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow: Json) -> dict[str, Json]:
     """Return what stands beside one saved file.
 
     `facts` are all of the job, oldest first; `workflow` is the graph as it was sent, its prefix included. Times are
-    RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (an adopted render).
+    RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (a render that was taken over).
     `workflow_differs` is true where the server showed another workflow: the file carries what was rendered.
     """
     own = [fact for fact in facts if fact.attempt == saved.attempt]
@@ -62,21 +60,8 @@ def beside(path: str) -> str:
 
 
 def write(path: Path, content: Mapping[str, Json]) -> None:
-    """Write a sidecar whole or not at all, and durably; what another program may read, so with ordinary permissions.
-
-    An earlier one is replaced, a link in its place too (never followed). LocalError if it can't be written.
-    """
-    part = path.with_name(path.name + _PART)
-    try:
-        part.unlink(missing_ok=True)
-        try:
-            _fill(part, f"{json_text(content, indent=2)}\n".encode())
-            part.replace(path)
-            _sync(path.parent)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise LocalError(f"{path}: can't be written: {error.strerror}") from error
+    """Write a sidecar, durably. LocalError if it can't be written."""
+    replace_file(path, f"{json_text(content, indent=2)}\n".encode(), durable=True)
 
 
 def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
@@ -85,19 +70,3 @@ def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
 
 def _lost(fact: Lost) -> Json:
     return {"attempt": fact.attempt, "at": stamp(fact.at), "why": str(fact.why), "message": fact.message}
-
-
-def _fill(path: Path, content: bytes) -> None:
-    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-    with os.fdopen(opened, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(opened)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
+from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, Unwanted, Waiting
 from batchrunner.show.events import tally
 from batchrunner.show.live import column, padded
 from batchrunner.text import duration, safe
@@ -23,25 +23,17 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job, Json, Scalar
     from batchrunner.core.lifecycle import State
 
-NAMES: Mapping[type[State], str] = {
-    Waiting: "waiting",
-    Sending: "sending",
-    Queued: "queued",
-    Fetching: "fetching",
-    Done: "done",
-    Failed: "failed",
-}
 NEW = "new"
 
 
 def name_of(state: State | None) -> str:
     """Return the word for a state: one of the six, or `new` where there is none; out of the batch, it would wait."""
-    return NEW if state is None else NAMES.get(type(state), NAMES[Waiting])
+    return NEW if state is None else STATE_NAMES.get(type(state), STATE_NAMES[Waiting])
 
 
 def counts(states: Iterable[State]) -> dict[str, int]:
     """Return how many jobs are in each of the six states."""
-    found = dict.fromkeys(NAMES.values(), 0)
+    found = dict.fromkeys(STATE_NAMES.values(), 0)
     for state in states:
         found[name_of(state)] += 1
     return found

@@ -1,4 +1,4 @@
-"""One prompt from start to end: which nodes run, what they save, what the history shows."""
+"""One prompt from start to end: which nodes run, how long they take, what they save, what the history shows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from batchrunner.sim.generic import form_of
 from batchrunner.sim.graph import BrokenNodeError, Graph, Shot
 from batchrunner.sim.machine import InterruptedPromptError, NodeFailure, WedgedError, system_failures
 from batchrunner.sim.media import Order
-from batchrunner.sim.record import Progress, What
+from batchrunner.sim.record import What
+from batchrunner.sim.sockets import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,16 +22,23 @@ if TYPE_CHECKING:
     from batchrunner.sim.machine import Machine
     from batchrunner.sim.prompts import Prompt
 
-# -- Save nodes: what each writes, under which names, and what history shows of it (PROTOCOL.md §5).
-
-
-_EXTENSIONS = {"SaveImage": "png", "PreviewImage": "png", "SaveAudio": "flac", "PreviewAudio": "flac"}
-_ANIMATED = {"SaveWEBM": "webm", "SaveAnimatedWEBP": "webp"}
+_MOST_STEPS = 100
+"""A sampler with more steps than this advances in this many slices."""
+_FORMS = {
+    "SaveImage": "png",
+    "PreviewImage": "png",
+    "SaveAudio": "flac",
+    "PreviewAudio": "flac",
+    "SaveVideo": "mp4",
+    "SaveWEBM": "webm",
+    "SaveAnimatedWEBP": "webp",
+}
+"""The extension of what each known class saves."""
 _VHS = {"image/gif": "gif", "image/webp": "webp", "video/h264-mp4": "mp4", "video/webm": "webm"}
 
 
-class Saver:
-    """One save node of one prompt."""
+class SaveNode:
+    """One save node of one prompt: its files, their names, and its output in the history (docs/comfyui.md §11)."""
 
     def __init__(self, machine: Machine, prompt: Prompt, node: Node, shot: Shot) -> None:
         self._machine = machine
@@ -40,25 +49,25 @@ class Saver:
 
     async def save(self) -> Shown:
         """Write the node's files and return what history shows. Raises NodeFailure."""
-        if self._node.class_type == "SaveVideo":
-            return await self._video()
-        if self._node.class_type == "VHS_VideoCombine":
+        name = self._node.class_type
+        if name == "SaveVideo":
+            self._check_video()
+        elif name == "VHS_VideoCombine":
             return await self._combined()
-        if self._node.class_type in _ANIMATED:
-            files = await self._numbered(_ANIMATED[self._node.class_type], 1)
-            return {"images": files, "animated": [True]}
-        form = _EXTENSIONS[self._node.class_type]
-        if form == "flac":
-            return {"audio": await self._numbered(form, 1)}
-        return {"images": await self._numbered(form, self._shot.frames * self._shot.batch)}
+        form = _FORMS.get(name) or form_of(name, self._node.inputs)
+        if form == "png":
+            return {"images": await self._numbered(form, self._shot.frames * self._shot.batch)}
+        files: list[Json] = await self._numbered(form, 1)
+        if form in ("flac", "glb"):
+            return {"audio" if form == "flac" else "3d": files}
+        return {"images": files, "animated": [True]}
 
-    async def _video(self) -> Shown:
+    def _check_video(self) -> None:
         form, codec = self._node.inputs.get("format"), self._node.inputs.get("codec")
         if form not in ("auto", "mp4"):
             raise NodeFailure("ValueError", f"'{form}' is not a valid VideoContainer\n")
         if codec not in ("auto", "h264"):
             raise NodeFailure("ValueError", "Only H264 codec is supported for now\n")
-        return {"images": await self._numbered("mp4", 1), "animated": [True]}
 
     async def _numbered(self, form: str, count: int) -> list[Json]:
         """Write `count` files `<name>_00001_.<form>` and return their entries."""
@@ -74,12 +83,11 @@ class Saver:
 
     async def _combined(self) -> Shown:
         """Write what VideoHelperSuite writes: a first frame, a silent video, and one with sound, which it lists."""
-        kind = "output" if self._node.inputs.get("save_output", True) else "temp"
-        self._kind = kind
+        self._kind = "output" if self._node.inputs.get("save_output", True) else "temp"
         size = (self._shot.width, self._shot.height)
-        folder, name, number = self._machine.folders.next(self._prefix(), kind, size, underscore=False)
-        told = str(self._node.inputs.get("format"))
-        form = _VHS.get(told, "mp4")
+        folder, name, number = self._machine.folders.next(self._prefix(), self._kind, size, underscore=False)
+        container = str(self._node.inputs.get("format"))
+        form = _VHS.get(container, "mp4")
         metadata = self._metadata()
         comment: dict[str, Json] = {"comment": metadata | {"prompt": json.dumps(metadata.get("prompt"))}}
         silent = dataclasses.replace(self._shot, sound=None)
@@ -90,13 +98,15 @@ class Saver:
             path = folder / f"{name}_{number:05}-audio.{form}"
             await self._write(path, Order(form, self._shot, comment), last=True)
         entry = self._entry(path)
-        entry |= {"format": told, "frame_rate": self._node.inputs.get("frame_rate")}
+        entry |= {"format": container, "frame_rate": self._node.inputs.get("frame_rate")}
         return {"gifs": [entry | {"workflow": first.name, "fullpath": str(path)}]}
 
     def _prefix(self) -> str:
         if self._node.class_type.startswith("Preview"):
             return "ComfyUI_temp_simul"
-        return str(self._node.inputs.get("filename_prefix", ""))
+        prefix = self._node.inputs.get("filename_prefix", "")
+        unnamed = "filename_prefix" not in self._node.inputs and self._node.class_type not in _FORMS
+        return self._node.class_type if unnamed else str(prefix)
 
     def _metadata(self) -> dict[str, Json]:
         """Return what the file says about itself: the extra_pnginfo as posted, and the workflow as queued."""
@@ -111,30 +121,22 @@ class Saver:
         return {**(given or {}), "prompt": self._prompt.workflow}
 
     def _entry(self, path: Path) -> dict[str, Json]:
-        place = self._machine.folders.relative(path.parent)
-        return {"filename": path.name, "subfolder": place, "type": self._kind}
+        return {"filename": path.name, "subfolder": self._machine.folders.relative(path.parent), "type": self._kind}
 
     async def _write(self, path: Path, order: Order, *, last: bool) -> None:
-        """Write one file in place; it is a stump until it is whole. `last` files take the node's time."""
-        growing = self._machine.folders.grow(path)
+        """Write one file in place, incomplete until it is finished. Only the `last` takes the node's time."""
+        file = self._machine.folders.grow(path)
         try:
             if last:
                 await asyncio.sleep(self._machine.pace.fixed_cost("save"))
             with system_failures():
                 loop = asyncio.get_running_loop()
-                growing.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
+                file.finish(await loop.run_in_executor(None, self._machine.renderer.render, order))
         finally:
-            growing.close()
+            file.close()
         note = self._machine.folders.relative(path)
         self._machine.owners[note] = (self._prompt.id, self._prompt.prefix)
         self._machine.record.add(What.SAVED, self._prompt.id, self._prompt.prefix, note=note)
-
-
-# -- One prompt from start to end: which nodes run, what they cost, how it ends, and the history entry it leaves.
-
-
-_MOST_STEPS = 100
-"""A sampler of more steps moves in this many."""
 
 
 class Execution:
@@ -150,40 +152,52 @@ class Execution:
         self.node: str | None = None
         """The node that runs now."""
         self.ending: tuple[What, str] = (What.SUCCEEDED, "")
-        """How it ended, for the record."""
+        """How the prompt ended, for the record: the kind of event and its note."""
 
     async def run(self) -> dict[str, Json]:
         """Execute and return `outputs`, `status` and `meta`. Raises WedgedError where ComfyUI's thread dies."""
         self._machine.interrupted = False
-        graph = self._opened()
+        graph = self._start()
         try:
             await self._execute(graph)
         except InterruptedPromptError:
             self.ending = (What.INTERRUPTED, "")
-            self._say("execution_interrupted", self._where(graph))
+            self._message("execution_interrupted", self._where(graph))
         except NodeFailure as failure:
             self.ending = (What.FAILED, failure.kind)
-            self._say("execution_error", self._where(graph) | self._failed(graph, failure))
+            self._message("execution_error", self._where(graph) | self._failed(graph, failure))
         else:
-            self._say("execution_success", {})
+            self._message("execution_success", {})
             return self._entry("success")
         return self._entry("error")
 
-    def _opened(self) -> Graph:
+    def _start(self) -> Graph:
         if self._prompt.extra_data is None or isinstance(self._prompt.extra_data, bool | int | float):
             raise WedgedError("extra_data is no object")
-        self._say("execution_start", {})
+        self._message("execution_start", {})
+        self._note_files()
         try:
             return Graph(self._prompt.workflow)
         except BrokenNodeError as broken:
             raise WedgedError(f"node {broken} has no inputs") from None
+
+    def _note_files(self) -> None:
+        """Add `is_changed` to the loaders of the queued workflow, as ComfyUI does; what was posted with it stays."""
+        for node in self._prompt.workflow.values():
+            inputs = node.get("inputs") if isinstance(node, dict) else None
+            if not isinstance(node, dict) or not isinstance(inputs, dict) or "is_changed" in node:
+                continue
+            known = self._machine.catalogue.get(str(node.get("class_type")))
+            for key, wanted in known.inputs.items() if known else ():
+                if wanted.media and isinstance(inputs.get(key), str):
+                    node["is_changed"] = self._machine.state_of(str(inputs[key]), wanted.media)
 
     async def _execute(self, graph: Graph) -> None:
         cache = self._machine.cache
         cache.begin({graph.signature(name) for name in graph.nodes})
         cached = [name for name in graph.nodes if cache.get(graph.signature(name)) is not None]
         listed: list[Json] = list(cached)
-        self._say("execution_cached", {"nodes": listed})
+        self._message("execution_cached", {"nodes": listed})
         for name in self._prompt.outputs:
             if name in cached:
                 self._from_cache(name, cache.get(graph.signature(name)) or {})
@@ -221,20 +235,22 @@ class Execution:
     async def _run(self, graph: Graph, node: Node, signature: str) -> Shown:
         kind = self._machine.catalogue[node.class_type].kind
         if kind == "save":
-            return await Saver(self._machine, self._prompt, node, graph.shot(node.id)).save()
+            return await SaveNode(self._machine, self._prompt, node, graph.shot(node.id)).save()
         if kind == "sample":
             await self._sample(node, graph.shot(node.id), signature)
             self._note(What.RENDERED, signature)
             return {}
         if kind == "load":
             self._check_model(node)
+        elif kind == "read":
+            self._read_media(node)
         await asyncio.sleep(self._machine.pace.fixed_cost(kind))
         if kind == "encode":
             self._note(What.ENCODED, signature)
         return {}
 
     async def _sample(self, node: Node, shot: Shot, signature: str) -> None:
-        """Take the steps one by one: an interrupt acts after the step it falls into (PROTOCOL.md §5)."""
+        """Take the steps one by one: an interrupt acts after the step it falls into (docs/comfyui.md §9)."""
         seconds = self._machine.pace.sampling(shot.volume, shot.steps, signature)
         slices = max(1, min(shot.steps, _MOST_STEPS))
         for index in range(slices):
@@ -250,9 +266,16 @@ class Execution:
     def _check_model(self, node: Node) -> None:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)
-            if wanted.late and value not in wanted.choices:
+            if self._machine.strict and wanted.late and value not in wanted.choices:
                 message = f"Model in folder 'checkpoints' with filename '{value}' not found.\n"
                 raise NodeFailure("FileNotFoundError", message)
+
+    def _read_media(self, node: Node) -> None:
+        """Raise NodeFailure for a file that is not there any more, or not of the kind."""
+        for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
+            value = node.inputs.get(key)
+            if wanted.media and isinstance(value, str):
+                self._machine.read_media(value, wanted.media)
 
     def _show(self, name: str, shown: Shown) -> None:
         if shown:
@@ -268,12 +291,12 @@ class Execution:
     def _note(self, what: What, note: str) -> None:
         self._machine.record.add(what, self._prompt.id, self._prompt.prefix, note=note)
 
-    def _say(self, event: str, details: dict[str, Json]) -> None:
+    def _message(self, event: str, details: dict[str, Json]) -> None:
         stamp = int(self._machine.wall() * 1000)
         message: dict[str, Json] = {"prompt_id": self._prompt.id, **details, "timestamp": stamp}
         self._messages.append([event, message])
         if event == "execution_interrupted":
-            self._machine.sockets.tell(event, message)
+            self._machine.sockets.send(event, message)
         else:
             self._progress.to_client(event, message)
 
@@ -297,6 +320,9 @@ class Execution:
             name: {"node_id": name, "display_node": name, "parent_node": None, "real_node_id": name}
             for name in self._outputs
         }
-        completed = status == "success"
-        told: dict[str, Json] = {"status_str": status, "completed": completed, "messages": self._messages}
-        return {"outputs": self._outputs, "status": told, "meta": meta}
+        ended: dict[str, Json] = {
+            "status_str": status,
+            "completed": status == "success",
+            "messages": self._messages,
+        }
+        return {"outputs": self._outputs, "status": ended, "meta": meta}

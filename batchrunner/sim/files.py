@@ -1,4 +1,4 @@
-"""The server's folders: names by counter, files visible while they are written, clean-up by age.
+"""The server's folders: numbered file names, files visible while they are written, clean-up by age.
 
 Paths are handled as the text that ComfyUI takes them for: pathlib would drop a trailing slash and refuse a NUL.
 """
@@ -17,21 +17,21 @@ from batchrunner.sim.machine import NodeFailure, system_failures
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STUMP = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41\x00\x00\x00\x08free\x00\x00\x00\x00mdat"
-"""The 48 bytes that a video is while it is being encoded (PROTOCOL.md §1, 7)."""
+PARTIAL_MP4 = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41\x00\x00\x00\x08free\x00\x00\x00\x00mdat"
+"""The 48 bytes that a video is while it is being encoded (docs/comfyui.md §13)."""
 
 
-class Growing:
+class GrowingFile:
     """A file that is being written in place: under its final name from the first byte on."""
 
     def __init__(self, path: Path, wall: Callable[[], float]) -> None:
         self.path = path
         self._wall = wall
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        self._put(STUMP if path.suffix == ".mp4" else b"")
+        self._put(PARTIAL_MP4 if path.suffix == ".mp4" else b"")
 
     def finish(self, content: bytes) -> None:
-        """Replace the stump by the whole content; a file that was cleaned up meanwhile stays gone."""
+        """Write the whole content; a file that was deleted meanwhile stays deleted."""
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         self._put(content)
@@ -44,12 +44,12 @@ class Growing:
         os.utime(self._file, ns=(stamp, stamp))
 
     def close(self) -> None:
-        """Let go of the file, whatever it holds by now: a killed server leaves the stump."""
+        """Close the file, whatever it holds by now: a killed server leaves an incomplete one."""
         os.close(self._file)
 
 
 class Folders:
-    """`output`, `temp` and `input` below one folder. Modification times follow `wall`, the server's clock."""
+    """`output`, `temp` and `input` below one folder. `wall` is the server's clock; files get their times from it."""
 
     def __init__(self, root: Path, wall: Callable[[], float]) -> None:
         self.root = Path(posixpath.abspath(root))
@@ -67,7 +67,7 @@ class Folders:
         """Return (folder, name, counter) for the next file of `prefix`; makes the folder.
 
         The counter is one more than the highest of any file there, so it starts again when clean-up has emptied the
-        prefix, and counts `job1_2_00001_` as the second `job1` (PROTOCOL.md §1, 1; §4). Raises NodeFailure when the
+        prefix, and counts `job1_2_00001_` as the second `job1` (docs/comfyui.md §12). Raises NodeFailure when the
         prefix leads out of the output folder.
         """
         base = self.root / kind
@@ -93,13 +93,13 @@ class Folders:
             prefix = prefix.replace(name, value)
         return prefix
 
-    def grow(self, path: Path) -> Growing:
-        """Start a file. Raises NodeFailure for a name the system does not take."""
+    def grow(self, path: Path) -> GrowingFile:
+        """Start a file. Raises NodeFailure if the system does not accept its name."""
         with system_failures():
-            return Growing(path, self._wall)
+            return GrowingFile(path, self._wall)
 
-    def asked(self, name: str, kind: str, subfolder: str | None) -> Path | int:
-        """Return the file that a `/view` means, or the status of its refusal (PROTOCOL.md §4)."""
+    def find(self, name: str, kind: str, subfolder: str | None) -> Path | int:
+        """Return the file that `/view` asks for, or the HTTP status that refuses it (docs/comfyui.md §14)."""
         name, kind = _annotated(name, kind)
         base = self.of(kind)
         if not name or name.startswith("/") or ".." in name or base is None:
@@ -110,12 +110,45 @@ class Folders:
         path = posixpath.join(folder, posixpath.basename(name))
         return Path(path) if posixpath.isfile(path) else 404
 
+    def upload(self, name: str, content: bytes, kind: str, subfolder: str, *, overwrite: bool) -> str | None:
+        """Store an uploaded file; return its name, which differs if that name is taken by other bytes.
+
+        None if the place is outside the folder. Raises OSError if the system does not accept the name.
+        """
+        base = self.root / kind
+        folder = posixpath.join(base, posixpath.normpath(subfolder))
+        if not _within(Path(posixpath.abspath(posixpath.join(folder, name))), base):
+            return None
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        stem, suffix = posixpath.splitext(name)
+        number = 0
+        while not overwrite and (path := Path(folder, name)).exists():
+            if path.read_bytes() == content:
+                return name
+            number += 1
+            name = f"{stem} ({number}){suffix}"
+        file = GrowingFile(Path(folder, name), self._wall)
+        file.finish(content)
+        file.close()
+        return name
+
+    def named(self, value: str) -> Path:
+        """Return the file that a loader's value means: `x.png`, `sub/x.mp4 [output]`; it need not exist."""
+        for kind in ("output", "input", "temp"):
+            if value.endswith(f"[{kind}]"):  # with the character before it, as ComfyUI cuts it off
+                return Path(posixpath.join(self.root / kind, value[: -len(kind) - 3]))
+        return Path(posixpath.join(self.root / "input", value))
+
+    def inputs(self) -> list[str]:
+        """Return the names of the files directly in the input folder, in order."""
+        return sorted(path.name for path in (self.root / "input").iterdir() if path.is_file())
+
     def relative(self, path: Path) -> str:
         """Return a file's path below its folder, for the record."""
         return "/".join(path.relative_to(self.root).parts[1:])
 
     def sweep(self, age: float) -> Iterator[str]:
-        """Delete every output file that was written at least `age` seconds ago; yield what went."""
+        """Delete every output file that was written at least `age` seconds ago; yield their paths."""
         limit = self._wall() - age
         for folder, _, names in sorted(os.walk(self.root / "output")):
             for name in sorted(names):

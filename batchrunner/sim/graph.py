@@ -1,4 +1,4 @@
-"""A posted workflow as a graph, and the node cache that remembers between prompts."""
+"""A posted workflow as a graph, and the cache of what its nodes made."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Json
 
-# -- A posted workflow as a graph: links, ancestry, signatures, and what a save node is going to save.
-
-
 _GRID = {
     "EmptyLTXVLatentVideo": (32, 8),
     "EmptyHunyuanLatentVideo": (16, 4),
     "EmptySD3LatentImage": (16, 1),
     "EmptyLatentImage": (8, 1),
 }
-"""To what multiple a latent's sides are cut, and how many frames one latent frame holds (PROTOCOL.md §1, 13)."""
+"""Per latent node: the multiple to which sides are rounded down, and frames per latent frame (docs/comfyui.md §16)."""
+Shown: TypeAlias = "dict[str, Json]"
+"""A node's output in the history: `{"images": [...]}` of a save node, empty for others."""
+CacheMode: TypeAlias = Literal["classic", "lru", "none"]
+
 _SAFE_VOLUME = 2**50
 _MOST_FPS = 1000.0
 
 
 class BrokenNodeError(Exception):
-    """A node without `inputs`, reachable or not: it kills the thread that executes (PROTOCOL.md §1, 9)."""
+    """A node without `inputs`, reachable or not; it ends the thread that executes (docs/comfyui.md §4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Node:
     id: str
     class_type: str
     inputs: dict[str, Json]
+    changed: Json = None
+    """What `is_changed` says: with the inputs it decides whether the cache has the node's result."""
 
     def sources(self) -> Iterator[str]:
         """Yield the ids of the nodes that feed this one, in the order of the inputs."""
@@ -50,7 +53,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What one run of a graph amounts to: sizes in pixels, lengths in frames, sound in seconds."""
+    """What a workflow renders: sizes in pixels, length in frames, rate in frames per second, sound in seconds."""
 
     width: int = 512
     height: int = 512
@@ -61,7 +64,7 @@ class Shot:
     steps: int = 20
     text: str = ""
     sound: float | None = None
-    """How long the sound is; None without any."""
+    """Length of the sound; None without any."""
 
     @property
     def volume(self) -> int:
@@ -92,7 +95,7 @@ class Graph:
         done[name] = None
 
     def signature(self, name: str) -> str:
-        """Return the digest of a node's class and its whole ancestry's inputs: the cache's key (PROTOCOL.md §5)."""
+        """Return the cache's key: a digest of a node's class and its whole ancestry's inputs (docs/comfyui.md §10)."""
         if name not in self._signatures:
             self._signatures[name] = f"open/{name}"
             self._signatures[name] = self._digest(name)
@@ -106,15 +109,18 @@ class Graph:
         for key, value in node.inputs.items():
             source = linked(value)
             inputs[key] = value if source is None else ["link", self.signature(source[0]), source[1]]
-        return sha256(json.dumps([node.class_type, inputs], sort_keys=True).encode()).hexdigest()
+        known: list[Json] = [node.class_type, inputs]
+        known += [] if node.changed is None else [node.changed]
+        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
     def shot(self, target: str) -> Shot:
-        """Return what reaches `target`, read from the nearest node above it that says so."""
+        """Return what `target` saves; each value comes from the nearest node above it that sets it."""
         above = [self.nodes[name] for name in reversed(self.order([target]))]
-        latent = next((node for node in above if node.class_type in _GRID), None)
-        size, group = _GRID[latent.class_type] if latent else (8, 1)
+        sized = [node for node in above if node.inputs.keys() >= {"width", "height"}]
+        latent = next((node for node in above if node.class_type in _GRID), next(iter(sized), None))
+        size, group = _GRID.get(latent.class_type, (8, 1)) if latent else (8, 1)
         given = latent.inputs if latent else {}
-        length = _number(given.get("length"), 1)
+        length = _number(given.get("length", given.get("num_frames")), 1)
         fps = _first(above, "fps", "frame_rate")
         return Shot(
             width=max(size, int(_number(given.get("width"), 512)) // size * size),
@@ -129,7 +135,7 @@ class Graph:
         )
 
     def _text(self, above: list[Node]) -> str:
-        """Return the positive prompt: the text that comes first into the first sampler, in the order of its inputs."""
+        """Return the positive prompt: the first text on the way into the nearest `positive` input."""
         for node in above:
             source = linked(node.inputs.get("positive"))
             if source is not None:
@@ -150,7 +156,7 @@ def _node(name: str, value: Json) -> Node:
     inputs = value.get("inputs") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(inputs, dict):
         raise BrokenNodeError(name)
-    return Node(name, str(value.get("class_type")), inputs)
+    return Node(name, str(value.get("class_type")), inputs, value.get("is_changed"))
 
 
 def _first(nodes: list[Node], *keys: str) -> Json:
@@ -173,18 +179,13 @@ def _sound(nodes: list[Node]) -> float | None:
     return _number(source.inputs.get("frames_number"), 97) / max(rate, 1)
 
 
-# -- The node cache: what a server remembers between prompts (PROTOCOL.md §2, §5).
-
-
-Shown: TypeAlias = "dict[str, Json]"
-"""What a node shows in history: `{"images": [...]}` of a save node, empty for others."""
-Mode: TypeAlias = Literal["classic", "lru", "none"]
-
-
 class NodeCache:
-    """Results by node signature. `classic` keeps the last prompt's nodes, `lru` the last `size`, `none` nothing."""
+    """Results of nodes by signature, kept between prompts (docs/comfyui.md §10).
 
-    def __init__(self, mode: Mode = "classic", size: int = 200) -> None:
+    `classic` keeps the last prompt's nodes, `lru` the last `size`, `none` nothing.
+    """
+
+    def __init__(self, mode: CacheMode = "classic", size: int = 200) -> None:
         self.mode = mode
         self._size = size
         self._kept: OrderedDict[str, Shown] = OrderedDict()
@@ -196,7 +197,7 @@ class NodeCache:
                 del self._kept[signature]
 
     def get(self, signature: str) -> Shown | None:
-        """Return what the node showed when it ran, or None when it must run."""
+        """Return the output of a node that ran before, or None."""
         if signature in self._kept:
             self._kept.move_to_end(signature)
         return self._kept.get(signature)
@@ -211,5 +212,5 @@ class NodeCache:
             self._kept.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything, as `POST /free {"free_memory": true}` and a restart do."""
+        """Forget everything, after `POST /free {"free_memory": true}` or a restart."""
         self._kept.clear()

@@ -1,27 +1,36 @@
-"""What a prompt is executed on: the GPU's pace, the folders, the cache, and how it can fail."""
+"""The simulated GPU box: how long nodes take, how prompts fail, and the parts that executing uses."""
 
 from __future__ import annotations
 
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from batchrunner.core.job import Json
     from batchrunner.sim.files import Folders
     from batchrunner.sim.graph import NodeCache
     from batchrunner.sim.media import Renderer
     from batchrunner.sim.nodes import Catalogue
     from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.record import Record, Sockets
+    from batchrunner.sim.record import Record
+    from batchrunner.sim.sockets import Sockets
 
-# -- How a prompt can end other than well. None of these leaves the simulator: each becomes an answer or an entry.
+Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
+"""Called before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
+Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
+"""Awaited before each node that runs, with the prompt and the node's id: the node hangs until it returns."""
+REFERENCE = 768 * 512 * 25
+"""The volume (width x height x frames x batch) at which `Pace.step` is measured."""
+REFERENCE_STEPS = 20
 
 
-class NodeFailure(Exception):  # noqa: N818 - it is an ending of a prompt, no error of the program
+class NodeFailure(Exception):  # noqa: N818 - it is how a prompt ends, no error of the program
     """A node raised: the prompt ends in execution_error with this type and message."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -31,28 +40,27 @@ class NodeFailure(Exception):  # noqa: N818 - it is an ending of a prompt, no er
 
     @classmethod
     def out_of_memory(cls) -> NodeFailure:
-        """Return what a GPU says that has no room: the server goes on (PROTOCOL.md §5)."""
-        said = (
-            "CUDA out of memory. Tried to allocate 12.50 GiB (simulated)\n\nTIPS: a smaller batch_size or size may fit."
-        )
-        return cls("torch.OutOfMemoryError", said)
+        """Return the failure of a GPU without enough memory; the server continues (docs/comfyui.md §18)."""
+        message = "CUDA out of memory. Tried to allocate 12.50 GiB (simulated)\n\n"
+        message += "TIPS: a smaller batch_size or size may fit."
+        return cls("torch.OutOfMemoryError", message)
 
 
 class InterruptedPromptError(Exception):
-    """Somebody posted /interrupt: the prompt ends in execution_interrupted."""
+    """/interrupt was posted: the prompt ends in execution_interrupted."""
 
 
 class WedgedError(Exception):
-    """A request killed the thread that executes prompts (PROTOCOL.md §1, 9); the text says how."""
+    """A request ended the thread that executes prompts (docs/comfyui.md §4); the text says why."""
 
 
-class TroubleError(Exception):
-    """Something raised where ComfyUI raises: 500, text/plain."""
+class InternalServerError(Exception):
+    """ComfyUI raises here, and answers 500 in plain text."""
 
 
 @contextmanager
 def system_failures() -> Iterator[None]:
-    """Turn what the system says about a name or a disk into the failure of a node."""
+    """Turn errors of the file system into failures of a node."""
     try:
         yield
     except ValueError:
@@ -61,24 +69,16 @@ def system_failures() -> Iterator[None]:
         raise NodeFailure("OSError", f"[Errno {error.errno}] {error.strerror}\n") from None
 
 
-# -- How long things take on the simulated GPU. All times are seconds.
-
-
-REFERENCE = 768 * 512 * 25
-"""The volume (width x height x frames x batch) at which `Pace.step` is measured."""
-REFERENCE_STEPS = 20
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What each kind of node costs, in seconds. The default is a demonstration: 1.5 s for 768x512x25 in 20 steps."""
+    """How long each kind of node runs, in seconds. The default suits demonstrations: 1.5 s for 768x512x25, 20 steps."""
 
     step: float = 1.5 / REFERENCE_STEPS
     """One sampler step at the reference volume."""
     exponent: float = 1.0
-    """How a step grows with the volume: 1 is in proportion."""
+    """A step's time grows with this power of the volume."""
     fixed: float = 0.0
-    """What a sampler costs before its first step."""
+    """A sampler before its first step."""
     load: float = 0.0
     """A model loader."""
     encode: float = 0.0
@@ -86,21 +86,21 @@ class Pace:
     decode: float = 0.0
     """A VAE decoder."""
     save: float = 0.1
-    """Writing a file: for so long its first 48 bytes are all there is of it (PROTOCOL.md §1, 7)."""
+    """Writing a file, during which only its first 48 bytes exist (docs/comfyui.md §13)."""
     lag: float = 0.002
-    """How long after `execution_success` the history entry appears (PROTOCOL.md §1, 17)."""
+    """From `execution_success` until the history entry appears (docs/comfyui.md §6)."""
     noise: float = 0.1
-    """Spread between samplers: up to so much longer or shorter, as a share. A property of the inputs, not of luck."""
+    """The share by which a sampler is at most slower or faster than the rule; decided by its inputs, not by chance."""
     longest: float | None = 20.0
-    """No sampler takes longer than this; None where there is no such mercy."""
+    """The longest a sampler takes; None for no limit."""
     speed: float = 1.0
-    """A GPU twice as fast has 2."""
+    """2 is a GPU twice as fast."""
 
     @classmethod
     def night(cls, speed: float = 1.0) -> Pace:
         """Return the pace of the deployed server: 5 minutes for 768x512 in 20 steps to 17 for 1920x1088 in 40.
 
-        A minute to begin with and 12 s a step at 768x512x121 fit the figures of its document within a minute.
+        One minute plus 12 s a step at 768x512x121 fits the published times within a minute (docs/comfyui.md §17).
         """
         per_step = 12.0 * (25 / 121) ** 0.42
         return cls(
@@ -134,18 +134,15 @@ class Pace:
         return costs.get(kind, 0.0) / self.speed
 
 
-# -- What a prompt is executed on: the folders, the cache, the GPU's pace, and the switches that others may press.
-
-
-Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
-"""Asked before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
-Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
-"""Waited for before each node that runs, with the prompt and the node's id: it hangs for as long as this takes."""
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+"""How picture files begin; RIFF is a WebP, and a WAV too."""
+_RECORDINGS = (*_PICTURES, b"fLaC", b"ID3", b"\xff\xfb", b"OggS", b"\x1aE\xdf\xa3")
+"""How files begin that can be opened as sound or video; an MP4 has `ftyp` after four bytes."""
 
 
 @dataclass(slots=True)
 class Machine:
-    """One GPU box."""
+    """Everything that executing a prompt uses; `pace`, `renderer`, `fault` and `hold` may be changed at any time."""
 
     folders: Folders
     cache: NodeCache
@@ -157,9 +154,36 @@ class Machine:
     wall: Callable[[], float]
     metadata: bool = True
     """Whether files carry their workflow; False is `--disable-metadata`."""
+    strict: bool = True
+    """Whether a model must be one of those listed."""
     fault: Fault | None = None
     hold: Hold | None = None
     interrupted: bool = False
-    """Set by /interrupt, looked at between nodes and sampler steps, cleared when a prompt starts."""
+    """Set by /interrupt, checked between nodes and sampler steps, cleared when a prompt starts."""
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Which prompt (id, prefix) wrote a file, by its path below its folder."""
+
+    def state_of(self, value: str, media: str) -> list[Json] | float:
+        """Return the `is_changed` of a loader: the file's hash or, for a video, its time; NaN if it is not there."""
+        path = self.folders.named(value)
+        try:
+            return [path.stat().st_mtime] if media == "video" else [sha256(path.read_bytes()).hexdigest()]
+        except OSError:
+            return math.nan
+
+    def read_media(self, value: str, media: str) -> None:
+        """Read a media file as a loader does. Raises NodeFailure if it is missing, a folder or of another kind."""
+        path = self.folders.named(value)
+        try:
+            start = path.read_bytes()[:12]
+        except OSError as error:
+            kind = type(error).__name__
+            raise NodeFailure(kind, f"[Errno {error.errno}] {error.strerror}: '{path}'\n") from None
+        if start.startswith(_PICTURES if media == "image" else _RECORDINGS):
+            return
+        if media != "image" and start[4:8] == b"ftyp":
+            return
+        if media == "image":
+            raise NodeFailure("PIL.UnidentifiedImageError", f"cannot identify image file '{path}'\n")
+        message = f"[Errno 1094995529] Invalid data found when processing input: '{path}'\n"
+        raise NodeFailure("av.error.InvalidDataError", message)

@@ -1,4 +1,4 @@
-"""Files written by hand, quickly: pictures, tones, and MP4 boxes that pass for videos."""
+"""Small files without a codec: PNG pictures, FLAC tones, and MP4 boxes that pass for a video."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.sim.graph import Shot
 
-# -- What a renderer is: it turns a shot into the bytes of a file.
+_SIDE = 64
+"""The longest side of a picture, in pixels."""
+RATE = 8000
+"""Samples a second of a FLAC file."""
+_BLOCK = 1024
+_BLOCKS = 4
+_LAST = 0x80
+_FTYP = b"isom" + struct.pack(">I", 512) + b"isomiso2avc1mp41"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +34,17 @@ class Order:
     """`mp4`, `webm`, `webp`, `png`, `flac`, or another extension."""
     shot: Shot
     metadata: Mapping[str, Json] = field(default_factory=dict)
-    """What the file says about itself: `prompt` is the workflow as it was queued (PROTOCOL.md §4)."""
+    """What is written into the file: `prompt` is the workflow as it was queued (docs/comfyui.md §13)."""
     frame: int = 0
     """Which frame, for a picture."""
 
 
 class Renderer(Protocol):
-    """Makes files. Called in a thread; must not wait for anything."""
+    """Makes files. `render` is called in a thread and must not wait for anything."""
 
     def render(self, order: Order) -> bytes:
         """Return the whole file."""
         ...
-
-
-# -- PNG files written by hand: small pictures whose colours come from the text and the seed.
-
-
-_SIDE = 64
 
 
 def png(order: Order) -> bytes:
@@ -58,7 +59,7 @@ def png(order: Order) -> bytes:
 
 
 def _rows(salt: str, frame: int, width: int, height: int) -> bytes:
-    """Return stripes of two colours that wander by one pixel a frame."""
+    """Return diagonal stripes of two colours that move by one pixel a frame."""
     digest = sha256(salt.encode("utf-8", "surrogatepass")).digest()
     stripe = (digest[:3] * (digest[6] % 7 + 2) + digest[3:6] * (digest[7] % 7 + 2)) * (width + height + frame)
     return b"".join(b"\x00" + stripe[3 * (row + frame) :][: 3 * width] for row in range(height))
@@ -70,15 +71,6 @@ def _text(key: str, text: str) -> bytes:
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-# -- FLAC files written by hand: a tone whose pitch comes from the seed.
-
-
-RATE = 8000
-_BLOCK = 1024
-_BLOCKS = 4
-_LAST = 0x80
 
 
 def pitch(seed: int) -> float:
@@ -124,12 +116,6 @@ def _crc(content: bytes, polynomial: int, bits: int) -> int:
     return value
 
 
-# -- MP4 boxes written by hand: files that pass for videos in everything but the picture, thousands a second.
-
-
-_FTYP = b"isom" + struct.pack(">I", 512) + b"isomiso2avc1mp41"
-
-
 class BoxRenderer:
     """Files of a few hundred bytes with the right structure: ftyp, free, mdat, and moov with the workflow last."""
 
@@ -142,7 +128,14 @@ class BoxRenderer:
             return png(order)
         if order.form == "flac":
             return flac(order)
-        return mp4(order.shot, order.metadata, self._body)
+        return glb(order.metadata) if order.form == "glb" else mp4(order.shot, order.metadata, self._body)
+
+
+def glb(metadata: Mapping[str, Json]) -> bytes:
+    """Return a glTF scene without content, with the metadata in `asset.extras`."""
+    scene = json.dumps({"asset": {"version": "2.0", "extras": dict(metadata)}}).encode()
+    scene += b" " * (-len(scene) % 4)
+    return struct.pack("<4sII", b"glTF", 2, len(scene) + 20) + struct.pack("<I4s", len(scene), b"JSON") + scene
 
 
 def mp4(shot: Shot, metadata: Mapping[str, Json], body: int) -> bytes:

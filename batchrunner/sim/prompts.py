@@ -1,4 +1,4 @@
-"""The queue and the history: what a server knows of its prompts, all of it in memory (PROTOCOL.md §2, §5)."""
+"""The queue, the history, and `POST /prompt`, which fills the queue (docs/comfyui.md §2, §5, §6)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchrunner.sim.machine import TroubleError, WedgedError
+from batchrunner.sim.generic import generic_classes
+from batchrunner.sim.machine import InternalServerError, WedgedError
 from batchrunner.sim.record import What
-from batchrunner.sim.validate import Validation, Verdict, error
+from batchrunner.sim.validate import Checked, Validation, error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from batchrunner.sim.server import Simulator
 
 HISTORY_LIMIT = 10_000
+_NO_PROMPT = error("no_prompt", "No prompt provided", "No prompt provided")
+_BAD_ID = error("invalid_prompt_id", "The prompt id is no canonical lowercase UUID")
 
 
 class Prompt(NamedTuple):
@@ -55,26 +58,26 @@ class Prompts:
     """Pending, running and finished prompts, and the counter that numbers them."""
 
     pending: list[Prompt] = field(default_factory=list)
-    """A heap, shown in heap order (PROTOCOL.md §2)."""
+    """A heap, shown in heap order (docs/comfyui.md §5)."""
     running: Prompt | None = None
     history: dict[str, dict[str, Json]] = field(default_factory=dict)
     number: int = 0
     _shown: tuple[Prompt | None, ...] = ()
-    """The queue of which `_text` is the JSON."""
+    """The prompts whose JSON `_text` holds."""
     _text: str = ""
 
     def next_number(self, *, front: bool) -> int:
-        """Return the counter, negative for `front`, and count on."""
+        """Return the counter, negative for `front`, and increment it."""
         number = -self.number if front else self.number
         self.number += 1
         return number
 
     def push(self, prompt: Prompt) -> None:
-        """Queue a prompt. Raises TroubleError on a tie, with the prompt in the heap all the same."""
+        """Queue a prompt. Raises InternalServerError on a tie, with the prompt in the heap all the same."""
         try:
             heapq.heappush(self.pending, prompt)
         except TypeError:
-            raise TroubleError from None
+            raise InternalServerError from None
 
     def pop(self) -> Prompt:
         """Make the first pending prompt the running one. Raises WedgedError on a tie, and that prompt is gone."""
@@ -107,7 +110,7 @@ class Prompts:
         try:
             heapq.heapify(self.pending)
         except TypeError:
-            raise TroubleError from None
+            raise InternalServerError from None
 
     @property
     def remaining(self) -> int:
@@ -115,7 +118,7 @@ class Prompts:
         return len(self.pending) + (self.running is not None)
 
     def queue(self) -> str:
-        """Return what `GET /queue` answers, as JSON: the same text until the queue changes, for it is asked a lot."""
+        """Return the JSON of `GET /queue`, kept until the queue changes because clients poll it."""
         shown = (self.running, *self.pending)
         if shown != self._shown:
             self._shown = shown
@@ -133,17 +136,10 @@ class Prompts:
         return dict(itertools.islice(self.history.items(), start, stop))
 
 
-# -- `POST /prompt`: numbering, ids, validation, queueing, in the order ComfyUI does them (PROTOCOL.md §2, §3).
+def post_prompt(simulator: Simulator, body: Json, peer: str) -> tuple[int, dict[str, Json]]:
+    """Do what `POST /prompt` does, in ComfyUI's order; return status and body. With 200 the prompt is queued.
 
-
-_NO_PROMPT = error("no_prompt", "No prompt provided", "No prompt provided")
-_BAD_ID = error("invalid_prompt_id", "The prompt id is no canonical lowercase UUID")
-
-
-def intake(simulator: Simulator, body: Json, peer: str) -> tuple[int, dict[str, Json]]:
-    """Return the status and the body of the answer; the prompt is queued when the status is 200.
-
-    Raises TroubleError where ComfyUI answers 500, which may be after the prompt was queued (PROTOCOL.md §1, 8).
+    Raises InternalServerError where ComfyUI answers 500, which may be after the prompt was queued (docs/comfyui.md §2).
     """
     given = _members(body)
     number = _number(simulator, given)
@@ -152,12 +148,12 @@ def intake(simulator: Simulator, body: Json, peer: str) -> tuple[int, dict[str, 
     prompt_id = _prompt_id(simulator, given)
     if prompt_id is None:
         return _refuse(simulator, peer, _BAD_ID)
-    workflow, verdict = _judged(simulator, given)
+    workflow, checked = _checked(simulator, given)
     extra_data = _extra_data(simulator, given)
-    if verdict.error is not None:
-        return _refuse(simulator, peer, verdict.error, verdict.node_errors)
-    simulator.accept(Prompt(number, prompt_id, workflow, extra_data, verdict.outputs), peer)
-    return 200, {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+    if checked.error is not None:
+        return _refuse(simulator, peer, checked.error, checked.node_errors)
+    simulator.accept(Prompt(number, prompt_id, workflow, extra_data, checked.outputs), peer)
+    return 200, {"prompt_id": prompt_id, "number": number, "node_errors": checked.node_errors}
 
 
 def _refuse(
@@ -169,25 +165,25 @@ def _refuse(
 
 def _members(body: Json) -> dict[str, Json]:
     if body is None or isinstance(body, bool | int | float):
-        raise TroubleError
+        raise InternalServerError
     return body if isinstance(body, dict) else {}
 
 
 def _number(simulator: Simulator, given: dict[str, Json]) -> float:
-    """Return the number of the queue: the counter, which refused prompts use up too, or whatever was sent."""
+    """Return the prompt's number: the counter, which refused prompts use up too, or the one that was sent."""
     if "number" not in given:
         return simulator.prompts.next_number(front=bool(given.get("front")))
     sent = given["number"]
     if not isinstance(sent, str | int | float):
-        raise TroubleError
+        raise InternalServerError
     try:
         return float(sent)
     except (ValueError, OverflowError):
-        raise TroubleError from None
+        raise InternalServerError from None
 
 
 def _prompt_id(simulator: Simulator, given: dict[str, Json]) -> str | None:
-    """Return the id: the client's own as text, or one of the server's; None when a new server refuses it."""
+    """Return the client's id as text, or one of the server's; None if a new server refuses the client's."""
     sent = given.get("prompt_id")
     fresh = "prompt_id" not in given or (simulator.new_server and sent is None)
     if fresh or simulator.own_ids:
@@ -204,23 +200,35 @@ def _canonical(sent: Json) -> bool:
         return False
 
 
-def _judged(simulator: Simulator, given: dict[str, Json]) -> tuple[dict[str, Json], Verdict]:
+def _checked(simulator: Simulator, given: dict[str, Json]) -> tuple[dict[str, Json], Checked]:
     workflow = given["prompt"]
     if workflow in ([], ""):
         workflow = {}
     if not isinstance(workflow, dict):
-        raise TroubleError
+        raise InternalServerError
     targets = given.get("partial_execution_targets")
     only = [name for name in targets if isinstance(name, str)] if isinstance(targets, list) else None
-    return workflow, Validation(simulator.catalogue, workflow, strict=simulator.new_server).verdict(only)
+    return workflow, _validation(simulator, workflow).check(only)
+
+
+def _validation(simulator: Simulator, workflow: dict[str, Json]) -> Validation:
+    if not simulator.strict:
+        simulator.catalogue.update(generic_classes(simulator.known, workflow, simulator.folders.inputs))
+    return Validation(
+        simulator.catalogue,
+        workflow,
+        strict=simulator.new_server,
+        any_choice=not simulator.strict,
+        has_file=lambda value: simulator.folders.named(value).exists(),
+    )
 
 
 def _extra_data(simulator: Simulator, given: dict[str, Json]) -> Json:
-    """Return the extra data with the client id in it; 0.3.64 lets anything pass that nothing is put into."""
+    """Return the extra data with the client id in it; 0.3.64 accepts anything where there is no id to put in."""
     extra = given.get("extra_data", {})
     if not isinstance(extra, dict):
         if simulator.new_server or "client_id" in given:
-            raise TroubleError
+            raise InternalServerError
         return extra
     if "client_id" in given:
         extra["client_id"] = given["client_id"]

@@ -1,30 +1,29 @@
-"""The HTTP surface: what stands before the routes, and each route as a real server answers."""
+"""The HTTP side: the proxy before the server, and each route with the statuses and bodies of a real server."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import posixpath
 import uuid
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from batchrunner.sim.machine import TroubleError
+from batchrunner.sim.machine import InternalServerError
 from batchrunner.sim.nodes import object_info
-from batchrunner.sim.record import What, deliver
+from batchrunner.sim.record import What
+from batchrunner.sim.sockets import deliver
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aiohttp.typedefs import Handler, Middleware
 
     from batchrunner.core.job import Json
     from batchrunner.sim.server import Simulator
 
-# -- `GET /view`: files as they lie on disk, by aiohttp's FileResponse, as the real server does it (PROTOCOL.md §4).
-
-
+BODY_LIMIT = 100 * 2**20
+"""The largest body that is accepted, in bytes."""
 _TYPES = {
     ".mp4": "video/mp4",
     ".webm": "video/webm",
@@ -32,54 +31,22 @@ _TYPES = {
     ".gif": "image/gif",
     ".png": "image/png",
     ".flac": "audio/flac",
+    ".wav": "audio/x-wav",
+    ".glb": "model/gltf-binary",
     ".txt": "text/plain",
 }
 _CONTROL = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 _PICTURES = (".png", ".webp", ".gif")
+_FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_size": BODY_LIMIT}
+_INTERNAL_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
+_BAD_GATEWAY = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
 
 
-def view(simulator: Simulator, request: web.Request) -> web.StreamResponse:
-    """Answer one request for a file. Raises TroubleError where ComfyUI tries to open a video as a picture.
+class Gateway:
+    """What stands before the routes: a proxy's token, a server that is down, 500s, and the server's own clock.
 
-    A name that no header can hold drops the connection (PROTOCOL.md §1, 12).
+    With a token there is a proxy, which answers 502 for a server that is down; without one connections are reset.
     """
-    query = request.rel_url.query
-    if "filename" not in query:
-        return web.Response(status=404)
-    found = simulator.folders.asked(query["filename"], query.get("type", "output"), query.get("subfolder"))
-    if isinstance(found, int):
-        return web.Response(status=found)
-    if ("preview" in query or "channel" in query) and found.suffix not in _PICTURES:
-        raise TroubleError
-    if not _CONTROL.isdisjoint(found.name) and request.transport is not None:
-        request.transport.abort()
-        return web.Response(status=502)
-    if request.method == "GET":
-        _note(simulator, request, found)
-    headers = {
-        "Content-Disposition": f'filename="{found.name}"',
-        "Content-Type": _TYPES.get(found.suffix, "application/octet-stream"),
-    }
-    if simulator.new_server:
-        headers["X-Content-Type-Options"] = "nosniff"
-    return web.FileResponse(found, headers=headers)
-
-
-def _note(simulator: Simulator, request: web.Request, path: Path) -> None:
-    note = simulator.folders.relative(path)
-    prompt_id, prefix = simulator.owner(note)
-    simulator.record.add(What.VIEWED, prompt_id, prefix, request.remote or "", note)
-
-
-# -- What stands before the routes: the proxy's bearer token, a server that is down, 500s, and the server's own clock.
-
-
-_TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
-_GATEWAY = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
-
-
-class Front:
-    """The way in. With a token there is a proxy, which answers for a server that is down (PROTOCOL.md §1, 4)."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator
@@ -92,40 +59,33 @@ class Front:
         """Return the middleware to mount."""
 
         @web.middleware
-        async def way_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def pass_through(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await self._pass(request, handler)
 
-        return way_in
+        return pass_through
 
-    async def _pass(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
-        self._remember(request)
-        if not self._welcome(request):
-            return web.json_response({"error": "Unauthorized"}, status=401)
-        if asyncio.get_running_loop().time() < self.down_until:
-            return self._nobody_there(request)
-        try:
-            return await go_on(request)
-        except TroubleError:
-            response = web.Response(status=500, text=_TROUBLE)
-            response.force_close()
-            return response
-
-    def _welcome(self, request: web.Request) -> bool:
-        token = self._sim.token
-        if token is None:
-            return True
-        shown = request.headers.get("Authorization", "")
-        return hmac.compare_digest(shown.encode("utf-8", "replace"), f"Bearer {token}".encode())
-
-    def _nobody_there(self, request: web.Request) -> web.Response:
-        if self._sim.token is None and request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=502, text=_GATEWAY, content_type="text/html")
-
-    def _remember(self, request: web.Request) -> None:
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._connections = {known for known in self._connections if not known.is_closing()}
         if isinstance(request.transport, asyncio.Transport):
             self._connections.add(request.transport)
+        if not self._is_authorized(request):
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        if asyncio.get_running_loop().time() < self.down_until:
+            if self._sim.token is None and request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=502, text=_BAD_GATEWAY, content_type="text/html")
+        try:
+            return await handler(request)
+        except InternalServerError:
+            response = web.Response(status=500, text=_INTERNAL_ERROR)
+            response.force_close()
+            return response
+
+    def _is_authorized(self, request: web.Request) -> bool:
+        if self._sim.token is None:
+            return True
+        sent = request.headers.get("Authorization", "")
+        return hmac.compare_digest(sent.encode("utf-8", "replace"), f"Bearer {self._sim.token}".encode())
 
     def drop_connections(self) -> None:
         """Reset every open connection, downloads included."""
@@ -134,24 +94,18 @@ class Front:
         self._connections.clear()
 
     async def stamp(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Set `Date` by the server's own clock, the one that files and clean-up go by."""
+        """Set `Date` by the server's own clock, as files and clean-up do."""
         response.headers["Date"] = formatdate(self._sim.wall(), usegmt=True)
 
 
-# -- The HTTP surface, each route also under `/api`, with a real server's statuses and bodies (PROTOCOL.md §2 to §5).
-
-
-_FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_size": 100 * 2**20}
-
-
 class Routes:
-    """One method per route."""
+    """One method per route; each is also mounted under `/api`."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator
 
     def add_to(self, application: web.Application) -> None:
-        """Mount everything, and an empty 404 for whatever else is asked for."""
+        """Mount every route, and an empty 404 for any other path."""
         router = application.router
         for root in ("", "/api"):
             router.add_get(f"{root}/prompt", self.remaining)
@@ -164,6 +118,7 @@ class Routes:
             router.add_post(f"{root}/interrupt", self.interrupt)
             router.add_post(f"{root}/free", self.free)
             router.add_get(f"{root}/view", self.view)
+            router.add_post(f"{root}/upload/image", self.upload)
             router.add_get(f"{root}/object_info", self.object_info)
             router.add_get(f"{root}/object_info/{{node_class}}", self.object_info)
             router.add_get(f"{root}/system_stats", self.system_stats)
@@ -230,8 +185,53 @@ class Routes:
         return web.Response()
 
     async def view(self, request: web.Request) -> web.StreamResponse:
-        """GET /view."""
-        return view(self._sim, request)
+        """GET and HEAD /view: the file as it lies on disk, sent by aiohttp as the real server does.
+
+        A video that is asked for as a picture is a 500; a name that no header can hold drops the connection.
+        """
+        query = request.rel_url.query
+        if "filename" not in query:
+            return web.Response(status=404)
+        found = self._sim.folders.find(query["filename"], query.get("type", "output"), query.get("subfolder"))
+        if isinstance(found, int):
+            return web.Response(status=found)
+        if ("preview" in query or "channel" in query) and found.suffix not in _PICTURES:
+            raise InternalServerError
+        if not _CONTROL.isdisjoint(found.name) and request.transport is not None:
+            request.transport.abort()
+            return web.Response(status=502)
+        if request.method == "GET":
+            path = self._sim.folders.relative(found)
+            self._sim.record.add(What.VIEWED, *self._sim.owner(path), request.remote or "", path)
+        headers = {
+            "Content-Disposition": f'filename="{found.name}"',
+            "Content-Type": _TYPES.get(found.suffix, "application/octet-stream"),
+        }
+        if self._sim.new_server:
+            headers["X-Content-Type-Options"] = "nosniff"
+        return web.FileResponse(found, headers=headers)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """POST /upload/image: any file, as multipart (docs/comfyui.md §22)."""
+        try:
+            fields = await request.post()
+        except ValueError:
+            raise InternalServerError from None
+        image, kind, subfolder = fields.get("image"), fields.get("type", "input"), fields.get("subfolder", "")
+        if image is None:
+            return web.Response(status=400)
+        if not isinstance(image, web.FileField) or kind not in ("input", "output", "temp"):
+            raise InternalServerError
+        overwrite = fields.get("overwrite") in ("true", "1")
+        try:
+            content = image.file.read()
+            name = self._sim.folders.upload(image.filename, content, kind, str(subfolder), overwrite=overwrite)
+        except (OSError, ValueError):
+            raise InternalServerError from None
+        if name is None:
+            return web.Response(status=400)
+        self._sim.record.add(What.UPLOADED, peer=request.remote or "", note=posixpath.join(str(subfolder), name))
+        return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
 
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info and /object_info/{class}: `{}` for an unknown class."""
@@ -294,20 +294,20 @@ async def _json(request: web.Request) -> Json:
     try:
         body: Json = await request.json()
     except (ValueError, LookupError, RecursionError):
-        raise TroubleError from None
+        raise InternalServerError from None
     return body
 
 
 def _object(body: Json) -> dict[str, Json]:
     if not isinstance(body, dict):
-        raise TroubleError
+        raise InternalServerError
     return body
 
 
 def _ids(body: dict[str, Json]) -> list[str]:
     wanted = body.get("delete", [])
     if not isinstance(wanted, list):
-        raise TroubleError
+        raise InternalServerError
     return [name for name in wanted if isinstance(name, str)]
 
 
@@ -316,4 +316,4 @@ def _whole(request: web.Request, key: str) -> int | None:
     try:
         return None if value is None else int(value)
     except ValueError:
-        raise TroubleError from None
+        raise InternalServerError from None

@@ -1,4 +1,4 @@
-"""A ComfyUI 0.3.64 to try things against: it behaves as PROTOCOL.md measured the real one, traps included."""
+"""A ComfyUI 0.3.64 without a GPU that behaves as docs/comfyui.md says the real one does, faults included."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from batchrunner.sim.graph import NodeCache
 from batchrunner.sim.machine import Machine, Pace, WedgedError
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.nodes import Models, catalogue
-from batchrunner.sim.prompts import Prompts, intake
-from batchrunner.sim.record import Record, Sockets, What
-from batchrunner.sim.routes import Front, Routes
+from batchrunner.sim.prompts import Prompts, post_prompt
+from batchrunner.sim.record import Record, What
+from batchrunner.sim.routes import BODY_LIMIT, Gateway, Routes
+from batchrunner.sim.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Coroutine
@@ -33,14 +34,12 @@ if TYPE_CHECKING:
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.record import Event
 
-_BODY_LIMIT = 100 * 2**20
-
 
 @dataclass(eq=False)
 class Simulator:
     """One server. `folder` holds its output, temp and input; everything else it knows is in memory.
 
-    All waiting is the event loop's, all wall time is `wall`, all chance is `seed`: it runs in virtual time.
+    It waits only on the event loop, reads only the clock `wall` and draws only from `seed`, so it runs in virtual time.
     """
 
     folder: Path
@@ -49,9 +48,9 @@ class Simulator:
     token: str | None = None
     """The bearer token that the proxy in front asks for; may be replaced at any time. None: no proxy."""
     ttl: float | None = 600.0
-    """How old, in seconds, an output file gets before it is cleaned up; a change counts from the next look on."""
+    """The age in seconds at which an output file is deleted; None keeps files. A change counts from the next sweep."""
     sweep_every: float | None = None
-    """How often clean-up looks, in seconds; None looks twenty times per `ttl`."""
+    """Seconds between two sweeps; None sweeps twenty times per `ttl`."""
     renderer: Renderer = field(default_factory=BoxRenderer)
     """PyavRenderer makes real videos."""
     wall: Callable[[], float] = time.time
@@ -63,50 +62,55 @@ class Simulator:
     metadata: bool = True
     """Whether files carry their workflow; False is `--disable-metadata`."""
     new_server: bool = False
-    """Behave as newer servers do where they are stricter: ids, choices, extra_data (PROTOCOL.md §2)."""
+    """Behave as newer servers do where they are stricter: ids, choices, extra_data (docs/comfyui.md §1)."""
+    strict: bool = True
+    """Refuse unknown node classes, models and other choices; else any workflow runs, to rehearse it."""
     own_ids: bool = False
     """Behave as an old server that ignores the client's `prompt_id`."""
 
     def __post_init__(self) -> None:
-        """Put the machine together."""
+        """Assemble the machine."""
         self.record = Record(self.wall, self.listener)
         self.folders = Folders(self.folder, self.wall)
-        self.catalogue = catalogue(self.models)
+        self.known = catalogue(self.models, self.folders.inputs)
+        """The node classes of a strict server."""
+        self.catalogue = dict(self.known)
+        """The node classes by now: a server that is not strict learns those of each posted workflow."""
         self.sockets = Sockets()
         self.prompts = Prompts()
         self.machine = Machine(
             self.folders, self.cache, self.pace, self.renderer, self.record, self.sockets, self.catalogue, self.wall
         )
-        """What executes; its pace, renderer and fault may be changed at any time."""
-        self.machine.metadata = self.metadata
-        self._front = Front(self)
+        """What executes prompts; its pace, renderer, fault and hold may be changed at any time."""
+        self.machine.metadata, self.machine.strict = self.metadata, self.strict
+        self._gateway = Gateway(self)
         self._random = Random(self.seed)  # noqa: S311 - ids of a simulation, which must repeat
         self._execution: Execution | None = None
         self._executing: asyncio.Task[None] | None = None
-        self._around: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._freeing = False
         self.wedged = False
         """Whether executing has stopped for good."""
-        self._surroundings = contextvars.Context()
+        self._context = contextvars.Context()
 
     def application(self) -> web.Application:
         """Return an aiohttp application to mount on any site; `start` makes it execute."""
-        application = web.Application(client_max_size=_BODY_LIMIT, middlewares=[self._front.middleware])
-        application.on_response_prepare.append(self._front.stamp)
+        application = web.Application(client_max_size=BODY_LIMIT, middlewares=[self._gateway.middleware])
+        application.on_response_prepare.append(self._gateway.stamp)
         Routes(self).add_to(application)
         return application
 
     async def start(self) -> None:
         """Begin to execute prompts and to clean up."""
-        self._surroundings = contextvars.copy_context()
+        self._context = contextvars.copy_context()
         self._executing = self._begin(self._execute())
-        self._around = [self._begin(self._clean_up()), self._begin(self.sockets.pump())]
+        self._background = [self._begin(self._clean_up()), self._begin(self.sockets.deliver_all())]
 
     async def stop(self) -> None:
-        """End both, leaving nothing behind but files. Raises what either died of, if that was a bug."""
-        ending = [loop for loop in (self._executing, *self._around) if loop is not None]
-        self._executing, self._around = None, []
+        """Stop both; only files remain. Raises the error that ended either before, which is a bug."""
+        ending = [loop for loop in (self._executing, *self._background) if loop is not None]
+        self._executing, self._background = None, []
         for loop in ending:
             loop.cancel()
         for result in await asyncio.gather(*ending, return_exceptions=True):
@@ -117,7 +121,7 @@ class Simulator:
     def restart(self, down: float = 0.0) -> None:
         """Kill the server and start it again: queue, running prompt, history, cache and counter are gone, files stay.
 
-        For `down` seconds it answers nothing: resets without a proxy, 502 with one (PROTOCOL.md §1, 4).
+        For `down` seconds it answers nothing: resets without a proxy, 502 with one (docs/comfyui.md §8).
         """
         lost = self.prompts.remaining
         was_running = self._executing is not None
@@ -128,34 +132,34 @@ class Simulator:
         self._execution, self._freeing = None, False
         shutil.rmtree(self.folder / "temp", ignore_errors=True)
         (self.folder / "temp").mkdir(parents=True, exist_ok=True)
-        self._front.drop_connections()
-        self._front.down_until = asyncio.get_running_loop().time() + down
+        self._gateway.drop_connections()
+        self._gateway.down_until = asyncio.get_running_loop().time() + down
         self.record.add(What.RESTARTED, note=f"{lost} prompts lost")
         if was_running:
             self._executing = self._begin(self._execute())
 
     def wedge(self, why: str = "told to") -> None:
-        """Stop executing for good, while HTTP goes on answering (PROTOCOL.md §1, 9); `restart` is the way back."""
+        """Stop executing for good, while HTTP goes on answering (docs/comfyui.md §4); `restart` ends that."""
         self._kill()
         self.wedged = True
         self.record.add(What.WEDGED, note=why)
 
     def submit(self, body: Json, peer: str = "") -> tuple[int, dict[str, Json]]:
-        """Do what POST /prompt does; return the status and the answer. Raises TroubleError for a 500."""
-        return intake(self, body, peer)
+        """Do what POST /prompt does; return the status and the answer. Raises InternalServerError for a 500."""
+        return post_prompt(self, body, peer)
 
     def accept(self, prompt: Prompt, peer: str) -> None:
-        """Queue a prompt that passed validation. Raises TroubleError on a tie, which leaves it queued."""
+        """Queue a prompt that passed validation. Raises InternalServerError on a tie, which leaves it queued."""
         self.record.add(What.POSTED, prompt.id, prompt.prefix, peer, str(prompt.number))
         self._wake.set()
         self.prompts.push(prompt)
-        self.sockets.tell("status", self.status())
+        self.sockets.send("status", self.status())
 
     def delete(self, ids: Collection[str], peer: str = "") -> None:
         """Take pending prompts out of the queue."""
         for prompt in self.prompts.delete(ids):
             self.record.add(What.DELETED, prompt.id, prompt.prefix, peer)
-        self.sockets.tell("status", self.status())
+        self.sockets.send("status", self.status())
 
     def clear_queue(self, peer: str = "") -> None:
         """Take every pending prompt out of the queue, whoever posted it."""
@@ -177,7 +181,7 @@ class Simulator:
 
     def drop_connections(self) -> None:
         """Reset every open connection, downloads included."""
-        self._front.drop_connections()
+        self._gateway.drop_connections()
 
     def free_memory(self) -> None:
         """Drop the node cache, after the running prompt if there is one."""
@@ -186,7 +190,7 @@ class Simulator:
             self._free()
 
     def sweep(self) -> None:
-        """Clean up now, as the clean-up loop does from time to time."""
+        """Delete old output files now, as the clean-up loop does from time to time."""
         if self.ttl is not None:
             for path in self.folders.sweep(self.ttl):
                 self.record.add(What.SWEPT, *self.owner(path), note=path)
@@ -220,10 +224,10 @@ class Simulator:
             self._executing.cancel()
 
     def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work, context=self._surroundings.copy())
+        return asyncio.get_running_loop().create_task(work, context=self._context.copy())
 
     async def _execute(self) -> None:
-        """Execute prompts one at a time, until one kills this."""
+        """Execute prompts one at a time, until one ends the thread."""
         while True:
             while not self.prompts.pending:
                 self._wake.clear()
@@ -240,7 +244,7 @@ class Simulator:
         if isinstance(prompt.client_id, dict | list):
             self._die()
         self.record.add(What.STARTED, prompt.id, prompt.prefix)
-        self.sockets.tell("status", self.status())
+        self.sockets.send("status", self.status())
         self._execution = Execution(self.machine, prompt)
         entry = await self._execution.run()
         await asyncio.sleep(self.machine.pace.lag)
@@ -249,16 +253,16 @@ class Simulator:
         what, note = self._execution.ending
         self.record.add(what, prompt.id, prompt.prefix, note=note)
         self._execution = None
-        self.sockets.tell("status", self.status())
+        self.sockets.send("status", self.status())
         if prompt.client_id is not None:
-            self.sockets.tell("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
+            self.sockets.send("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
         if self._freeing:
             self._free()
 
     def _die(self) -> None:
-        """End the whole server, as a `client_id` that is an object does (PROTOCOL.md §1, 9)."""
-        self._front.drop_connections()
-        self._front.down_until = float("inf")
+        """End the whole server, as a `client_id` that is no string does (docs/comfyui.md §4)."""
+        self._gateway.drop_connections()
+        self._gateway.down_until = float("inf")
         raise WedgedError("client_id is no string")
 
     def _free(self) -> None:

@@ -1,13 +1,13 @@
 """How much work a job is: width x height x frames x steps (x batch), wherever a workflow keeps them.
 
-Measured times follow that product closely enough to plan a night (API.md, "Generation Times").
+Measured times follow that product closely enough to plan a night.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.workflow.graph import is_link
+from batchrunner.workflow.roles import find_roles, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,42 +15,32 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Scalar
     from batchrunner.workflow.graph import Graph
     from batchrunner.workflow.params import Template
-
-_FRAMES = ("length", "num_frames", "video_frames", "frames", "frames_number")
+    from batchrunner.workflow.roles import Place
 
 
 class Effort:
     """The product, for one template's jobs."""
 
     def __init__(self, template: Template) -> None:
-        self._template = template
-        self._factors = _factors(template.graph)
         driven = {(target.node, target.input): name for name, p in template.params.items() for target in p.targets}
-        self._names = [driven.get(place) for place in self._factors]
-        self._own = [template.graph[node].inputs[name] for node, name in self._factors]
+        self._factors = [(driven.get(place), value_at(template.graph, place)) for place in _factors(template.graph)]
 
     def cost(self, values: Mapping[str, Scalar]) -> float:
         """Return the product, or 0 where the workflow does not say its size or steps."""
         product = 1.0 if self._factors else 0.0
-        for name, own in zip(self._names, self._own, strict=True):
+        for name, own in self._factors:
             value = values.get(name, own) if name else own
             product *= float(value) if isinstance(value, int | float) else 1.0
         return product
 
 
-def _factors(graph: Graph) -> list[tuple[str, str]]:
-    """Return the inputs that multiply: a node's own width and height, frames and batch, and some node's steps."""
-    sized = [key for key in graph if _is_number(graph, key, "width") and _is_number(graph, key, "height")]
-    latents = [key for key in sized if "Latent" in graph[key].class_type] or sized
-    stepped = [key for key in graph if _is_number(graph, key, "steps")]
-    if not latents or not stepped:
+def _factors(graph: Graph) -> list[Place]:
+    """Return the places that multiply: size, frames and steps of the first stage, and the latents' batch."""
+    roles = find_roles(graph).params
+    if not {"width", "height", "steps"} <= roles.keys():
         return []
-    size = latents[0]
-    frames = [name for name in _FRAMES if _is_number(graph, size, name)][:1]
-    batch = ["batch_size"] if _is_number(graph, size, "batch_size") else []
-    return [*((size, name) for name in ("width", "height", *frames, *batch)), (stepped[0], "steps")]
-
-
-def _is_number(graph: Graph, node: str, name: str) -> bool:
-    value = graph[node].inputs.get(name)
-    return isinstance(value, int | float) and not isinstance(value, bool) and not is_link(value)
+    batches = [(key, "batch_size") for key, node in graph.items() if "Latent" in node.class_type]
+    batch = [place for place in batches if isinstance(value_at(graph, place), int)][:1]
+    return list(
+        dict.fromkeys([*(roles[name][0] for name in ("width", "height", "length", "steps") if name in roles), *batch])
+    )

@@ -2,7 +2,7 @@
 
 `{"4": {"class_type": "KSampler", "inputs": {"seed": 1, "model": ["1", 0]}}}`: an input is a value, or a link, which
 is a list of a node id and the number of that node's output. Every node must have `inputs`: a node without them can
-end a server's worker for good (PROTOCOL.md §1, 9).
+end a server's worker for good (docs/comfyui.md §4).
 """
 
 from __future__ import annotations
@@ -12,26 +12,20 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
-from batchrunner.core.job import PREFIX_INPUT
 from batchrunner.errors import YoursError
-from batchrunner.text import quote, shorten
+from batchrunner.text import printable, quote, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from batchrunner.core.job import Json
 
-KEPT_INPUT = "save_output"
-"""What VHS_VideoCombine and its kind have for a switch: files that stay on the server, or temporary ones."""
-_SAVERS = {
-    "PreviewImage": "SaveImage",
-    "PreviewVideo": "SaveVideo",
-    "PreviewAudio": "SaveAudio",
-    "SaveImageWebsocket": "SaveImage",
-}
-"""What keeps no file where it can be fetched, and what saves the same."""
 MOST_NODES = 5000
 MOST_NESTING = 64
+_WRAPPERS = ("prompt", "output", "input", "workflow")
+"""Keys under which APIs and tools keep the graph: `{"prompt": …}`, `{"output": …}`, `{"input": {"workflow": …}}`."""
+_MEMO = "is_changed"
+"""What a server wrote beside inputs, often a bare NaN; sent again, it brings old files (docs/comfyui.md §10)."""
 
 
 class WorkflowError(YoursError):
@@ -80,13 +74,22 @@ def links(node: Node) -> dict[str, str]:
     return {name: str(value[0]) for name, value in node.inputs.items() if is_link(value)}
 
 
-def saves(graph: Graph) -> tuple[str, ...]:
-    """Return the ids of the nodes that write files: those with a `filename_prefix`."""
-    return tuple(key for key, node in graph.items() if PREFIX_INPUT in node.inputs)
+def leaves(inputs: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    """Yield every input that holds a value of its own; one inside an object as `lora_1.strength`."""
+    for name, value in inputs.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", leaf) for inner, leaf in leaves(value))
+        elif not is_link(value):
+            yield name, value
+
+
+def label(graph: Graph, node: str) -> str:
+    """Return how messages call a node: `node 4 (KSampler)`."""
+    return f"node {shorten(node, 30)} ({printable(graph[node].class_type)})"
 
 
 def read_graph(text: str) -> Graph:
-    """Return the checked graph of an exported workflow.
+    """Return the checked graph of an exported workflow, also where a whole request was saved around it.
 
     Raises:
         WorkflowError: not JSON, the editor's own format, or not a graph that a server could run.
@@ -94,25 +97,12 @@ def read_graph(text: str) -> Graph:
     """
     read = _parse(text)
     _check_nesting(read)
-    nodes = _nodes(read)
+    nodes = _unwrap(read)
     if len(nodes) > MOST_NODES:
         raise WorkflowError(f"this workflow has {len(nodes):,} nodes; at most {MOST_NODES:,} are read")
     graph = {key: _node(key, node) for key, node in nodes.items()}
     sources_first(graph)
-    if not saves(graph):
-        raise WorkflowError(f"no node saves a file: {_instead(graph)}")
     return graph
-
-
-def _instead(graph: Graph) -> str:
-    """Return what to do about a graph without a save node: for most, one node is to be replaced."""
-    for key, node in graph.items():
-        name, kind = f"node {shorten(key, 30)} ({shorten(node.class_type)})", node.class_type
-        if kind in _SAVERS or kind.startswith("Preview"):
-            return f"{name} keeps none on the server; replace {shorten(kind)} by {_SAVERS.get(kind, 'one that saves')}"
-        if "save" in kind.lower():
-            return f"{name} has no {PREFIX_INPUT}, by which its files are found again; replace it by one that has"
-    return f"none has a {PREFIX_INPUT}"
 
 
 def sources_first(graph: Graph) -> tuple[str, ...]:
@@ -126,18 +116,18 @@ def sources_first(graph: Graph) -> tuple[str, ...]:
     for key, sources in feeds.items():
         for name, source in sources.items():
             if source not in graph:
-                missing = f"{quote(name)} is fed by {_called(source)}, which is missing"
-                raise WorkflowError(f"node {_called(key)}: {missing}")
+                missing = f"{quote(name)} is fed by {quote(source, 30)}, which is missing"
+                raise WorkflowError(f"node {quote(key, 30)}: {missing}")
     try:
         return tuple(TopologicalSorter({key: set(sources.values()) for key, sources in feeds.items()}).static_order())
     except CycleError as error:
         circle = min(map(str, error.args[1]))
-        raise WorkflowError(f"node {_called(circle)}: nodes feed each other in a circle") from None
+        raise WorkflowError(f"node {quote(circle, 30)}: nodes feed each other in a circle") from None
 
 
 def _parse(text: str) -> Json:
     try:
-        read: Json = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+        read: Json = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise WorkflowError(f"this is not JSON: {error.msg}", error.lineno, error.colno) from None
     except RecursionError:
@@ -145,6 +135,16 @@ def _parse(text: str) -> Json:
     except ValueError as error:
         raise WorkflowError(f"a number is out of range: {shorten(str(error))}") from None
     return read
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Refuse what JSON leaves open: the same key twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WorkflowError(f"the key {quote(twice)} stands twice in one object")
+    return found
 
 
 def _check_nesting(read: Json) -> None:
@@ -158,21 +158,8 @@ def _check_nesting(read: Json) -> None:
         raise WorkflowError("this JSON is nested too deeply")
 
 
-def _refuse(name: str) -> Json:
-    raise WorkflowError(f"{name} is not a number that JSON knows")
-
-
-def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """Refuse what JSON leaves open: the same key twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise WorkflowError(f"the key {quote(twice)} stands twice in one object")
-    return found
-
-
-def _nodes(read: Json) -> dict[str, Json]:
+def _unwrap(read: Json) -> dict[str, Json]:
+    """Return the object of nodes: `read`, or the one inside a saved request."""
     if not isinstance(read, dict) or not read:
         raise WorkflowError("this is no workflow: a JSON object of nodes was expected")
     if isinstance(read.get("nodes"), list):
@@ -180,72 +167,34 @@ def _nodes(read: Json) -> dict[str, Json]:
             "this is the editor's own format, which a server does not take: save it with the menu entry "
             '"Export (API)" (older versions: "Save (API Format)")'
         )
-    if isinstance(read.get("prompt"), dict):
-        raise WorkflowError('this is a whole request: keep only what stands under "prompt"')
-    return read
+    if any(isinstance(node, dict) and "class_type" in node for node in read.values()):
+        return read
+    inner = next((read[key] for key in _WRAPPERS if isinstance(read.get(key), dict)), None)
+    return read if inner is None else _unwrap(inner)
 
 
 def _node(key: str, node: Json) -> Node:
+    where = f"node {quote(key, 30)}"
     if not isinstance(node, dict):
-        raise WorkflowError(f"node {_called(key)}: an object with class_type and inputs was expected")
+        raise WorkflowError(f"{where}: an object with class_type and inputs was expected")
     class_type, inputs = node.get("class_type"), node.get("inputs", {})
     if not isinstance(class_type, str) or not class_type:
-        raise WorkflowError(f"node {_called(key)}: class_type is missing")
+        raise WorkflowError(f"{where}: class_type is missing")
     if not isinstance(inputs, dict):
-        raise WorkflowError(f"node {_called(key)}: inputs must be an object")
-    rest = {name: value for name, value in node.items() if name not in {"class_type", "inputs"}}
-    return Node(class_type, inputs, rest)
+        raise WorkflowError(f"{where}: inputs must be an object")
+    for name, value in inputs.items():
+        if not _is_json(value):
+            raise WorkflowError(f"{where}: {quote(name)} holds a number that JSON does not know (NaN or infinite)")
+    kept = {name: value for name, value in node.items() if name != _MEMO and _is_json(value)}
+    return Node(
+        class_type, inputs, {name: value for name, value in kept.items() if name not in {"class_type", "inputs"}}
+    )
 
 
-def _called(key: str) -> str:
-    return quote(key, 30)
-
-
-# -- How the only file of a prompt is called, for the one time that its name has to be guessed.
-
-
-_FILES = {
-    "SaveWEBM": "_00001_.webm",
-    "SaveAnimatedPNG": "_00001_.png",
-    "SaveAnimatedWEBP": "_00001_.webp",
-    "SaveLatent": "_00001_.latent",
-}
-"""Classes that write one file, whatever they are given, in every version under the same name.
-
-SaveImage, SaveGLB and SaveSVGNode write one for each picture, mesh or drawing; SaveAudio dropped its last `_` between
-two versions (PROTOCOL2.md §9, 31), and a text could not prove whose it is.
-"""
-_CONTAINERS = {None: "mp4", "auto": "mp4", "mp4": "mp4", "mkv": "mkv", "webm": "webm"}
-
-
-def expected_file(graph: Graph) -> str:
-    """Return what the name of the one file of a prompt is behind its prefix: `_00001_.mp4`; empty if nobody can tell.
-
-    A file found by its guessed name then tells that the prompt is home. Of several it would be one, perhaps not even
-    one that is wanted, and the others would be missed for ever.
-    """
-    kept = [graph[node] for node in saves(graph) if graph[node].inputs.get(KEPT_INPUT) is not False]
-    if len(kept) != 1:
-        return ""
-    if kept[0].class_type == "SaveVideo":
-        return _video(kept[0])
-    if kept[0].class_type == "VHS_VideoCombine":
-        return _combined(kept[0])
-    return _FILES.get(kept[0].class_type, "")
-
-
-def _video(node: Node) -> str:
-    """Name SaveVideo's file: older versions know mp4 only, newer ones three containers (PROTOCOL2.md §13)."""
-    container = node.inputs.get("format")
-    known = _CONTAINERS.get(container) if container is None or isinstance(container, str) else None
-    return f"_00001_.{known}" if known else ""
-
-
-def _combined(node: Node) -> str:
-    """Name VideoHelperSuite's file: no `_` behind the number, and with sound `-audio` (PROTOCOL.md §5).
-
-    Its other formats keep the workflow where we don't find it, so that a guess could not be proven.
-    """
-    container = node.inputs.get("format")
-    sound = "-audio" if "audio" in node.inputs else ""
-    return f"_00001{sound}.mp4" if isinstance(container, str) and container.endswith("-mp4") else ""
+def _is_json(value: Json) -> bool:
+    """Tell whether a value can be posted: Python reads and writes NaN and infinities, which are no JSON."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True

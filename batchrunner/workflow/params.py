@@ -1,4 +1,8 @@
-"""A workflow with named parameters: one parameter drives every place that must agree."""
+"""A workflow with named parameters: one parameter drives every place that must agree.
+
+An input is named by node id (`4.length`), by title (`@Positive prompt.text`), or by a class that occurs once
+(`KSampler.seed`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import PREFIX_INPUT, job_digest, node_text
-from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.graph import KEPT_INPUT, WorkflowError, is_link, links, saves, sources_first
+from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.workflow.graph import WorkflowError, is_link, label, leaves, links, sources_first
+from batchrunner.workflow.saving import KEPT_INPUT, prefix_inputs
 from batchrunner.workflow.values import as_sent, limit_of, narrowest
 
 if TYPE_CHECKING:
@@ -17,6 +22,21 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json, Scalar
     from batchrunner.workflow.graph import Graph, Node
     from batchrunner.workflow.values import Limit
+
+_MOST_KEPT = 20_000
+"""Texts kept per node; a seed per job would otherwise keep one text per job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One input of one node, and what it takes."""
+
+    node: str
+    input: str
+    """As it was written: `seed`, or `lora_1.strength` for a value inside an object."""
+    path: tuple[str, ...]
+    """The keys that lead to the value: `("lora_1", "strength")`."""
+    limit: Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,122 +60,49 @@ def make_param(graph: Graph, name: str, selectors: Sequence[str]) -> Param:
     return Param(name, targets, narrowest([target.limit for target in targets]))
 
 
-@dataclass(frozen=True)
-class Template:
-    """A checked graph and its parameters. `required` ones have no sensible value of their own."""
-
-    graph: Graph
-    params: Mapping[str, Param] = field(default_factory=dict)
-    required: frozenset[str] = frozenset()
-
-    @cached_property
-    def own(self) -> dict[str, Scalar]:
-        """What each parameter is where nobody sets it: the value in the graph."""
-        return {
-            name: self._own(param.targets[0])
-            for name, param in self.params.items()
-            if param.targets and name not in self.required
-        }
-
-    @cached_property
-    def patches(self) -> dict[str, tuple[tuple[str, Target], ...]]:
-        """Node id -> (parameter, target) of each of its inputs that a parameter drives."""
-        found: dict[str, list[tuple[str, Target]]] = {}
-        for name, param in self.params.items():
-            for target in param.targets:
-                found.setdefault(target.node, []).append((name, target))
-        return {node: tuple(pairs) for node, pairs in found.items()}
-
-    def inputs(self, node: str, values: Mapping[str, Scalar]) -> dict[str, Json]:
-        """Return a node's inputs with `values` in their places; a parameter without a value keeps the graph's."""
-        patched = dict(self.graph[node].inputs)
-        for name, target in self.patches.get(node, ()):
-            if name in values:
-                patched[target.input] = as_sent(target.limit.kind, values[name])
-        return patched
-
-    def fill(self, values: Mapping[str, Scalar], prefix: str) -> dict[str, Json]:
-        """Return the workflow to send: `values` in their places, `prefix` on every node that saves a file.
-
-        Nodes that nobody touches are shared between calls: a caller that changes one copies it first.
-        """
-        filled = dict(self._payloads)
-        for node in self.patches.keys() | set(self.saves):
-            inputs = self.inputs(node, values)
-            if node in self.saves:
-                inputs[PREFIX_INPUT] = prefix
-            filled[node] = {"inputs": inputs, "class_type": self.graph[node].class_type, **self.graph[node].rest}
-        return filled
-
-    def driven(self, name: str, value: Scalar) -> dict[str, Json]:
-        """Return only the nodes that one parameter drives, as they are sent when it is `value`."""
-        nodes: dict[str, Json] = {}
-        for target in self.params[name].targets:
-            class_type = self.graph[target.node].class_type
-            nodes[target.node] = {"inputs": self.inputs(target.node, {name: value}), "class_type": class_type}
-        return nodes
-
-    def keeps(self, values: Mapping[str, Scalar]) -> tuple[str, ...]:
-        """Return the ids of the nodes whose files can be fetched when the parameters are `values`."""
-        return tuple(node for node in self.saves if self.inputs(node, values).get(KEPT_INPUT) is not False)
-
-    @cached_property
-    def saves(self) -> tuple[str, ...]:
-        """The ids of the nodes that write files."""
-        return saves(self.graph)
-
-    @cached_property
-    def _payloads(self) -> dict[str, Json]:
-        payloads: dict[str, Json] = {}
-        for key, node in self.graph.items():
-            payloads[key] = node.payload()
-        return payloads
-
-    def _own(self, target: Target) -> Scalar:
-        value = _node_input(self.graph[target.node], target.input)
-        return as_sent(target.limit.kind, value)
-
-
-def _node_input(node: Node, name: str) -> Scalar:
-    value = node.inputs[name]
-    return None if isinstance(value, list | dict) else value
-
-
-# -- Naming an input: by node id (`4.length`), by title (`@Positive prompt.text`), by a lone class (`KSampler.seed`).
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One input of one node, and what it takes."""
-
-    node: str
-    input: str
-    limit: Limit
-
-
 def select_input(graph: Graph, selector: str) -> Target:
-    """Return the one input that `selector` names.
+    """Return the one input that `selector` names; a dot in an input's own name comes before a value inside an object.
 
     Raises:
         WorkflowError: it names none, several, a link, or the file prefix, which is the runner's; lists what there is.
 
     """
     node, name = _split(graph, selector)
-    inputs = graph[node].inputs
-    if name not in inputs:
-        free = _free(graph, node)
-        raise WorkflowError(
-            f"{_called(graph, node)} has no input {quote(name)}, only {listing(free)}{did_you_mean(name, free)}"
-        )
+    path = _path(graph[node].inputs, name)
+    free = [each for each, _ in leaves(graph[node].inputs) if each != PREFIX_INPUT]
+    if path is None:
+        near = did_you_mean(name, free)
+        raise WorkflowError(f"{label(graph, node)} has no input {quote(name)}, only {listing(free)}{near}")
     if name == PREFIX_INPUT:
         raise WorkflowError(f"{PREFIX_INPUT} is the runner's own: name your files with `files`")
-    value = inputs[name]
+    value = _at(graph[node].inputs, path)
     if is_link(value):
         raise WorkflowError(
-            f"{quote(name)} of {_called(graph, node)} is fed by node {quote(str(value[0]))} and is not overwritten; "
-            f"its own values are {listing(_free(graph, node))}"
+            f"{quote(name)} of {label(graph, node)} is fed by node {quote(str(value[0]))} and is not overwritten; "
+            f"its own values are {listing(free)}"
         )
-    return Target(node, name, limit_of(graph[node].class_type, name, value))
+    if isinstance(value, dict):
+        inner = listing(each for each in free if each.startswith(f"{name}."))
+        raise WorkflowError(f"{quote(name)} of {label(graph, node)} is an object; name a value in it: {inner}")
+    if isinstance(value, list):
+        raise WorkflowError(f"{quote(name)} of {label(graph, node)} is a list; a parameter is a single value")
+    return Target(node, name, path, limit_of(graph[node].class_type, name, value))
+
+
+def select_prefix_input(graph: Graph, selector: str) -> tuple[str, str]:
+    """Return (node, input) of where `selector` wants the file prefix; a link there is replaced.
+
+    Raises:
+        WorkflowError: it names no input, or several.
+
+    """
+    node, name = _split(graph, selector)
+    if name not in graph[node].inputs:
+        near = did_you_mean(name, graph[node].inputs)
+        raise WorkflowError(
+            f"{label(graph, node)} has no input {quote(name)}, only {listing(graph[node].inputs)}{near}"
+        )
+    return node, name
 
 
 def select_node(graph: Graph, selector: str) -> str:
@@ -182,7 +129,7 @@ def _split(graph: Graph, selector: str) -> tuple[str, str]:
     if not cuts:
         raise WorkflowError(f"{quote(selector)} names no input: write node.input, @Title.input or Class.input")
     matches = [(nodes[0], name) for left, name in cuts if len(nodes := _nodes(graph, left)) == 1]
-    exact = [match for match in matches if match[1] in graph[match[0]].inputs]
+    exact = [(node, name) for node, name in matches if _path(graph[node].inputs, name)]
     if exact or matches:
         return (exact or matches)[0]
     left, name = next(((left, name) for left, name in cuts if _nodes(graph, left)), cuts[-1])
@@ -197,22 +144,151 @@ def _nodes(graph: Graph, selector: str) -> list[str]:
     return [key for key, node in graph.items() if node.class_type == selector]
 
 
-def _free(graph: Graph, node: str) -> list[str]:
-    return [name for name, value in graph[node].inputs.items() if not is_link(value) and name != PREFIX_INPUT]
+def _path(inputs: Mapping[str, Json], name: str) -> tuple[str, ...] | None:
+    """Return the keys to the value that `name` stands for: the whole name first, then each key before a dot."""
+    if name in inputs:
+        return (name,)
+    for at, char in enumerate(name):
+        inner = inputs.get(name[:at]) if char == "." else None
+        if isinstance(inner, dict) and (rest := _path(inner, name[at + 1 :])):
+            return name[:at], *rest
+    return None
 
 
-def _called(graph: Graph, node: str) -> str:
-    return f"node {printable(node)} ({printable(graph[node].class_type)})"
+def _at(inputs: Mapping[str, Json], path: tuple[str, ...]) -> Json:
+    inner = inputs[path[0]]
+    return _at(inner, path[1:]) if isinstance(inner, dict) and len(path) > 1 else inner
 
 
-# -- Which parameters reach which node.
-#
-# A server keeps the last prompt's results of every node whose whole ancestry is unchanged (PROTOCOL.md §5), so jobs
-# that share a node's values should follow one another.
+def _put(inputs: dict[str, Json], path: tuple[str, ...], value: Json) -> None:
+    """Set a value in `inputs`; objects on the way to it are copied."""
+    inner = inputs.get(path[0])
+    if isinstance(inner, dict) and len(path) > 1:
+        copied = dict(inner)
+        _put(copied, path[1:], value)
+        value = copied
+    inputs[path[0]] = value
+
+
+@dataclass(frozen=True)
+class Template:
+    """A checked graph and its parameters. `required` ones have no sensible value of their own."""
+
+    graph: Graph
+    params: Mapping[str, Param] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> the input that takes the file prefix, where that is not called `filename_prefix`."""
+
+    @cached_property
+    def own(self) -> dict[str, Scalar]:
+        """What each parameter is where nobody sets it: the value in the graph."""
+        found: dict[str, Scalar] = {}
+        for name, param in self.params.items():
+            if param.targets and name not in self.required:
+                target = param.targets[0]
+                value = _at(self.graph[target.node].inputs, target.path)
+                # A target is never a list or an object: `select_input` refuses those.
+                found[name] = None if isinstance(value, list | dict) else as_sent(target.limit.kind, value)
+        return found
+
+    @cached_property
+    def patches(self) -> dict[str, tuple[tuple[str, Target], ...]]:
+        """Node id -> (parameter, target) of each of its inputs that a parameter drives."""
+        found: dict[str, list[tuple[str, Target]]] = {}
+        for name, param in self.params.items():
+            for target in param.targets:
+                found.setdefault(target.node, []).append((name, target))
+        return {node: tuple(pairs) for node, pairs in found.items()}
+
+    @cached_property
+    def saving(self) -> dict[str, str]:
+        """Node id -> input of every node that writes files: where each takes its file prefix."""
+        return {**prefix_inputs(self.graph), **self.prefixes}
+
+    @cached_property
+    def saves(self) -> tuple[str, ...]:
+        """The ids of the nodes that write files."""
+        return tuple(self.saving)
+
+    def inputs(self, node: str, values: Mapping[str, Scalar]) -> dict[str, Json]:
+        """Return a node's inputs with `values` in their places; a parameter without a value keeps the graph's."""
+        patched = dict(self.graph[node].inputs)
+        for name, target in self.patches.get(node, ()):
+            if name in values:
+                _put(patched, target.path, as_sent(target.limit.kind, values[name]))
+        return patched
+
+    def fill(self, values: Mapping[str, Scalar], prefix: str) -> dict[str, Json]:
+        """Return the workflow to send: `values` in their places, `prefix` on every node that saves a file.
+
+        Nodes that nobody touches are shared between calls: a caller that changes one copies it first.
+        """
+        filled = dict(self._payloads)
+        for node in self.patches.keys() | self.saving.keys():
+            inputs = self.inputs(node, values)
+            if node in self.saving:
+                inputs[self.saving[node]] = prefix
+            filled[node] = {"inputs": inputs, "class_type": self.graph[node].class_type, **self.graph[node].rest}
+        return filled
+
+    def driven(self, name: str, value: Scalar) -> dict[str, Json]:
+        """Return only the nodes that one parameter drives, as they are sent when it is `value`."""
+        nodes: dict[str, Json] = {}
+        for target in self.params[name].targets:
+            class_type = self.graph[target.node].class_type
+            nodes[target.node] = {"inputs": self.inputs(target.node, {name: value}), "class_type": class_type}
+        return nodes
+
+    def keeps(self, values: Mapping[str, Scalar]) -> tuple[str, ...]:
+        """Return the ids of the nodes whose files can be fetched when the parameters are `values`."""
+        return tuple(node for node in self.saves if self.inputs(node, values).get(KEPT_INPUT) is not False)
+
+    @cached_property
+    def _payloads(self) -> dict[str, Json]:
+        payloads: dict[str, Json] = {}
+        for key, node in self.graph.items():
+            payloads[key] = node.payload()
+        return payloads
+
+
+class Identify:
+    """Digests of one template's jobs.
+
+    Of two jobs' fifteen nodes most are alike, so a node's text is made once per set of its values.
+    """
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._fixed = {key: self._node_text(key, node.inputs) for key, node in template.graph.items()}
+        self._names = {node: tuple(dict(pairs)) for node, pairs in template.patches.items()}
+        self._kept: dict[str, dict[tuple[Scalar, ...], str]] = {node: {} for node in self._names}
+
+    def digest(self, values: Mapping[str, Scalar]) -> str:
+        """Return the `job_digest` of the workflow with `values` in their places."""
+        texts = dict(self._fixed)
+        for node, names in self._names.items():
+            kept = self._kept[node]
+            key = tuple([values.get(name) for name in names])
+            if key not in kept:
+                if len(kept) >= _MOST_KEPT:
+                    kept.clear()
+                kept[key] = self._node_text(node, self._template.inputs(node, values))
+            texts[node] = kept[key]
+        return job_digest(texts)
+
+    def _node_text(self, node: str, inputs: Mapping[str, Json]) -> str:
+        prefix = self._template.prefixes.get(node)
+        kept = {name: value for name, value in inputs.items() if name != prefix}
+        return node_text(self._template.graph[node].class_type, kept)
 
 
 def influences(template: Template) -> dict[str, frozenset[str]]:
-    """Return node id -> the parameters that it, or anything it is computed from, takes."""
+    """Return node id -> the parameters that it, or anything it is computed from, takes.
+
+    A server keeps the last prompt's results of every node whose whole ancestry is unchanged, so jobs that share a
+    node's values should follow one another (docs/comfyui.md §10).
+    """
     found: dict[str, frozenset[str]] = {}
     for key in sources_first(template.graph):
         own = frozenset(name for name, _ in template.patches.get(key, ()))
@@ -228,38 +304,3 @@ def costly(template: Template) -> dict[str, frozenset[str]]:
 def _is_costly(node: Node) -> bool:
     """Empty latents and plain values cost nothing; whatever else is fed by a node may well run a model."""
     return "Loader" in node.class_type or (bool(links(node)) and "Empty" not in node.class_type)
-
-
-# -- Job ids fast: of two jobs' fifteen nodes most are alike, so a node's text is made once per set of its values.
-
-
-_MOST_KEPT = 20_000
-"""Texts kept per node; a seed per job would otherwise keep one text per job."""
-
-
-class Identify:
-    """Digests of one template's jobs."""
-
-    def __init__(self, template: Template) -> None:
-        self._template = template
-        self._fixed = {key: node_text(node.class_type, node.inputs) for key, node in template.graph.items()}
-        self._names = {node: tuple(dict(pairs)) for node, pairs in template.patches.items()}
-        self._kept: dict[str, dict[tuple[Scalar, ...], str]] = {node: {} for node in self._names}
-
-    def digest(self, values: Mapping[str, Scalar]) -> str:
-        """Return the `job_digest` of the workflow with `values` in their places."""
-        texts = dict(self._fixed)
-        for node, names in self._names.items():
-            texts[node] = self._text(node, names, values)
-        return job_digest(texts)
-
-    def _text(self, node: str, names: tuple[str, ...], values: Mapping[str, Scalar]) -> str:
-        kept = self._kept[node]
-        key = tuple([values.get(name) for name in names])
-        text = kept.get(key)
-        if text is None:
-            text = node_text(self._template.graph[node].class_type, self._template.inputs(node, values))
-            if len(kept) >= _MOST_KEPT:
-                kept.clear()
-            kept[key] = text
-        return text

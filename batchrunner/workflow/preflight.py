@@ -1,8 +1,8 @@
 """What a server's own list of nodes says about a workflow, before it is sent: what would fail at four fails now.
 
 `/object_info` maps a class to its inputs, each `[type, options]`; the choices of an older node are the list in place of
-the type, those of a newer one `["COMBO", {"options": [...]}]` (PROTOCOL.md §5). Newer servers check the second kind
-when a prompt is posted, older ones only when the node runs, after all the sampling (PROTOCOL.md §1, 11).
+the type, those of a newer one `["COMBO", {"options": [...]}]`. Newer servers check the second kind when a prompt is
+posted, older ones only when the node runs, after all the sampling (docs/comfyui.md §3, §19).
 """
 
 from __future__ import annotations

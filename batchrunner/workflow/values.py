@@ -1,8 +1,13 @@
-"""Values that fit an input: the right type, in range, and the same on every machine."""
+"""Values that fit an input: the right type, in range, and the same on every machine.
+
+What the inputs of well-known nodes take is listed (docs/comfyui.md §16), so that a wrong value is found before the
+night and not in it. Inputs that are not listed take what they hold now: a text, a number, a truth value.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -11,16 +16,14 @@ from batchrunner.text import did_you_mean, listing, quote
 if TYPE_CHECKING:
     from batchrunner.core.job import Json, Scalar
 
-# -- What the inputs of well-known nodes take, so that a wrong value is found before the night and not in it.
-#
-# Figures from the nodes' own sources (PROTOCOL.md §7). Inputs that are not listed take what they hold now: a text, a
-# number, a truth value.
-
-
 Kind: TypeAlias = Literal["int", "float", "number", "text", "bool", "any"]
 """`number` is sent as it was written; `float` always with a fraction, `int` never."""
 
 SEED_MAX = 2**64 - 1
+SMALL_SEED = 2**32 - 1
+"""The largest seed that is derived: almost any node takes it, and no browser rounds it."""
+LONGEST_TEXT = 20_000
+"""Characters in one text: far more than a model reads, and still quick to hash into ten thousand jobs' ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ KNOWN: dict[tuple[str, str], Limit] = {
     ("LTXVConditioning", "frame_rate"): Limit("float", 0, 1000),
     ("LTXVGemmaCLIPModelLoader", "max_length"): _whole(16, 131_072),
     ("CreateVideo", "fps"): Limit("float", 1, 120),
+    ("PrimitiveInt", "value"): _whole(1 - 2**63, 2**63 - 1),
+    ("SeedNode", "seed"): _whole(0, 2**63 - 1),
     ("KSampler", "seed"): _SEED,
     ("KSampler", "steps"): _STEPS,
     ("KSampler", "cfg"): _CFG,
@@ -74,13 +79,31 @@ KNOWN: dict[tuple[str, str], Limit] = {
     ("SaveVideo", "codec"): Limit("text", choices=("auto", "h264")),
 }
 _SEED_INPUTS = frozenset({"seed", "noise_seed"})
+_SMALL_SEEDS: tuple[tuple[str, int], ...] = (
+    (r"Seed \(rgthree\)|easy .*", 2**50),
+    (r"(OpenAI|Ideogram|Pix[Vv]erse|Vidu|ByteDance)\w*|Wan\w*Api", 2**31 - 1),
+    (r"(Runway|Moonvalley|Veo|Pika)\w*", 2**32 - 1),
+)
+"""Classes (a pattern of the whole name) whose seeds end below 2^64, and their largest seed."""
+MEDIA: dict[tuple[str, str], str] = {
+    ("LoadImage", "image"): "image",
+    ("LoadImageMask", "image"): "mask",
+    ("LoadVideo", "file"): "video",
+    ("LoadAudio", "audio"): "audio",
+    ("VHS_LoadVideo", "video"): "video",
+    ("VHS_LoadVideoFFmpeg", "video"): "video",
+    ("VHS_LoadAudioUpload", "audio"): "audio",
+    ("Load3D", "model_file"): "mesh",
+}
+"""(class, input) of the loaders that take an uploaded file, and what kind of file that is."""
 
 
 def limit_of(class_type: str, name: str, value: Json) -> Limit:
     """Return what an input takes: what is known of its node, or what `value`, which stands there now, suggests."""
     known = KNOWN.get((class_type, name))
     if known is None and name in _SEED_INPUTS and isinstance(value, int):
-        known = _SEED
+        most = next((most for pattern, most in _SMALL_SEEDS if re.fullmatch(pattern, class_type)), SEED_MAX)
+        known = _whole(min(0, value), most)
     return known or Limit(_kind_of(value))
 
 
@@ -99,16 +122,9 @@ def _kind_of(value: Json) -> Kind:
 
 
 def rendered(limit: Limit, value: float) -> int:
-    """Return what a server makes of `value`: 721 wide is 704, 100 frames are 97 (PROTOCOL.md §1, 13)."""
+    """Return what a server makes of `value`: 721 wide is 704, 100 frames are 97 (docs/comfyui.md §16)."""
     multiple, offset = limit.grid or (1, 0)
     return int(value - offset) // multiple * multiple + offset
-
-
-# -- Values that fit an input: the right type, in range, and the same on every machine.
-
-
-LONGEST_TEXT = 20_000
-"""Characters in one text: far more than a model reads, and still quick to hash into ten thousand jobs' ids."""
 
 
 class UnfitError(ValueError):
@@ -186,7 +202,7 @@ def shown(value: Scalar) -> str:
 
 def _text(limit: Limit, value: Scalar) -> str:
     if not isinstance(value, str):
-        raise UnfitError(f"must be a text, not {_called(value)}")
+        raise UnfitError(f"must be a text, not {_written(value)}")
     if len(value) > LONGEST_TEXT:
         raise UnfitError(f"is {len(value):,} characters long; at most {LONGEST_TEXT:,} are sent")
     if limit.choices and value not in limit.choices:
@@ -197,7 +213,7 @@ def _text(limit: Limit, value: Scalar) -> str:
 
 def _bool(value: Scalar) -> bool:
     if not isinstance(value, bool):
-        raise UnfitError(f"must be true or false, not {_called(value)}")
+        raise UnfitError(f"must be true or false, not {_written(value)}")
     return value
 
 
@@ -212,7 +228,7 @@ def _any(value: Scalar) -> Scalar:
 def _number(kind: Kind, value: Scalar) -> int | float:
     wanted = "a whole number" if kind == "int" else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnfitError(f"must be {wanted}, not {_called(value)}")
+        raise UnfitError(f"must be {wanted}, not {_written(value)}")
     if not math.isfinite(value):
         raise UnfitError("must be finite")
     if kind == "int" and isinstance(value, float):
@@ -227,13 +243,13 @@ def _in_range(limit: Limit, number: float) -> int | float:
     low = limit.low if limit.low is not None or not whole else -(2**63)
     high = limit.high if limit.high is not None or not whole else SEED_MAX
     if low is not None and number < low:
-        raise UnfitError(f"must be at least {low}, not {_called(number)}")
+        raise UnfitError(f"must be at least {low}, not {_written(number)}")
     if high is not None and number > high:
-        raise UnfitError(f"must be at most {high}, not {_called(number)}")
+        raise UnfitError(f"must be at most {high}, not {_written(number)}")
     return float(number) if limit.kind == "float" else number
 
 
-def _called(value: Scalar) -> str:
+def _written(value: Scalar) -> str:
     match value:
         case None:
             return "empty"

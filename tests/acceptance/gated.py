@@ -16,7 +16,7 @@ from batchrunner.sim.machine import NodeFailure, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
-from tests.lab import stranger
+from tests.lab import other_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ class Holds:
     films: int | None = None
     """From which video of ours on the encoder stops, counted from 0; None: it never does."""
     pictures: bool = False
-    """Whether it stops at a stranger's picture."""
+    """Whether it stops at another user's picture."""
     sick: bool = False
     """Whether every sampler of ours runs out of memory."""
 
@@ -125,13 +125,13 @@ class Gated:
             await self.simulator.record.next()
 
     def visit(self) -> None:
-        """Let a stranger post a prompt."""
+        """Let another user post a prompt."""
         number = len(self.strangers(What.POSTED))
-        self.simulator.submit(stranger.prompt(number), _WHO)
+        self.simulator.submit(other_user.prompt(number), _WHO)
 
     def strangers(self, what: What) -> list[str]:
-        """Return the strangers' prompts to which this happened."""
-        return [event.prompt_id for event in self.simulator.record.of(what) if event.prefix == stranger.PREFIX]
+        """Return the other users' prompts to which this happened."""
+        return [event.prompt_id for event in self.simulator.record.of(what) if event.prefix == other_user.PREFIX]
 
     def events(self) -> list[Happening]:
         """Return what happened so far, oldest first."""
@@ -191,5 +191,5 @@ async def gated(folder: Path, holds: Holds) -> AsyncIterator[tuple[Gated, web.Ap
 def _fault(simulator: Simulator, prompt: Prompt, node: str) -> NodeFailure | None:
     inputs = prompt.workflow[node]
     kind = simulator.catalogue[str(inputs["class_type"])].kind if isinstance(inputs, dict) else ""
-    ours = prompt.prefix != stranger.PREFIX
+    ours = prompt.prefix != other_user.PREFIX
     return NodeFailure.out_of_memory() if ours and kind == "sample" else None

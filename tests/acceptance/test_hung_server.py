@@ -24,6 +24,6 @@ def test_a_server_that_hangs_does_not_hold_up_the_start(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (up.url, url))
         began = time.monotonic()
         with batch.start() as running:
-            line = running.hear("not checked beforehand")
+            line = running.hear("couldn't check nodes and models")
             assert url in line
             assert time.monotonic() - began < _SOON

@@ -102,7 +102,7 @@ def test_the_second_interrupt_is_out_at_once(tmp_path: Path) -> None:
             server.until("rendered")
             server.process.signal(signal.SIGSTOP)
             running.signal(signal.SIGINT)
-            running.hear("once more to stop at once")
+            running.hear("Finishing downloads. Press Ctrl-C again to quit now.")
             assert running.lasts(0.3)
             running.signal(signal.SIGINT)
             assert running.end().code == 130

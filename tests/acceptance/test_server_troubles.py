@@ -25,7 +25,7 @@ from proxy import DELETE, ENTRY, INTERRUPT, LIST, NODES, OTHER, PROMPT, QUEUE, V
 
 from batchrunner.core.lifecycle import folded
 from batchrunner.ledger import Ledger
-from tests.lab import stranger
+from tests.lab import other_user
 from tests.shell import certificates
 
 _JOBS = Path(__file__).parents[2] / "jobs"
@@ -151,7 +151,7 @@ def test_strangers_with_heavy_prompts(tmp_path: Path) -> None:
     """Among sixty prompts of 150 kB each, in the queue and then in the history, our videos are found and come home."""
     with proxied(tmp_path / "server", seconds=0.4) as server:
         for number in range(60):
-            server.post({**stranger.prompt(number), "extra_data": {"extra_pnginfo": {"workflow": _editor(150_000)}}})
+            server.post({**other_user.prompt(number), "extra_data": {"extra_pnginfo": {"workflow": _editor(150_000)}}})
         batch = Batch(tmp_path / "night", (server.url,), seeds=(7,), rules={"poll": "500ms"})
         end = batch.run()
         assert end.code == 0, end.err

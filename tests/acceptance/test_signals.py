@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CATS = ("cat-1", "cat-2", "cat-3")
-_STOPPING = "once more to stop at once"
+_STOPPING = "Press Ctrl-C again to quit now."
 _BELL = "bell"
 _THREADS = 64
 """Each cell has a server whose encoder may wait in a thread, and a process that is listened to in another."""

@@ -22,7 +22,7 @@ _TOKEN = "t0p-s3cret-t0ken"
 _INJURED = str(Path(__file__).with_name("injured.py"))
 _LAYERS = {
     "batchrunner.run:load": 70,
-    "batchrunner.progress:LastWords.say": 70,
+    "batchrunner.progress:Displays.finish": 70,
     "batchrunner.comfy.client:Client.poll": 3,
     "batchrunner.comfy.client:Client.submit": 3,
     "batchrunner.engine:interpret_poll": 70,

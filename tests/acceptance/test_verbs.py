@@ -49,7 +49,7 @@ def test_cancel(tmp_path: Path) -> None:
         stranger = _strangers_prompt(server)
         cancelled = _verb(batch, "cancel")
         assert cancelled.code == 0, cancelled.err
-        assert cancelled.err == "3 cancelled: batchrunner run night.yaml takes up what is not done\n"
+        assert cancelled.err == "cancelled: 3 jobs\nto continue: batchrunner run night.yaml\n"
         until(lambda: server.events("started")[1:], "the stranger's prompt went as well")
         ended_by_us = {event["prompt_id"]: event["what"] for event in server.events("interrupted", "deleted")}
         assert ended_by_us == dict(zip(mine, ("interrupted", "deleted"), strict=True))
@@ -72,7 +72,7 @@ def test_cancel_what_is_rendered(tmp_path: Path) -> None:
         server.until("succeeded", len(server.events("posted")))
         cancelled = _verb(batch, "cancel")
         assert cancelled.code == 0, cancelled.err
-        assert "rendered already: their files are still to come home" in cancelled.err
+        assert "; the next run downloads the files\n" in cancelled.err
         assert server.events("interrupted", "deleted") == []
         assert batch.run().code == 0
         assert_home(batch.home, batch.wanted)
@@ -88,7 +88,7 @@ def test_cancel_without_the_server(tmp_path: Path) -> None:
             running.kill()
         server.kill()
         away = _verb(batch, "cancel")
-        assert (away.code, "stay on a server" in away.err) == (3, True)
+        assert (away.code, "; cancel again, or run the batch to finish them" in away.err) == (3, True)
         server.start()
         assert _verb(batch, "cancel").code == 0
         assert batch.run().code == 0
@@ -138,7 +138,7 @@ def test_retry(tmp_path: Path) -> None:
             assert running.end().code == 1
         failed = [job for job in batch.status()["jobs"] if job["state"] == "failed"]
         picked = _verb(batch, "retry", "--only", f"job={failed[0]['id']}")
-        assert (picked.code, "1 job that failed waits again" in picked.err) == (0, True)
+        assert picked.err == "to be tried again: 1 job; now run: batchrunner run night.yaml\n"
         assert {job["id"] for job in batch.status()["jobs"] if job["state"] == "waiting"} == {failed[0]["id"]}
         assert _verb(batch, "retry").code == 0
         assert batch.run().code == 0
@@ -152,7 +152,7 @@ def test_verify(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         assert batch.run().code == 0
         fine = _verb(batch, "verify")
-        assert (fine.code, fine.err) == (0, "4 jobs checked, all as they were saved\n")
+        assert (fine.code, fine.err) == (0, "4 jobs checked: all files are intact\n")
         missing, cut, changed = (batch.home / name for name in ("cat-1-s7.mp4", "cat-1-s8.mp4", "cat-2-s7.mp4"))
         missing.unlink()
         cut.write_bytes(cut.read_bytes()[:-100])
@@ -162,8 +162,8 @@ def test_verify(tmp_path: Path) -> None:
         assert found.code == 1
         assert "cat-1-s7.mp4: missing" in found.err
         assert "cat-1-s8.mp4: " in found.err
-        assert "cat-2-s7.mp4: its content has changed" in found.err
-        assert "4 jobs checked, 3 not as they were saved" in found.err
+        assert "cat-2-s7.mp4: the content was changed" in found.err
+        assert "4 jobs checked: 3 with missing or damaged files" in found.err
         assert len(server.events("posted")) == 4
         redone = _verb(batch, "verify", "--redo")
         assert redone.code == 0, redone.err
@@ -190,8 +190,8 @@ def test_why(tmp_path: Path) -> None:
     story = ended(tmp_path, "why", str(film)).out
     assert story == ended(tmp_path, "why", job["id"][:5]).out
     plot = ("Attempt 1 goes to", "Attempt 1 is lost: the server knew nothing of it any more. Evidence: ")
-    plot += ("Attempt 2 goes to", "A look finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
-    plot += ("Attempt 3 goes to", "A look finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
+    plot += ("Attempt 2 goes to", "A poll finds it rendered", "Attempt 2 is lost: the file was gone", "Evidence: 404")
+    plot += ("Attempt 3 goes to", "A poll finds it rendered", "It is home: cat-1-s7.mp4", "Now: done")
     place = 0
     for turn in plot:
         place = story.index(turn, place) + 1

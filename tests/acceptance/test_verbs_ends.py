@@ -75,7 +75,7 @@ def test_until(tmp_path: Path) -> None:
         assert re.search(
             rf"^\d\d:\d\d:\d\d until (\w+ \d+ \w+ )?{soon} \(in (\d+ s|[12] min.*)\)$", ran.err, re.MULTILINE
         )
-        assert "4 of 4 jobs will not be home in time: cat-1-s7, cat-2-s7, cat-1-s8, cat-2-s8" in ran.err
+        assert "4 of 4 jobs will not be finished in time: cat-1-s7, cat-2-s7, cat-1-s8, cat-2-s8" in ran.err
         assert "next: batchrunner run night.yaml" in ran.err
         assert server.events("posted") == []
         manifest = tmp_path / "night.yaml"

@@ -57,7 +57,7 @@ def test_promote(tmp_path: Path, server: Server) -> None:
     picked = [job for job in load(tmp_path / "night.yaml").jobs if job.params["seed"] == 8]
     _picks(tmp_path, "night", picked, "night.yaml")
     made = ended(tmp_path, "promote", "picks.json", "--set", "quality=high")
-    assert (made.code, "wrote night-picks.yaml: 2 picks" in made.err) == (0, True), made.err
+    assert (made.code, "wrote night-picks.yaml with 2 picks" in made.err) == (0, True), made.err
     planned = ended(tmp_path, "plan", "night-picks.yaml", "--json")
     assert (planned.code, json.loads(planned.out)["total"]) == (0, 2)
     ran = ended(tmp_path, "run", "night-picks.yaml")
@@ -120,7 +120,7 @@ def test_serve(tmp_path: Path, server: Server) -> None:
     assert batch.run().code == 0
     film = (batch.home / "owl-1-s7.mp4").read_bytes()
     with Running(tmp_path, "gallery", "night.yaml", "--serve") as serving:
-        match = re.search(r"http://127\.0\.0\.1:\d+/", serving.hear("the gallery is at"))
+        match = re.search(r"http://127\.0\.0\.1:\d+/", serving.hear("gallery: "))
         assert match is not None
         asked = urllib.request.Request(f"{match[0]}owl-1-s7.mp4", headers={"Range": "bytes=10-19"})  # noqa: S310 - ours
         with urllib.request.urlopen(asked) as answer:  # noqa: S310 - loopback

@@ -73,7 +73,7 @@ def finish(batch: Batch, folder: Path) -> None:
         with tables.transaction(ledger._db):
             for number, job in enumerate(batch.jobs):
                 for fact in story(batch.name, job, 1.7e9 + SECONDS * number):
-                    assert tables.put_fact(ledger._db, fact, ledger._turn)
+                    assert tables.put_fact(ledger._db, fact, ledger._epoch)
     for job in batch.jobs:
         for suffix in (".mp4", ".json"):
             path = folder / f"{job.file}{suffix}"

@@ -34,12 +34,12 @@ class Core:
 
     def __init__(self) -> None:
         actions, scheduler = _module("actions"), _module("scheduler", "plan")
-        results, ending = _module("results", "looks"), _module("exit", "conclude")
+        results, ending = _module("results", "looks", "actions"), _module("exit", "conclude")
         self.is_new = hasattr(ending, "exit_decision")
         self.board = _module("board").Board
         self.rules = _module("settings", "rules").Rules
         self.facts = _module("facts")
-        self.identity = _module("identity")
+        self.identity = _module("identity", "job")
         self.row = results.Row
         self.plan, self.wake = scheduler.plan, scheduler.wake
         if self.is_new:

@@ -50,7 +50,7 @@ SHORTEST, LONGEST = 5 * 60.0, 17 * 60.0
 QUICKEST, SLOWEST, TRANSFER = 0.02, 0.2, 2.0
 """Seconds that a poll or a POST takes at least and at most, and a download."""
 BEATS = {"plain lines": 5.0, "a terminal": 0.5}
-"""Seconds between two scenes (`cli.watching`)."""
+"""Seconds between two scenes (`progress.open_displays`)."""
 
 
 class Clock:

@@ -8,8 +8,7 @@ from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.job import Job
 from batchrunner.core.settings import Rules
-from batchrunner.manifest import Options
-from batchrunner.options import Asked, options_of
+from batchrunner.options import RunOptions
 from batchrunner.show.gallery.live import Gallery
 
 GPU = "http://gpu:8188"
@@ -95,8 +94,10 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_commands_say_where_the_batch_is() -> None:
     """Commands to copy name the folder of batches unless it is the usual one."""
-    assert options_of(Asked(Path("m.yaml"), Options())) == ()
-    assert options_of(Asked(Path("m.yaml"), Options(), Path("else where"))) == ("--out", "else where")
+    usual, other = RunOptions(Path("m.yaml")), RunOptions(Path("m.yaml"), out=Path("else where"))
+    assert (usual.out_words, other.out_words) == ((), ("--out", "else where"))
+    assert usual.command("run") == "batchrunner run m.yaml"
+    assert other.command("verify --redo") == "batchrunner verify --redo m.yaml --out 'else where'"
 
 
 def test_a_forecast_is_held_against_what_it_was_of(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from batchrunner.build_board import build_board
 from batchrunner.core.facts import Accepted, Saved
 from batchrunner.core.job import file_prefix
 from batchrunner.download.folder import digest
 from batchrunner.download.transfer import Downloader
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.run import board_of
 from batchrunner.show.sidecar import beside, sidecar, write
 from tests.shell.films import mesh, picture
 
@@ -63,7 +63,7 @@ def drawn(batch: Batch, job: Job) -> bytes:
 async def found(batch: Batch, folder: Path) -> dict[str, list[str]]:
     """Return the files that a run with a new ledger takes as home, by job."""
     with Ledger.open(folder, batch.name) as ledger:
-        board = await board_of(batch, ledger, Downloader(folder, "boot"), 0.0)
+        board = await build_board(batch, ledger, ledger.content(), Downloader(folder, "boot"), 0.0)
     return {job: sorted(home.path for home in local_files) for job, (_, local_files) in board.local_files.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from batchrunner.run import wanted
+from batchrunner.process import stop_signals
 
 
 def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
@@ -12,8 +12,8 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
     before = signal.getsignal(signal.SIGHUP)
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        assert wanted() == [signal.SIGINT, signal.SIGTERM]
+        assert stop_signals() == [signal.SIGINT, signal.SIGTERM]
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        assert wanted() == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        assert stop_signals() == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.errors import YoursError
-from batchrunner.options import VARIABLE, token
+from batchrunner.options import TOKEN_VARIABLE, read_token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,22 +20,22 @@ def _file(path: Path, mode: int = 0o600) -> Path:
     return path
 
 
-def test_nobody_has_one() -> None:
+def test_without_a_token() -> None:
     """Without a file and without the variable, or with an empty one, there is no token."""
-    assert token(None, {}) is None
-    assert token(None, {VARIABLE: "  "}) is None
+    assert read_token(None, {}) is None
+    assert read_token(None, {TOKEN_VARIABLE: "  "}) is None
 
 
 def test_from_the_environment() -> None:
     """The variable's text is the token, without the blanks around it."""
-    found = token(None, {VARIABLE: " abc\n"})
+    found = read_token(None, {TOKEN_VARIABLE: " abc\n"})
     assert found is not None
     assert found.reveal() == "abc"
 
 
 def test_the_file_comes_first(tmp_path: Path) -> None:
     """A file that is named wins over the environment."""
-    found = token(_file(tmp_path / "token"), {VARIABLE: "abc"})
+    found = read_token(_file(tmp_path / "token"), {TOKEN_VARIABLE: "abc"})
     assert found is not None
     assert found.reveal() == "from-the-file"
 
@@ -44,7 +44,7 @@ def test_the_file_comes_first(tmp_path: Path) -> None:
 def test_a_file_that_others_may_touch(tmp_path: Path, mode: int) -> None:
     """A file open to others is refused, with the command that closes it, even where the environment has a token."""
     with pytest.raises(YoursError, match="chmod 600"):
-        token(_file(tmp_path / "token", mode), {VARIABLE: "abc"})
+        read_token(_file(tmp_path / "token", mode), {TOKEN_VARIABLE: "abc"})
 
 
 def test_no_plain_file(tmp_path: Path) -> None:
@@ -54,6 +54,6 @@ def test_no_plain_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     for name in ("link", "pipe", "folder", "missing"):
         with pytest.raises(YoursError) as caught:
-            token(tmp_path / name, {})
+            read_token(tmp_path / name, {})
         assert str(caught.value).startswith(f"--token-file {tmp_path / name}: ")
         assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Boards, facts and looks to test with, in as few words as a case needs."""
+"""Boards, facts and polls to test with, in as few words as a case needs."""
 
 from __future__ import annotations
 
@@ -136,10 +136,10 @@ def ready_board(
     rules: Rules = RULES,
     now: float = 0.0,
 ) -> Board:
-    """Return a board all of whose servers have just answered a first, empty look."""
+    """Return a board all of whose servers have just answered a first, empty poll."""
     board = new_board(facts, jobs=jobs, servers=servers, rules=rules, now=now)
     for url in servers:
-        glance(board, url, now=now)
+        take_poll(board, url, now=now)
     return board
 
 
@@ -186,7 +186,7 @@ def interpret(board: Board, action: Action, end: Any, now: float, epoch: float =
     return list(outcome.facts)
 
 
-def glance(
+def take_poll(
     board: Board,
     url: str = A,
     queue: Sequence[Row] = (),
@@ -214,8 +214,8 @@ def glance(
 
 
 def due_poll(board: Board, url: str = A) -> Poll:
-    """Return the look that `plan` would ask for."""
-    from batchrunner.core.scheduler import _poll  # noqa: PLC0415 - only here is a look wanted before it is due
+    """Return the poll that `plan` would ask for."""
+    from batchrunner.core.scheduler import _poll  # noqa: PLC0415 - only here is a poll wanted before it is due
 
     return _poll(board, board.servers[url])
 

@@ -69,7 +69,7 @@ class Odds:
     """A POST is carried out and its answer lost."""
     unsent: float = 0.0
     away: float = 0.0
-    """A look, a delete or a download fails."""
+    """A poll, a delete or a download fails."""
     late: float = 0.0
     """A POST arrives up to 65 s later."""
     memory: float = 0.0
@@ -101,7 +101,7 @@ class Night:
     home: dict[str, str] = field(default_factory=dict)
     """Path and prefix of every file on our own disk."""
     lives: int = 0
-    looks: int = 0
+    polls: int = 0
     ends: int = 0
 
     def __post_init__(self) -> None:
@@ -341,9 +341,9 @@ class Night:
     def _start(self, board: Board, action: Action) -> None:
         match action:
             case Poll():
-                self.looks += 1
+                self.polls += 1
                 board.start(action, self.now)
-                self._look(action, self.servers[action.server])
+                self._poll(action, self.servers[action.server])
             case Submit():
                 if not action.again:
                     facts = (action.job, action.attempt, BEGIN + self.now, action.prompt, action.prefix)
@@ -357,7 +357,7 @@ class Night:
                 board.start(action, self.now)
                 self._fetch(board, action, self.servers[action.server])
 
-    def _look(self, action: Poll, server: PureComfy) -> None:
+    def _poll(self, action: Poll, server: PureComfy) -> None:
         read = self.now + self.rng.random()
         queue: list[PollEnd] = []
 
@@ -464,7 +464,7 @@ class Night:
             assert not server.doubles, "posted twice"
             assert not server.harmed, "a stranger's prompt was deleted"
             assert server.most <= self.rules.depth, "too many at once"
-        assert self.looks <= len(self.servers) * (self.now + 10 * self.lives) + 2 * self.ends, "it asks too often"
+        assert self.polls <= len(self.servers) * (self.now + 10 * self.lives) + 2 * self.ends, "it asks too often"
 
     def _failed_rightly(self, job: str) -> None:
         lost = [fact for fact in self.told if isinstance(fact, Lost) and fact.job == job and fact.burns]

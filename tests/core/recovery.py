@@ -1,6 +1,6 @@
 """The recovery table: what is decided for every state the ledger may hold and everything a server may then show.
 
-`decision` plays one cell on the real board: a run begins with the persisted facts, looks at the server as often as the
+`decision` plays one cell on the real board: a run begins with the persisted facts, polls the server as often as the
 evidence says, answers the download if one is asked for, and says what was noted and what would be started next.
 """
 
@@ -19,7 +19,6 @@ from boards import (
     failure,
     fetch,
     fetching,
-    glance,
     interrupted,
     lost,
     new_board,
@@ -27,6 +26,7 @@ from boards import (
     row,
     sending,
     success,
+    take_poll,
 )
 
 from batchrunner.core.actions import Download, Downloaded, NotFound, Poll, Rejected, Submit, Withdraw
@@ -53,18 +53,18 @@ PERSISTED: dict[str, Sequence[Fact]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the looks at a server show, and when each of them begins (seconds after the run began)."""
+    """What the polls at a server show, and when each of them begins (seconds after the run began)."""
 
     queue: tuple[Row, ...] = ()
     history: tuple[Entry, ...] = ()
     trouble: Failure | None = None
-    looks: tuple[float, ...] = (0.0,)
+    polls: tuple[float, ...] = (0.0,)
 
 
 ONCE, LONG = (0.0,), (0.0, 30.0, 80.0)
-LOOKS: dict[str, Shown] = {
+POLLS: dict[str, Shown] = {
     "away": Shown(trouble=UNAVAILABLE),
-    "401 twice": Shown(trouble=UNAUTHORIZED, looks=(0.0, 2.0)),
+    "401 twice": Shown(trouble=UNAUTHORIZED, polls=(0.0, 2.0)),
     "pending": Shown((row(),)),
     "running": Shown((row(running=True),)),
     "twice under its id": Shown((row(running=True), row(number=1))),
@@ -73,8 +73,8 @@ LOOKS: dict[str, Shown] = {
     "node error": Shown(history=(failure(),)),
     "out of memory": Shown(history=(failure(exception="torch.OutOfMemoryError"),)),
     "interrupted": Shown(history=(interrupted(),)),
-    "absent once": Shown(looks=ONCE),
-    "absent for 80 s": Shown(looks=LONG),
+    "absent once": Shown(polls=ONCE),
+    "absent for 80 s": Shown(polls=LONG),
 }
 """What GET /queue, then GET /history show."""
 
@@ -88,8 +88,8 @@ FILES: dict[str, DownloadEnd] = {
     "401": UNAUTHORIZED,
 }
 """How a GET /view ends, where one follows."""
-AFTERWARDS = ("", "a good look")
-"""What comes after the download: a 404 is proof only together with a good look that began later."""
+AFTERWARDS = ("", "a good poll")
+"""What comes after the download: a 404 is proof only together with a good poll that began later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +99,25 @@ class Decision:
     facts: tuple[str, ...]
     state: str
     steps: tuple[str, ...]
-    """What would be started next for it; none to wait for the next look."""
+    """What would be started next for it; none to wait for the next poll."""
 
     def __str__(self) -> str:
         """Render as `facts; state; steps`."""
         return f"{', '.join(self.facts) or '-'}; {self.state}; {', '.join(self.steps) or 'wait'}"
 
 
-def decision(persisted: str, look: str, file: str = "", then: str = "") -> Decision | None:
+def decision(persisted: str, shown_poll: str, file: str = "", then: str = "") -> Decision | None:
     """Return what follows; with a `file`, after its download was answered so, None if none is asked for.
 
-    With `then`, after one more good look at the same.
+    With `then`, after one more good poll at the same.
     """
     board = new_board(PERSISTED[persisted], jobs=1)
-    shown = LOOKS[look]
+    shown = POLLS[shown_poll]
     told: list[Fact] = []
-    for now in shown.looks:
+    for now in shown.polls:
         board.tick(now, AT + now)
-        told += glance(board, queue=shown.queue, history=shown.history, now=now, trouble=shown.trouble)
-    now = shown.looks[-1]
+        told += take_poll(board, queue=shown.queue, history=shown.history, now=now, trouble=shown.trouble)
+    now = shown.polls[-1]
     if file:
         asked = [action for action in plan(board, now) if isinstance(action, Download)]
         if not asked:
@@ -126,7 +126,7 @@ def decision(persisted: str, look: str, file: str = "", then: str = "") -> Decis
     if then:
         now += 5.0
         board.tick(now, AT + now)
-        told += glance(board, queue=shown.queue, history=shown.history, now=now)
+        told += take_poll(board, queue=shown.queue, history=shown.history, now=now)
     steps = {_step(action) for action in plan(board, now) if not isinstance(action, Poll)}
     return Decision(tuple(map(_name, told)), type(board.states[JOB]).__name__, tuple(sorted(steps)))
 
@@ -136,8 +136,8 @@ _HEAD = """# After an interruption
 
 What is decided for every state that the ledger may hold of a job and everything a server may then show: the facts that
 are noted; the state that follows; and what is started next. Computed from the code by `python tests/core/recovery.py`,
-and a test keeps it current. Each look reads the queue first, then the history; `absent for 80 s` stands for three good
-looks over more than `grace` (60 s) and `settle` (70 s). A download may be followed by one more good look, 5 s later:
+and a test keeps it current. Each poll reads the queue first, then the history; `absent for 80 s` stands for three good
+polls over more than `grace` (60 s) and `settle` (70 s). A download may be followed by one more good poll, 5 s later:
 that a file is not there counts only then, since any proxy answers 404.
 
 """
@@ -150,13 +150,13 @@ def document() -> str:
 
 def page() -> str:
     """Return the whole table as Markdown, computed from the code."""
-    lines = ["| the ledger holds | the looks show | what follows |", "|---|---|---|"]
-    lines += [f"| {held} | {look} | {decision(held, look)} |" for held in PERSISTED for look in LOOKS]
+    lines = ["| the ledger holds | the polls show | what follows |", "|---|---|---|"]
+    lines += [f"| {held} | {shown_poll} | {decision(held, shown_poll)} |" for held in PERSISTED for shown_poll in POLLS]
     lines += ["", "| and the download | ends | then comes | what follows |", "|---|---|---|---|"]
-    for held, look in GETS.values():
+    for held, shown_poll in GETS.values():
         for file in FILES:
             lines += [
-                f"| {held}, {look} | {file} | {then or '-'} | {decision(held, look, file, then)} |"
+                f"| {held}, {shown_poll} | {file} | {then or '-'} | {decision(held, shown_poll, file, then)} |"
                 for then in AFTERWARDS
             ]
     return "\n".join(lines) + "\n"

@@ -17,7 +17,6 @@ from boards import (
     due_poll,
     failure,
     fetching,
-    glance,
     gone,
     ident,
     interrupted,
@@ -31,6 +30,7 @@ from boards import (
     row,
     sending,
     success,
+    take_poll,
 )
 
 from batchrunner.core.actions import LocalFile
@@ -76,7 +76,7 @@ def names(facts: list[Fact]) -> list[tuple[str, int]]:
 def test_the_best_of_several_attempts(queue: list, history: list, taken: list) -> None:  # type: ignore[type-arg]
     """What lives or is rendered beats what failed; of those the latest attempt, for the others had been given up."""
     board = new_board(jobs=1)
-    facts = glance(board, queue=queue, history=history)
+    facts = take_poll(board, queue=queue, history=history)
     assert names(facts) == taken
     assert board.next_attempt(JOB) == 1 + max(int(one.prefixes[0][-1]) for one in [*queue, *history])
 
@@ -84,7 +84,7 @@ def test_the_best_of_several_attempts(queue: list, history: list, taken: list) -
 def test_adoption_remembers_the_highest_number() -> None:
     """The next attempt is one more than any ever seen, in the ledger too."""
     board = new_board(jobs=1)
-    (fact,) = glance(board, queue=[row(attempt=3)], history=[failure(attempt=7)])
+    (fact,) = take_poll(board, queue=[row(attempt=3)], history=[failure(attempt=7)])
     assert isinstance(fact, Accepted)
     assert fact.highest == 7
     note(board, [lost(attempt=3)])
@@ -94,10 +94,10 @@ def test_adoption_remembers_the_highest_number() -> None:
 def test_twins_of_one_id() -> None:
     """Of two entries under one id one is deleted; an entry with two save nodes is no twin."""
     board = new_board(jobs=1)
-    glance(board, queue=[row(running=True), row(number=1)])
+    take_poll(board, queue=[row(running=True), row(number=1)])
     assert board.servers[A].to_remove == {ident()}
     single = new_board(jobs=1)
-    glance(single, queue=[replace(row(), prefixes=(prefix(), prefix()))])
+    take_poll(single, queue=[replace(row(), prefixes=(prefix(), prefix()))])
     assert not single.servers[A].to_remove
     assert isinstance(single.states[JOB], Queued)
 
@@ -105,18 +105,18 @@ def test_twins_of_one_id() -> None:
 def test_pending_twins_of_what_is_served_are_deleted() -> None:
     """A pending prompt of ours whose job is done, failed or adopted otherwise is taken off the server, by its id."""
     board = new_board(done(), jobs=2)
-    glance(board, queue=[row(attempt=2), row(OTHER), row(OTHER, attempt=2)])
+    take_poll(board, queue=[row(attempt=2), row(OTHER), row(OTHER, attempt=2)])
     assert board.servers[A].to_remove == {ident(attempt=2), ident(OTHER)}
     board.apply(Removed(A, board.servers[A].to_remove))
     board.servers[A].surveyed = False
-    glance(board, queue=[row(attempt=2)])
+    take_poll(board, queue=[row(attempt=2)])
     assert not board.servers[A].to_remove
 
 
 def test_what_may_be_a_strangers_is_never_deleted() -> None:
     """A running prompt, one we hold, and one whose id is not ours stay."""
     board = new_board(queued(), jobs=2)
-    glance(board, queue=[row(), row(OTHER, prompt="stranger"), row(OTHER, attempt=2, running=True)])
+    take_poll(board, queue=[row(), row(OTHER, prompt="stranger"), row(OTHER, attempt=2, running=True)])
     assert not board.servers[A].to_remove
     assert board.states[OTHER].past.highest == 2
 
@@ -124,7 +124,7 @@ def test_what_may_be_a_strangers_is_never_deleted() -> None:
 def test_jobs_of_another_manifest_are_left_alone() -> None:
     """A prompt of this batch whose job nobody knows any more is noted by number only."""
     board = new_board(jobs=1)
-    assert glance(board, queue=[row("f" * 12)]) == []
+    assert take_poll(board, queue=[row("f" * 12)]) == []
     assert board.servers[A].to_remove == set()
 
 
@@ -132,16 +132,16 @@ def test_what_the_ledger_knows_to_be_over_is_not_taken_in_again() -> None:
     """A history entry of an attempt that the ledger saw end is no news; a queue entry that lives is."""
     facts = [*queued(), lost(burns=False)]
     ended = new_board(facts, jobs=1)
-    assert glance(ended, history=[success()]) == []
+    assert take_poll(ended, history=[success()]) == []
     alive = new_board(facts, jobs=1)
-    assert names(glance(alive, queue=[row(running=True)])) == [("Accepted", 1)]
+    assert names(take_poll(alive, queue=[row(running=True)])) == [("Accepted", 1)]
 
 
 def test_a_later_attempt_elsewhere_supersedes_an_adopted_one() -> None:
     """What one server remembers of attempt 1 gives way to attempt 2 on another, at once and for free."""
     board = new_board(jobs=1, servers=(A, B))
-    glance(board, A, history=[success()])
-    facts = glance(board, B, queue=[row(attempt=2, running=True)])
+    take_poll(board, A, history=[success()])
+    facts = take_poll(board, B, queue=[row(attempt=2, running=True)])
     assert names(facts) == [("Lost", 1), ("Accepted", 2)]
     assert isinstance(facts[0], Lost)
     assert not facts[0].burns
@@ -154,15 +154,15 @@ def test_a_later_attempt_elsewhere_supersedes_an_adopted_one() -> None:
 def test_nothing_worse_supersedes(later: object) -> None:
     """A failed later attempt, or the same one, changes nothing."""
     board = new_board(jobs=1, servers=(A, B))
-    glance(board, A, history=[success()])
-    assert glance(board, B, history=[later]) == []  # type: ignore[list-item]
+    take_poll(board, A, history=[success()])
+    assert take_poll(board, B, history=[later]) == []  # type: ignore[list-item]
 
 
 def test_what_this_ledger_sent_is_not_superseded() -> None:
     """An attempt this ledger posted is followed where it was posted."""
     board = ready_board([*sending()], jobs=1, servers=(A, B))
     board.servers[B].surveyed = False
-    assert glance(board, B, queue=[row(attempt=2, running=True)]) == []
+    assert take_poll(board, B, queue=[row(attempt=2, running=True)]) == []
 
 
 # -- servers that were given up
@@ -171,7 +171,7 @@ def test_what_this_ledger_sent_is_not_superseded() -> None:
 def given_up_board(*, again: str = "") -> Board:
     """Return a board whose first server was given up with one job; `again`: which server renders it since."""
     board = ready_board(queued(), jobs=1, servers=(A, B))
-    glance(board, A, trouble=UNAVAILABLE, now=1.0)
+    take_poll(board, A, trouble=UNAVAILABLE, now=1.0)
     assert names(gone(board, A)) == [("Lost", 1)]
     if again:
         note(board, queued(attempt=2, server=again))
@@ -182,7 +182,7 @@ def test_what_a_lost_server_rendered_after_all() -> None:
     """A server that was given up and comes back is surveyed; the success of that attempt is adopted, for free."""
     board = given_up_board()
     assert due_poll(board, A).recent == SURVEY
-    assert names(glance(board, A, history=[success()], now=700.0)) == [("Accepted", 1), ("Rendered", 1)]
+    assert names(take_poll(board, A, history=[success()], now=700.0)) == [("Accepted", 1), ("Rendered", 1)]
     state = board.states[JOB]
     assert isinstance(state, Fetching)
     assert (state.prompt.server, state.past.spent, board.next_attempt(JOB)) == (A, 0, 2)
@@ -190,44 +190,44 @@ def test_what_a_lost_server_rendered_after_all() -> None:
 
 def test_what_a_lost_server_still_renders() -> None:
     """A prompt that lives on a server that was given up is followed there, as long as its job waits."""
-    assert names(glance(given_up_board(), A, queue=[row(running=True)], now=700.0)) == [("Accepted", 1)]
+    assert names(take_poll(given_up_board(), A, queue=[row(running=True)], now=700.0)) == [("Accepted", 1)]
 
 
 @pytest.mark.parametrize("entry", [failure(), interrupted()])
 def test_a_failure_on_a_lost_server_is_no_news(entry: Entry) -> None:
     """Only a success is taken over from a server that was given up: a failure there was free, and stays free."""
     board = given_up_board()
-    assert glance(board, A, history=[entry], now=700.0) == []
+    assert take_poll(board, A, history=[entry], now=700.0) == []
     assert board.states[JOB].past.spent == 0
 
 
 def test_a_job_begun_elsewhere_is_not_taken_back() -> None:
     """Once another server has the job, what the lost one rendered is no news; what waits there is deleted."""
     board = given_up_board(again=B)
-    assert glance(board, A, history=[success()], now=700.0) == []
+    assert take_poll(board, A, history=[success()], now=700.0) == []
     again = given_up_board(again=B)
-    assert glance(again, A, queue=[row()], now=700.0) == []
+    assert take_poll(again, A, queue=[row()], now=700.0) == []
     assert again.servers[A].to_remove == {ident()}
 
 
 def test_what_is_adopted_from_a_lost_server_and_lost_again() -> None:
     """If the file of such a success is gone too, that attempt is over: it is not adopted a third time."""
     board = given_up_board()
-    glance(board, A, history=[success()], now=700.0)
+    take_poll(board, A, history=[success()], now=700.0)
     note(board, [lost(why=Why.EXPIRED)])
     board.servers[A].surveyed = False
-    assert glance(board, A, history=[success()], now=701.0) == []
+    assert take_poll(board, A, history=[success()], now=701.0) == []
     assert board.next_attempt(JOB) == 2
 
 
 def test_only_the_attempt_that_was_given_up() -> None:
     """An earlier attempt, lost by proof, is not adopted with the one that was given up."""
     board = ready_board([*queued(), lost(), *queued(attempt=2)], jobs=1, servers=(A, B))
-    glance(board, A, trouble=UNAVAILABLE, now=1.0)
+    take_poll(board, A, trouble=UNAVAILABLE, now=1.0)
     gone(board, A)
-    assert glance(board, A, history=[success()], now=700.0) == []
+    assert take_poll(board, A, history=[success()], now=700.0) == []
     board.servers[A].surveyed = False
-    assert names(glance(board, A, history=[success(), success(attempt=2)], now=701.0)) == [
+    assert names(take_poll(board, A, history=[success(), success(attempt=2)], now=701.0)) == [
         ("Accepted", 2),
         ("Rendered", 2),
     ]
@@ -241,7 +241,7 @@ def test_a_file_at_home_is_taken_in_when_every_server_was_asked() -> None:
     board = new_board(jobs=1)
     board.local_files = {JOB: home(3)}
     assert not is_surveyed(board, 0.0)
-    glance(board)
+    take_poll(board)
     assert is_surveyed(board, 0.0)
     facts = note(board, list(import_local_files(board, AT)))
     assert names(facts) == [("Accepted", 3), ("Rendered", 3), ("Saved", 3)]
@@ -255,9 +255,9 @@ def test_an_old_copy_of_the_ledger() -> None:
     board = new_board(servers=(A, B))
     for server in board.servers.values():
         server.surveyed = True
-    glance(board, A)
+    take_poll(board, A)
     assert not is_surveyed(board, 0.0)
-    glance(board, B, trouble=UNAVAILABLE)
+    take_poll(board, B, trouble=UNAVAILABLE)
     assert is_surveyed(board, 0.0)
 
 
@@ -267,7 +267,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(grace: float, limit: fl
     board = new_board(jobs=1, rules=Rules(grace=grace))
     assert not is_surveyed(board, limit - 0.1)
     assert is_surveyed(board, limit)
-    glance(board, trouble=UNAVAILABLE, now=limit)
+    take_poll(board, trouble=UNAVAILABLE, now=limit)
     assert is_surveyed(board, limit)
 
 
@@ -284,7 +284,7 @@ def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) 
     """What is at home is not fetched or rendered again; only its own prompt's history may know of more files."""
     board = new_board(jobs=1)
     board.local_files = {JOB: home(1)}
-    assert names(glance(board, queue=queue, history=history)) == taken
+    assert names(take_poll(board, queue=queue, history=history)) == taken
     assert not board.servers[A].to_remove
 
 
@@ -326,7 +326,7 @@ def test_a_run_killed_while_moving_in(kept: int) -> None:
     assert isinstance(again.states[JOB], Waiting)
     assert OUR_DISK not in again.servers
     again.local_files = {JOB: home()}
-    glance(again)
+    take_poll(again)
     note(again, list(import_local_files(again, AT)))
     assert isinstance(again.states[JOB], Done)
 

@@ -153,7 +153,7 @@ def test_interrupted_by_somebody() -> None:
 
 
 def test_success_names_files_a_deadline_and_the_seconds() -> None:
-    """The deadline is the end of the render plus `ttl` on the server's clock, or the look's time without one."""
+    """The deadline is the end of the render plus `ttl` on the server's clock, or the poll's time without one."""
     entry = replace(success(), began=AT + 4)
     assert classify(case(), entry, AT + 99) == Rendered(JOB, 1, AT, (mp4(),), AT + 610, 6.0)
     timeless = replace(success(), finished=None)
@@ -197,6 +197,15 @@ def test_a_success_without_a_file_of_ours() -> None:
         "rendered, but with files of another prompt: x.mp4, sub/y.mp4",
     )
     assert empty.message == "rendered, but its saving nodes left no file of type output to bring home"
+
+
+def test_a_prompt_brings_home_a_thousand_files_at_most() -> None:
+    """Of 20,000 files of one prompt the first 1,000 come home, and how many do not is said."""
+    files = [File(f"{prefix()}_{number:05}_.png") for number in range(20_000)]
+    fact = classify(case(), success(files=files), None)
+    assert isinstance(fact, Rendered)
+    assert fact.files == tuple(files[:1_000])
+    assert fact.left_out == 19_000
 
 
 def test_a_file_listed_twice_is_one_file() -> None:

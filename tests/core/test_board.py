@@ -43,6 +43,7 @@ from batchrunner.core.lifecycle import (
     folded,
 )
 from batchrunner.core.server import SIM
+from batchrunner.core.settings import Rules
 from batchrunner.core.startup import OUR_DISK
 
 C = "http://unnamed:8188"
@@ -261,8 +262,8 @@ def test_next_attempts_go_on_from_the_highest_seen() -> None:
     assert board.next_attempt(JOB) == 8
 
 
-def test_one_look_or_delete_at_a_time() -> None:
-    """A server is busy with a look or a delete of ours, not with a POST or another server's look."""
+def test_one_poll_or_delete_at_a_time() -> None:
+    """A server is busy with a poll or a delete of ours, not with a POST or another server's poll."""
     board = new_board(servers=(A, B))
     board.start(Poll(B), 0.0)
     board.start(Submit(JOB, 1, "id", "p", A), 0.0)
@@ -327,3 +328,11 @@ def test_a_prompt_that_is_heard_of_keeps_its_place() -> None:
     board = new_board(jobs=3)
     note(board, [claimed(JOBS[0]), claimed(JOBS[2]), accepted(JOBS[2]), accepted(JOBS[0])])
     assert [job for job, _ in board.open_on(A)] == [JOBS[0], JOBS[2]]
+
+
+def test_a_server_has_rules_of_its_own() -> None:
+    """What the manifest says of one server alone holds for that server: its depth, its ttl, its deadlines."""
+    rules = Rules(ttl=600.0, depth=2)
+    board = Board("cats", rules, (A, B), 0.0, {B: Rules(ttl=None, depth=5)})
+    assert (board.servers[A].room(0), board.servers[B].room(0)) == (2, 5)
+    assert (board.rules_of(A).ttl, board.rules_of(B).ttl, board.rules_of("our disk").ttl) == (600.0, None, 600.0)

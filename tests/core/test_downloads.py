@@ -13,7 +13,6 @@ from boards import (
     A,
     fetch,
     fetching,
-    glance,
     lost,
     mp4,
     new_board,
@@ -23,6 +22,7 @@ from boards import (
     ready_board,
     rendered,
     submit,
+    take_poll,
 )
 
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, NotFound, Rejected, Submit
@@ -79,7 +79,7 @@ def test_a_404_and_a_good_poll_after_it(began: float, *, failed: bool, lost_by: 
     """A good poll that began after the 404 ended loses the attempt; a failed one, or one begun before, does not."""
     board = ready_board(fetching(), jobs=1)
     fetch(board, NotFound(), now=5.0)
-    facts = glance(board, now=6.5, took=6.5 - began, trouble=UNAVAILABLE if failed else None)
+    facts = take_poll(board, now=6.5, took=6.5 - began, trouble=UNAVAILABLE if failed else None)
     assert [(fact.why, fact.burns) for fact in facts if isinstance(fact, Lost)] == ([(Why.EXPIRED, True)] * lost_by)
     assert isinstance(board.states[JOB], Fetching) is not lost_by
 
@@ -88,7 +88,7 @@ def test_a_poll_that_could_not_read_the_history_is_proof_too() -> None:
     """What answers the queue is the server itself, whether its history could be read or not."""
     board = ready_board(fetching(), jobs=1)
     fetch(board, NotFound(), now=5.0)
-    (fact,) = glance(board, now=6.0, unread=UNAVAILABLE)
+    (fact,) = take_poll(board, now=6.0, unread=UNAVAILABLE)
     assert isinstance(fact, Lost)
 
 
@@ -96,9 +96,9 @@ def test_a_404_while_polls_fail_waits_for_the_server() -> None:
     """While polls fail a 404 proves nothing: the first good poll after it does."""
     board = ready_board(fetching(), jobs=1)
     fetch(board, NotFound(), now=5.0)
-    glance(board, now=6.0, trouble=UNAVAILABLE)
+    take_poll(board, now=6.0, trouble=UNAVAILABLE)
     assert isinstance(board.states[JOB], Fetching)
-    (fact,) = glance(board, now=7.0)
+    (fact,) = take_poll(board, now=7.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.message) == (Why.EXPIRED, "404: clean-up deleted the file before it was home")
 
@@ -107,12 +107,12 @@ def test_the_built_in_server_forgot_what_it_rendered() -> None:
     """404 on what the last run's built-in ComfyUI rendered is free; on what this one rendered it counts."""
     board = ready_board(fetching(server=SIM), servers=(SIM,))
     fetch(board, NotFound(), server=SIM, now=1.0)
-    (fact,) = glance(board, SIM, now=2.0)
+    (fact,) = take_poll(board, SIM, now=2.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
     note(board, [*queued(attempt=2, server=SIM), rendered(attempt=2)])
     fetch(board, NotFound(), attempt=2, server=SIM, now=3.0)
-    (fact,) = glance(board, SIM, now=4.0)
+    (fact,) = take_poll(board, SIM, now=4.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.burns) == (Why.EXPIRED, True)
 
@@ -140,8 +140,8 @@ def test_no_handles_left_is_no_full_disk() -> None:
     assert (board.disk.failed_at, board.sockets.failed_at) == (None, 5.0)
 
 
-def test_a_broken_download_asks_for_a_look() -> None:
-    """Whether the server is away is for a look to say, and it comes at once."""
+def test_a_broken_download_asks_for_a_poll() -> None:
+    """Whether the server is away is for a poll to say, and it comes at once."""
     board = ready_board(fetching())
     (fact,) = fetch(board, UNAVAILABLE, now=5.0)
     assert isinstance(fact, DownloadFailed)
@@ -161,11 +161,11 @@ def test_our_own_disk_is_not_the_servers_fault() -> None:
 
 
 def test_denied_on_one_file_only() -> None:
-    """A file that is denied while looks are not is that file's trouble, confirmed by a look in between."""
+    """A file that is denied while polls are not is that file's trouble, confirmed by a poll in between."""
     board = ready_board(fetching())
     assert isinstance(fetch(board, UNAUTHORIZED, now=5.0)[0], DownloadFailed)
     assert isinstance(fetch(board, UNAUTHORIZED, now=6.0)[0], DownloadFailed)
-    glance(board, now=7.0)
+    take_poll(board, now=7.0)
     (fact,) = fetch(board, UNAUTHORIZED, now=8.0)
     assert isinstance(fact, Lost)
     assert (fact.why, fact.message) == (Why.UNUSABLE, "401, though the queue answers")
@@ -176,7 +176,7 @@ def test_old_doubts_are_forgotten() -> None:
     board = ready_board(fetching())
     fetch(board, UNAUTHORIZED, now=5.0)
     fetch(board, Rejected("no moov", "etag"), now=6.0)
-    glance(board, now=7.0)
+    take_poll(board, now=7.0)
     assert isinstance(fetch(board, UNAUTHORIZED, now=8.0)[0], DownloadFailed)
 
 
@@ -187,7 +187,7 @@ def test_news_of_an_attempt_that_is_over() -> None:
         assert fetch(board, end) == []
 
 
-def test_a_probe_that_finds_what_a_look_found_too() -> None:
+def test_a_probe_that_finds_what_a_poll_found_too() -> None:
     """A probe that comes home after its prompt was found rendered saves that file, or changes nothing."""
     board = new_board(fetching())
     assert [type(fact) for fact in fetch(board, GOT, probe=True)] == [Saved]
@@ -196,14 +196,14 @@ def test_a_probe_that_finds_what_a_look_found_too() -> None:
     assert isinstance(other.states[JOB], Fetching)
 
 
-def test_a_probe_that_failed_is_made_again_after_a_look() -> None:
-    """A probe that could not be made proves nothing; the next look asks for it again."""
+def test_a_probe_that_failed_is_made_again_after_a_poll() -> None:
+    """A probe that could not be made proves nothing; the next poll asks for it again."""
     board = new_board(queued())
     for now in (0.0, 30.0, 60.0):
-        glance(board, now=now)
+        take_poll(board, now=now)
     assert fetch(board, LOCAL, now=61.0, probe=True) == []
     assert not any(isinstance(action, Download) for action in plan(board, 61.0))
-    glance(board, now=62.0)
+    take_poll(board, now=62.0)
     assert any(isinstance(action, Download) for action in plan(board, 62.0))
     assert isinstance(board.states[JOB], Queued)
 
@@ -213,9 +213,9 @@ def test_a_guess_that_is_refused(guess: Guess, *, up: bool) -> None:
     """Where /view is refused though polls are good, no guess can ever be tried: it counts as not there."""
     board = ready_board(queued(), jobs=1)
     for now in (1.0, 31.0, 62.0):
-        glance(board, now=now)
+        take_poll(board, now=now)
     if not up:
-        glance(board, now=63.0, trouble=UNAVAILABLE)
+        take_poll(board, now=63.0, trouble=UNAVAILABLE)
     assert fetch(board, UNAUTHORIZED, now=64.0, probe=True) == []
     assert board.tracked[JOB].guess is guess
 
@@ -234,7 +234,7 @@ def test_a_file_that_is_not_there_is_no_progress() -> None:
         for place, job in enumerate(JOBS[:2]):
             again = round_began > 2.0
             assert post(board, UNAVAILABLE, submit(job, again=again), now=round_began + place) == []
-        glance(board, now=round_began + 75)
+        take_poll(board, now=round_began + 75)
         for job in JOBS[:2]:
             assert fetch(board, NotFound(), job=job, now=round_began + 76, probe=True) == []
         assert board.servers[A].health.failing_since == 2.0

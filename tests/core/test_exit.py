@@ -17,7 +17,6 @@ from boards import (
     done,
     fetch,
     fetching,
-    glance,
     gone,
     health,
     ident,
@@ -34,6 +33,7 @@ from boards import (
     sending,
     stranger,
     submit,
+    take_poll,
 )
 
 from batchrunner.core.actions import Download, NodeError, NotFound, Poll, Refused, Submit, Taken, Withdraw
@@ -118,9 +118,9 @@ def test_a_refused_prompt_is_taken_off_first() -> None:
 
 
 def test_answering_and_getting_nothing_through() -> None:
-    """A server whose looks are good while every POST and download fails is not called silent."""
+    """A server whose polls are good while every POST and download fails is not called silent."""
     board = ready_board(queued())
-    glance(board, queue=[row(running=True)], now=PATIENCE)
+    take_poll(board, queue=[row(running=True)], now=PATIENCE)
     health(board, A, failing_since=0.0)
     assert ended(board, PATIENCE) == 3
     assert message(board, PATIENCE).startswith(f"{A} answers, but no prompt and no file gets through; it holds 1")
@@ -129,7 +129,7 @@ def test_answering_and_getting_nothing_through() -> None:
 def test_away_for_longer_than_patience() -> None:
     """A server that never answers is exit 3 after `patience`, saying so; before, it is waited for."""
     board = new_board(queued())
-    glance(board, trouble=UNAVAILABLE, now=5.0)
+    take_poll(board, trouble=UNAVAILABLE, now=5.0)
     assert ended(board, PATIENCE - 1) is None
     assert ended(board, PATIENCE) == 3
     assert (
@@ -140,30 +140,30 @@ def test_away_for_longer_than_patience() -> None:
 def test_what_holds_nothing_is_not_said_to_hold_anything() -> None:
     """Where nothing of ours is on a server, its last word is about the server alone."""
     board = new_board()
-    glance(board, trouble=UNAVAILABLE, now=1.0)
+    take_poll(board, trouble=UNAVAILABLE, now=1.0)
     assert message(board, PATIENCE + 1) == f"{A} does not answer (502): run it again when it does"
 
 
 def test_never_heard_of() -> None:
-    """A server that no look came back from is said not to answer."""
+    """A server that no poll came back from is said not to answer."""
     assert "(no answer)" in message(new_board(), PATIENCE)
 
 
 def test_patience_counts_from_the_last_good_answer() -> None:
-    """One good look and the waiting begins anew."""
+    """One good poll and the waiting begins anew."""
     board = ready_board()
-    glance(board, trouble=UNAVAILABLE, now=1000.0)
-    glance(board, now=2000.0)
-    glance(board, trouble=UNAVAILABLE, now=3000.0)
+    take_poll(board, trouble=UNAVAILABLE, now=1000.0)
+    take_poll(board, now=2000.0)
+    take_poll(board, trouble=UNAVAILABLE, now=3000.0)
     assert ended(board, 2000.0 + PATIENCE - 1) is None
     assert ended(board, 2000.0 + PATIENCE) == 3
 
 
 def test_looks_alone_are_no_progress() -> None:
-    """A server whose looks are good but whose every POST fails is given up after `patience` too."""
+    """A server whose polls are good but whose every POST fails is given up after `patience` too."""
     board = ready_board()
     post(board, UNAVAILABLE, submit(), now=10.0)
-    glance(board, now=PATIENCE)
+    take_poll(board, now=PATIENCE)
     assert ended(board, PATIENCE + 9) is None
     assert ended(board, PATIENCE + 10) == 3
 
@@ -172,7 +172,7 @@ def test_a_wedged_server() -> None:
     """A server that runs nothing for `patience` while prompts wait is exit 3 with the cure."""
     board = ready_board(queued(), jobs=1)
     for now in (10.0, PATIENCE):
-        glance(board, queue=[row()], now=now)
+        take_poll(board, queue=[row()], now=now)
     assert ended(board, PATIENCE) is None
     assert "restart ComfyUI" in message(board, PATIENCE + 10)
 
@@ -180,7 +180,7 @@ def test_a_wedged_server() -> None:
 def test_a_refused_token_before_anything_is_out() -> None:
     """A 401 when nothing of the batch is out anywhere is exit 3 at once, and says what to do. Nothing is failed."""
     board = new_board()
-    glance(board, trouble=UNAUTHORIZED, now=0.0)
+    take_poll(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) == 3
     assert message(board, 0.0) == f"{A} refuses the token (401): set BATCHRUNNER_TOKEN and run it again"
     assert board.tally()["failed"] == 0
@@ -191,7 +191,7 @@ def test_a_refused_token_while_something_is_out(facts: list[Fact]) -> None:
     """A challenge page must not end the night: once anything is out, a refusal counts after `grace`."""
     board = new_board(facts)
     for now in (10.0, 11.1):
-        glance(board, trouble=UNAUTHORIZED, now=now)
+        take_poll(board, trouble=UNAUTHORIZED, now=now)
     assert ended(board, 69.9) is None
     assert ended(board, 70.0) == 3
     assert message(board, 70.0).startswith(
@@ -203,22 +203,22 @@ def test_a_token_that_only_posts_refuse() -> None:
     """Polls are good and POSTs are refused: what is out comes home first, and then it is exit 3."""
     board = ready_board(queued(), jobs=2)
     post(board, UNAUTHORIZED, submit(OTHER), now=10.0)
-    glance(board, queue=[row(running=True)], now=71.0)
+    take_poll(board, queue=[row(running=True)], now=71.0)
     assert ended(board, 71.0) is None
     note(board, [*fetching()[2:], saved()], 72.0)
-    glance(board, now=73.0)
+    take_poll(board, now=73.0)
     fetch(board, NotFound(), job=OTHER, now=74.0, probe=True)
     note(board, [lost(OTHER, burns=False)], 75.0)
     assert ended(board, 75.0) == 3
     assert "refuses the token (401)" in message(board, 75.0)
 
 
-def test_a_good_look_clears_a_denial() -> None:
+def test_a_good_poll_clears_a_denial() -> None:
     """A 401 that passes is forgotten."""
     board = ready_board()
     for now in (1.0, 3.0):
-        glance(board, trouble=UNAUTHORIZED, now=now)
-        glance(board, now=now + 1)
+        take_poll(board, trouble=UNAUTHORIZED, now=now)
+        take_poll(board, now=now + 1)
         assert ended(board, now + 1) is None
 
 
@@ -227,7 +227,7 @@ def test_open_downloads_finish(action: Download | Submit) -> None:
     """Files that are open come home before a run with a refused token ends; so do POSTs under way."""
     board = new_board(fetching() if isinstance(action, Download) else sending())
     board.start(action, 0.0)
-    glance(board, trouble=UNAUTHORIZED, now=0.0)
+    take_poll(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 60.0) is None
     board.end(action, 61.0)
     assert ended(board, 61.0) == 3
@@ -237,7 +237,7 @@ def test_the_other_server_goes_on() -> None:
     """While one server works, one that refuses us ends nothing: what it holds is rendered there after ten minutes."""
     board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
     for now in (1.0, 2.0):
-        glance(board, B, trouble=UNAUTHORIZED, now=now)
+        take_poll(board, B, trouble=UNAUTHORIZED, now=now)
     note(board, done(OTHER))
     assert ended(board, 61.0) is None
     assert ended(board, 599.0) is None
@@ -251,7 +251,7 @@ def test_no_other_server_is_left() -> None:
     """When the last server that works fails too, the last message names each."""
     board = ready_board([*queued(server=B)], jobs=2, servers=(A, B))
     for url in (A, B):
-        glance(board, url, trouble=UNAUTHORIZED, now=1.0)
+        take_poll(board, url, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 60.9) is None
     assert ended(board, 61.0) == 3
     assert message(board, 61.0).splitlines()[1].startswith(f"{B} refuses the token (401); it holds 1 of our prompts")
@@ -260,9 +260,9 @@ def test_no_other_server_is_left() -> None:
 def test_a_server_that_was_never_asked_and_refuses_to_tell() -> None:
     """A server that refuses our token holds up nobody: what it turns out to hold is adopted when it comes back."""
     board = new_board(servers=(A, B))
-    glance(board, A)
+    take_poll(board, A)
     assert not any(isinstance(action, Submit) for action in plan(board, 1.0))
-    glance(board, B, trouble=UNAUTHORIZED, now=1.0)
+    take_poll(board, B, trouble=UNAUTHORIZED, now=1.0)
     assert {action.server for action in plan(board, 1.0) if isinstance(action, Submit)} == {A}
     assert ended(board, 1.0) is None
 
@@ -271,7 +271,7 @@ def test_every_server_refuses_the_token() -> None:
     """Exit 3, with a line for each."""
     board = new_board(servers=(A, B))
     for url in (A, B):
-        glance(board, url, trouble=UNAUTHORIZED, now=1.0)
+        take_poll(board, url, trouble=UNAUTHORIZED, now=1.0)
     assert ended(board, 1.0) == 3
     assert [line.split()[0] for line in message(board, 1.0).splitlines()] == [A, B]
 
@@ -279,12 +279,12 @@ def test_every_server_refuses_the_token() -> None:
 def test_an_unnamed_server_is_waited_for_while_it_holds_something() -> None:
     """What a server out of the manifest still holds is waited for; what it does not is not held against it."""
     board = ready_board(queued(server=C), jobs=1)
-    glance(board, C)
+    take_poll(board, C)
     assert ended(board, 0.0) is None
     waiting = ready_board(queued(server=C), jobs=2)
-    glance(waiting, C)
+    take_poll(waiting, C)
     note(waiting, [lost(final=True)])
-    glance(waiting, A, trouble=UNAUTHORIZED, now=1.0)
+    take_poll(waiting, A, trouble=UNAUTHORIZED, now=1.0)
     assert message(waiting, 1.0).splitlines() == [message(waiting, 1.0)]
     assert A in message(waiting, 1.0)
 
@@ -335,11 +335,11 @@ def test_one_fault_does_not_end_the_night() -> None:
 
 
 def test_leaving_an_idle_batch() -> None:
-    """With nothing pending and nothing to fetch we leave after one more look."""
+    """With nothing pending and nothing to fetch we leave after one more poll."""
     board = ready_board()
     board.leave(1.0)
     assert ended(board, 1.0) is None
-    glance(board, now=1.5)
+    take_poll(board, now=1.5)
     assert ended(board, 1.5) == 130
 
 
@@ -347,15 +347,15 @@ def test_leaving_waits_for_what_is_rendered() -> None:
     """Everything rendered comes home first, through trouble too, no longer than `ttl`."""
     board = ready_board(fetching(), jobs=2)
     board.leave(1.0)
-    glance(board, now=1.5)
+    take_poll(board, now=1.5)
     assert ended(board, 1.5) is None
-    glance(board, now=2.0, trouble=UNAVAILABLE)
+    take_poll(board, now=2.0, trouble=UNAVAILABLE)
     assert ended(board, 2.0) is None
     assert ended(board, 600.9) is None
     assert ended(board, 601.0) == 130
     fetch(board, NotFound(), now=3.0)
     assert ended(board, 3.0) is None
-    glance(board, now=4.0)
+    take_poll(board, now=4.0)
     assert ended(board, 4.0) == 130
 
 
@@ -375,7 +375,7 @@ def test_leaving_waits_for_posts_and_open_files() -> None:
     for action in (submit(), Download(JOB, 1, prefix(), A, File("x"))):
         board = ready_board()
         board.leave(1.0)
-        glance(board, now=1.5)
+        take_poll(board, now=1.5)
         board.start(action, 1.5)
         assert ended(board, 2.0) is None
         board.end(action, 3.0)
@@ -383,27 +383,27 @@ def test_leaving_waits_for_posts_and_open_files() -> None:
 
 
 def test_leaving_pending_prompts() -> None:
-    """We go when the pending prompts are deleted and a look has confirmed it."""
+    """We go when the pending prompts are deleted and a poll has confirmed it."""
     board = ready_board(queued(), jobs=2)
     board.leave(1.0)
-    glance(board, queue=[stranger(running=True), row()], now=1.5)
+    take_poll(board, queue=[stranger(running=True), row()], now=1.5)
     assert ended(board, 1.5) is None
     (action,) = [one for one in plan(board, 1.5) if isinstance(one, Withdraw)]
     board.start(action, 1.5)
     interpret(board, action, None, 1.6)
     board.end(action, 1.6)
     assert ended(board, 1.6) is None
-    glance(board, now=1.7)
+    take_poll(board, now=1.7)
     assert ended(board, 1.7) == 130
 
 
 def test_leaving_a_server_nobody_names() -> None:
     """A server that nobody names and that holds nothing any more keeps nobody."""
     board = ready_board(queued(server=C), jobs=2)
-    glance(board, C)
+    take_poll(board, C)
     note(board, [lost()])
     board.leave(1.0)
-    glance(board, A, now=1.5)
+    take_poll(board, A, now=1.5)
     assert ended(board, 1.5) == 130
 
 
@@ -418,30 +418,30 @@ def test_all_done_on_the_way_out() -> None:
 def test_this_machine_has_no_connection_left() -> None:
     """Out of handles, no server is called away and nothing is posted; the run ends with 5 if that lasts for `grace`."""
     board = ready_board()
-    glance(board, trouble=LOCAL, now=10.0)
+    take_poll(board, trouble=LOCAL, now=10.0)
     post(board, LOCAL, submit(), now=12.0)
     assert board.servers[A].health.failures == 0
     assert board.servers[A].poll_at == 17.0
     assert not [action for action in plan(board, 16.0) if isinstance(action, Submit)]
     assert ended(board, 69.0) is None
-    glance(board, trouble=LOCAL, now=70.0)
+    take_poll(board, trouble=LOCAL, now=70.0)
     assert ended(board, 70.0) == 5
     assert "close" in message(board, 70.0)
 
 
 def test_a_connection_again() -> None:
-    """The first good look says that there is room again."""
+    """The first good poll says that there is room again."""
     board = ready_board()
-    glance(board, trouble=LOCAL, now=10.0)
-    glance(board, now=15.0)
-    glance(board, trouble=LOCAL, now=80.0)
+    take_poll(board, trouble=LOCAL, now=10.0)
+    take_poll(board, now=15.0)
+    take_poll(board, trouble=LOCAL, now=80.0)
     assert ended(board, 80.0) is None
-    glance(board, now=85.0)
+    take_poll(board, now=85.0)
     assert [action for action in plan(board, 85.0) if isinstance(action, Submit)]
 
 
 def test_no_last_word_on_a_server_that_is_being_asked() -> None:
-    """A look that is under way may tell why nothing got through, or that it does again: it is heard first."""
+    """A poll that is under way may tell why nothing got through, or that it does again: it is heard first."""
     board = ready_board(fetching())
     for second in (1.0, PATIENCE + 1.0):
         fetch(board, UNAVAILABLE, now=second)
@@ -465,7 +465,7 @@ def test_a_refused_template_is_taken_off_first() -> None:
     interpret(board, action, None, 2.0)
     board.end(action, 2.0)
     assert ended(board, 2.0) is None  # one may have started just before: then it is interrupted
-    glance(board, now=3.0)
+    take_poll(board, now=3.0)
     assert ended(board, 3.0) == 3
 
 

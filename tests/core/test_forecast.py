@@ -12,7 +12,6 @@ from boards import (
     UNAVAILABLE,
     A,
     B,
-    glance,
     ident,
     new_board,
     note,
@@ -23,6 +22,7 @@ from boards import (
     row,
     stranger,
     submit,
+    take_poll,
 )
 
 from batchrunner.core.actions import Submit, Taken
@@ -158,7 +158,7 @@ def test_the_outlook_counts_what_is_left_and_what_has_run() -> None:
     whole = time_left(board, 0.0)
     assert whole is not None
     assert whole.seconds == pytest.approx(3 * GPU.at(SD))
-    glance(board, queue=[row(JOBS[0], running=True)], now=10.0)
+    take_poll(board, queue=[row(JOBS[0], running=True)], now=10.0)
     later = time_left(board, 110.0)
     assert later is not None
     assert whole.seconds - later.seconds == pytest.approx(100.0)
@@ -170,13 +170,13 @@ def test_the_outlook_counts_what_others_have_queued() -> None:
     """A stranger's prompts before ours take their time: as long as ours until one was seen to run, then as that one."""
     board = ready_board(jobs=2)
     board.costs = dict.fromkeys(JOBS, SD)
-    glance(board, queue=[stranger("x", running=True), stranger("y")], now=10.0)
+    take_poll(board, queue=[stranger("x", running=True), stranger("y")], now=10.0)
     assert backlog(board, A, 10.0) == pytest.approx(2 * GPU.at(SD))
-    glance(board, queue=[stranger("y", running=True), stranger("z")], now=110.0)
+    take_poll(board, queue=[stranger("y", running=True), stranger("z")], now=110.0)
     assert backlog(board, A, 110.0) == pytest.approx(200)
     assert backlog(board, A, 150.0) == pytest.approx(160)
     more = time_left(board, 110.0)
-    glance(board, now=210.0)
+    take_poll(board, now=210.0)
     less = time_left(board, 210.0)
     assert more is not None
     assert less is not None
@@ -189,7 +189,7 @@ def test_what_waits_for_others_tells_how_much_there_is_of_them() -> None:
     for board, began in ((calm, 0.0), (busy, 600.0)):
         board.costs = dict.fromkeys(JOBS, SD)
         post(board, Taken(ident(), 1), submit(), now=0.0)
-        glance(board, queue=[row(running=True)], now=began)
+        take_poll(board, queue=[row(running=True)], now=began)
     early, late = time_left(calm, 0.0), time_left(busy, 600.0)
     assert early is not None
     assert late is not None
@@ -201,8 +201,8 @@ def test_a_server_that_was_away_had_no_strangers() -> None:
     board = ready_board(queued(JOBS[0]), jobs=2)
     board.costs = dict.fromkeys(JOBS, SD)
     board.servers[A].rendered_at = 0.0
-    glance(board, trouble=UNAVAILABLE, now=100.0)
-    glance(board, now=7000.0)
+    take_poll(board, trouble=UNAVAILABLE, now=100.0)
+    take_poll(board, now=7000.0)
     note(board, [Rendered(JOBS[0], 1, 0.0, rendered(JOBS[0]).files, None, 300.0)], now=7200.0)
     assert board.forecast.share(A) == 0
 
@@ -222,7 +222,7 @@ def test_a_server_that_rests_is_busy_with_that() -> None:
 def test_without_a_server_nobody_can_tell() -> None:
     """If no server is waited for any more, there is no forecast."""
     board = ready_board()
-    glance(board, trouble=UNAUTHORIZED, now=0.0)
+    take_poll(board, trouble=UNAUTHORIZED, now=0.0)
     assert time_left(board, 0.0) is None
 
 
@@ -285,10 +285,10 @@ def test_a_stranger_does_not_end_the_run() -> None:
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
     board.until = board.forecast.at_most(A, SD) + HOMEWARD + 100
-    glance(board, queue=[stranger(running=True)], now=10.0)
+    take_poll(board, queue=[stranger(running=True)], now=10.0)
     assert not fits(board, A, JOBS[0], 10.0)
     assert exit_decision(board, 10.0) is None
-    glance(board, now=50.0)
+    take_poll(board, now=50.0)
     assert fits(board, A, JOBS[0], 50.0)
     assert exit_decision(board, 101.0) is not None
 
@@ -297,7 +297,7 @@ def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:
     """Three times the upper end of its forecast, and never in the first ten minutes, makes a prompt overdue."""
     board = ready_board(queued(JOBS[0]), jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    glance(board, queue=[row(JOBS[0], running=True)], now=10.0)
+    take_poll(board, queue=[row(JOBS[0], running=True)], now=10.0)
     limit = 3 * board.forecast.at_most(A, SD)
     assert overdue(board, A, limit) is None
     assert overdue(board, A, 11.0 + limit) == JOBS[0]
@@ -310,9 +310,9 @@ def test_a_prompt_that_runs_far_too_long_is_overdue() -> None:
 def test_a_strangers_prompt_is_never_overdue() -> None:
     """However long others' prompts run: ours counts from when it was seen running itself."""
     board = ready_board(queued(), jobs=1)
-    glance(board, queue=[stranger(running=True), row(JOBS[0])], now=0.0)
+    take_poll(board, queue=[stranger(running=True), row(JOBS[0])], now=0.0)
     assert overdue(board, A, 1e6) is None
-    glance(board, queue=[stranger(running=True), row(JOBS[0], running=True)], now=1e6)
+    take_poll(board, queue=[stranger(running=True), row(JOBS[0], running=True)], now=1e6)
     assert overdue(board, A, 1e6 + 600.0) is None
 
 

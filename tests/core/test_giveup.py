@@ -16,7 +16,6 @@ from boards import (
     A,
     B,
     fetching,
-    glance,
     gone,
     health,
     ident,
@@ -31,6 +30,7 @@ from boards import (
     sending,
     stranger,
     submit,
+    take_poll,
 )
 
 from batchrunner.core.actions import Download, Poll, Submit, Withdraw
@@ -60,8 +60,8 @@ def away_board(
     """Return a board on which one server has been away since second 0, as far as its last good poll tells."""
     board = ready_board(facts, jobs=jobs, servers=servers, rules=rules)
     if away not in servers:
-        glance(board, away, now=0.0)
-    glance(board, away, trouble=UNAVAILABLE, now=1.0)
+        take_poll(board, away, now=0.0)
+    take_poll(board, away, trouble=UNAVAILABLE, now=1.0)
     return board
 
 
@@ -96,9 +96,9 @@ def test_while_the_other_has_work_it_is_waited_for(*, waiting: bool, loaded: boo
     facts = [*queued(), *(queued(OTHER, server=B) if loaded else ())]
     board = away_board(facts, jobs=2 + waiting)
     if waiting:
-        glance(board, B, queue=[stranger(running=True)], now=2.0)
+        take_poll(board, B, queue=[stranger(running=True)], now=2.0)
     elif loaded:
-        glance(board, B, queue=[row(OTHER, running=True)], now=2.0)
+        take_poll(board, B, queue=[row(OTHER, running=True)], now=2.0)
     board.chosen = board.chosen if waiting else {JOB, OTHER}
     assert bool(board.waiting) is waiting
     assert frees_at(board, board.servers[A]) == RULES.patience
@@ -112,11 +112,11 @@ def test_without_another_that_works_it_is_waited_for(other: str) -> None:
     board = away_board(queued(), servers=(A,) if other == "none" else (A, B))
     match other:
         case "away":
-            glance(board, B, trouble=UNAVAILABLE, now=2.0)
+            take_poll(board, B, trouble=UNAVAILABLE, now=2.0)
         case "refusing":
-            glance(board, B, trouble=UNAUTHORIZED, now=2.0)
+            take_poll(board, B, trouble=UNAUTHORIZED, now=2.0)
         case "stalled":
-            glance(board, B, queue=[stranger()], now=2.0)
+            take_poll(board, B, queue=[stranger()], now=2.0)
         case "failing":
             health(board, B, failing_since=2.0)
         case _:
@@ -138,14 +138,14 @@ def test_an_unnamed_server_that_is_away(servers: tuple[str, ...]) -> None:
 def test_an_unnamed_server_that_answers_is_waited_for() -> None:
     """What still renders on a server that left the manifest comes home."""
     board = ready_board(queued(server=C), jobs=1)
-    glance(board, C, queue=[row(running=True)], now=1.0)
+    take_poll(board, C, queue=[row(running=True)], now=1.0)
     assert not is_given_up(board, 1e6)
 
 
 def test_an_unnamed_server_that_never_answered() -> None:
     """It counts from the beginning of the run."""
     board = ready_board(queued(server=C), jobs=1, now=7000.0)
-    glance(board, C, trouble=UNAVAILABLE, now=7001.0)
+    take_poll(board, C, trouble=UNAVAILABLE, now=7001.0)
     assert not is_given_up(board, 7059.0)
     assert is_given_up(board, 7060.0)
 
@@ -179,8 +179,8 @@ def test_a_stalled_server_that_answers() -> None:
     """What waits in the queue of a server that renders nothing is deleted there before it is rendered elsewhere."""
     board = ready_board([*queued(), *queued(OTHER)], jobs=2, servers=(A, B))
     for now in (1.0, 601.0):
-        glance(board, A, queue=[stranger(), row()], history=[], now=now)
-        glance(board, B, now=now)
+        take_poll(board, A, queue=[stranger(), row()], history=[], now=now)
+        take_poll(board, B, now=now)
     assert [fact.job for fact in gone(board, now=601.0)] == [JOB, OTHER]
     assert board.servers[A].to_remove == {ident()}
     assert Withdraw(A, (ident(),)) in plan(board, 601.0)
@@ -192,15 +192,15 @@ def test_a_server_that_lets_nothing_through() -> None:
     post(board, UNAVAILABLE, submit(), now=1.0)
     for job in JOBS[1:9]:
         note(board, [*queued(job, server=B), lost(job, burns=False, final=True)], 2.0)
-    glance(board, A, now=590.0)
-    glance(board, B, now=590.0)
+    take_poll(board, A, now=590.0)
+    take_poll(board, B, now=590.0)
     assert [fact.job for fact in gone(board, now=601.0)] == [JOB]
-    glance(board, A, now=602.0)
+    take_poll(board, A, now=602.0)
     assert board.servers[A].health.condition is Condition.ANSWERING
     assert {one.server for one in plan(board, 603.0) if isinstance(one, Submit)} == {B}
     later = board.servers[A].health.posts_at
     assert 601.0 + 52.5 <= later <= 601.0 + 67.5
-    assert board.servers[A].takes_prompts(later, RULES)
+    assert board.servers[A].takes_prompts(later)
 
 
 def test_nobody_is_given_up_on_the_way_out() -> None:

@@ -14,13 +14,13 @@ from boards import (
     B,
     done,
     failure,
-    glance,
     lost,
     note,
     post,
     queued,
     ready_board,
     success,
+    take_poll,
 )
 from health_page import PAGE, document
 
@@ -298,7 +298,7 @@ def probe(board: Board, *, works: bool = False) -> str:
     if works:
         note(board, done(action.job, action.attempt)[2:], now + 1)
     else:
-        glance(board, history=[failure(action.job, action.attempt, OOM)], now=now + 1)
+        take_poll(board, history=[failure(action.job, action.attempt, OOM)], now=now + 1)
     return action.job
 
 
@@ -306,7 +306,7 @@ def tripped(jobs: int, *servers: str) -> Board:
     """Return a board on which the first three jobs have tripped the breaker of the first server."""
     board = ready_board(jobs=jobs, servers=servers, rules=Rules(attempts=3))
     note(board, [fact for job in JOBS[:3] for fact in queued(job)])
-    glance(board, history=[failure(job, exception=OOM) for job in JOBS[:3]], now=1.0)
+    take_poll(board, history=[failure(job, exception=OOM) for job in JOBS[:3]], now=1.0)
     assert board.servers[A].breaker.trips == 1
     return board
 
@@ -328,7 +328,7 @@ def test_a_success_without_its_file_proves_nothing() -> None:
     now = board.servers[A].breaker.paused_until
     (action,) = submits(board, now)
     post(board, Taken(action.prompt, 1), action, now=now)
-    glance(board, history=[success(action.job)], now=now + 1)
+    take_poll(board, history=[success(action.job)], now=now + 1)
     assert board.servers[A].breaker.trips == 1
     note(board, done(action.job)[3:], now + 2)
     assert board.servers[A].breaker == Breaker()
@@ -354,7 +354,7 @@ def test_a_probe_costs_nothing_where_another_server_is_well() -> None:
 def test_the_first_three_count() -> None:
     """Before the trip nobody knows whose fault it is: the attempt is spent."""
     board = ready_board(queued(), jobs=3)
-    (fact,) = glance(board, history=[failure(exception=OOM)], now=1.0)
+    (fact,) = take_poll(board, history=[failure(exception=OOM)], now=1.0)
     assert isinstance(fact, Lost)
     assert fact.burns
 
@@ -409,7 +409,7 @@ def test_one_server_alone_does_not_prove_it() -> None:
     note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)
     assert not board.hopeless_loss()
     assert {one.server for one in submits(board, 1.0)} == {B}
-    glance(board, B, trouble=UNAVAILABLE, now=2.0)
+    take_poll(board, B, trouble=UNAVAILABLE, now=2.0)
     assert board.hopeless_loss()
 
 

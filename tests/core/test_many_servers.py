@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from boards import AT, JOBS, UNAVAILABLE, A, B, glance, lost, new_board, note, queued, ready_board
+from boards import AT, JOBS, UNAVAILABLE, A, B, lost, new_board, note, queued, ready_board, take_poll
 
 from batchrunner.core.actions import Row, Submit
 from batchrunner.core.eta import overdue
@@ -44,8 +44,8 @@ def test_a_stranger_that_runs_for_long_is_no_job_of_ours_overdue() -> None:
     """Somebody else's prompt may run for an hour: nothing of ours is overdue then."""
     board = ready_board()
     theirs = Row("theirs", 0, running=True)
-    glance(board, queue=[theirs], now=10.0)
-    glance(board, queue=[theirs], now=3600.0)
+    take_poll(board, queue=[theirs], now=10.0)
+    take_poll(board, queue=[theirs], now=3600.0)
     assert overdue(board, A, 3600.0) is None
 
 
@@ -68,7 +68,7 @@ def test_a_job_that_is_offered_finds_every_server_with_room() -> None:
     board = ready_board(queued(JOBS[0], server=B), servers=(A, B), jobs=2)
     board.costs = {JOBS[0]: SHORT, JOBS[1]: LONG}
     board.until_wall = AT + 600
-    glance(board, B, trouble=UNAVAILABLE, now=1.0)
+    take_poll(board, B, trouble=UNAVAILABLE, now=1.0)
     board.tick(2.0, AT + 2)
     file_away(board, 2.0)
     assert board.looked_through
@@ -80,8 +80,8 @@ def test_a_job_that_is_offered_finds_every_server_with_room() -> None:
 def test_a_job_taken_brings_the_next_ones_up() -> None:
     """After a submission the next jobs are others, and every server with room is asked about them."""
     board = new_board(servers=(A, B))
-    glance(board, A)
-    glance(board, B)
+    take_poll(board, A)
+    take_poll(board, B)
     board.tick(1.0, AT + 1)
     note(board, queued(JOBS[0]), 1.0)
     file_away(board, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pytest
-from boards import AT, BATCH, RULES, A, B, claimed, glance, lost, mp4, note, rendered, saved
+from boards import AT, BATCH, RULES, A, B, claimed, lost, mp4, note, rendered, saved, take_poll
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.board import Board
@@ -47,7 +47,7 @@ def large_board(jobs: int, finished: int = 0) -> tuple[Board, Counted[str, State
     board.load(names, facts, 0.0)
     board.want(names, None, 0.0)
     for url in (A, B):
-        glance(board, url)
+        take_poll(board, url)
     plan(board, 0.0)  # forgets at once what was listed while it waited
     states = Counted(board.states)
     board.states = states

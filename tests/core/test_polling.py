@@ -10,7 +10,6 @@ from boards import (
     RULES,
     UNAVAILABLE,
     A,
-    glance,
     new_board,
     post,
     queued,
@@ -19,6 +18,7 @@ from boards import (
     sending,
     stranger,
     submit,
+    take_poll,
 )
 from hypothesis import given, strategies as st
 
@@ -32,7 +32,7 @@ TOOK = 300.0
 
 
 def pause(board: Board, now: float) -> float:
-    """Return after how long the next look at a server is due."""
+    """Return after how long the next poll at a server is due."""
     return board.servers[A].poll_at - now
 
 
@@ -42,14 +42,14 @@ def rendering(*, since: float = 0.0, known: bool = True) -> Board:
     board.costs = dict.fromkeys((JOB, OTHER), COST)
     if known:
         board.forecast.learn(A, COST, TOOK)
-    glance(board, queue=[row(running=True)], now=since)
+    take_poll(board, queue=[row(running=True)], now=since)
     return board
 
 
 def test_nothing_of_ours_is_there() -> None:
     """A server that has nothing of ours is looked at every ten seconds, whatever others have it do."""
     board = ready_board()
-    glance(board, queue=[stranger(running=True)], now=50.0)
+    take_poll(board, queue=[stranger(running=True)], now=50.0)
     assert pause(board, 50.0) == 10.0
 
 
@@ -58,7 +58,7 @@ def test_far_from_the_end_seldom_near_it_often() -> None:
     pauses = []
     for ran in (20.0, 200.0, 276.0, 288.0, 300.0, 312.0, 324.0, 400.0):
         board = rendering()
-        glance(board, queue=[row(running=True)], now=ran)
+        take_poll(board, queue=[row(running=True)], now=ran)
         pauses.append(round(pause(board, ran)))
     assert pauses[:3] == [10, 10, 8]
     assert pauses[3:5] == [4, 1]
@@ -69,7 +69,7 @@ def test_a_kind_never_rendered_may_end_at_any_time() -> None:
     """Where no render of its kind is known, an end is noticed within a tenth of the time it took."""
     for ran, expected in ((5.0, 1.0), (30.0, 3.0), (90.0, 9.0), (500.0, 10.0)):
         board = rendering(known=False)
-        glance(board, queue=[row(running=True)], now=ran)
+        take_poll(board, queue=[row(running=True)], now=ran)
         assert pause(board, ran) == expected
 
 
@@ -78,7 +78,7 @@ def test_a_prompt_that_is_missing() -> None:
     board = rendering()
     due, pauses = 400.0, []
     while due < 461.0:
-        glance(board, now=due)
+        take_poll(board, now=due)
         pauses.append(pause(board, due))
         due += pauses[-1]
     assert pauses[:4] == [1.0] * 4
@@ -89,11 +89,11 @@ def test_a_prompt_that_is_missing() -> None:
 def test_a_post_without_answer() -> None:
     """After a POST that got no answer the server is asked soon, then less often, and when `settle` is over."""
     board = ready_board(sending(), now=0.0)
-    glance(board, now=0.0)
+    take_poll(board, now=0.0)
     assert pause(board, 0.0) == 1.0
-    glance(board, now=30.0)
+    take_poll(board, now=30.0)
     assert pause(board, 30.0) == 6.0
-    glance(board, now=RULES.settle - 2.0)
+    take_poll(board, now=RULES.settle - 2.0)
     assert pause(board, RULES.settle - 2.0) == 2.0
 
 
@@ -101,19 +101,19 @@ def test_the_freshest_doubt_sets_the_pace() -> None:
     """Of two POSTs without an answer the later one is asked for as soon as if it were the only one."""
     board = ready_board(sending(), now=0.0)
     post(board, UNAVAILABLE, submit(OTHER), now=30.0)
-    glance(board, now=40.0)
+    take_poll(board, now=40.0)
     assert pause(board, 40.0) == 2.0
 
 
 @given(st.floats(0, 5_000), st.none() | st.floats(1, 3_600), st.none() | st.floats(0.05, 60), st.booleans())
 def test_the_bounds(ran: float, ttl: float | None, poll: float | None, known: bool) -> None:  # noqa: FBT001 - drawn
-    """`poll` fixes the pause; without it, it is 1 to 10 s, and there are six looks before a file is deleted."""
+    """`poll` fixes the pause; without it, it is 1 to 10 s, and there are six polls before a file is deleted."""
     board = new_board(queued(), rules=Rules(ttl=ttl, poll=poll))
     board.costs = {JOB: COST}
     if known:
         board.forecast.learn(A, COST, TOOK)
     for now in (0.0, ran):
-        glance(board, queue=[row(running=True)], now=now)
+        take_poll(board, queue=[row(running=True)], now=now)
     longest = 10.0 if ttl is None else min(10.0, ttl / 6)
     expected = pause(board, ran)
     if poll is not None:

@@ -55,4 +55,4 @@ def test_the_same_seed_is_the_same_night() -> None:
     one.run()
     two.run()
     assert one.told == two.told
-    assert (one.now, one.looks) == (two.now, two.looks)
+    assert (one.now, one.polls) == (two.now, two.polls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from recovery import AFTERWARDS, FILES, GETS, LOOKS, PAGE, PERSISTED, decision, document, page
+from recovery import AFTERWARDS, FILES, GETS, PAGE, PERSISTED, POLLS, decision, document, page
 
 WAIT_IN = {state: f"-; {state}; wait" for state in ("Sending", "Queued", "Waiting")}
 FETCH = "-; Fetching; GET its file"
@@ -55,11 +55,11 @@ EXPECTED: dict[str, dict[str, str]] = {
         "absent once": WAIT_IN["Queued"],
         "absent for 80 s": "-; Queued; GET the predictable file",
     },
-    "Fetching": dict.fromkeys(LOOKS, FETCH)
+    "Fetching": dict.fromkeys(POLLS, FETCH)
     | dict.fromkeys(("away", "401 twice"), "-; Fetching; wait")
     | dict.fromkeys(("pending", "twice under its id"), f"{FETCH}, {TWIN}"),
     **{
-        over: dict.fromkeys(LOOKS, f"-; {over}; wait")
+        over: dict.fromkeys(POLLS, f"-; {over}; wait")
         | dict.fromkeys(("pending", "twice under its id"), f"-; {over}; {TWIN}")
         for over in ("Done", "Failed", "Unwanted")
     },
@@ -91,24 +91,24 @@ DOWNLOADS: dict[str, dict[str, tuple[str, str]]] = {
         **dict.fromkeys(GONE, ("-; Queued; wait", f"Lost(forgotten for free); {LOST}")),
     },
 }
-"""What follows at once, and what after one more good look."""
+"""What follows at once, and what after one more good poll."""
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("poll", POLLS)
 @pytest.mark.parametrize("held", PERSISTED)
-def test_what_a_look_decides(held: str, look: str) -> None:
+def test_what_a_poll_decides(held: str, poll: str) -> None:
     """Whatever the ledger holds and whatever the server shows, one decision follows, and the right one."""
-    assert str(decision(held, look)) == EXPECTED[held][look]
+    assert str(decision(held, poll)) == EXPECTED[held][poll]
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("poll", POLLS)
 @pytest.mark.parametrize("held", PERSISTED)
-def test_what_a_download_decides(held: str, look: str) -> None:
+def test_what_a_download_decides(held: str, poll: str) -> None:
     """How a download ends means the same wherever it is asked for; where none is asked for, none is answered."""
-    before = decision(held, look)
+    before = decision(held, poll)
     assert before is not None
     for file, (place, then) in product(FILES, enumerate(AFTERWARDS)):
-        after = decision(held, look, file, then)
+        after = decision(held, poll, file, then)
         if not any(step.startswith("GET") for step in before.steps):
             assert after is None
             continue
@@ -123,7 +123,7 @@ def test_what_a_download_decides(held: str, look: str) -> None:
 def test_the_table_can_be_read() -> None:
     """The page has a line for every cell, and every kind of download has its own."""
     lines = page().splitlines()
-    assert len(lines) == 2 + len(PERSISTED) * len(LOOKS) + 3 + len(GETS) * len(FILES) * len(AFTERWARDS)
+    assert len(lines) == 2 + len(PERSISTED) * len(POLLS) + 3 + len(GETS) * len(FILES) * len(AFTERWARDS)
     assert "| Queued | away | -; Queued; wait |" in lines
 
 

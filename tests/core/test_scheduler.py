@@ -18,7 +18,6 @@ from boards import (
     claimed,
     failure,
     fetching,
-    glance,
     ident,
     lost,
     mp4,
@@ -35,6 +34,7 @@ from boards import (
     stranger,
     submit,
     success,
+    take_poll,
     track,
 )
 
@@ -71,7 +71,7 @@ def begin(board: Board, now: float = 0.0) -> None:
         board.start(action, now)
 
 
-def test_a_run_begins_with_a_look_at_every_server() -> None:
+def test_a_run_begins_with_a_poll_at_every_server() -> None:
     """Nothing is posted before every server has been asked what it holds of this batch."""
     board = new_board(servers=(A, B))
     assert plan(board, 0.0) == [Poll(A, (), SURVEY), Poll(B, (), SURVEY)]
@@ -133,8 +133,8 @@ def test_downloads_come_first_and_by_deadline() -> None:
     board = ready_board(facts, servers=(A, B))
     actions = plan(board, 100.0)
     assert actions[:2] == [
-        Download(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened),
-        Download(JOB, 1, prefix(JOB), A, mp4(JOB)),
+        Download(OTHER, 1, prefix(OTHER), B, mp4(OTHER), opened, deadline=AT + 5),
+        Download(JOB, 1, prefix(JOB), A, mp4(JOB), deadline=AT + 600),
     ]
     assert {type(action) for action in actions[2:]} == {Poll, Submit}
 
@@ -151,25 +151,25 @@ def test_downloads_are_bounded() -> None:
     assert sum(isinstance(action, Download) for action in plan(board, 1.0)) == 1
 
 
-def test_no_file_is_fetched_before_the_first_good_look() -> None:
+def test_no_file_is_fetched_before_the_first_good_poll() -> None:
     """After a restart of ours a server is asked first: what answers may be a proxy whose 404 proves nothing."""
     board = new_board(fetching())
     assert plan(board, 0.0) == [Poll(A, (), SURVEY)]
-    glance(board, trouble=UNAVAILABLE)
+    take_poll(board, trouble=UNAVAILABLE)
     assert not any(isinstance(action, Download) for action in plan(board, 0.0))
-    glance(board, now=1.0)
+    take_poll(board, now=1.0)
     assert isinstance(plan(board, 1.0)[0], Download)
-    glance(board, trouble=UNAVAILABLE, now=2.0)
+    take_poll(board, trouble=UNAVAILABLE, now=2.0)
     assert not any(isinstance(action, Download) for action in plan(board, 2.0))
 
 
 def test_files_come_home_while_the_token_is_refused() -> None:
     """A server that refuses our token, having answered before, is still asked for what it rendered."""
     board = ready_board(fetching())
-    glance(board, trouble=UNAUTHORIZED, now=1.0)
+    take_poll(board, trouble=UNAUTHORIZED, now=1.0)
     assert isinstance(plan(board, 1.0)[0], Download)
     unasked = new_board(fetching())
-    glance(unasked, trouble=UNAUTHORIZED, now=1.0)
+    take_poll(unasked, trouble=UNAUTHORIZED, now=1.0)
     assert not any(isinstance(action, Download) for action in plan(unasked, 1.0))
 
 
@@ -183,21 +183,21 @@ def test_files_of_one_prompt_are_numbered() -> None:
 def wedged(board: Board) -> None:
     """Show prompts that wait while nothing runs, for a minute."""
     for now in (0.0, 30.0, 60.0):
-        glance(board, queue=[stranger()], now=now)
+        take_poll(board, queue=[stranger()], now=now)
 
 
 def tripped(board: Board) -> None:
     """Show three jobs that end with one error."""
     for job in JOBS[:3]:
         note(board, queued(job))
-    glance(board, history=[failure(job) for job in JOBS[:3]], now=0.0)
+    take_poll(board, history=[failure(job) for job in JOBS[:3]], now=0.0)
 
 
 @pytest.mark.parametrize(
     "keeps",
     [
-        lambda board: glance(board, trouble=UNAVAILABLE),
-        lambda board: glance(board, trouble=UNAUTHORIZED),
+        lambda board: take_poll(board, trouble=UNAVAILABLE),
+        lambda board: take_poll(board, trouble=UNAUTHORIZED),
         wedged,
         tripped,
         lambda board: board.leave(0.0),
@@ -240,10 +240,10 @@ def test_what_keeps_us_from_posting(keeps: object) -> None:
 def test_who_answers_works(said: tuple[str, ...], *, waits: bool) -> None:
     """Before the first POST all are asked what they hold, for a minute at most; a refusing server holds up nobody."""
     board = new_board(jobs=9, servers=(A, B), now=LATE)
-    glance(board, A, now=LATE)
+    take_poll(board, A, now=LATE)
     for word in said:
         trouble = {"failed": UNAVAILABLE, "refused": UNAUTHORIZED}.get(word)
-        glance(board, B, now=LATE, trouble=trouble, unread=UNAVAILABLE if word == "unread" else None)
+        take_poll(board, B, now=LATE, trouble=trouble, unread=UNAVAILABLE if word == "unread" else None)
     assert (posts(board, LATE + 59.9) == []) is waits
     assert {server for _, server in posts(board, LATE + 60.0)} >= {A}
 
@@ -251,10 +251,10 @@ def test_who_answers_works(said: tuple[str, ...], *, waits: bool) -> None:
 def test_a_server_that_was_asked_in_an_earlier_run_and_is_away() -> None:
     """Once it failed to answer, a server whose survey the ledger remembers is not waited for at all."""
     board = new_board(jobs=9, servers=(A, B))
-    glance(board, A)
+    take_poll(board, A)
     board.apply(Surveyed(B))
     assert posts(board) == []
-    glance(board, B, trouble=UNAVAILABLE)
+    take_poll(board, B, trouble=UNAVAILABLE)
     assert {server for _, server in posts(board)} == {A}
 
 
@@ -262,7 +262,7 @@ def test_a_wedged_server_is_used_again_once_something_runs() -> None:
     """The moment anything runs there, prompts go there again."""
     board = ready_board(jobs=9)
     wedged(board)
-    glance(board, queue=[stranger(running=True)], now=70.0)
+    take_poll(board, queue=[stranger(running=True)], now=70.0)
     assert len(posts(board, 70.0)) == 2
 
 
@@ -275,12 +275,12 @@ def test_after_a_trip_one_job_probes() -> None:
     assert posts(board, until - 0.1) == []
     (probe,) = submits(board, until)
     post(board, Taken(probe.prompt, 1), probe, now=until)
-    glance(board, history=[failure(probe.job, probe.attempt)], now=until + 1)
+    take_poll(board, history=[failure(probe.job, probe.attempt)], now=until + 1)
     assert board.servers[A].breaker.paused_until - until - 1 >= 0.875 * 120
     later = board.servers[A].breaker.paused_until
     (probe,) = submits(board, later)
     post(board, Taken(probe.prompt, 2), probe, now=later)
-    glance(board, history=[success(probe.job, probe.attempt)], now=later + 1)
+    take_poll(board, history=[success(probe.job, probe.attempt)], now=later + 1)
     assert len(posts(board, later + 1)) == 1
     note(board, [saved(probe.job, probe.attempt)], later + 2)
     assert len(posts(board, later + 2)) == 2
@@ -299,7 +299,7 @@ def running_board(
     board.costs = dict.fromkeys(JOBS, KIND)
     for _ in range(renders):
         board.forecast.learn(A, KIND, seconds)
-    glance(board, queue=[row(running=True)], now=0.0)
+    take_poll(board, queue=[row(running=True)], now=0.0)
     return board
 
 
@@ -348,9 +348,9 @@ def test_a_stuck_prompt_is_interrupted_once() -> None:
     board.start(Poll(A), LATE)
     assert interrupts(board, LATE) == []
     board.end(Poll(A), LATE)
-    glance(board, trouble=UNAVAILABLE, now=LATE)
+    take_poll(board, trouble=UNAVAILABLE, now=LATE)
     assert interrupts(board, LATE) == []
-    glance(board, queue=[row(running=True)], now=LATE)
+    take_poll(board, queue=[row(running=True)], now=LATE)
     assert interrupts(board, LATE) == [Interrupt(A, ident())]
     track(board, interrupted_at=LATE)
     assert interrupts(board, LATE + 99.0) == []
@@ -359,7 +359,7 @@ def test_a_stuck_prompt_is_interrupted_once() -> None:
 def test_a_prompt_that_waits_is_never_stuck() -> None:
     """However long a stranger's prompt runs, it is not ours to interrupt, and what waits behind it is not stuck."""
     board = ready_board(queued(), jobs=1)
-    glance(board, queue=[stranger(running=True), row()], now=0.0)
+    take_poll(board, queue=[stranger(running=True), row()], now=0.0)
     assert interrupts(board, 1e6) == []
 
 
@@ -368,24 +368,24 @@ def test_after_it_got_stuck_another_server_is_preferred() -> None:
     facts = [*queued(), lost(why=Why.STUCK)]
     board = ready_board(facts, jobs=1, servers=(A, B))
     assert posts(board, LATE) == [(JOB, B)]
-    glance(board, B, trouble=UNAVAILABLE, now=1.0)
+    take_poll(board, B, trouble=UNAVAILABLE, now=1.0)
     assert posts(board, LATE) == [(JOB, A)]
 
 
 def test_another_server_goes_on() -> None:
     """What keeps one server from getting prompts does not keep the others."""
     board = ready_board(jobs=9, servers=(A, B))
-    glance(board, A, trouble=UNAVAILABLE)
+    take_poll(board, A, trouble=UNAVAILABLE)
     assert {server for _, server in posts(board)} == {B}
 
 
 def test_a_post_is_repeated_though_another_server_was_never_asked() -> None:
     """The same id and body to the same server needs nobody else's word; a new attempt does."""
     board = new_board(sending(), jobs=2, servers=(A, B))
-    glance(board, A)
+    take_poll(board, A)
     track(board, resend=True)
     assert [(one.job, one.again) for one in plan(board, 0.0) if isinstance(one, Submit)] == [(JOB, True)]
-    glance(board, B)
+    take_poll(board, B)
     assert posts(board) == [(JOB, A), (OTHER, B)]
 
 
@@ -398,38 +398,38 @@ def test_servers_nobody_names_are_watched_while_they_hold_something() -> None:
         assert not any(isinstance(one, Poll) and one.server == C for one in plan(board, 0.0))
 
 
-def test_one_look_at_a_time() -> None:
-    """A look is not begun while another one, or a delete, is under way there."""
+def test_one_poll_at_a_time() -> None:
+    """A poll is not begun while another one, or a delete, is under way there."""
     board = new_board()
     begin(board)
     assert plan(board, 99.0) == []
 
 
-def test_a_delete_waits_for_the_look_and_for_the_server() -> None:
-    """Prompts are deleted by id when the server answers and no look is under way."""
+def test_a_delete_waits_for_the_poll_and_for_the_server() -> None:
+    """Prompts are deleted by id when the server answers and no poll is under way."""
     board = ready_board(queued())
     board.servers[A].to_remove = {"b", "a"}
     assert Withdraw(A, ("a", "b")) in plan(board, 0.0)
     board.start(Poll(A), 0.0)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
     board.end(Poll(A), 0.0)
-    glance(board, trouble=UNAVAILABLE)
+    take_poll(board, trouble=UNAVAILABLE)
     assert not any(isinstance(one, Withdraw) for one in plan(board, 0.0))
 
 
 def test_a_prompt_being_posted_is_not_asked_for() -> None:
-    """A look does not ask for a prompt whose POST is under way: its absence would prove nothing."""
+    """A poll does not ask for a prompt whose POST is under way: its absence would prove nothing."""
     board = ready_board(jobs=1)
     begin(board)
     assert [one for one in plan(board, 20.0) if isinstance(one, Poll)] == [Poll(A)]
-    assert not glance(board, queue=[row(running=True)], now=20.0)
+    assert not take_poll(board, queue=[row(running=True)], now=20.0)
 
 
 def test_a_dead_server_that_nobody_names_any_more_holds_up_nothing() -> None:
     """A server out of the manifest that never answers keeps no new prompt from the others."""
     board = new_board(queued(server=C), now=LATE)
-    glance(board, A, now=LATE)
-    glance(board, C, trouble=UNAVAILABLE, now=LATE)
+    take_poll(board, A, now=LATE)
+    take_poll(board, C, trouble=UNAVAILABLE, now=LATE)
     assert is_surveyed(board, LATE)
     assert posts(board, LATE) == [(JOBS[1], A), (JOBS[2], A)]
 
@@ -438,13 +438,13 @@ def test_a_stall_counts_from_its_beginning() -> None:
     """A server on which prompts wait and nothing runs still gets prompts until that has lasted for `grace`."""
     board = ready_board(jobs=9, now=LATE)
     for now in (LATE, LATE + 30.0):
-        glance(board, queue=[stranger()], now=now)
+        take_poll(board, queue=[stranger()], now=now)
     assert len(posts(board, LATE + RULES.grace - 1.0)) == 2
     assert posts(board, LATE + RULES.grace) == []
 
 
 def test_ctrl_c_asks_every_server_at_once() -> None:
-    """Asked to leave, the run looks at every server in that moment, however long the next look was to wait."""
+    """Asked to leave, the run looks at every server in that moment, however long the next poll was to wait."""
     board = ready_board([*queued()], servers=(A, B), rules=Rules(poll=300.0), now=LATE)
     assert not [one for one in plan(board, LATE + 1.0) if isinstance(one, Poll)]
     board.leave(LATE + 1.0)

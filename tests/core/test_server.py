@@ -43,12 +43,13 @@ def server(now: float = 0.0) -> Server:
 def poll(one: Server, *rows: Row, began: float = 0.0, hung: bool = False, unread: Failure | None = None) -> None:
     """Take in a good poll."""
     result = PollResult(rows, {}, date=1000.0 + began, unread=unread)
-    one.apply(Polled(A, result, frozenset(), began, began + 0.5, hung), RULES)
+    one.apply(Polled(A, result, frozenset(), began, began + 0.5, hung))
 
 
 def fails(one: Server, failure: Failure, now: float, rules: Rules = RULES, *, holding: bool = False) -> None:
     """Take in a failed poll."""
-    one.apply(PollFailed(A, failure, now, holding), rules)
+    one.rules = rules
+    one.apply(PollFailed(A, failure, now, holding))
 
 
 @given(st.text(), st.integers(1, 10_000), st.floats(0.001, 60), st.floats(0.001, 1000))
@@ -67,7 +68,7 @@ def test_one_backoff_per_server(note: type[PollFailed | PollRefused], *, holding
     one = server()
     pauses = []
     for _ in range(9):
-        one.apply(note(A, UNAVAILABLE, 100.0, holding), RULES)
+        one.apply(note(A, UNAVAILABLE, 100.0, holding))
         pauses.append(one.poll_at - 100.0)
     assert 0.875 <= pauses[0] <= 1.125
     assert 0.875 * cap <= pauses[-1] <= 1.125 * cap
@@ -81,8 +82,8 @@ def test_poll_is_where_the_backoff_starts() -> None:
     """A batch that polls slowly starts slowly, and never above the cap."""
     for every, least, most in ((20.0, 17.5, 22.5), (300.0, 52.5, 67.5)):
         for note in (PollFailed, PollRefused):
-            one = server()
-            one.apply(note(A, UNAUTHORIZED, 0.0, holding=False), Rules(poll=every))
+            one = Server(A, Health(0.0), 0.0, Rules(poll=every))
+            one.apply(note(A, UNAUTHORIZED, 0.0, holding=False))
             assert least <= one.poll_at <= most
     one = server()
     fails(one, UNAVAILABLE, 0.0, Rules(poll=300.0), holding=True)
@@ -116,8 +117,8 @@ def test_patience_begins_with_the_oldest_trouble() -> None:
     assert one.health.stuck_since() is None
     poll(one, WAITING, began=20.0)
     assert one.health.stuck_since() == 20.0
-    one.apply(TransferFailed(A, 15.0), RULES)
-    one.apply(TransferFailed(A, 99.0), RULES)
+    one.apply(TransferFailed(A, 15.0))
+    one.apply(TransferFailed(A, 99.0))
     assert one.health.stuck_since() == 15.0
 
 
@@ -128,8 +129,8 @@ def test_wedged_after_grace_even_at_second_zero(start: float) -> None:
     for began in (start, start + 30.0):
         poll(one, WAITING, began=began)
     assert (one.health.stalled_since, one.health.condition) == (start, Condition.STALLED)
-    assert one.takes_prompts(start + 59.0, RULES)
-    assert not one.takes_prompts(start + 60.0, RULES)
+    assert one.takes_prompts(start + 59.0)
+    assert not one.takes_prompts(start + 60.0)
     poll(one, WAITING, RUNNING, began=start + 61.0)
     assert (one.health.stalled_since, one.health.condition) == (None, Condition.ANSWERING)
 
@@ -153,7 +154,7 @@ def test_the_servers_clock() -> None:
     one = server()
     poll(one, began=10.0)
     assert one.queue.skew == 999.5
-    one.apply(Polled(A, PollResult((), {}), frozenset(), 20.0, 20.5), RULES)
+    one.apply(Polled(A, PollResult((), {}), frozenset(), 20.0, 20.5))
     assert one.queue.skew == 999.5
     assert one.health.answered_at == 10.5
 
@@ -163,14 +164,14 @@ def test_a_file_at_home_closes_the_breaker() -> None:
     one = server()
     poll(one)
     for job in "abc":
-        one.apply(JobBurned(A, BurnedLoss(job, "OOM", "so", may_pass=True), 0.0), RULES)
-    assert (one.health.condition, one.takes_prompts(1.0, RULES)) == (Condition.FAILING, False)
-    assert one.takes_prompts(one.breaker.paused_until, RULES)
+        one.apply(JobBurned(A, BurnedLoss(job, "OOM", "so", may_pass=True), 0.0))
+    assert (one.health.condition, one.takes_prompts(1.0)) == (Condition.FAILING, False)
+    assert one.takes_prompts(one.breaker.paused_until)
     poll(one, began=2.0)
     assert one.health.condition is Condition.FAILING
-    one.apply(PostTaken(A, 1, 2.0, 3.0), RULES)
+    one.apply(PostTaken(A, 1, 2.0, 3.0))
     assert one.breaker.trips == 1
-    one.apply(JobWell(A), RULES)
+    one.apply(JobWell(A))
     assert (one.breaker, one.health.condition) == (Breaker(), Condition.ANSWERING)
 
 
@@ -178,9 +179,9 @@ def test_a_post_that_passes_closes_the_breaker_of_denied_ones() -> None:
     """What something before the server denied is proved wrong by the next POST that is taken."""
     one = server()
     for job in "abc":
-        one.apply(JobBurned(A, BurnedLoss(job, Why.DENIED, "403", may_pass=True), 0.0), RULES)
+        one.apply(JobBurned(A, BurnedLoss(job, Why.DENIED, "403", may_pass=True), 0.0))
     assert one.breaker.trips == 1
-    one.apply(PostTaken(A, 1, 2.0, 3.0), RULES)
+    one.apply(PostTaken(A, 1, 2.0, 3.0))
     assert one.breaker == Breaker()
 
 
@@ -189,9 +190,9 @@ def test_a_refused_post_is_followed_by_a_poll() -> None:
     one = server()
     poll(one)
     one.poll_at = 9.0
-    one.apply(PostsWait(A, 30.0), RULES)
+    one.apply(PostsWait(A, 30.0))
     assert (one.poll_at, one.health.posts_at) == (9.0, 30.0)
-    one.apply(PostRefused(A, UNAUTHORIZED, 3.0), RULES)
+    one.apply(PostRefused(A, UNAUTHORIZED, 3.0))
     assert (one.poll_at, one.health.condition) == (3.0, Condition.UNAUTHORIZED)
 
 
@@ -200,20 +201,21 @@ def test_where_posts_are_refused_one_tries(refused: int, depth: int, load: int, 
     """A server that refused a POST gets one at a time until one is taken."""
     one = server()
     one.health = replace(one.health, refused_posts=refused)
-    assert one.room(load, Rules(depth=depth)) == room
+    one.rules = Rules(depth=depth)
+    assert one.room(load) == room
 
 
 def test_what_must_not_be_rendered() -> None:
     """An unwanted prompt is deleted while it waits, interrupted if it runs, and forgotten once it is nowhere."""
     one = server()
-    one.apply(Unwanted(A, frozenset({"x", "y"})), RULES)
+    one.apply(Unwanted(A, frozenset({"x", "y"})))
     assert one.to_remove == {"x", "y"}
     poll(one, WAITING, RUNNING)
     assert one.to_interrupt == {"y"}
-    one.apply(Removed(A, frozenset({"x", "y"})), RULES)
+    one.apply(Removed(A, frozenset({"x", "y"})))
     poll(one, RUNNING, began=1.0)
     assert one.unwanted == {"y"}
-    one.apply(Interrupted(A, "y"), RULES)
+    one.apply(Interrupted(A, "y"))
     assert not one.to_interrupt
     poll(one, began=2.0)
     assert not one.unwanted
@@ -222,7 +224,7 @@ def test_what_must_not_be_rendered() -> None:
 def test_what_is_still_to_be_deleted_is_not_forgotten() -> None:
     """A poll that misses an unwanted prompt before its deletion does not end the matter: it may still arrive."""
     one = server()
-    one.apply(Unwanted(A, frozenset({"y"})), RULES)
+    one.apply(Unwanted(A, frozenset({"y"})))
     poll(one)
     poll(one, RUNNING, began=1.0)
     assert one.to_interrupt == {"y"}
@@ -231,11 +233,11 @@ def test_what_is_still_to_be_deleted_is_not_forgotten() -> None:
 def test_signs_of_a_restart() -> None:
     """A finished prompt that is gone from the history means a restart; one that is there, or was not read, does not."""
     one = server()
-    one.apply(Finished(A, "p"), RULES)
+    one.apply(Finished(A, "p"))
     for history in ({}, {"other": None}):
-        one.apply(Polled(A, PollResult((), history), frozenset(), 1.0, 1.5), RULES)
+        one.apply(Polled(A, PollResult((), history), frozenset(), 1.0, 1.5))
         assert one.memory.restarted_at is None
-    one.apply(Polled(A, PollResult((), {"p": None}), frozenset(), 2.0, 2.5), RULES)
+    one.apply(Polled(A, PollResult((), {"p": None}), frozenset(), 2.0, 2.5))
     assert (one.memory.restarted_at, one.memory.last_finished) == (2.0, None)
 
 
@@ -256,16 +258,16 @@ def test_an_unnamed_server_takes_nothing() -> None:
     """A server that nobody names is only watched."""
     one = server()
     poll(one)
-    one.apply(Surveyed(A), RULES)
-    assert (one.surveyed, one.takes_prompts(1.0, RULES)) == (True, True)
+    one.apply(Surveyed(A))
+    assert (one.surveyed, one.takes_prompts(1.0)) == (True, True)
     one.named = False
-    assert not one.takes_prompts(1.0, RULES)
+    assert not one.takes_prompts(1.0)
 
 
 def test_room_is_never_negative() -> None:
     """A server that holds more than `depth`, adopted from an earlier night, has no room."""
     one = server()
-    assert (one.room(0, RULES), one.room(1, RULES), one.room(9, RULES)) == (2, 1, 0)
+    assert (one.room(0), one.room(1), one.room(9)) == (2, 1, 0)
 
 
 def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
@@ -274,16 +276,16 @@ def test_an_accepted_post_does_not_shorten_a_backoff() -> None:
     fails(one, UNAVAILABLE, 0.0)
     fails(one, UNAVAILABLE, 0.0)
     due = one.poll_at
-    one.apply(PostTaken(A, 1, 0.0, 0.1), RULES)
+    one.apply(PostTaken(A, 1, 0.0, 0.1))
     assert one.poll_at == due
 
 
 def test_a_number_that_falls_back_is_a_restart() -> None:
     """A POST that began when the last one had ended and got a smaller number met a server that had begun anew."""
     one = server()
-    one.apply(PostTaken(A, 5, 9.0, 10.0), RULES)
+    one.apply(PostTaken(A, 5, 9.0, 10.0))
     assert one.memory.restarted_at is None
-    one.apply(PostTaken(A, 0, 10.0, 11.0), RULES)
+    one.apply(PostTaken(A, 0, 10.0, 11.0))
     assert one.memory.restarted_at == 10.0
 
 
@@ -291,5 +293,5 @@ def test_a_server_that_numbers_nothing_does_not_restart() -> None:
     """Where every prompt gets the number 0, from the first on, numbers say nothing of restarts."""
     one = server()
     for moment in (1.0, 2.0, 3.0):
-        one.apply(PostTaken(A, 0, moment, moment), RULES)
+        one.apply(PostTaken(A, 0, moment, moment))
     assert one.memory.restarted_at is None

@@ -18,7 +18,6 @@ from boards import (
     A,
     B,
     fetch,
-    glance,
     health,
     ident,
     interpret,
@@ -31,6 +30,7 @@ from boards import (
     row,
     sending,
     submit,
+    take_poll,
 )
 
 from batchrunner.core.actions import Cause, Failure, Interrupt, NodeError, NotFound, Refused, Submit, Taken, Withdraw
@@ -55,7 +55,7 @@ def submits(board: Board, now: float) -> list[Submit]:
 
 
 def test_a_200_is_accepted_and_looked_after() -> None:
-    """The server's id is kept, and a look follows within a second."""
+    """The server's id is kept, and a poll follows within a second."""
     board = ready_board()
     assert post(board, Taken("chosen", 3), submit(), now=2.0) == [
         Accepted(JOB, 1, AT + 2, "chosen", submit().prefix, A)
@@ -124,14 +124,14 @@ def test_what_was_accepted_in_part_and_runs_is_interrupted() -> None:
     board.start(action := Withdraw(A, (ident(),)), 2.0)
     interpret(board, action, None, 2.1)
     board.end(action, 2.1)
-    glance(board, queue=[row(running=True)], now=3.0)
+    take_poll(board, queue=[row(running=True)], now=3.0)
     assert Interrupt(A, ident()) in plan(board, 3.0)
     board.start(stop := Interrupt(A, ident()), 3.0)
     assert interpret(board, stop, None, 3.1) == []
     board.end(stop, 3.1)
     assert not any(isinstance(one, Interrupt) for one in plan(board, 3.1))
     assert board.servers[A].poll_at == 3.1
-    glance(board, now=4.0)
+    take_poll(board, now=4.0)
     assert not board.servers[A].unwanted
 
 
@@ -183,9 +183,9 @@ def test_too_many_posts(retry_after: float | None, least: float, most: float) ->
     assert submits(board, server.health.posts_at - 0.01) == []
     assert submits(board, server.health.posts_at)
     assert server.health.is_up()
-    glance(board, now=3.0)
+    take_poll(board, now=3.0)
     fetch(board, NotFound(), now=3.1, probe=True)
-    glance(board, now=3.2)
+    take_poll(board, now=3.2)
     assert board.tracked[JOB].resend
 
 
@@ -201,11 +201,11 @@ def test_a_refused_token_is_tried_again() -> None:
         board.end(action, 2.0)
     server = board.servers[A]
     assert (server.health.refused_posts, server.poll_at, server.health.refused_since) == (2, 2.0, 2.0)
-    glance(board, now=3.0)
+    take_poll(board, now=3.0)
     assert server.health.condition is Condition.UNAUTHORIZED
     for job in JOBS[:2]:
         fetch(board, NotFound(), job=job, now=3.1, probe=True)
-    glance(board, now=3.2)
+    take_poll(board, now=3.2)
     assert submits(board, server.health.posts_at - 0.01) == []
     (again,) = submits(board, server.health.posts_at)
     assert again == submit(again=True)
@@ -223,7 +223,7 @@ def test_a_refused_token_costs_nothing() -> None:
     board = ready_board(jobs=1)
     for second in range(20):
         post(board, UNAUTHORIZED, submit(again=second > 0), now=2.0 + second)
-        glance(board, now=2.5 + second)
+        take_poll(board, now=2.5 + second)
     assert isinstance(board.states[JOB], Sending)
     assert board.servers[A].breaker == Breaker()
 
@@ -260,7 +260,7 @@ def test_refused_otherwise_is_another_matter() -> None:
 def test_while_polls_fail_nothing_is_a_jobs_trouble() -> None:
     """A page for a POST on a server whose polls fail too says only that the server is away."""
     board = new_board(jobs=2)
-    glance(board, trouble=UNAVAILABLE)
+    take_poll(board, trouble=UNAVAILABLE)
     assert post(board, PAGE, submit(), now=2.0) == []
     assert isinstance(board.states[JOB], Sending)
     assert board.servers[A].health.condition is Condition.UNAVAILABLE
@@ -280,7 +280,7 @@ def test_three_jobs_denied_alike_are_the_servers_trouble() -> None:
     for _ in range(9):
         now = server.breaker.paused_until + 60.0
         board.tick(now, AT + now)
-        glance(board, now=now)
+        take_poll(board, now=now)
         (trial,) = submits(board, now)
         (fact,) = post(board, PAGE, trial, now=now)
         assert isinstance(fact, Lost)

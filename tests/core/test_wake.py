@@ -14,7 +14,6 @@ from boards import (
     B,
     fetch,
     fetching,
-    glance,
     lost,
     mp4,
     new_board,
@@ -22,6 +21,7 @@ from boards import (
     queued,
     ready_board,
     rendered,
+    take_poll,
 )
 
 from batchrunner.core.actions import Poll
@@ -35,13 +35,13 @@ PATIENCE = 8 * 3600.0
 C = "http://unnamed:8188"
 
 
-def test_the_next_look() -> None:
-    """With nothing else postponed it is the next look."""
+def test_the_next_poll() -> None:
+    """With nothing else postponed it is the next poll."""
     assert wake(ready_board(), 0.0) == 10.0
 
 
-def test_a_look_under_way_reports_itself() -> None:
-    """While a look is under way its end wakes us; what remains is how long we wait for the server."""
+def test_a_poll_under_way_reports_itself() -> None:
+    """While a poll is under way its end wakes us; what remains is how long we wait for the server."""
     board = new_board()
     board.start(Poll(A), 0.0)
     assert wake(board, 60.0) == PATIENCE
@@ -67,7 +67,7 @@ def test_the_end_of_a_wait_for_posts() -> None:
 def test_the_end_of_a_refusal() -> None:
     """A server that refuses us is out after `grace`, once something of the batch is out."""
     board = ready_board(queued())
-    glance(board, trouble=UNAUTHORIZED, now=5.0)
+    take_poll(board, trouble=UNAUTHORIZED, now=5.0)
     board.start(Poll(A), 5.0)
     assert wake(board, 5.0) == 65.0
 
@@ -75,8 +75,8 @@ def test_the_end_of_a_refusal() -> None:
 def test_the_moment_a_server_is_given_up() -> None:
     """An unnamed server that is away is given up after `grace`: that moment wakes us."""
     board = ready_board(queued(server=C), jobs=2)
-    glance(board, C, now=1.0)
-    glance(board, C, trouble=UNAVAILABLE, now=5.0)
+    take_poll(board, C, now=1.0)
+    take_poll(board, C, trouble=UNAVAILABLE, now=5.0)
     for url in (A, C):
         board.start(Poll(url), 5.0)
     assert wake(board, 5.0) == 61.0
@@ -151,8 +151,8 @@ def test_the_end_of_leaving() -> None:
 def test_the_end_of_patience() -> None:
     """The moment a server is no longer waited for; one that nobody has business with has none."""
     board = ready_board(queued(), servers=(A, B), jobs=2)
-    glance(board, A, trouble=UNAVAILABLE, now=0.0)
-    glance(board, B, trouble=UNAVAILABLE, now=0.0)
+    take_poll(board, A, trouble=UNAVAILABLE, now=0.0)
+    take_poll(board, B, trouble=UNAVAILABLE, now=0.0)
     for url in (A, B):
         board.start(Poll(url), 0.0)
     assert wake(board, 1.0) == PATIENCE

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from batchrunner.sim.server import Simulator
-    from tests.lab.mishaps import Mishap
+    from tests.lab.faults import Fault
 
 _POSTS: Final = ("drop-reply", "bad-gateway", "gateway-timeout", "late-post", "lost-post")
 _FILMS: Final = ("reset-film", "stall-film", "truncate-film", "replace-film")
@@ -38,20 +38,20 @@ _REFUSALS: Final = {
 
 @dataclass(slots=True)
 class _Armed:
-    """A mishap that strikes single requests, and how many more."""
+    """A fault that strikes single requests, and how many more."""
 
-    mishap: Mishap
+    fault: Fault
     left: int
 
 
 class Way:
-    """The way to one simulator. `strike` puts a mishap on it; `served` is called with each request that comes by."""
+    """The way to one simulator. `strike` puts a fault on it; `served` is called with each request that comes by."""
 
     def __init__(self, simulator: Simulator, served: Callable[[], None]) -> None:
         self._sim = simulator
         self._served = served
         self._armed: list[_Armed] = []
-        self._spells: list[tuple[float, Mishap]] = []
+        self._spells: list[tuple[float, Fault]] = []
         self._doubted = 0
         """Requests that a flaky proxy has thought about."""
         self._pages = 0
@@ -60,13 +60,13 @@ class Way:
         self.blocked: set[str] = set()
         """Ids of the prompts that a firewall kept out."""
 
-    def strike(self, mishap: Mishap) -> None:
-        """Let `mishap` happen from now on: to the next requests it fits, or to all for a while."""
-        if mishap.do in (*_POSTS, *_FILMS):
-            self._armed.append(_Armed(mishap, mishap.times))
+    def strike(self, fault: Fault) -> None:
+        """Let `fault` happen from now on: to the next requests it fits, or to all for a while."""
+        if fault.do in (*_POSTS, *_FILMS):
+            self._armed.append(_Armed(fault, fault.times))
         else:
-            for_good = mishap.do == "firewall" and not mishap.lasts
-            self._spells.append((inf if for_good else _now() + mishap.lasts, mishap))
+            for_good = fault.do == "firewall" and not fault.lasts
+            self._spells.append((inf if for_good else _now() + fault.lasts, fault))
 
     @property
     def middleware(self) -> Middleware:
@@ -81,40 +81,40 @@ class Way:
 
     async def _spelled(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
         """Answer as the spells have it that lie on every request."""
-        self._spells = [(until, mishap) for until, mishap in self._spells if until > _now()]
-        for until, mishap in tuple(self._spells):
-            if not await self._concerns(request, mishap):
+        self._spells = [(until, fault) for until, fault in self._spells if until > _now()]
+        for until, fault in tuple(self._spells):
+            if not await self._concerns(request, fault):
                 continue
-            if mishap.do in ("silence", "slow"):
+            if fault.do in ("silence", "slow"):
                 await request.read()
-                await asyncio.sleep(mishap.by if mishap.do == "slow" else until - _now())
-            elif mishap.do == "flaky" and mishap.how == "taken" and _is_prompt(request):
+                await asyncio.sleep(fault.by if fault.do == "slow" else until - _now())
+            elif fault.do == "flaky" and fault.how == "taken" and _is_prompt(request):
                 await go_on(request)
                 return _page(502, "Bad Gateway")
-            elif mishap.do in _PAGES:
-                status = _PAGES[mishap.do][self._pages % len(_PAGES[mishap.do])]
+            elif fault.do in _PAGES:
+                status = _PAGES[fault.do][self._pages % len(_PAGES[fault.do])]
                 self._pages += 1
                 return _page(status, _TITLES.get(status, "Bad Gateway"))
             else:
-                return _refusal(request, mishap, until - _now())
+                return _refusal(request, fault, until - _now())
         return await self._single(request, go_on)
 
-    async def _concerns(self, request: web.Request, mishap: Mishap) -> bool:
+    async def _concerns(self, request: web.Request, fault: Fault) -> bool:
         """Tell whether a spell lies on this request: most lie on all, a flaky proxy's on a share drawn by a hash."""
-        if mishap.do == "flaky":
+        if fault.do == "flaky":
             self._doubted += 1
-            return crc32(f"{self._sim.seed}/{self._doubted}".encode()) / 2**32 < mishap.share
-        if mishap.do == "firewall":
+            return crc32(f"{self._sim.seed}/{self._doubted}".encode()) / 2**32 < fault.share
+        if fault.do == "firewall":
             body = await request.read() if _is_prompt(request) else b""
-            written = (mishap.text, json.dumps(mishap.text)[1:-1])
+            written = (fault.text, json.dumps(fault.text)[1:-1])
             if not any(text.encode() in body for text in written):
                 return False
             self.blocked.add(str(json.loads(body).get("prompt_id", "")))
             return True
-        return _is_about(request, mishap.only)
+        return _is_about(request, fault.only)
 
     async def _single(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
-        """Answer as a mishap has it that waits for just such a request."""
+        """Answer as a fault has it that waits for just such a request."""
         if request.path.endswith("/view") and request.rel_url.query.get("filename") in self.forbidden:
             return _page(403, _TITLES[403])
         if _is_prompt(request):
@@ -126,18 +126,18 @@ class Way:
             return await self._film(request, armed) if armed else response
         return await go_on(request)
 
-    def _next(self, kinds: tuple[str, ...]) -> Mishap | None:
+    def _next(self, kinds: tuple[str, ...]) -> Fault | None:
         for armed in self._armed:
-            if armed.mishap.do in kinds:
+            if armed.fault.do in kinds:
                 armed.left -= 1
                 self._armed = [other for other in self._armed if other.left > 0]
-                return armed.mishap
+                return armed.fault
         return None
 
-    async def _film(self, request: web.Request, mishap: Mishap) -> web.StreamResponse:
+    async def _film(self, request: web.Request, fault: Fault) -> web.StreamResponse:
         """Send the beginning of a film under the length of all of it, and then something worse."""
         query = request.rel_url.query
-        path = self._sim.folders.asked(query["filename"], query.get("type", "output"), query.get("subfolder"))
+        path = self._sim.folders.find(query["filename"], query.get("type", "output"), query.get("subfolder"))
         if isinstance(path, int):
             return web.Response(status=path)
         content, state = path.read_bytes(), path.stat()
@@ -145,15 +145,15 @@ class Way:
         response.content_type, response.content_length = "video/mp4", len(content)
         response.last_modified = state.st_mtime
         await response.prepare(request)
-        await response.write(content[: mishap.size])
-        if mishap.do == "stall-film":
-            await asyncio.sleep(mishap.by)
+        await response.write(content[: fault.size])
+        if fault.do == "stall-film":
+            await asyncio.sleep(fault.by)
             with suppress(ConnectionError):  # its reader may have given up
-                await response.write(content[mishap.size :])
+                await response.write(content[fault.size :])
             return response
-        if mishap.do == "replace-film":
+        if fault.do == "replace-film":
             self._replace(path, content)
-        _break_off(request, reset=mishap.do != "truncate-film")
+        _break_off(request, reset=fault.do != "truncate-film")
         return response
 
     def _replace(self, path: Path, content: bytes) -> None:
@@ -175,7 +175,7 @@ def _is_prompt(request: web.Request) -> bool:
 
 
 def _is_about(request: web.Request, only: str) -> bool:
-    """Tell whether a request is of the kind that a mishap happens to."""
+    """Tell whether a request is of the kind that a fault happens to."""
     match only:
         case "view":
             return request.path.endswith("/view")
@@ -187,36 +187,36 @@ def _is_about(request: web.Request, only: str) -> bool:
             return True
 
 
-def _refusal(request: web.Request, mishap: Mishap, left: float) -> web.Response:
+def _refusal(request: web.Request, fault: Fault, left: float) -> web.Response:
     """Answer in the server's place."""
-    match mishap.do:
+    match fault.do:
         case "refuse":
             _break_off(request, reset=True)
             return web.Response(status=502)
         case "unauthorised" | "refuse-token":
-            status = mishap.status or 401
+            status = fault.status or 401
             return web.json_response({"error": "Forbidden" if status == 403 else "Unauthorized"}, status=status)
         case "too-many":
             return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
         case _:
-            return _page(*_REFUSALS[mishap.do])
+            return _page(*_REFUSALS[fault.do])
 
 
-async def _post(request: web.Request, go_on: Handler, mishap: Mishap) -> web.StreamResponse:
+async def _post(request: web.Request, go_on: Handler, fault: Fault) -> web.StreamResponse:
     """POST a prompt, or not, and answer something else."""
     await request.read()  # its sender may be gone by the time it is needed
-    if mishap.do == "lost-post":
+    if fault.do == "lost-post":
         return _page(502, "Bad Gateway")
-    if mishap.do == "late-post":
-        await asyncio.sleep(mishap.by)
+    if fault.do == "late-post":
+        await asyncio.sleep(fault.by)
         return await go_on(request)
     response = await go_on(request)
-    if mishap.do == "drop-reply":
+    if fault.do == "drop-reply":
         _break_off(request, reset=True)
         return response
-    if mishap.do == "bad-gateway":
+    if fault.do == "bad-gateway":
         return _page(502, "Bad Gateway")
-    await asyncio.sleep(mishap.by)
+    await asyncio.sleep(fault.by)
     return _page(504, "Gateway Time-out")
 
 

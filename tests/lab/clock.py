@@ -10,7 +10,7 @@ do not: they need real threads.
 
 What is random is drawn from the seed: latencies, thread delays and, if asked for, the order in which coroutines that
 are ready go on (plain callbacks keep the order asyncio promises). A trace, a running hash over every arrival, call
-and mishap, shows whether two runs were the same. It holds sizes and times but no content, because keys of web sockets
+and fault, shows whether two runs were the same. It holds sizes and times but no content, because keys of web sockets
 and form boundaries come from the system. anyio keeps its coroutines in a set, so the order in which it cancels them
 depends on addresses: a seed replays on the same code and the same Python.
 

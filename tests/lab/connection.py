@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import Context
 
-    from tests.lab.link import Fault, Link
+    from tests.lab.link import Link, StreamFault
     from tests.lab.schedule import Schedule
 
 _PIECE = 64 * 1024
@@ -162,7 +162,7 @@ class End(asyncio.Transport):
             self._break(fault)
             self._send_pieces(data[whole:])
 
-    def _break(self, fault: Fault) -> None:
+    def _break(self, fault: StreamFault) -> None:
         self._loop.trace.note(self.owner.name, "fault", fault.how)
         if fault.how is How.STALL:
             self._last = max(self._last, self._loop.now) + fault.seconds

@@ -9,7 +9,7 @@ loop's own thread. A process that is dead gets no further there, and so nothing 
 
 Not reached are writes and fsyncs inside such a function, and what SQLite does by itself: a state on a full disk needs
 a real full disk (tests/acceptance), and a commit is interrupted before or after, never within (SQLite's own tests do
-that). Unsynced bytes are lost in a power cut only (`platter`).
+that). Unsynced bytes are lost in a power cut only (`fake_disk`).
 """
 
 from __future__ import annotations

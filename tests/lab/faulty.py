@@ -1,4 +1,4 @@
-"""A ComfyUI on a real port to which the mishaps of a script happen: `python -m tests.lab.faulty --port 8188 ...`."""
+"""A ComfyUI on a real port to which the faults of a script happen: `python -m tests.lab.faulty --port 8188 ...`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from batchrunner.errors import YoursError
 from batchrunner.sim.machine import REFERENCE_STEPS, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
-from tests.lab.misfortune import Misfortune
-from tests.lab.mishaps import Where, parse
+from tests.lab.faults import Where, parse
+from tests.lab.injector import FaultInjector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.lab.mishaps import Script
+    from tests.lab.faults import Script
 
 
 def read_script(path: Path) -> Script:
-    """Read the mishaps of a file.
+    """Read the faults of a file.
 
     Raises YoursError if it can't be read, or names what can only happen in simulated nights.
     """
@@ -35,17 +35,17 @@ def read_script(path: Path) -> Script:
         raise YoursError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise YoursError(f"{path}: this is not UTF-8") from None
-    for number, mishap in enumerate(script, 1):
-        whom = {Where.RUNNER: "a runner", Where.ADDRESS: "a server's address"}.get(mishap.kind.where)
+    for number, fault in enumerate(script, 1):
+        whom = {Where.RUNNER: "a runner", Where.ADDRESS: "a server's address"}.get(fault.kind.where)
         if whom:
-            raise YoursError(f"{path}: mishap {number}: {mishap.do} happens to {whom}, in simulated nights only")
+            raise YoursError(f"{path}: fault {number}: {fault.do} happens to {whom}, in simulated nights only")
     return script
 
 
 def main(words: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM; 2 if the script is refused."""
     parser = argparse.ArgumentParser("python -m tests.lab.faulty", description="A ComfyUI on which things go wrong.")
-    parser.add_argument("script", type=Path, help="a list of mishaps, YAML or JSON")
+    parser.add_argument("script", type=Path, help="a list of faults, YAML or JSON")
     parser.add_argument("--port", type=int, default=8188)
     parser.add_argument("--dir", type=Path, default=Path("simulator"), help="where the server keeps its files")
     parser.add_argument("--seconds", type=float, default=1.5, help="time for a video of the reference size")
@@ -69,12 +69,12 @@ async def _serve(asked: argparse.Namespace, script: Script) -> None:
             renderer=BoxRenderer(),
             listener=(lambda event: record.write(event.line() + "\n")) if record else None,
         )
-        misfortune = Misfortune(simulator, script)
+        injector = FaultInjector(simulator, script)
         async with (
-            serve(simulator, port=asked.port, application=misfortune.application()) as url,
+            serve(simulator, port=asked.port, application=injector.application()) as url,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(misfortune.run)
+            group.start_soon(injector.run)
             sys.stdout.write(f"listens on {url}\n")
             sys.stdout.flush()
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

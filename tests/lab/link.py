@@ -23,7 +23,7 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class StreamFault:
     """Trouble for the next stream that carries more than `after` bytes in one go, in one direction."""
 
     how: How
@@ -47,13 +47,13 @@ class Link:
         """Until then nothing arrives and nobody is told: a black hole."""
         self._rng = rng
         self._free = {True: 0.0, False: 0.0}
-        self._armed: list[Fault] = []
+        self._armed: list[StreamFault] = []
 
-    def arm(self, fault: Fault) -> None:
+    def arm(self, fault: StreamFault) -> None:
         """Let `fault` strike the next stream it fits."""
         self._armed.append(fault)
 
-    def strike(self, burst: int, size: int, *, to_server: bool) -> Fault | None:
+    def strike(self, burst: int, size: int, *, to_server: bool) -> StreamFault | None:
         """Return the fault that strikes `size` more bytes after a burst of `burst`, and disarm it."""
         for fault in self._armed:
             if fault.to_server == to_server and fault.after < burst + size:

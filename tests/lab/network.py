@@ -1,7 +1,7 @@
 """The network in memory: who listens where, and how the ways there are.
 
 A `Network` has one `Link` per server path, and a link is where the trouble is set: refuse, be silent, be slow, or arm
-a `Fault` that strikes the next stream that carries enough.
+a `StreamFault` that strikes the next stream that carries enough.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Trace:
         self._keeps = False
 
     def keep(self) -> None:
-        """Collect the lines too, for a story."""
+        """Collect the lines too, for a transcript."""
         self._keeps = True
 
     def note(self, who: str, *what: object) -> None:

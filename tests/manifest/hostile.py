@@ -16,7 +16,7 @@ SOUND: dict[str, Any] = {
     "server": ["sim"],
     "ttl": "10m",
     "workflow": "ltx2",
-    "presets": {"look": {"noir": {"_look": "noir", "cfg": 6}}},
+    "presets": {"look": {"noir": {"_poll": "noir", "cfg": 6}}},
     "defaults": {"negative": "blurry", "size": "sd", "fps": 24, "_animal": "fox"},
     "sweep": [
         {"prompt": ["A ${_animal}", "b"], "_animal": "cat", "look": ["noir"], "seed": {"count": 2, "per": "prompt"}},

@@ -49,8 +49,8 @@ CASES = [
     ),
     Example(
         "a preset of your own",
-        "presets: {look: {noir: {_look: film noir, cfg: 6}, anime: {_look: drawn}}}\n"
-        'sweep: {prompt: "A cat, ${_look}", look: [noir, anime]}',
+        "presets: {look: {noir: {_poll: film noir, cfg: 6}, anime: {_poll: drawn}}}\n"
+        'sweep: {prompt: "A cat, ${_poll}", look: [noir, anime]}',
         "prompt cfg look",
         "A cat, film noir 6.0 noir\nA cat, drawn 5.0 anime",
     ),
@@ -95,7 +95,7 @@ CASES = [
         "a text may name a seed, derived or not",
         "sweep: {prompt: a, _take: 'take ${seed}', seed: {count: 1, per: prompt}}",
         "_take",
-        "take 7333004875587589367",
+        "take 1707348245",
     ),
     Example(
         "exclude is a partial match",

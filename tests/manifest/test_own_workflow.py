@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from manifests import batch, diagnostics, jobs
 
+from batchrunner.core.job import render_digest
 from batchrunner.errors import ManifestError
 from batchrunner.manifest import Options, load
 
@@ -218,3 +219,42 @@ def test_a_wrong_parameter_is_said_once() -> None:
     body = "params: {seed: Draw.nothing}\ndefaults: {seed: 1}\nsweep: {_a: 1}\nexclude: {seed: 2}\n"
     assert said(body).count("\n") == 0
     assert said(body).startswith("m.yaml:4:16: params.seed: ")
+
+
+SAVER = {"class_type": "Image Saver", "inputs": {"filename": "%time", "path": "", "images": ["3", 0]}}
+UNNAMED = {"w.json": json.dumps({**{key: GRAPH[key] for key in "123"}, "6": SAVER})}
+
+
+def test_a_prefix_input_that_is_named() -> None:
+    """Where `prefix` names its input, a saving node without `filename_prefix` saves, and its files are known again."""
+    found = batch("prefix: 6.filename\nsweep: {_a: 1}\n", UNNAMED, head=HEAD)
+    assert found.graph(found.jobs[0], "p")["6"] == {**SAVER, "inputs": {**SAVER["inputs"], "filename": "p"}}
+    assert found.renders(found.jobs[0]) == render_digest(found.graph(found.jobs[0], "other-0123456789ab-a7"))
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (
+            "",
+            (
+                'm.yaml:3:11: workflow: "w.json": no node saves a file: node 6 (Image Saver) has no filename_prefix; '
+                "write prefix: 6.filename to name its files by that input"
+            ),
+        ),
+        (
+            "prefix: 6.filenam\n",
+            (
+                'm.yaml:4:9: prefix[0]: node 6 (Image Saver) has no input "filenam", only filename, path, images'
+                " - did you mean filename?"
+            ),
+        ),
+        (
+            "prefix: 6.filename\nparams: {x: 6.filename}\n",
+            "m.yaml:5:13: params.x: takes the file prefix, which batchrunner sets itself: name your files with `files`",
+        ),
+    ],
+)
+def test_prefix_inputs_that_do_not_fit(body: str, complaint: str) -> None:
+    """Without a prefix input nothing could be found again, so that is said before anything is sent."""
+    assert diagnostics(body + "sweep: {_a: 1}\n", UNNAMED, head=HEAD) == complaint

@@ -23,10 +23,10 @@ server: http://gpu-box:8188
 workflow: ltx2
 ttl: 15m
 presets:
-  look: {noir: {_look: "film: noir", denoise: 0.9}, "yes": {_look: plain}}
+  look: {noir: {_poll: "film: noir", denoise: 0.9}, "yes": {_poll: plain}}
 defaults: {negative: "no, # text", size: sd, fps: 25}
 sweep:
-  prompt: ["A cat: ${_look}", "\u202e\U0001F408 \"quoted\" \\ back\nslash ${_look}", "1984", "- {a: b}"]
+  prompt: ["A cat: ${_poll}", "\u202e\U0001F408 \"quoted\" \\ back\nslash ${_poll}", "1984", "- {a: b}"]
   look: [noir, "yes"]
   quality: [fast, high]
   seed: [18446744073709551615, 7]
@@ -50,7 +50,7 @@ def test_promoted_jobs_keep_prompt_and_seed(tmp_path: Path) -> None:
     """Every pick is rendered again as it was, whatever stands in its prompt, but for what is set."""
     source, batch = _loaded(tmp_path, NIGHT)
     promoted = _promoted(tmp_path, source, batch, UHD)
-    same = ("prompt", "seed", "negative", "fps", "_look")
+    same = ("prompt", "seed", "negative", "fps", "_poll")
     wanted = {tuple(job.params[name] for name in same) for job in batch.jobs}
     assert {tuple(job.params[name] for name in same) for job in promoted.jobs} == wanted
     assert {(job.params["width"], job.params["steps"], job.params["cfg"]) for job in promoted.jobs} == {(1920, 40, 6.0)}

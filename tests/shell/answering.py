@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from batchrunner.comfy.client import Client, Waits, session
-from batchrunner.comfy.secret import Secret
+from batchrunner.comfy.secret import Credentials, Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -89,7 +89,7 @@ async def raw(*pieces: bytes, hang: bool = False) -> AsyncIterator[Place]:
 async def client(place: Place, *, token: str | None = TOKEN, waits: Waits = PATIENT) -> AsyncIterator[Client]:
     """Yield a client for one place."""
     async with session() as http:
-        yield Client(place.url, http, Secret(token) if token else None, waits=waits)
+        yield Client(place.url, http, Credentials.bearer(Secret(token) if token else None), waits=waits)
 
 
 def respond(status: int, body: bytes = b"", **headers: str) -> Callable[[web.Request], Awaitable[web.Response]]:

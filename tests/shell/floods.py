@@ -143,7 +143,7 @@ async def _flooding(flood: Flood, request: str) -> AsyncIterator[str]:
 
 def _calls(folder: Path) -> dict[str, Callable[[Client], Awaitable[object]]]:
     fetch = Download("0123456789ab", 1, PREFIX, "s", File(f"{PREFIX}_00001_.mp4"))
-    downloads = Downloader(folder, "boot", _LARGEST)
+    downloads = Downloader(folder, "boot", largest=_LARGEST)
     look = Poll("s", ("a",), 100)
     return {
         "GET /queue": lambda client: client.poll(look),

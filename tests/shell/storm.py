@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from batchrunner.comfy import wire
 from batchrunner.comfy.client import Client, session
-from batchrunner.comfy.secret import Secret
+from batchrunner.comfy.secret import Credentials, Secret
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, Poll
 from batchrunner.core.facts import File, Opened
 from batchrunner.download import verify as media
@@ -110,7 +110,7 @@ class Storm:
             place = Place()
             await loop.create_unix_server(lambda: _Speaker(place), "hostile")
             async with session(aiohttp.UnixConnector("hostile", force_close=True, limit=0)) as http:
-                client = Client("http://hostile", http, Secret(TOKEN))
+                client = Client("http://hostile", http, Credentials.bearer(Secret(TOKEN)))
                 for answers_ in several:
                     for (request, call), answer in zip(CALLS.items(), answers_, strict=True):
                         place.bad = {request.partition("#")[0]: answer}
@@ -144,7 +144,7 @@ class Storm:
             place = Place()
             await loop.create_unix_server(lambda: _Speaker(place), "hostile")
             async with session(aiohttp.UnixConnector("hostile", force_close=True, limit=0)) as http:
-                client = Client("http://hostile", http, Secret(TOKEN))
+                client = Client("http://hostile", http, Credentials.bearer(Secret(TOKEN)))
                 for name, subfolder in several:
                     await self._fetch_named(client, place, name, subfolder)
 
@@ -199,7 +199,7 @@ def verdict(end: Any) -> str:
     return {"NoneType": "ordered", "dict": "told"}.get(type(end).__name__, type(end).__name__.lower())
 
 
-async def _look(client: Client, _folder: Path) -> object:
+async def _poll(client: Client, _folder: Path) -> object:
     return await client.poll(Poll("s", (ID,), 100))
 
 
@@ -215,9 +215,9 @@ async def _go_on(client: Client, folder: Path) -> object:
 
 
 CALLS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
-    "GET /queue": _look,
-    "GET /history/": _look,
-    "GET /history?": _look,
+    "GET /queue": _poll,
+    "GET /history/": _poll,
+    "GET /history?": _poll,
     "POST /prompt": lambda client, _: client.submit(b"{}"),
     "GET /view": _fetch,
     "GET /view#rest": _go_on,

@@ -15,13 +15,13 @@ from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Re
 if TYPE_CHECKING:
     from batchrunner.core.actions import PollEnd, PostEnd
 
-LOOK = Poll("s")
+POLL = Poll("s")
 DATE = "Sun, 22 Nov 2026 05:13:15 GMT"
 EMPTY = {"queue_running": [], "queue_pending": []}
 JSON = "application/json; charset=utf-8"
 
 
-async def _look(place: Place, at: Poll = LOOK) -> PollEnd:
+async def _poll(place: Place, at: Poll = POLL) -> PollEnd:
     async with client(place) as comfy:
         return await comfy.poll(at)
 
@@ -38,10 +38,10 @@ async def _shop(request: web.Request) -> web.Response:
     return web.json_response(known.get(request.path, {}), headers={"Date": DATE})
 
 
-async def test_a_look_reads_the_queue_before_the_history() -> None:
+async def test_a_poll_reads_the_queue_before_the_history() -> None:
     """Queue, then each id, then the end of the history, in this order: else a finish slips between two reads."""
     async with answering(_shop) as place:
-        look = await _look(place, Poll("s", ("a", "b/β \ud800"), recent=64))
+        look = await _poll(place, Poll("s", ("a", "b/β \ud800"), recent=64))
     assert isinstance(look, PollResult)
     assert [asked.path for asked in place.asked] == [
         "/queue",
@@ -56,15 +56,15 @@ async def test_a_look_reads_the_queue_before_the_history() -> None:
     assert look.date == 1795324395.0
 
 
-async def test_a_look_never_asks_for_the_whole_history() -> None:
+async def test_a_poll_never_asks_for_the_whole_history() -> None:
     """Without a number of last entries the history is asked by id only: the whole of it can be 26 MB."""
     async with answering(_shop) as place:
-        await _look(place, Poll("s", ("a",)))
+        await _poll(place, Poll("s", ("a",)))
     assert [asked.path for asked in place.asked] == ["/queue", "/history/a"]
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 502])
-async def test_without_the_queue_there_is_no_look(status: int) -> None:
+async def test_without_the_queue_there_is_no_poll(status: int) -> None:
     """If the queue can't be read nothing else is asked for, and nothing is absent."""
 
     async def answer(request: web.Request) -> web.Response:
@@ -73,7 +73,7 @@ async def test_without_the_queue_there_is_no_look(status: int) -> None:
         return await _shop(request)
 
     async with answering(answer) as place:
-        look = await _look(place, Poll("s", ("a",), recent=3))
+        look = await _poll(place, Poll("s", ("a",), recent=3))
     assert isinstance(look, Failure)
     assert look.cause is Cause.UNAVAILABLE
     assert [asked.path for asked in place.asked] == ["/queue"]
@@ -94,10 +94,10 @@ async def test_without_the_queue_there_is_no_look(status: int) -> None:
         (504, Cause.UNAVAILABLE, "504"),
     ],
 )
-async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause, word: str) -> None:
+async def test_every_status_has_one_meaning_for_a_poll(status: int, cause: Cause, word: str) -> None:
     """401 and 403 are a matter of the token; everything else that is no 200 means the server is away."""
     async with answering(respond(status, b"{}", Content_Type=JSON)) as place:
-        trouble = await _look(place)
+        trouble = await _poll(place)
         async with client(place) as comfy:
             ordered = await comfy.withdraw(["a"])
             stopped = await comfy.interrupt("a")
@@ -109,7 +109,7 @@ async def test_every_status_has_one_meaning_for_a_look(status: int, cause: Cause
 
 @pytest.mark.parametrize("status", [404, 405, 408, 429, 500, 502, 503, 504])
 async def test_a_post_that_failed_there_may_have_arrived(status: int) -> None:
-    """A 500 was seen with the prompt already queued, a 504 with the prompt run: only a look can tell."""
+    """A 500 was seen with the prompt already queued, a 504 with the prompt run: only a poll can tell."""
     async with answering(respond(status, b"<html>", Content_Type="text/html")) as place:
         end = await _post(place)
     assert isinstance(end, Failure)
@@ -168,7 +168,7 @@ async def test_a_post_is_taken() -> None:
 async def test_an_answer_of_another_shape_says_nothing(content_type: str, body: bytes) -> None:
     """Plain text with 200, or JSON of another shape, is no queue and no taken prompt."""
     async with answering(respond(200, body, Content_Type=content_type)) as place:
-        look, end = await _look(place), await _post(place)
+        look, end = await _poll(place), await _post(place)
     for each in (look, end):
         assert isinstance(each, Failure)
         assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
@@ -195,7 +195,7 @@ async def test_an_answer_of_another_shape_says_nothing(content_type: str, body: 
 async def test_retry_after_is_obeyed_within_reason(header: str, seconds: float | None) -> None:
     """Seconds or a date by the server's own clock, 0 to 600; garbage is no wish."""
     async with answering(respond(429, Date=DATE, Retry_After=header)) as place:
-        trouble = await _look(place)
+        trouble = await _poll(place)
     assert isinstance(trouble, Failure)
     assert trouble.retry_after == seconds
 
@@ -216,7 +216,7 @@ async def test_a_status_that_says_it_all_needs_no_body() -> None:
     """The page of a proxy is not read, not even where it never ends or is compressed: its status is what is told."""
     for header in ("Content-Length: 1000000", "Content-Encoding: gzip\r\nContent-Length: 1"):
         async with raw(f"HTTP/1.1 502 Bad Gateway\r\n{header}\r\n\r\n".encode(), hang=True) as place:
-            look = await _look(place)
+            look = await _poll(place)
         assert isinstance(look, Failure)
         assert look.message.endswith(" answered 502")
 
@@ -233,7 +233,7 @@ async def test_a_server_below_a_path_is_asked_there() -> None:
     """A base URL with a path keeps it, with or without a slash at its end."""
     async with answering(tells(EMPTY)) as place:
         for end in ("comfy", "comfy/"):
-            await _look(Place(place.url + end))
+            await _poll(Place(place.url + end))
     assert [asked.path for asked in place.asked] == ["/comfy/queue", "/comfy/queue"]
 
 
@@ -256,7 +256,7 @@ async def test_a_flood_is_not_read(cap: int, path: str) -> None:
             return response
 
         async with answering(flood) as place:
-            look = await _look(place, Poll("s", ("a",)))
+            look = await _poll(place, Poll("s", ("a",)))
         failure = look.unread if isinstance(look, PollResult) else look
         assert isinstance(look, PollResult) == (path != "/queue")
         assert failure is not None
@@ -268,7 +268,7 @@ async def test_a_bomb_is_not_unpacked(encoding: str) -> None:
     """We ask for plain bytes; anything packed is refused unread."""
     body = gzip.compress(b" " * 2**22)
     async with answering(respond(200, body, Content_Type=JSON, Content_Encoding=encoding)) as place:
-        look, end = await _look(place), await _post(place)
+        look, end = await _poll(place), await _post(place)
     for each in (look, end):
         assert isinstance(each, Failure)
         assert "compressed" in each.message
@@ -295,7 +295,7 @@ async def test_a_bomb_is_not_unpacked(encoding: str) -> None:
 async def test_broken_http_is_a_server_away(answer: bytes) -> None:
     """Whatever is not proper HTTP ends as a value that says the server is away, for reads and for a POST."""
     async with raw(answer) as place:
-        for each in (await _look(place), await _post(place)):
+        for each in (await _poll(place), await _post(place)):
             assert isinstance(each, Failure)
             assert (each.cause, each.sent) == (Cause.UNAVAILABLE, True)
     assert len([asked for asked in place.asked if asked.method == "POST"]) == 1

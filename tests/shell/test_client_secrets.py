@@ -1,4 +1,4 @@
-"""What leaves this machine, and what never does: the token, and what a look or a POST may have sent."""
+"""What leaves this machine, and what never does: the token, and what a poll or a POST may have sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Json
 
-LOOK = Poll("s", ("a",))
+POLL = Poll("s", ("a",))
 ROOT = Path(__file__).parents[2]
 SAID: Json = {"prompt_id": "a", "number": 1}
 
@@ -48,7 +48,7 @@ async def _troubles(comfy: Client) -> list[Failure]:
     """Make one exchange of every kind, all of which must fail."""
     async with comfy.view(File("a.mp4"), 5, '"x"') as view:
         ends = [
-            await comfy.poll(LOOK),
+            await comfy.poll(POLL),
             await comfy.submit(b"{}"),
             await comfy.withdraw(["a"]),
             await comfy.interrupt("a"),
@@ -82,7 +82,7 @@ async def test_a_redirect_to_anywhere_is_one_short_line(location: str) -> None:
     """Whatever a Location says, the message stays short, printable and free of passwords and queries."""
     answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n" % location[:8000].encode()
     async with raw(answer) as place, client(place) as comfy:
-        look = await comfy.poll(LOOK)
+        look = await comfy.poll(POLL)
     assert isinstance(look, Failure)
     assert len(look.message) < 300
     assert look.message.isprintable()
@@ -96,7 +96,7 @@ async def test_nothing_a_server_does_makes_the_token_appear(nobody: Place) -> No
     for answer in answers:
         async with raw(answer) as place, client(place) as comfy:
             async with comfy.view(File("a.mp4")) as view:
-                ends = [await comfy.poll(LOOK), await comfy.submit(b"{}"), view]
+                ends = [await comfy.poll(POLL), await comfy.submit(b"{}"), view]
                 if not isinstance(view, Failure):
                     ends.append(await view.read())
                     assert TOKEN not in repr(view)
@@ -251,7 +251,7 @@ async def test_a_silent_server_is_left_after_a_while() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
     for pieces in ((), (head[:20],), (head,)):
         async with raw(*pieces, hang=True) as place, client(place, waits=waits) as comfy:
-            ends = [await comfy.poll(LOOK), await comfy.submit(b"{}")]
+            ends = [await comfy.poll(POLL), await comfy.submit(b"{}")]
         for end in ends:
             assert isinstance(end, Failure)
             assert (end.cause, end.sent) == (Cause.UNAVAILABLE, True)

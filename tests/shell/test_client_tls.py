@@ -13,7 +13,7 @@ from aiohttp import web
 from answering import PATIENT, TOKEN
 
 from batchrunner.comfy.client import Client, session
-from batchrunner.comfy.secret import Secret
+from batchrunner.comfy.secret import Credentials, Secret
 from batchrunner.core.actions import Cause, Failure, Taken
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def _secured(folder: Path, certificate: str) -> AsyncIterator[tuple[str, l
 
 async def _posted(url: str, trusted: ssl.SSLContext | None) -> PostEnd:
     async with session(tls=trusted) as http:
-        return await Client(url, http, Secret(TOKEN), waits=PATIENT).submit(b"{}")
+        return await Client(url, http, Credentials.bearer(Secret(TOKEN)), waits=PATIENT).submit(b"{}")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchrunner.download.folder import Folder, os_error_text
-from tests.lab.platter import Platter
+from tests.lab.fake_disk import FakeDisk
 
 
 def _write(folder: Folder, path: str, body: bytes = b"new") -> None:
@@ -143,10 +143,10 @@ def test_publishing_never_overwrites(folder: Folder) -> None:
 def test_what_is_published_outlives_a_power_cut(folder: Folder) -> None:
     """A whole file, its name and the folders above it are on the disk when publishing it has ended."""
     _write(folder, "a/p.part", b"whole")
-    platter = Platter()
-    with platter.spinning():
+    fake_disk = FakeDisk()
+    with fake_disk.installed():
         assert folder.publish("a/p.part", "b/c/z.mp4")
-    assert all(platter.has(folder.root / path) for path in ("", "b", "b/c", "b/c/z.mp4"))
+    assert all(fake_disk.has(folder.root / path) for path in ("", "b", "b/c", "b/c/z.mp4"))
 
 
 def test_the_root_may_be_reached_by_a_link(tmp_path: Path) -> None:

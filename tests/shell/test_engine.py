@@ -169,7 +169,7 @@ def test_the_manifest_speaks_first() -> None:
 
 
 def test_each_server_is_marked_once_when_it_was_asked() -> None:
-    """A server that answered its first look is remembered as asked, one that the last run had asked is not again."""
+    """A server that answered its first poll is remembered as asked, one that the last run had asked is not again."""
     board = new_board(jobs=4, servers=(A, B))
     board.servers[B].surveyed = True
     world, _ = whole(board)
@@ -210,7 +210,7 @@ def home(job: str) -> tuple[int, tuple[LocalFile, ...]]:
 def test_files_at_home_are_taken_in_before_that_is_remembered() -> None:
     """What lies on our own disk is in the journal, file by file, before the mark that nothing is left to take in."""
     board = new_board(jobs=2)
-    board.homes = {JOB: home(JOB), OTHER: home(OTHER)}
+    board.local_files = {JOB: home(JOB), OTHER: home(OTHER)}
     world, ending = whole(board)
     assert ending.exit == 0
     assert not world.places("sent")
@@ -231,12 +231,12 @@ def test_files_at_home_wait_for_every_server() -> None:
             return await super().poll(at)
 
     board = new_board(jobs=1, servers=(A, B))
-    board.homes = {JOB: home(JOB)}
+    board.local_files = {JOB: home(JOB)}
     world, ending = whole(board, gpu=Late)
     assert (ending.exit, world.loop.now) == (0, 60.0)
 
 
-def test_a_ledger_that_has_settled_in_is_not_marked_again() -> None:
+def test_a_ledger_that_knows_the_local_files_is_not_marked_again() -> None:
     """What was remembered once is not written with every run."""
     board = new_board(jobs=1)
     board.imported = True
@@ -362,7 +362,7 @@ def test_who_watches_is_shown_the_board_when_they_asked_for_it() -> None:
 
 
 def test_who_watches_need_not_ask() -> None:
-    """With nobody who wants to see the board again, the next look comes as it is due."""
+    """With nobody who wants to see the board again, the next poll comes as it is due."""
     world, ending = whole(new_board(jobs=1))
     assert world.witness.every == inf
     assert ending.exit == 0
@@ -370,7 +370,7 @@ def test_who_watches_need_not_ask() -> None:
 
 
 def test_an_action_that_never_ends_does_not_keep_the_run() -> None:
-    """A look without end is given up when the last file can't be there any more, and the run is over at once."""
+    """A poll without end is given up when the last file can't be there any more, and the run is over at once."""
 
     class Silent(Gpu):
         async def poll(self, at: Poll) -> PollEnd:

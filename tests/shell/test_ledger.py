@@ -23,12 +23,13 @@ from batchrunner.core.facts import (
     Reopened,
     Saved,
     Why,
+    fact_name,
 )
 from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
 from batchrunner.ledger import Ledger, StateError
-from batchrunner.ledger.codec import fact_text, kind, read_fact
-from tests.lab.platter import Platter
+from batchrunner.ledger.codec import fact_text, read_fact
+from tests.lab.fake_disk import FakeDisk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,12 +72,12 @@ def test_facts_come_back_equal_and_in_order(ledger: Ledger, tmp_path: Path) -> N
         assert tuple(again.facts()) == FACTS
 
 
-def test_one_jobs_story_is_its_own_facts(ledger: Ledger) -> None:
-    """A job's story is all its facts and no other's, in order, found without reading the rest."""
+def test_one_jobs_history_is_its_own_facts(ledger: Ledger) -> None:
+    """A job's history is all its facts and no other's, in order, found without reading the rest."""
     for fact in FACTS:
         ledger.append(fact)
-    assert ledger.story("b" * 12) == [fact for fact in FACTS if fact.job == "b" * 12]
-    assert ledger.story("unknown") == []
+    assert ledger.history("b" * 12) == [fact for fact in FACTS if fact.job == "b" * 12]
+    assert ledger.history("unknown") == []
     (plan,) = ledger._db.execute("EXPLAIN QUERY PLAN SELECT * FROM facts WHERE job = 'b' ORDER BY seq")
     assert "USING INDEX" in plan[3]
 
@@ -90,7 +91,7 @@ def test_every_kind_of_fact_is_among_the_examples() -> None:
 def test_whatever_a_server_says_survives(message: str, why: Why, burns: bool, at: float) -> None:  # noqa: FBT001 - given
     """Any text of a server, lone surrogates included, is kept to the character."""
     fact = Lost("a" * 12, 1, at, why, message, burns)
-    assert read_fact(kind(fact), fact.job, fact.attempt, fact.at, fact_text(fact)) == fact
+    assert read_fact(fact_name(type(fact)), fact.job, fact.attempt, fact.at, fact_text(fact)) == fact
 
 
 @pytest.mark.parametrize(
@@ -220,10 +221,10 @@ def test_a_commit_is_synchronous(ledger: Ledger) -> None:
 
 def test_a_new_state_outlives_a_power_cut(tmp_path: Path) -> None:
     """The folder of a new batch and the file in it are there for good before the first fact is; nothing stays open."""
-    platter, before = Platter(), len(list(Path("/dev/fd").iterdir()))
-    with platter.spinning(), Ledger.open(tmp_path / "cats", "cats"):
-        assert platter.has(tmp_path)
-        assert platter.has(tmp_path / "cats")
+    fake_disk, before = FakeDisk(), len(list(Path("/dev/fd").iterdir()))
+    with fake_disk.installed(), Ledger.open(tmp_path / "cats", "cats"):
+        assert fake_disk.has(tmp_path)
+        assert fake_disk.has(tmp_path / "cats")
     assert len(list(Path("/dev/fd").iterdir())) == before
 
 
@@ -350,7 +351,7 @@ def test_a_full_state_says_so_and_keeps_what_it_has(ledger: Ledger) -> None:
 def test_a_closed_ledger_fails_in_words(ledger: Ledger) -> None:
     """Whatever SQLite raises comes out as the one error of the state."""
     ledger.close()
-    with pytest.raises(StateError, match="SQLite says"):
+    with pytest.raises(StateError, match="SQLite reports"):
         ledger.append(FACTS[0])
 
 

@@ -49,7 +49,7 @@ def test_a_batch_never_run_has_no_state(tmp_path: Path) -> None:
 def test_what_stays_unreadable_is_told(tmp_path: Path) -> None:
     """What cannot be read at the third try either is said, never taken for a batch that was not yet run."""
     (tmp_path / "state.sqlite3").write_bytes(b"no database" * 100)
-    with pytest.raises(StateError, match="damaged or no state"):
+    with pytest.raises(StateError, match="damaged or not a state file"):
         Ledger.read(tmp_path)
 
 

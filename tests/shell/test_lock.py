@@ -127,7 +127,7 @@ def test_where_the_lock_does_not_hold_the_first_runner_stops(tmp_path: Path) -> 
         first.append(fact)
         (tmp_path / "state.lock").unlink()
         with hold(tmp_path), Ledger.open(tmp_path, "cats") as second:
-            with pytest.raises(BusyError, match="another runner took this batch over"):
+            with pytest.raises(BusyError, match="another runner took over this batch"):
                 first.append(fact)
             second.append(fact)
             assert list(first.facts()) == [fact, fact]

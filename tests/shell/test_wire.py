@@ -400,6 +400,8 @@ def test_a_render_from_the_cache_is_told_apart(cached: Any, *, from_cache: bool)
         ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["9", 0]}}}, True),
         ({**graph("p"), "10": {"inputs": {"filename_prefix": "q", "images": ["8", 0]}}}, False),
         ({"9": {"inputs": {"filename_prefix": "p", "images": [3, 0]}}}, True),
+        ({"9": {"inputs": {"filename": "night-0123456789ab-a1", "images": ["3", 0]}}}, True),
+        ({"9": {"inputs": {"filename": "night-0123456789ab", "images": ["3", 0]}}}, False),
         ({"9": {"inputs": {"filename_prefix": "p", "texts": ["3"]}}}, False),
         ({"9": {"inputs": {"images": ["3", 0]}}}, False),
         ({"9": {"inputs": None}, "8": 5}, False),

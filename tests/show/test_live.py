@@ -174,7 +174,7 @@ def _apply(board: Board, *facts: Fact) -> None:
         board.put(fact.job, state, 100.0, fact)
 
 
-def _look(*rows: Row, date: float | None = None) -> PollResult:
+def _poll(*rows: Row, date: float | None = None) -> PollResult:
     return PollResult(rows, {}, date=date)
 
 
@@ -190,9 +190,7 @@ def test_the_scene_is_a_fold_of_the_board() -> None:
         Rendered("c", 1, 0.0, (File("c.mp4"),), deadline=5_600.0),
     )
     rows = (Row("ida", 1.0, running=True), Row("idb", 2.0, running=False), Row("other", 3.0, running=False))
-    board.servers[URL].apply(
-        Polled(URL, _look(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0), board.rules
-    )
+    board.servers[URL].apply(Polled(URL, _poll(*rows, date=5_000.0), frozenset({"ida", "idb"}), 100.0, 100.0))
     seen = scene(board, jobs, 130.0, Around(7.0, 30.0, left=60.0))
     assert seen.servers == (
         Stand(URL, "up", running="cats/a", running_for=30.0, ready=1, foreign=1),
@@ -207,22 +205,22 @@ def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
     """Away, denied, stalled and pausing each show as such; a single failed look does not."""
     board, jobs = _board()
     server, now = board.servers[URL], 100.0
-    server.apply(Polled(URL, _look(), frozenset(), now, now), board.rules)
+    server.apply(Polled(URL, _poll(), frozenset(), now, now))
     trouble = Failure(Cause.UNAVAILABLE, "refused")
     match state:
         case "away":
-            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
-            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
+            server.apply(PollFailed(URL, trouble, now, holding=False))
+            server.apply(PollFailed(URL, trouble, now, holding=False))
         case "denied":
-            server.apply(PollRefused(URL, trouble, now, holding=False), board.rules)
-            server.apply(PollRefused(URL, trouble, now, holding=False), board.rules)
+            server.apply(PollRefused(URL, trouble, now, holding=False))
+            server.apply(PollRefused(URL, trouble, now, holding=False))
         case "stalled":
-            server.apply(Polled(URL, _look(Row("x", 1.0, running=False)), frozenset(), now, now), board.rules)
+            server.apply(Polled(URL, _poll(Row("x", 1.0, running=False)), frozenset(), now, now))
             now += board.rules.grace
         case "pausing":
             server.breaker = Breaker(paused_until=now + 1)
         case _:
-            server.apply(PollFailed(URL, trouble, now, holding=False), board.rules)
+            server.apply(PollFailed(URL, trouble, now, holding=False))
     assert scene(board, jobs, now, Around(0.0, 0.0)).servers[0].state == state
 
 
@@ -239,12 +237,12 @@ def test_the_narrator_tells_each_change_once() -> None:
     narrator = Narrator(Audience([JsonLines(StreamSink(stream), "cats")]), jobs, lambda: 5.0, around, every=10.0)
     server = board.servers[URL]
     assert narrator.pulse(board, 100.0) == 110.0
-    server.apply(Polled(URL, _look(), frozenset(), 100.0, 100.0), board.rules)
+    server.apply(Polled(URL, _poll(), frozenset(), 100.0, 100.0))
     assert narrator.pulse(board, 105.0) == 110.0
     for now in (106.0, 107.0, 108.0):
-        server.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), now, holding=False), board.rules)
+        server.apply(PollFailed(URL, Failure(Cause.UNAVAILABLE, "refused"), now, holding=False))
         narrator.pulse(board, now)
-    server.apply(Polled(URL, _look(), frozenset(), 109.0, 109.0), board.rules)
+    server.apply(Polled(URL, _poll(), frozenset(), 109.0, 109.0))
     assert narrator.pulse(board, 110.0) == 120.0
     narrator.fact(Lost("a", 1, 6.0, Why.FORGOTTEN, "gone"))
     narrator.fact(Lost("unknown", 1, 6.0, Why.FORGOTTEN, "gone"))

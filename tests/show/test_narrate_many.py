@@ -41,7 +41,7 @@ def test_between_two_scenes_a_change_is_told_at_once() -> None:
     assert narrator.pulse(board, 0.0) == 10.0
     file_away(board, 0.0)
     board.apply(Polled("http://b", PollResult((), {}), frozenset(), 1.0, 1.0))
-    board.servers["http://a"].apply(Polled("http://a", PollResult((), {}), frozenset(), 1.0, 1.0), board.rules)
+    board.servers["http://a"].apply(Polled("http://a", PollResult((), {}), frozenset(), 1.0, 1.0))
     narrator.pulse(board, 1.0)
     assert [event.fields["server"] for event in told.events] == ["http://b"]
     narrator.pulse(board, 10.0)

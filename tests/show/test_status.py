@@ -40,7 +40,7 @@ STATES: dict[str, State] = {
     "j5": Failed(AttemptHistory(3), Why.REFUSED, "KSampler #3: steps is \x1b[2J[red]wrong[/red]"),
     "j6": Unwanted(AttemptHistory(1)),
 }
-JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_look": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
+JOBS = [Job(f"j{n}", "", {"seed": 2**64 - 1 - n, "steps": 20, "_poll": "a[b]"}, f"cats/j{n}", 0.0) for n in range(8)]
 
 
 def _printed(view: list[Text], width: int = 80) -> str:

@@ -109,6 +109,7 @@ def test_an_event_is_one_json_line_of_known_shape() -> None:
         "deadline": 9.0,
         "seconds": 2.0,
         "differs": False,
+        "left_out": 0,
     }
 
 
@@ -177,7 +178,7 @@ def test_ticks_and_farewells_that_fail_harm_nobody() -> None:
     audience.note(0.0, "nobody is left")
 
 
-def test_a_log_never_looks_dead() -> None:
+def test_a_log_never_polls_dead() -> None:
     """Once a minute, and no more often, a line says that the batch lives, for people and for programs."""
     people, machine = io.StringIO(), io.StringIO()
     audience = Audience([Lines(console_log(StreamSink(people))), JsonLines(StreamSink(machine), "cats")])

@@ -1,4 +1,4 @@
-"""The node cache, the file counter and clean-up: how success comes to name the wrong file, or none (PROTOCOL.md §1)."""
+"""The node cache, the file counter and clean-up: success may name a wrong file, or none (docs/comfyui.md §10, §12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: what is in them, and how they look while they are written (PROTOCOL.md §1, 7; §4)."""
+"""Files: what is in them, and how they look while they are written (docs/comfyui.md §13)."""
 
 from __future__ import annotations
 

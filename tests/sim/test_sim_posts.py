@@ -1,4 +1,4 @@
-"""POST /prompt, request by request as a real 0.3.64 answered (PROTOCOL.md §3)."""
+"""POST /prompt, request by request as a real 0.3.64 answered (docs/comfyui.md §3)."""
 
 from __future__ import annotations
 

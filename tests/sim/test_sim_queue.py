@@ -1,4 +1,4 @@
-"""Queue, history, interrupt and restart as recorded (PROTOCOL.md §2, §5)."""
+"""Queue, history, interrupt and restart as recorded (docs/comfyui.md §5 to §9)."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_coercion_does_not_change_what_a_workflow_renders(
         inputs |= {key: _sent(data, value) for key, value in inputs.items()}
     assert render_digest(workflow) == own
     posted = copy.deepcopy(workflow)
-    verdict = Validation(catalogue(Models()), workflow).verdict(None)
-    assert verdict.outputs
+    checked = Validation(catalogue(Models()), workflow).check(None)
+    assert checked.outputs
     assert render_digest(workflow) == own
     assert posted.keys() == workflow.keys()

@@ -1,4 +1,4 @@
-"""The websocket: who hears what (PROTOCOL.md §5)."""
+"""The websocket: who hears what (docs/comfyui.md §20)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_the_same_id_twice_goes_deaf(tmp_path: Path) -> None:
     async with bench(tmp_path) as here, listening(here, "me") as old, listening(here, "me") as new:
         await old.close()
         await here.run(shot(), client_id="me")
-        assert not here.sim.sockets._open
+        assert len(here.sim.sockets) == 0
         await new.close()
 
 

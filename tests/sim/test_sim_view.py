@@ -1,4 +1,4 @@
-"""GET /view as recorded: ranges, conditions, refusals, names (PROTOCOL.md §4)."""
+"""GET /view as recorded: ranges, conditions, refusals, names (docs/comfyui.md §14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects, put in on purpose: what is wrong, in which mishaps it shows, and as which broken promise.
+"""Defects, put in on purpose: what is wrong, in which faults it shows, and as which broken promise.
 
 `python tests/simulation/defects.py` writes `docs/defects.md` anew, with how many nights from seeds each defect lives.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from stages import Stage, other_take, power_cut, quiet
+from stages import Stage, empty, other_take, power_cut
 
 from batchrunner import engine
 from batchrunner.comfy.client import Client, View
@@ -27,7 +27,7 @@ from batchrunner.core.health import Health
 from batchrunner.core.tracking import Guess
 from batchrunner.download import transfer as fetch, verify as media
 from batchrunner.download.folder import Folder
-from tests.lab.mishaps import parse
+from tests.lab.faults import parse
 from tests.lab.nights import night, world
 from tests.lab.nights.plan import Host, Plan
 from tests.lab.nights.runner import WatchedClient, WatchedLedger
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.notes import Outcome
     from batchrunner.manifest import Batch
-    from tests.lab.mishaps import Script
+    from tests.lab.faults import Script
 
 TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
 """Dead until both of its prompts are rendered, the runner finds two films at its first look."""
@@ -56,16 +56,14 @@ SECOND_GONE = (Host(), Host(parse("[{at: 60, do: gone-for-good}]", "the second s
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong, in which mishaps it shows, and as which broken promise; `stage` is there without it too."""
+    """What is wrong, in which faults it shows, and as which broken promise; `stage` is there without it too."""
 
     changes: Callable[[], tuple[Change, ...]]
     script: str
     promise: str
     jobs: int = 4
-    stage: Callable[[Path], Stage] = field(default=quiet)
+    stage: Callable[[Path], Stage] = field(default=empty)
     hosts: tuple[Host, ...] = (Host(),)
-    new_rules: bool = False
-    """Whether the night is held to the rules that come with the new faults."""
 
 
 @contextmanager
@@ -277,7 +275,7 @@ def if_range() -> tuple[Change, ...]:
         renamed = {"If-Range" if name == "If-Match" else name: said for name, said in headers.items()}
         return await send(self, path, body, renamed, total)
 
-    return ((Client, "_send", trusting), (fetch._One, "_continues", lambda *_: True))
+    return ((Client, "_send", trusting), (fetch._Download, "_continues", lambda *_: True))
 
 
 def one_at_a_time() -> tuple[Change, ...]:
@@ -386,13 +384,10 @@ DEFECTS = {
         download_before_poll,
         "[{at: 10, do: page-5xx, for: 500, only: view}, {at: 400, do: kill, for: 5}]",
         "P8",
-        new_rules=True,
     ),
-    "a dead server that holds up the others": Defect(wait_for_all, "[]", "P15", hosts=SECOND_AWAY, new_rules=True),
+    "a dead server that holds up the others": Defect(wait_for_all, "[]", "P15", hosts=SECOND_AWAY),
     "a given-up server that keeps its jobs": Defect(keep_jobs, "[]", "P5", hosts=SECOND_GONE),
-    "a poll that counts only whole": Defect(
-        whole_polls, "[{do: page-5xx, for: 300, only: history}]", "P15", new_rules=True
-    ),
+    "a poll that counts only whole": Defect(whole_polls, "[{do: page-5xx, for: 300, only: history}]", "P15"),
     "an outcome without a file that counts for nothing": Defect(
         count_errors_only, "[{do: no-output, for: 3000}]", "P17", 8
     ),
@@ -414,7 +409,6 @@ def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
                 crash=stage.crash,
                 again=60.0,
                 hosts=defect.hosts,
-                new_rules=defect.new_rules,
             ),
         )
     return tuple(sorted({line.split()[1] for line in (*outcome.broken, *stage.judge())}))
@@ -443,7 +437,7 @@ def row(name: str, defect: Defect) -> str:
     """Return a defect's line of the page, but for its last column."""
     does = (defect.changes.__doc__ or "").rstrip(".")
     script = "nothing else" if defect.script == "[]" else f"`{defect.script[1:-1]}`"
-    scene = "" if defect.stage is quiet else f", {defect.stage(Path()).message}"
+    scene = "" if defect.stage is empty else f", {defect.stage(Path()).message}"
     scene += _servers(defect.hosts)
     promise = "several" if defect.promise == "P" else defect.promise
     return f"| {name} | {does} | {script}{scene} | {promise} |"
@@ -457,7 +451,7 @@ def _servers(hosts: tuple[Host, ...]) -> str:
 
 
 def _told(script: Script) -> str:
-    return ", ".join(f"`{mishap.line()[2:]}`" for mishap in script) or "nothing else"
+    return ", ".join(f"`{fault.line()[2:]}`" for fault in script) or "nothing else"
 
 
 def nights_until_caught(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a defect may need beside mishaps to show: a power cut at the worst moment, a film that is rendered once more."""
+"""What a defect may need beside faults to show: a power cut at the worst moment, a film that is rendered once more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.broken import Way
-from tests.lab.platter import Platter
+from tests.lab.fake_disk import FakeDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from tests.lab.mishaps import Mishap
+    from tests.lab.faults import Fault
 
 Change = tuple[object, str, Any]
 """Whose attribute is replaced, its name, and by what."""
@@ -32,7 +32,7 @@ class Stage:
     judge: Callable[[], list[str]] = field(default=list)
 
 
-def quiet(_folder: Path) -> Stage:
+def empty(_folder: Path) -> Stage:
     """Return a stage with nothing on it."""
     return Stage()
 
@@ -41,7 +41,7 @@ class PowerCut:
     """Kills when a film has just got its final name, and with the runner dies every byte that was not synced."""
 
     def __init__(self, folder: Path) -> None:
-        self.platter = Platter()
+        self.fake_disk = FakeDisk()
         self._folder = folder
         self._named = False
         self._over = False
@@ -52,14 +52,14 @@ class PowerCut:
             self._named = self._named or point == "disk link"
             return False
         self._over = True
-        self.platter.cut([*self._folder.rglob("*.mp4"), *self._folder.rglob("*.part")])
+        self.fake_disk.cut([*self._folder.rglob("*.mp4"), *self._folder.rglob("*.part")])
         return True
 
 
 def power_cut(folder: Path) -> Stage:
     """Return the stage on which the power goes in the middle of publishing a film."""
     cut = PowerCut(folder / "outputs")
-    return Stage("a power cut", ((os, "fsync", cut.platter.fsync),), cut)
+    return Stage("a power cut", ((os, "fsync", cut.fake_disk.fsync),), cut)
 
 
 def other_take(folder: Path) -> Stage:
@@ -73,10 +73,10 @@ def other_take(folder: Path) -> Stage:
         path.write_bytes(takes[-1])
         os.utime(path, (now, now))
 
-    async def replaced(self: Way, request: web.Request, mishap: Mishap) -> web.StreamResponse:
+    async def replaced(self: Way, request: web.Request, fault: Fault) -> web.StreamResponse:
         path = self._sim.folder / "output" / request.rel_url.query["filename"]
         asyncio.get_running_loop().call_later(1.0, retake, path, self._sim.wall())
-        return await film(self, request, mishap)
+        return await film(self, request, fault)
 
     def judge() -> list[str]:
         films = [path.read_bytes() for path in (folder / "outputs").rglob("*.mp4")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.mishaps import Mishap, Script
+from tests.lab.faults import Fault, Script
 from tests.lab.nights.night import pass_night
 from tests.lab.nights.plan import Host, Plan
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 POLLS = ("GET /queue", "GET /history", "GET /object_info")
 AFTERMATHS: dict[str, tuple[Script, float]] = {
     "the server goes on": ((), 20.0),
-    "it was restarted": ((Mishap("restart", lasts=5.0),), 20.0),
-    "its history was cleared": ((Mishap("clear-history"),), 400.0),
-    "its queue was cleared": ((Mishap("clear-queue"),), 20.0),
+    "it was restarted": ((Fault("restart", lasts=5.0),), 20.0),
+    "its history was cleared": ((Fault("clear-history"),), 400.0),
+    "its queue was cleared": ((Fault("clear-queue"),), 20.0),
     "its files were cleaned up": ((), 1800.0),
 }
 
@@ -40,7 +40,7 @@ class Reaper:
 
 
 def points(folder: Path) -> list[str]:
-    """Return the named points of a quiet night with one job, in their order."""
+    """Return the named points of a calm run with one job, in their order."""
     reaper = Reaper()
     assert pass_night(folder, Plan(1, 1, crash=reaper)).broken == ()
     return reaper.points
@@ -58,8 +58,8 @@ def test_every_kind_of_point_is_there(tmp_path: Path) -> None:
 def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> None:
     """Killed at each point in turn, the next run ends with the video, rendered again only if it was lost."""
     script, again = AFTERMATHS[aftermath]
-    (tmp_path / "quiet").mkdir()
-    count = len(points(tmp_path / "quiet"))
+    (tmp_path / "calm").mkdir()
+    count = len(points(tmp_path / "calm"))
     for number in range(1, count + 1):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -74,8 +74,8 @@ def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> Non
 def test_death_at_any_point_with_old_servers(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
     """Where a server chooses the ids, or two share two jobs, no point is worse than any other."""
     counting = Reaper()
-    (tmp_path / "quiet").mkdir()
-    assert pass_night(tmp_path / "quiet", Plan(1, len(hosts), crash=counting, hosts=hosts)).broken == ()
+    (tmp_path / "calm").mkdir()
+    assert pass_night(tmp_path / "calm", Plan(1, len(hosts), crash=counting, hosts=hosts)).broken == ()
     for number in range(1, len(counting.points) + 1):
         folder = tmp_path / str(number)
         folder.mkdir()

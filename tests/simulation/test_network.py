@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.lab.clock import VirtualLoop, run
-from tests.lab.link import Fault, How, Link
+from tests.lab.link import How, Link, StreamFault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -165,7 +165,7 @@ def test_a_reset_in_the_body_is_an_error() -> None:
     """A connection reset after 100,000 bytes breaks the download, once."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.RESET, after=100_000))
+        place.link.arm(StreamFault(How.RESET, after=100_000))
         with pytest.raises(aiohttp.ClientError):
             await place.film()
         assert await place.film() == FILM
@@ -177,7 +177,7 @@ def test_a_truncated_body_is_an_error() -> None:
     """A body that ends early with a clean close is not taken for whole."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.TRUNCATE, after=100_000))
+        place.link.arm(StreamFault(How.TRUNCATE, after=100_000))
         with pytest.raises(aiohttp.ClientPayloadError):
             await place.film()
 
@@ -188,7 +188,7 @@ def test_a_stall_ends_when_it_ends() -> None:
     """A body that stalls for ten minutes is whole after ten minutes, for those who wait."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.STALL, after=100_000, seconds=600))
+        place.link.arm(StreamFault(How.STALL, after=100_000, seconds=600))
         assert await place.film() == FILM
         assert 600 <= place.loop.now < 602
 
@@ -199,7 +199,7 @@ def test_a_stall_for_ever_needs_an_inactivity_timeout() -> None:
     """Nothing more comes and nobody says so: only the reader's own time-out ends it."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.STALL, after=100_000))
+        place.link.arm(StreamFault(How.STALL, after=100_000))
         with pytest.raises(TimeoutError):
             await place.film(read=30)
         assert 30 <= place.loop.now < 32
@@ -211,7 +211,7 @@ def test_a_request_can_arrive_long_after_its_sender_gave_up() -> None:
     """One segment held up for 300 s: the POST is executed once more, after the client has timed out."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.STALL, to_server=True, seconds=300))
+        place.link.arm(StreamFault(How.STALL, to_server=True, seconds=300))
         with pytest.raises(TimeoutError):
             await place.post(total=60)
         await place.post()
@@ -226,7 +226,7 @@ def test_an_answer_can_be_lost_though_the_request_was_served() -> None:
     """A reset on the way back: the server did it, the client can't know."""
 
     async def test(place: Place) -> None:
-        place.link.arm(Fault(How.RESET))
+        place.link.arm(StreamFault(How.RESET))
         with pytest.raises(aiohttp.ClientError):
             await place.post()
         assert len(place.posts) == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,10 @@ from defects import put_in
 from batchrunner.sim.record import What
 from tests.lab import schedule
 from tests.lab.clock import StuckError
-from tests.lab.mishaps import KINDS, Mishap, Where, usual
+from tests.lab.faults import KINDS, Fault, Where, usual
 from tests.lab.nights import world
 from tests.lab.nights.batch import batch_of
-from tests.lab.nights.command import main, once, traces
+from tests.lab.nights.command import in_processes, main, once, traces
 from tests.lab.nights.night import night, pass_night
 from tests.lab.nights.plan import Axes, Host, Plan
 from tests.lab.nights.shape import drawn
@@ -27,7 +28,7 @@ from tests.lab.nights.shape import drawn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.lab.nights.witness import Witness
+    from tests.lab.nights.invariants import Invariants
     from tests.lab.nights.world import World
 
 
@@ -39,7 +40,7 @@ def test_a_bad_night_keeps_every_promise(seed: int) -> None:
     assert outcome.done + outcome.failed == 6
 
 
-def test_a_quiet_night_renders_every_job_once(tmp_path: Path) -> None:
+def test_a_calm_night_renders_every_job_once(tmp_path: Path) -> None:
     """With nothing going wrong there is one life, one render a job, and no failure."""
     outcome = pass_night(tmp_path, Plan(1, 5))
     assert (outcome.done, outcome.failed, outcome.exits, outcome.renders) == (5, 0, (0,), 5)
@@ -49,9 +50,9 @@ def test_a_quiet_night_renders_every_job_once(tmp_path: Path) -> None:
 def test_a_runner_that_only_beats_is_stuck(tmp_path: Path) -> None:
     """A runner that does nothing but beat once a minute is called stuck, with its seed, though the beat never ends."""
 
-    async def beats(_batch: object, _folder: object, witness: Witness, *_: object) -> int:
+    async def beats(_batch: object, _folder: object, invariants: Invariants, *_: object) -> int:
         while True:
-            await witness.loop.elapse(60)
+            await invariants.loop.elapse(60)
 
     with put_in(((world, "program", beats),)), pytest.raises(StuckError, match="no action begun") as stuck:
         pass_night(tmp_path, Plan(7, 2))
@@ -61,14 +62,14 @@ def test_a_runner_that_only_beats_is_stuck(tmp_path: Path) -> None:
 def test_an_ordinary_night_is_never_silent_for_long(tmp_path: Path) -> None:
     """A night with its server away for two hours makes progress every few minutes: far from the day that is stuck."""
     with put_in(((schedule, "SILENCE", 600.0),)):
-        outcome = pass_night(tmp_path, Plan(1, 5, (Mishap("refuse", at=100.0, lasts=7200.0),)))
+        outcome = pass_night(tmp_path, Plan(1, 5, (Fault("refuse", at=100.0, lasts=7200.0),)))
     assert (outcome.done, outcome.broken) == (5, ())
     assert outcome.hours > 2
 
 
-@pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do != "unauthorised" and not kind.new])
-def test_every_mishap_alone_is_survived(tmp_path: Path, do: str) -> None:
-    """Each kind of mishap, twice in a night of two jobs, costs no video."""
+@pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do != "unauthorised" and not kind.added])
+def test_every_fault_alone_is_survived(tmp_path: Path, do: str) -> None:
+    """Each kind of fault, twice in a night of two jobs, costs no video."""
     outcome = pass_night(tmp_path, Plan(1, 2, (usual(do, 1.0), usual(do, 305.0))))
     assert outcome.broken == ()
     assert outcome.done == 2
@@ -87,12 +88,12 @@ def test_every_shape_is_drawn() -> None:
     assert drawn(7, 12) == drawn(7, 12)
 
 
-def test_the_runner_has_mishaps_once() -> None:
-    """Each server has mishaps of its own; those of the runner come from the first one's script alone."""
+def test_the_runner_has_faults_once() -> None:
+    """Each server has faults of its own; those of the runner come from the first one's script alone."""
     plan = next(plan for seed in range(100) if len((plan := drawn(seed, 12)).hosts) == 3)
     assert len({host.script for host in plan.servers().values()}) == 3
-    assert any(mishap.kind.where is Where.RUNNER for mishap in plan.script)
-    assert not any(mishap.kind.where is Where.RUNNER for host in plan.hosts for mishap in host.script)
+    assert any(fault.kind.where is Where.RUNNER for fault in plan.script)
+    assert not any(fault.kind.where is Where.RUNNER for host in plan.hosts for fault in host.script)
 
 
 def test_a_batch_has_as_many_jobs_as_asked(tmp_path: Path) -> None:
@@ -128,30 +129,30 @@ def test_several_servers_share_a_batch(tmp_path: Path) -> None:
 def test_an_old_server_costs_no_video(tmp_path: Path, do: str) -> None:
     """Where the server chooses the ids, prompts are found again by their prefix, and none is posted twice."""
     message = KINDS[do].message
-    script = tuple(Mishap(do, at=at, lasts=message.get("for", 0.0), by=message.get("by", 0.0)) for at in (1.0, 305.0))
+    script = tuple(Fault(do, at=at, lasts=message.get("for", 0.0), by=message.get("by", 0.0)) for at in (1.0, 305.0))
     outcome = pass_night(tmp_path, Plan(1, 2, script, hosts=(Host(own_ids=True),)))
     assert (outcome.broken, outcome.done) == ((), 2)
 
 
 @pytest.mark.parametrize("hosts", [(Host(),), (Host(), Host(own_ids=True))])
 def test_a_post_may_outlive_its_ledger(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
-    """A POST under way when the state is lost meets its repetition: nobody can know, and it counts as a twin."""
-    script = (Mishap("late-post", by=30.0), Mishap("lose-state", at=2.0, lasts=1.0))
+    """A POST under way when the state is lost meets its repetition: nobody can know, and it counts as a duplicate."""
+    script = (Fault("late-post", by=30.0), Fault("lose-state", at=2.0, lasts=1.0))
     outcome = pass_night(tmp_path, Plan(1, 2 * len(hosts), script, hosts=hosts))
-    assert (outcome.broken, outcome.done, outcome.twins) == ((), 2 * len(hosts), 1)
+    assert (outcome.broken, outcome.done, outcome.duplicates) == ((), 2 * len(hosts), 1)
 
 
 @pytest.mark.parametrize("at", [0.0, 100.0])
 def test_a_token_that_is_refused_for_a_while(tmp_path: Path, at: float) -> None:
     """A run whose token is refused ends with 3, at the start or in mid-batch; once it is right, the next finishes."""
-    outcome = pass_night(tmp_path, Plan(1, 2, (Mishap("unauthorised", at=at, lasts=900.0),)))
+    outcome = pass_night(tmp_path, Plan(1, 2, (Fault("unauthorised", at=at, lasts=900.0),)))
     assert outcome.broken == ()
     assert (outcome.done, outcome.exits[0], outcome.exits[-1], set(outcome.exits)) == (2, 3, 0, {0, 3})
 
 
 def test_the_command_tells_what_came_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--seeds 3 --story` replays one night and tells its mishaps, its facts and its end."""
-    assert main(["--seeds", "3", "--jobs", "2", "--story"]) == 0
+    """`--seeds 3 --trace` replays one night and tells its faults, its facts and its end."""
+    assert main(["--seeds", "3", "--jobs", "2", "--trace"]) == 0
     told = capsys.readouterr().out
     assert "Claimed(job=" in told
     assert "The end: 2 done, 0 failed" in told
@@ -174,3 +175,14 @@ def test_a_broken_promise_is_seen() -> None:
     outcome = night(3, 1)
     assert outcome.broken == ()
     assert outcome.with_broken("P14 another night").broken != ()
+
+
+def test_processes_are_replaced_and_lose_no_seed() -> None:
+    """More seeds than the processes run before they are replaced come back, each once."""
+    assert sorted(in_processes(abs, range(45), 1)) == list(range(45))
+
+
+def test_a_killed_process_is_told() -> None:
+    """A process that ends in the middle of a night ends the command with an error, instead of being waited for."""
+    with pytest.raises(BrokenProcessPool):
+        list(in_processes(os._exit, range(2), 1))

@@ -11,18 +11,16 @@ import pytest
 from aiohttp import web
 from sick import sick
 
-from batchrunner.notify import Notifier, Target, Waits
-from batchrunner.notify.notice import Kind
-from batchrunner.notify.webhook import Miss
+from batchrunner.notify import Kind, Notifier, Target, Timing, Undelivered
 from tests.lab.clock import VirtualLoop
-from tests.lab.nights.quiet import Quiet, morning
+from tests.lab.nights.calm_run import CalmRun, simulate
 
 if TYPE_CHECKING:
-    from tests.lab.nights.morning import Morning
+    from tests.lab.nights.report import Report
 
 OUTAGE = 600.0
 JITTER = 3.0
-"""Seconds: looks fall a little otherwise, as soon as anything else happens on the loop."""
+"""Seconds: polls fall a little otherwise, as soon as anything else happens on the loop."""
 
 
 class Phone:
@@ -37,7 +35,7 @@ class Phone:
         self.tries = 0
         self.heard: list[str] = []
 
-    async def deliver(self, body: bytes, limit: float) -> Miss | None:
+    async def deliver(self, body: bytes, limit: float) -> Undelivered | None:
         """POST once, as a webhook does."""
         self.tries += 1
         if self._runner is None:
@@ -47,8 +45,8 @@ class Phone:
             async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.name), timeout=timeout) as http:
                 answer = await http.post("http://phone/", data=body)
         except (aiohttp.ClientError, TimeoutError):
-            return Miss("can't be reached", again=True)
-        return None if answer.status == 200 else Miss(f"answered {answer.status}", again=True)
+            return Undelivered("can't be reached", retry=True)
+        return None if answer.status == 200 else Undelivered(f"answered {answer.status}", retry=True)
 
     async def _plug_in(self) -> None:
         loop = asyncio.get_running_loop()
@@ -71,33 +69,33 @@ class Phone:
         return web.Response()
 
 
-def night(*phones: Phone) -> Morning:
+def night(*phones: Phone) -> Report:
     """Let a night pass whose server is ill for five minutes: its rest is news, and so is the end."""
-    targets = [Target(phone, frozenset(Kind)) for phone in phones]
-    return morning(Quiet(2, jobs=4, machine=sick(300.0), notifier=lambda tell: Notifier("quiet", targets, tell)))
+    targets = [Target(phone.name, phone.deliver, frozenset(Kind)) for phone in phones]
+    return simulate(CalmRun(2, jobs=4, machine=sick(300.0), notifier=lambda tell: Notifier("quiet", targets, tell)))
 
 
 @pytest.fixture(scope="module")
-def alone() -> Morning:
+def alone() -> Report:
     """Return the same night with nobody to tell."""
     return night()
 
 
 @pytest.mark.parametrize("trouble", ["hangs", "refuses", "answers 500"])
-def test_who_does_not_listen_for_ten_minutes_delays_nothing(alone: Morning, trouble: str) -> None:
+def test_who_does_not_listen_for_ten_minutes_delays_nothing(alone: Report, trouble: str) -> None:
     """A target that hangs, refuses or answers 500 for ten minutes costs the batch no time; then it hears the end."""
     phone = Phone(trouble, OUTAGE)
     told = night(phone)
-    assert len(told.homes) == 4
-    assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
+    assert len(told.saved_at) == 4
+    assert told.saved_at[-1] == pytest.approx(alone.saved_at[-1], abs=JITTER)
     assert told.ended == pytest.approx(alone.ended, abs=JITTER)
     assert phone.tries == 4 + 1
     assert phone.heard == ["finished"]
 
 
-def test_who_never_listens_costs_the_drain(alone: Morning) -> None:
+def test_who_never_listens_costs_the_drain(alone: Report) -> None:
     """A target that never listens costs the batch no time, and the last word the ten seconds of the drain."""
     told = night(Phone("hangs", 1e9))
-    assert told.homes[-1] == pytest.approx(alone.homes[-1], abs=JITTER)
-    assert told.ended <= alone.ended + Waits().drain + JITTER
+    assert told.saved_at[-1] == pytest.approx(alone.saved_at[-1], abs=JITTER)
+    assert told.ended <= alone.ended + Timing().drain + JITTER
     assert "2 of 2 messages did not reach phone" in " ".join(event.message for _, event in told.news)

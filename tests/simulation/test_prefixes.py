@@ -21,7 +21,7 @@ from batchrunner.ledger import Ledger
 from batchrunner.sim.record import What
 from tests.lab.clock import run
 from tests.lab.disk import watched
-from tests.lab.mishaps import parse
+from tests.lab.faults import parse
 from tests.lab.nights import night
 from tests.lab.nights.plan import SERVER, Plan
 from tests.lab.nights.world import World
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from batchrunner.ledger.store import Snapshot
+    from batchrunner.ledger import Snapshot
     from tests.lab.clock import VirtualLoop
 
 JOBS = 3
@@ -58,15 +58,15 @@ class Evening:
 
 @pytest.fixture(scope="module")
 def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
-    """Return a night with mishaps in which every job was done."""
+    """Return a night with faults in which every job was done."""
     folder = tmp_path_factory.mktemp("evening")
     worlds: list[World] = []
     outcome = night.pass_night(folder, Plan(1, JOBS, SCRIPT, again=60.0), worlds.append)
     assert (outcome.broken, outcome.done) == ((), JOBS)
-    assert {"drop-reply", "kill", "out-of-memory", "restart", "clear-history"} <= outcome.mishaps.keys()
+    assert {"drop-reply", "kill", "out-of-memory", "restart", "clear-history"} <= outcome.faults.keys()
     state = Ledger.read(folder / "outputs" / "night")
     assert state is not None
-    return Evening(folder, state, dict(worlds[0].witness.sim.prompts.history))
+    return Evening(folder, state, dict(worlds[0].invariants.sim.prompts.history))
 
 
 def resumed(folder: Path, evening: Evening, length: int, kept: str) -> tuple[World, Path]:
@@ -94,7 +94,7 @@ def resumed(folder: Path, evening: Evening, length: int, kept: str) -> tuple[Wor
     async def main(loop: VirtualLoop) -> World:
         world = World(loop, Plan(1, JOBS), night.batch_of(folder, Plan(1, JOBS)), folder)
         if "server" in kept:
-            world.witness.sim.prompts.history.update(deepcopy(evening.history))
+            world.invariants.sim.prompts.history.update(deepcopy(evening.history))
         with watched(loop):
             await world.live()
         world.close()
@@ -126,7 +126,7 @@ def test_any_prefix_is_resumed_to_the_same_files(tmp_path: Path, evening: Evenin
             seen = [media.inspect(outputs / saved.path) for saved in ending.files]
             assert [(film.whole, _job(film)) for film in seen] == [(True, job)], where
         if "home" in kept:
-            assert not world.witness.sim.record.of(What.RENDERED), where
+            assert not world.invariants.sim.record.of(What.RENDERED), where
 
 
 def _job(film: media.Inspection) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.nights.quiet import MEANWHILE, Quiet, morning
+from tests.lab.nights.calm_run import MEANWHILE, CalmRun, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ def test_the_night_ends_when_the_wall_clock_says_so(
     seed: int, meanwhile: Callable[[Process], None], ends: float
 ) -> None:
     """Asked for three hours, a run uses the time until its wall clock shows the end, and none after it."""
-    night = morning(Quiet(seed, jobs=300, until=3 * _HOUR, meanwhile=meanwhile))
-    assert max(night.homes) <= ends + night.band
+    night = simulate(CalmRun(seed, jobs=300, until=3 * _HOUR, meanwhile=meanwhile))
+    assert max(night.saved_at) <= ends + night.band
     assert all(ends - since <= night.shortest for since in night.idle_since)
     assert night.exit == 0
     assert night.left > 0
@@ -66,7 +66,7 @@ def test_an_end_that_was_slept_through_or_jumped_over(
     seed: int, meanwhile: Callable[[Process], None], back: float
 ) -> None:
     """Where the end has passed in one leap nothing more is submitted, and what is out there comes home."""
-    night = morning(Quiet(seed, jobs=300, until=0.9 * _HOUR, crowd=0, meanwhile=meanwhile))
+    night = simulate(CalmRun(seed, jobs=300, until=0.9 * _HOUR, background=0, meanwhile=meanwhile))
     under_way = [at for at in night.starts if at <= back]
     assert len(night.starts) <= len(under_way) + 1
     assert night.ended <= back + 0.5 * _HOUR

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from batchrunner.core.job import job_digest, node_text
-from batchrunner.workflow import ltx2
+from batchrunner.workflow import Template, ltx2, read_graph
 from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.ltx2 import DESCRIPTIONS, PLACES
-from batchrunner.workflow.params import Identify
+from batchrunner.workflow.params import Identify, make_param
 
 TEMPLATE = ltx2()
 CHECKPOINT = "ltx-2-19b-distilled.safetensors"
@@ -93,3 +94,13 @@ def test_effort() -> None:
     effort = Effort(TEMPLATE)
     assert effort.cost({"width": 100, "height": 10, "length": 9, "steps": 2, "batch_size": 3}) == 54_000
     assert effort.cost({}) == 1920 * 1088 * 121 * 30
+
+
+def test_effort_of_linked_values() -> None:
+    """A size or a number of steps that another node holds counts as well; without them nothing is told."""
+    text = (Path(__file__).parent / "packs" / "primitive_seeds.json").read_text("utf-8")
+    template = Template(read_graph(text), {"steps": make_param(read_graph(text), "steps", ["3.value"])})
+    assert Effort(template).cost({}) == 640 * 640 * 24
+    assert Effort(template).cost({"steps": 10}) == 640 * 640 * 10
+    upscale = (Path(__file__).parent / "packs" / "upscale_video.json").read_text("utf-8")
+    assert Effort(Template(read_graph(upscale))).cost({}) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from base64 import b64encode
 from hashlib import sha256
 from importlib.resources import files
@@ -15,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from batchrunner.errors import LocalError
+from batchrunner.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -173,7 +173,7 @@ _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\x7f"}
 
 def write_page(folder: Path, batch: str) -> Path:
     """Write the page into a batch's folder; return its path. Once is enough. LocalError if it can't be written."""
-    return _put(folder / PAGE, page(batch).encode())
+    return replace_file(folder / PAGE, page(batch).encode())
 
 
 def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
@@ -181,7 +181,7 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
     Costs about a millisecond for ten cells: let a second pass between two calls, and ten for a big batch.
     """
-    return _put(folder / DATA, script(content).encode())
+    return replace_file(folder / DATA, script(content).encode())
 
 
 def stands(folder: Path, batch: str, key: str) -> bool:
@@ -196,7 +196,7 @@ def stands(folder: Path, batch: str, key: str) -> bool:
 
 def write_report(folder: Path, text: str) -> Path:
     """Write `report.md` into a batch's folder; return its path. LocalError if it can't be written."""
-    return _put(folder / REPORT, text.encode("utf-8", "replace"))
+    return replace_file(folder / REPORT, text.encode("utf-8", "replace"))
 
 
 def script(content: Mapping[str, Json]) -> str:
@@ -221,7 +221,7 @@ def write_poster(folder: Path, path: str) -> str | None:
         return None
     try:
         (folder / made).parent.mkdir(exist_ok=True)
-        _put(folder / made, picture)
+        replace_file(folder / made, picture)
     except (OSError, LocalError):
         return None
     return made
@@ -231,23 +231,3 @@ def posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
     """Return the posters that are there: the path of a saved file -> the path of its poster."""
     found = {path: poster_path(path) for path in paths}
     return {path: made for path, made in found.items() if (folder / made).is_file()}
-
-
-def _put(path: Path, content: bytes) -> Path:
-    """Replace a file in one step; a link in its place is replaced, never followed.
-
-    Not synced: after a power cut the next run, or `gallery`, writes it again.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        try:
-            with os.fdopen(opened, "wb") as file:
-                file.write(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise LocalError(f"{path}: can't be written: {error.strerror}") from error
-    return path

@@ -18,9 +18,9 @@ class Part:
     """Globs of test files, cheapest first; `{name}` is the module's own name and need not match."""
 
 
-_NIGHTS = ("tests/simulation/test_mishaps.py", "tests/simulation/test_network.py", "tests/simulation/test_processes.py")
+_NIGHTS = ("tests/simulation/test_faults.py", "tests/simulation/test_network.py", "tests/simulation/test_processes.py")
 """The whole product in virtual time: seconds each. What only longer nights notice deserves a test of its own."""
-_DISK = ("tests/simulation/test_platter.py", "tests/simulation/test_disk.py")
+_DISK = ("tests/simulation/test_fake_disk.py", "tests/simulation/test_disk.py")
 
 PARTS = (
     Part(

@@ -7,22 +7,23 @@ import os
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from tests.lab.mishaps import NEW_FAULTS
 from tests.lab.nights.night import night
-from tests.lab.nights.story import story
+from tests.lab.nights.transcript import transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from tests.lab.nights.verdict import Outcome
+    from tests.lab.nights.outcome import Outcome
 
+T = TypeVar("T")
 _PER_PROCESS = 20
-"""Nights in one process: the dead of a night are kept until it ends."""
+"""Nights that a process runs, on average, until it is replaced."""
 _SHOWN = 10
 
 
@@ -30,20 +31,17 @@ def main(words: Sequence[str]) -> int:
     """Run what the command line asks for; 0 if every promise was kept, else 1."""
     asked = _parser().parse_args(words)
     seeds = seeds_in(asked.seeds)
-    if asked.story:
-        told = [
-            night(seed, asked.jobs, lambda world: _say(story(world)), new_faults=asked.new_faults) for seed in seeds
-        ]
+    if asked.trace:
+        told = [night(seed, asked.jobs, lambda world: _say(transcript(world))) for seed in seeds]
         return int(any(outcome.broken for outcome in told))
     began = time.perf_counter()
-    one = partial(once, jobs=asked.jobs, twice=asked.twice, new_faults=asked.new_faults)
-    outcomes = list(_all(seeds, one, asked.workers))
+    one = partial(once, jobs=asked.jobs, twice=asked.twice)
+    outcomes = list(in_processes(one, seeds, asked.workers))
     _say(_summary(outcomes, time.perf_counter() - began))
     wrong = sorted((outcome for outcome in outcomes if outcome.broken), key=lambda outcome: outcome.seed)
     for outcome in wrong[:_SHOWN]:
         _say([f"seed {outcome.seed}:", *(f"  {line}" for line in outcome.broken[:_SHOWN])])
-        switch = " --new-faults" if asked.new_faults and not NEW_FAULTS else ""
-        _say([f"  replay: python -m tests.lab.nights --seeds {outcome.seed} --jobs {asked.jobs}{switch} --story"])
+        _say([f"  replay: python -m tests.lab.nights --seeds {outcome.seed} --jobs {asked.jobs} --trace"])
     return int(bool(wrong))
 
 
@@ -53,10 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=12, help="jobs in a night (default 12)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--twice", action="store_true", help="run every seed twice, and compare")
-    parser.add_argument(
-        "--new-faults", action="store_true", default=NEW_FAULTS, help="draw the new kinds of faults too"
-    )
-    parser.add_argument("--story", action="store_true", help="tell everything that happens")
+    parser.add_argument("--trace", action="store_true", help="tell everything that happens")
     return parser
 
 
@@ -66,41 +61,49 @@ def seeds_in(text: str) -> range:
     return range(int(first), int(end) if colon else int(first) + 1)
 
 
-def once(seed: int, jobs: int, *, twice: bool, new_faults: bool = NEW_FAULTS) -> Outcome:
+def once(seed: int, jobs: int, *, twice: bool) -> Outcome:
     """Run a seed once, or twice: then a difference is a broken promise too."""
-    first = night(seed, jobs, new_faults=new_faults)
+    first = night(seed, jobs)
     if not twice:
         return first
-    second = night(seed, jobs, new_faults=new_faults)
+    second = night(seed, jobs)
     return first if first == second else first.with_broken("P14 the second run of this seed was another night")
 
 
-def _all(seeds: range, one: Callable[[int], Outcome], workers: int) -> Iterable[Outcome]:
-    """Yield the outcome of every seed as it is there."""
-    with get_context("spawn").Pool(workers, maxtasksperchild=_PER_PROCESS) as pool:
-        for number, end in enumerate(pool.imap_unordered(one, seeds), 1):
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r{number} of {len(seeds)} nights")
-            yield end
+def in_processes(one: Callable[[int], T], seeds: Sequence[int], workers: int) -> Iterator[T]:
+    """Yield what `one` returns for every seed, as soon as it is there, from so many processes.
+
+    The dead of a night are kept until its process ends, so the processes are replaced from time to time: all together,
+    because with `max_tasks_per_child` Python 3.11 waits for ever (python/cpython#115634). Raises BrokenProcessPool if
+    a process was killed.
+    """
+    size, number = workers * _PER_PROCESS, 0
+    for start in range(0, len(seeds), size):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for done in as_completed([pool.submit(one, seed) for seed in seeds[start : start + size]]):
+                number += 1
+                if sys.stderr.isatty():
+                    sys.stderr.write(f"\r{number} of {len(seeds)} nights")
+                yield done.result()
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
 
 
 def _summary(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
-    mishaps: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
     for outcome in outcomes:
-        mishaps += outcome.mishaps
+        faults += outcome.faults
     broken: Counter[str] = Counter(line.split()[1] for outcome in outcomes for line in outcome.broken)
     lives = sum(len(outcome.exits) for outcome in outcomes)
     kills = sum(outcome.exits.count(-9) for outcome in outcomes)
     return [
         f"{len(outcomes)} nights, {sum(outcome.hours for outcome in outcomes):,.0f} hours, in {seconds:,.0f} s",
         f"{sum(outcome.done for outcome in outcomes)} jobs done, {sum(outcome.failed for outcome in outcomes)} failed",
-        f"{sum(outcome.renders for outcome in outcomes)} renders, {sum(outcome.twins for outcome in outcomes)} twins",
+        f"{sum(one.renders for one in outcomes)} renders, {sum(one.duplicates for one in outcomes)} duplicates",
         _doubles(outcomes),
         f"{lives} lives of the runner, {kills} of them ended by kill -9",
         _shapes(outcomes),
-        "mishaps: " + ", ".join(f"{count} {name}" for name, count in mishaps.most_common()),
+        "faults: " + ", ".join(f"{count} {name}" for name, count in faults.most_common()),
         f"traces: {traces(outcomes)}",
         "promises broken: " + (", ".join(f"{count} x {name}" for name, count in broken.most_common()) or "none"),
     ]

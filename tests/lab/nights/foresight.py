@@ -1,4 +1,4 @@
-"""`python -m tests.lab.nights.foresight --seeds 0:200`: what a forecast is worth, measured on quiet nights."""
+"""`python -m tests.lab.nights.foresight --seeds 0:200`: what a forecast is worth, measured on calm runs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import argparse
 import os
 import sys
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from tests.lab.nights.command import seeds_in
-from tests.lab.nights.quiet import Quiet, morning
+from tests.lab.nights.calm_run import CalmRun, simulate
+from tests.lab.nights.command import in_processes, seeds_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.lab.nights.morning import Morning
+    from tests.lab.nights.report import Report
 
 _NEAR = 0.05
-_PER_PROCESS = 20
 _SHOWN = 5
 
 
@@ -27,9 +25,8 @@ def main(words: Sequence[str]) -> int:
     asked = _parser().parse_args(words)
     seeds = seeds_in(asked.seeds)
     one = partial(once, servers=asked.servers, jobs=asked.jobs, after=asked.after, people=asked.people)
-    with get_context("spawn").Pool(asked.workers, maxtasksperchild=_PER_PROCESS) as pool:
-        mornings = list(pool.imap_unordered(one, seeds))
-    sys.stdout.write("".join(f"{line}\n" for line in summary(mornings)))
+    reports = list(in_processes(one, seeds, asked.workers))
+    sys.stdout.write("".join(f"{line}\n" for line in summary(reports)))
     return 0
 
 
@@ -46,24 +43,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def once(seed: int, servers: int, jobs: int, after: int, people: int) -> Morning:
+def once(seed: int, servers: int, jobs: int, after: int, people: int) -> Report:
     """Let one night pass."""
-    return morning(Quiet(seed, jobs * servers, servers, after * servers, people=people))
+    return simulate(CalmRun(seed, jobs * servers, servers, after * servers, people=people))
 
 
-def summary(mornings: Sequence[Morning]) -> Iterable[str]:
+def summary(reports: Sequence[Report]) -> Iterable[str]:
     """Yield how far the forecasts were off and how wide their bands were, as shares of the night."""
-    off = sorted(abs(morning.off) for morning in mornings)
+    off = sorted(abs(report.off) for report in reports)
     near = sum(share <= _NEAR for share in off) / len(off)
-    held = sum(morning.held for morning in mornings) / len(off)
-    width = sum(morning.width for morning in mornings) / len(off)
-    lean = sum(morning.off for morning in mornings) / len(off)
+    held = sum(report.held for report in reports) / len(off)
+    width = sum(report.width for report in reports) / len(off)
+    lean = sum(report.off for report in reports) / len(off)
     nights = "1 night" if len(off) == 1 else f"{len(off)} nights"
-    yield f"{nights} of {sum(morning.ended for morning in mornings) / len(off) / 3600:.1f} hours"
+    yield f"{nights} of {sum(report.ended for report in reports) / len(off) / 3600:.1f} hours"
     yield f"end forecast within 5 % of the night: {near:.1%}; median {off[len(off) // 2]:.1%}, mean {lean:+.1%} late"
     yield f"band held the truth: {held:.1%}; mean width +/- {width:.1%} of the night"
-    worst = sorted(mornings, key=lambda morning: -abs(morning.off))[:_SHOWN]
-    yield "worst: " + ", ".join(f"seed {morning.seed} {morning.off:+.1%}" for morning in worst)
+    worst = sorted(reports, key=lambda report: -abs(report.off))[:_SHOWN]
+    yield "worst: " + ", ".join(f"seed {report.seed} {report.off:+.1%}" for report in worst)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One life of the runner as the witness sees it: what it was told, what it heard from each server, and since when."""
+"""One life of the runner as the checks sees it: what it was told, what it heard from each server, and since when."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.lab.mishaps import Mishap
+    from tests.lab.faults import Fault
     from tests.lab.nights.place import Place
     from tests.lab.process import Process
 
@@ -35,7 +35,7 @@ _HARMLESS = frozenset(
         "clock",
     }
 )
-"""Mishaps with which a server still takes prompts."""
+"""Faults with which a server still takes prompts."""
 _FORBIDS = frozenset({"unauthorised", "refuse-token", "page-403", "firewall", "no-output"})
 """With these a run may be stopped by the server (exit 3)."""
 _MISLEADS = frozenset({"page-404", "gone-for-good"})
@@ -57,7 +57,7 @@ class Life:
     """When its first POST left."""
     heard: dict[str, float] = field(default_factory=dict)
     """When the last good poll of each server ended."""
-    fruitless: list[str] = field(default_factory=list)
+    without_file: list[str] = field(default_factory=list)
     """The job of every render that brought no file."""
 
     def waited(self, now: float) -> float:
@@ -70,11 +70,11 @@ class Life:
 
 
 def takes_prompts(place: Place, life: Life) -> bool:
-    """Tell whether a server took prompts all the time from the start of a life on, as far as its mishaps tell."""
+    """Tell whether a server took prompts all the time from the start of a life on, as far as its faults tell."""
     until = life.began + POSTS_WITHIN
     return place.url in life.named and not any(
-        at <= until and not _is_harmless(mishap) and (end >= life.began or not mishap.lasts)
-        for at, end, mishap in place.misfortune.windows()
+        at <= until and not _is_harmless(fault) and (end >= life.began or not fault.lasts)
+        for at, end, fault in place.injector.windows()
     )
 
 
@@ -87,10 +87,10 @@ def may_exit(code: int, life: Life, places: Iterable[Place], *, patience: float,
     return code != 4
 
 
-def _is_harmless(mishap: Mishap) -> bool:
-    return mishap.do in _HARMLESS or mishap.only in ("history", "view")
+def _is_harmless(fault: Fault) -> bool:
+    return fault.do in _HARMLESS or fault.only in ("history", "view")
 
 
 def _any(places: Iterable[Place], kinds: frozenset[str], since: float) -> bool:
-    """Tell whether a mishap of these kinds was active anywhere since then."""
-    return any(mishap.do in kinds and end >= since for place in places for _, end, mishap in place.misfortune.windows())
+    """Tell whether a fault of these kinds was active anywhere since then."""
+    return any(fault.do in kinds and end >= since for place in places for _, end, fault in place.injector.windows())

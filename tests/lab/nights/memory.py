@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -11,12 +12,13 @@ from aiohttp import web
 from yarl import URL
 
 from batchrunner.comfy import client as comfy
+from batchrunner.comfy.secret import Credentials
 from batchrunner.ledger import Ledger
-from batchrunner.run import Night
+from batchrunner.run import Run
 from tests.lab.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from batchrunner.comfy.client import View
     from batchrunner.core.actions import Failure, Poll, PollEnd, PostEnd
@@ -66,29 +68,24 @@ def _progress() -> None:
     loop.progress()
 
 
-class MemoryNight(Night):
+class MemoryNight(Run):
     """One run whose every server `http://NAME:PORT` is the one that listens at NAME in memory."""
 
-    async def run(self) -> int:
-        """Build, run, tell; return the exit code."""
-        clients: dict[str, comfy.Client] = {}
-        async with AsyncExitStack() as stack:
-            if self.last and self.last.notifier:
-                await stack.enter_async_context(self.last.notifier.running())
+    async def connect(self, stack: AsyncExitStack) -> Callable[[str], comfy.Client]:
+        """Return what gives the client of a server by its URL."""
 
-            def client(url: str) -> comfy.Client:
-                if url not in clients:  # a server that only the ledger names
-                    session = comfy.session(aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0))
-                    stack.push_async_callback(session.close)
-                    clients[url] = self._client(url, session)
-                return clients[url]
+        @cache
+        def client(url: str) -> comfy.Client:
+            session = comfy.session(aiohttp.UnixConnector(URL(url).host or "", force_close=True, limit=0))
+            stack.push_async_callback(session.close)
+            return self._client(url, session)
 
-            for url in self.batch.servers:
-                client(url)
-            return await self._drive(client)
+        for url in self.batch.servers:  # one that only the ledger names follows when it is needed
+            client(url)
+        return client
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
-        return BusyClient(url, http, self.secret, nodes=self.batch.outputs)
+        return BusyClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
 
 
 @asynccontextmanager

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from tests.lab.clock import StuckError, VirtualLoop, run
 from tests.lab.disk import watched
-from tests.lab.mishaps import NEW_FAULTS
 from tests.lab.nights.batch import batch_of
+from tests.lab.nights.outcome import Outcome, outcome_of
 from tests.lab.nights.shape import drawn
-from tests.lab.nights.verdict import Outcome, outcome
 from tests.lab.nights.world import World
 
 if TYPE_CHECKING:
@@ -25,19 +24,17 @@ if TYPE_CHECKING:
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
-def night(
-    seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None, *, new_faults: bool = NEW_FAULTS
-) -> Outcome:
+def night(seed: int, jobs: int = 12, tell: Callable[[World], None] | None = None) -> Outcome:
     """Run the night of a seed; `tell` gets the world before it is gone.
 
     Nothing of it is to outlast the process, so its disk is memory where the system has such a disk.
     """
     with TemporaryDirectory(prefix="night-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
-        return pass_night(Path(folder), drawn(seed, jobs, new_faults=new_faults), tell)
+        return pass_night(Path(folder), drawn(seed, jobs), tell)
 
 
 def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = None) -> Outcome:
-    """Let one planned night pass in `folder`, and judge it; StuckError names its seed."""
+    """Let one planned night pass in `folder`, and return its outcome; StuckError names its seed."""
     batch = batch_of(folder, plan)
 
     async def main(loop: VirtualLoop) -> Outcome:
@@ -46,11 +43,11 @@ def pass_night(folder: Path, plan: Plan, tell: Callable[[World], None] | None = 
         world = World(loop, plan, batch, folder)
         with watched(loop):
             await world.live()
-        judged = outcome(world)
+        result = outcome_of(world)
         if tell is not None:
             tell(world)
         world.close()
-        return judged
+        return result
 
     gc.disable()  # the dead are kept, so there is little to collect and much to walk
     try:

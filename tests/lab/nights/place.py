@@ -1,4 +1,4 @@
-"""One server of a simulated night with all that is its own: its folder, its way, its clock, its mishaps, its memory."""
+"""One server of a simulated night with all that is its own: its folder, its way, its clock, its faults, its memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchrunner.sim.prompts import Prompts
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import EPOCH
-from tests.lab.misfortune import Misfortune
+from tests.lab.injector import FaultInjector
 from tests.lab.nights.arrivals import Arrivals
 from tests.lab.nights.plan import url_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.sim.prompts import Prompt
     from batchrunner.sim.record import Event
     from tests.lab.clock import VirtualLoop
-    from tests.lab.mishaps import Mishap, Script
+    from tests.lab.faults import Fault, Script
     from tests.lab.nights.plan import Host
 
 _LAST = 64
@@ -42,9 +42,9 @@ class Place:
     folder: Path
     listener: Callable[[Place, Event], None]
     """Called with everything that happens there."""
-    runner: Callable[[Mishap], None] | None = None
-    """Takes the mishaps that happen to the runner; YoursError if there are any and it is None."""
-    moved: Callable[[Place, Mishap], None] | None = None
+    runner: Callable[[Fault], None] | None = None
+    """Takes the faults that happen to the runner; YoursError if there are any and it is None."""
+    moved: Callable[[Place, Fault], None] | None = None
     """Takes those that happen to its address."""
     _: KW_ONLY
     ttl: float | None
@@ -69,42 +69,42 @@ class Place:
         )
         link = self.loop.network.link(self.name)
         moved = self.moved
-        self.misfortune = Misfortune(
+        self.injector = FaultInjector(
             self.sim,
             self.host.script,
             link=link,
             runner=self.runner,
-            moved=(lambda mishap: moved(self, mishap)) if moved else None,
+            moved=(lambda fault: moved(self, fault)) if moved else None,
         )
         self.opened_at = self.loop.now
         self.gone_at: float | None = None
         """Since when nobody listens here any more."""
 
     async def open(self, watch: Middleware) -> None:
-        """Serve, and let the mishaps begin."""
+        """Serve, and let the faults begin."""
         self.opened_at = self.loop.now
         await self._process.start(self._serve(watch))
 
-    def happen(self, mishap: Mishap) -> None:
-        """Let one mishap happen now."""
-        self.loop.call_soon(self.misfortune.happen, mishap, context=self._process.context())
+    def happen(self, fault: Fault) -> None:
+        """Let one fault happen now."""
+        self.loop.call_soon(self.injector.happen, fault, context=self._process.context())
 
     def close(self) -> None:
         """End it."""
         self._process.kill()
 
     def vanish(self) -> Script:
-        """End it as a pod ends: nobody listens any more, all is forgotten. Return the mishaps that were to come."""
+        """End it as a pod ends: nobody listens any more, all is forgotten. Return the faults that were to come."""
         self._process.kill()
         self.gone_at, self.sim.prompts = self.loop.now, Prompts()
-        return self.misfortune.rest(self.loop.now - self.opened_at)
+        return self.injector.rest(self.loop.now - self.opened_at)
 
     # What it knows.
 
     @property
     def happened(self) -> set[str]:
-        """Return the kinds of mishaps so far."""
-        return {mishap.do for _, mishap in self.misfortune.happened}
+        """Return the kinds of faults so far."""
+        return {fault.do for _, fault in self.injector.happened}
 
     def queued(self) -> Iterator[Prompt]:
         """Yield what is pending and what runs."""
@@ -121,7 +121,7 @@ class Place:
 
     def has_hung(self, prefix: str) -> bool:
         """Tell whether a prompt with this prefix ever hung here."""
-        return any(hung.prefix == prefix for hung in self.misfortune.hung)
+        return any(hung.prefix == prefix for hung in self.injector.hung)
 
     def started(self, prompt: str) -> float | None:
         """Return when a prompt began to run, in the loop's time; None if it never did."""
@@ -151,10 +151,10 @@ class Place:
             self.prefixes[event.prompt_id] = event.prefix
 
     async def _serve(self, watch: Middleware) -> None:
-        application = self.misfortune.application()
+        application = self.injector.application()
         application.middlewares.insert(0, watch)
         site = web.AppRunner(application, access_log=None)
         await site.setup()
         await web.UnixSite(site, self.name).start()
         await self.sim.start()
-        self._mishaps = self.loop.create_task(self.misfortune.run())
+        self._faults = self.loop.create_task(self.injector.run())

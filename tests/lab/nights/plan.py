@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tests.lab.mishaps import NEW_FAULTS
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.lab.mishaps import Script
+    from tests.lab.faults import Script
 
 SERVER = "gpu"
 """What the first server is called; the next are `gpu-2`, `gpu-3`."""
@@ -64,8 +62,6 @@ class Plan:
     """After how many seconds somebody starts a runner again that died so, or gave up."""
     hosts: tuple[Host, ...] = (Host(),)
     axes: Axes = Axes()
-    new_rules: bool = NEW_FAULTS
-    """Hold the runner also to those rules that an ordinary night can break (P8 after a new start, P15)."""
 
     def servers(self) -> dict[str, Host]:
         """Return every server by its name, each with all that happens to it."""

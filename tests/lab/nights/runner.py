@@ -7,12 +7,13 @@ import json
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from batchrunner.comfy.secret import Credentials
 from batchrunner.core.actions import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
-from batchrunner.progress import Watching
+from batchrunner.progress import Displays
 from batchrunner.show.events import Audience
-from batchrunner.show.log import StreamSink, file_log
+from batchrunner.show.log import StreamSink
 from tests.lab.nights.memory import BusyClient, BusyLedger, MemoryNight
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class SimulatedNight(MemoryNight):
     watch: Watch
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> WatchedClient:
-        client = WatchedClient(url, http, self.secret, nodes=self.batch.outputs)
+        client = WatchedClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
         client.watch, client.server = self.watch, url
         return client
 
@@ -142,14 +143,14 @@ async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[L
     Every ledger it opens is listed.
     """
     console = StreamSink(io.StringIO())
-    watching = Watching(Audience([Bugs(watch)]), file_log(console), console, 60.0)
+    displays = Displays(Audience([Bugs(watch)]), console, 60.0)
     try:
         with ExitStack() as stack:
             stack.enter_context(hold(folder))
             ledger = stack.enter_context(WatchedLedger.open(folder, batch.name))
             ledger.watch = watch
             open_ledgers.append(ledger)
-            night = SimulatedNight(batch, folder, None, ledger, watching, boot=boot)
+            night = SimulatedNight(batch, folder, None, ledger, displays, boot=boot)
             night.watch = watch
             return await night.run()
     except BatchrunnerError as error:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.lab import mishaps
-from tests.lab.mishaps import NEW_FAULTS, Mishap, Where
+from tests.lab import faults
+from tests.lab.faults import Fault, Where
 from tests.lab.nights.batch import PROMPTS
 from tests.lab.nights.plan import Axes, Host, Plan
 
 if TYPE_CHECKING:
-    from tests.lab.mishaps import Script
+    from tests.lab.faults import Script
 
 _HOURS_PER_JOB = 0.12
 _HOURS = 0.5
@@ -40,38 +40,37 @@ _DENIED_AT_MOST = 2
 _FIREWALL_FOR = (300.0, 1800.0)
 
 
-def drawn(seed: int, jobs: int, *, new_faults: bool = NEW_FAULTS) -> Plan:
-    """Return the plan of a seed: the same every time. The new faults come on top of everything else."""
+def drawn(seed: int, jobs: int) -> Plan:
+    """Return the plan of a seed: the same every time. The added faults come on top of everything else."""
     dice = Random(f"{seed}/shape")  # noqa: S311 - a replay, no secret
     hours = _HOURS + jobs * _HOURS_PER_JOB
     count = dice.choices(*_SERVERS)[0]
     plan = Plan(
         seed,
         jobs,
-        mishaps.night(seed, hours),
+        faults.basic_faults(seed, hours),
         hosts=tuple(_host(dice, hours if number else 0.0) for number in range(count)),
         axes=_axes(dice),
-        new_rules=new_faults,
     )
-    return _with_new_faults(plan, hours) if new_faults else plan
+    return _with_added_faults(plan, hours)
 
 
-def _with_new_faults(plan: Plan, hours: float) -> Plan:
-    """Return the same night with the new kinds of faults in it."""
+def _with_added_faults(plan: Plan, hours: float) -> Plan:
+    """Return the same night with the added kinds of faults in it."""
     dice = Random(f"{plan.seed}/new shape")  # noqa: S311 - a replay, no secret
-    scripts = [mishaps.new_faults(dice.getrandbits(64), hours) for _ in plan.hosts]
+    scripts = [faults.added_faults(dice.getrandbits(64), hours) for _ in plan.hosts]
     numbers = dice.sample(range(len(plan.hosts)), len(plan.hosts))
     lost = dice.randint(1, len(numbers) - 1) if len(numbers) > 1 and dice.random() < _GONE else 0
     for number in numbers[:lost]:
-        scripts[number] += (Mishap("gone-for-good", _moment(dice, hours), how=dice.choice(("refused", "page"))),)
+        scripts[number] += (Fault("gone-for-good", _moment(dice, hours), how=dice.choice(("refused", "page"))),)
     if dice.random() < _MOVES:
         at, told = _moment(dice, hours), round(dice.uniform(10.0, 900.0), 3)
-        scripts[numbers[-1]] += (Mishap("moves", at, lasts=told),)
+        scripts[numbers[-1]] += (Fault("moves", at, lasts=told),)
     if plan.axes.prompts > 1 and dice.random() < _FIREWALL:
         few = plan.jobs <= _DENIED_AT_MOST * plan.axes.prompts
         lasts = 0.0 if few else round(dice.uniform(*_FIREWALL_FOR), 3)
         text = PROMPTS[dice.randrange(plan.axes.prompts)]
-        firewall = Mishap("firewall", 0.0 if few else _moment(dice, hours), lasts=lasts, text=text)
+        firewall = Fault("firewall", 0.0 if few else _moment(dice, hours), lasts=lasts, text=text)
         behind = numbers if dice.random() < 0.5 else numbers[-1:]
         scripts = [(*script, firewall) if number in behind else script for number, script in enumerate(scripts)]
     hosts = [replace(host, script=(*host.script, *new)) for host, new in zip(plan.hosts, scripts, strict=True)]
@@ -83,9 +82,9 @@ def _moment(dice: Random, hours: float) -> float:
 
 
 def _host(dice: Random, hours: float) -> Host:
-    """Return a server, with mishaps of its own for so many hours."""
+    """Return a server, with faults of its own for so many hours."""
     return Host(
-        script=_of_server(mishaps.night(dice.getrandbits(64), hours)),
+        script=_of_server(faults.basic_faults(dice.getrandbits(64), hours)),
         own_ids=dice.random() < _OLD,
         skew=dice.choice((0.0, dice.uniform(-_MOST_SKEW, _MOST_SKEW))),
         speed=dice.uniform(*_SPEEDS),
@@ -94,7 +93,7 @@ def _host(dice: Random, hours: float) -> Host:
 
 def _of_server(script: Script) -> Script:
     """Leave out what happens to the runner: there is only one."""
-    return tuple(mishap for mishap in script if mishap.kind.where is not Where.RUNNER)
+    return tuple(fault for fault in script if fault.kind.where is not Where.RUNNER)
 
 
 def _axes(dice: Random) -> Axes:

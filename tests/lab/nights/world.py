@@ -1,4 +1,4 @@
-"""One simulated night: servers with their mishaps, a runner that is killed and started again, and a witness."""
+"""One simulated night: servers with their faults, a runner that is killed and started again, and a invariants."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.ledger.codec import StateError
-from batchrunner.ledger.lock import LOCK, STATE
-from tests.lab.mishaps import Mishap
+from batchrunner.ledger import LOCK, STATE, StateError
+from tests.lab.fake_disk import FakeDisk
+from tests.lab.faults import Fault
+from tests.lab.nights.invariants import Invariants
 from tests.lab.nights.place import Place
 from tests.lab.nights.runner import program
-from tests.lab.nights.witness import Witness
-from tests.lab.platter import Platter
 from tests.lab.process import KilledError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class World:
     batch: Batch
     folder: Path
     home: Path = field(init=False)
-    witness: Witness = field(init=False)
+    invariants: Invariants = field(init=False)
     runner: Process = field(init=False)
     ledgers: list[Ledger] = field(default_factory=list)
     servers: tuple[str, ...] = ()
@@ -66,42 +65,42 @@ class World:
     """No runner lives."""
     _moving: set[asyncio.Task[None]] = field(default_factory=set)
     _full_until: float = 0.0
-    _faults: list[int] = field(default_factory=list)
-    _platter: Platter = field(default_factory=Platter)
+    _disk_errors: list[int] = field(default_factory=list)
+    _fake_disk: FakeDisk = field(default_factory=FakeDisk)
     _boots: int = 1
     """How often the runner's machine was started."""
 
     def __post_init__(self) -> None:
-        """Make the folders, the servers and the witness."""
+        """Make the folders, the servers and the checks."""
         self.home = self.folder / "outputs" / self.batch.name
         rules = self.batch.rules
         self.servers = self.batch.servers
-        self.witness = Witness(self.loop, self.batch.name, self.home, self.plan.new_rules, rules.patience, rules.grace)
+        self.invariants = Invariants(self.loop, self.batch.name, self.home, rules.patience, rules.grace)
         for number, (name, host) in enumerate(self.plan.servers().items()):
             self._build(name, host, None if number else self._happen, number)
 
-    def _build(self, name: str, host: Host, runner: Callable[[Mishap], None] | None, number: int) -> Place:
+    def _build(self, name: str, host: Host, runner: Callable[[Fault], None] | None, number: int) -> Place:
         """Build a server; `number` seeds it."""
         place = Place(
             self.loop,
             name,
             host,
             self.folder / name,
-            self.witness.served,
+            self.invariants.served,
             runner,
             self._move,
             ttl=self.batch.rules.ttl,
             seed=self.plan.seed + number,
         )
-        self.witness.places[place.url] = place
+        self.invariants.places[place.url] = place
         return place
 
     async def live(self) -> int:
         """Let the night pass; return the last exit code."""
         for place in self.places:
-            await place.open(_watched(self.witness, place))
+            await place.open(_watched(self.invariants, place))
         self.loop.on_point = self._passed
-        with self._platter.spinning():
+        with self._fake_disk.installed():
             await self._lives()
         self.loop.on_point = None
         for place in self.places:
@@ -113,9 +112,9 @@ class World:
         while self.loop.now < _LONGEST and len(self.exits) < _MOST_LIVES:
             code = await self._life()
             self.exits.append(code)
-            self.witness.look_at_files()
-            self.witness.died(code)
-            if code in (0, 1) or self.witness.is_hopeless():
+            self.invariants.check_files()
+            self.invariants.died(code)
+            if code in (0, 1) or self.invariants.is_hopeless():
                 break
             await self.loop.elapse(self._pause or self.plan.again)
             self._pause = 0.0
@@ -123,7 +122,7 @@ class World:
     @property
     def places(self) -> list[Place]:
         """Return the servers."""
-        return list(self.witness.places.values())
+        return list(self.invariants.places.values())
 
     def close(self) -> None:
         """Let go of every file that the dead still hold."""
@@ -137,9 +136,9 @@ class World:
         self.runner = self.loop.spawn(f"runner-{len(self.exits) + 1}")
         self.runner.turn_clock(self._jumped)
         self._stopping = False
-        self.witness.born(self.runner, self.servers)
+        self.invariants.born(self.runner, self.servers)
         batch = replace(self.batch, servers=self.servers)
-        life = self.runner.start(program(batch, self.home, self.witness, self.ledgers, f"boot {self._boots}"))
+        life = self.runner.start(program(batch, self.home, self.invariants, self.ledgers, f"boot {self._boots}"))
         self._ended = False
         with self.loop.under_way():
             await asyncio.wait([life])
@@ -148,13 +147,13 @@ class World:
         if trouble is None:
             return life.result()
         if not isinstance(trouble, KilledError):
-            self.witness.bug(repr(trouble))
+            self.invariants.bug(repr(trouble))
             self.runner.kill()
         self._bury()
         return -9
 
     def _bury(self) -> None:
-        """Do what the system does for the dead: release their lock. Forget the state if the mishap says so."""
+        """Do what the system does for the dead: release their lock. Forget the state if the fault says so."""
         for number in self._held(self.home / LOCK):
             fcntl.flock(number, fcntl.LOCK_UN)
         if self._forget:
@@ -164,7 +163,7 @@ class World:
             self.ledgers.clear()
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self.home / STATE}{suffix}").unlink(missing_ok=True)
-            self.witness.forgot()
+            self.invariants.forgot()
 
     def _held(self, path: Path) -> list[int]:
         """Return this program's own descriptors of a file."""
@@ -182,60 +181,60 @@ class World:
 
     # A server that moves.
 
-    def _move(self, place: Place, mishap: Mishap) -> None:
+    def _move(self, place: Place, fault: Fault) -> None:
         """Let a server come back at another address; it is itself that tells of it, so not from within."""
-        self.loop.call_soon(self._moved, place, mishap, context=self.loop.world.context())
+        self.loop.call_soon(self._moved, place, fault, context=self.loop.world.context())
 
-    def _moved(self, place: Place, mishap: Mishap) -> None:
+    def _moved(self, place: Place, fault: Fault) -> None:
         host = replace(place.host, script=place.vanish())
         new = self._build(f"{place.name}-moved", host, place.runner, len(self.places))
-        self._moving.add(self.loop.create_task(new.open(_watched(self.witness, new))))
-        self.loop.call_later(mishap.lasts, self._tell_address, place.url, new.url)
+        self._moving.add(self.loop.create_task(new.open(_watched(self.invariants, new))))
+        self.loop.call_later(fault.lasts, self._tell_address, place.url, new.url)
 
     def _tell_address(self, old: str, new: str) -> None:
         """Let a person find out: the runner is stopped and started again with the new address."""
         self.servers = tuple(new if url == old else url for url in self.servers)
         if not self.runner.dead and not self._ended:
-            self._stop(Mishap("stop", lasts=_RETYPES))
+            self._stop(Fault("stop", lasts=_RETYPES))
 
-    # Mishaps of the runner.
+    # Faults of the runner.
 
-    def _happen(self, mishap: Mishap) -> None:
+    def _happen(self, fault: Fault) -> None:
         if self.runner.dead:
             return
-        match mishap.do:
+        match fault.do:
             case "kill" | "lose-state":
-                self._forget = mishap.do == "lose-state"
-                self._pause = mishap.lasts
+                self._forget = fault.do == "lose-state"
+                self._pause = fault.lasts
                 self.runner.kill()
             case "stop":
-                self._stop(mishap)
+                self._stop(fault)
             case "power-cut":
-                self._pause = mishap.lasts
+                self._pause = fault.lasts
                 self.runner.kill()
                 self._cut()
             case "clock":
-                turn = mishap.by if len(self.exits) % 2 else -mishap.by
+                turn = fault.by if len(self.exits) % 2 else -fault.by
                 self._jumped += turn
                 self.runner.turn_clock(turn)
             case "suspend":
-                self.runner.suspend(mishap.lasts)
+                self.runner.suspend(fault.lasts)
             case "disk-full":
-                self._full_until = self.loop.now + mishap.lasts
+                self._full_until = self.loop.now + fault.lasts
             case _:
-                self._faults.extend([_ERRORS[mishap.do]] * mishap.times)
+                self._disk_errors.extend([_ERRORS[fault.do]] * fault.times)
 
     def _cut(self) -> None:
         """Lose what was not synced, but for the state: SQLite's own tests show that it survives."""
         self._boots += 1
         files = (path for path in sorted(self.home.rglob("*")) if path.is_file())
-        self._platter.cut(path for path in files if not path.name.startswith((STATE, LOCK)))
+        self._fake_disk.cut(path for path in files if not path.name.startswith((STATE, LOCK)))
 
-    def _stop(self, mishap: Mishap) -> None:
+    def _stop(self, fault: Fault) -> None:
         """Press Ctrl-C, once: the second would end the very program that simulates all this."""
         if not self._stopping:
             self._stopping = True
-            self._pause = mishap.lasts
+            self._pause = fault.lasts
             self.runner.signal(SIGINT)
 
     def _passed(self, process: Process, point: str) -> None:
@@ -244,22 +243,22 @@ class World:
             return
         if self.plan.crash is not None and self.plan.crash(point):
             process.kill()
-            for mishap in self.plan.aftermath:
-                self.places[0].happen(mishap)
+            for fault in self.plan.aftermath:
+                self.places[0].happen(fault)
             return
         full = self.loop.now < self._full_until
         if point == "commit" and full:
             raise StateError(f"{self.home / STATE}: {os.strerror(errno.ENOSPC)}")
-        if point.startswith(_WRITES) and (full or self._faults):
-            number = errno.ENOSPC if full else self._faults.pop()
+        if point.startswith(_WRITES) and (full or self._disk_errors):
+            number = errno.ENOSPC if full else self._disk_errors.pop()
             raise OSError(number, os.strerror(number))
 
 
-def _watched(witness: Witness, place: Place) -> Middleware:
+def _watched(invariants: Invariants, place: Place) -> Middleware:
     @web.middleware
     async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "POST":
-            witness.asked(place, request.path, json.loads(await request.read()))
+            invariants.asked(place, request.path, json.loads(await request.read()))
         return await handler(request)
 
     return watch

@@ -1,0 +1,60 @@
+"""Where a run's files go: each is downloaded into the batch's folder, with its sidecar beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batchrunner.core.actions import Downloaded
+from batchrunner.core.facts import Saved
+from batchrunner.core.job import render_digest
+from batchrunner.errors import LocalError
+from batchrunner.show.sidecar import beside, sidecar, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from batchrunner.core.actions import Download, DownloadEnd
+    from batchrunner.core.job import Job, Json
+    from batchrunner.download.transfer import Downloader, Source
+    from batchrunner.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFolder:
+    """The engine's download target: a batch's folder."""
+
+    batch: str
+    folder: Path
+    downloader: Downloader
+    source: Callable[[str], Source]
+    """The server to ask, by its URL."""
+    jobs: Mapping[str, Job]
+    """By id, those too that are no longer in the manifest."""
+    ledger: Ledger
+    graph: Callable[[Job, str], Json]
+    """The workflow of a job as it was sent under a prefix; None for a job that is no longer in the manifest."""
+    wall: Callable[[], float]
+    """The time in seconds since the epoch."""
+    warn: Callable[[str], None]
+
+    async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
+        """Download one file and write its sidecar, both before the file counts as saved.
+
+        A sidecar that can't be written costs a warning, not the video.
+        """
+        job = self.jobs[action.job]
+        workflow = self.graph(job, action.prefix)
+        digest = render_digest(workflow) if workflow else ""
+        end = await self.downloader.fetch(action, self.source(action.server), job.file, opened, digest)
+        if isinstance(end, Downloaded):
+            saved = Saved(job.id, action.attempt, self.wall(), action.file.key, end.path, end.size, end.sha256)
+            content = sidecar(self.batch, job, self.ledger.history(job.id), saved, workflow)
+            path = self.folder / beside(end.path)
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, write, path, content)
+            except LocalError as error:
+                self.warn(str(error))
+        return end

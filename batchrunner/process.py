@@ -1,0 +1,115 @@
+"""What a run needs of its own process: open files, signals, clocks, the boot id, and a simulator for `server: sim`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from batchrunner.core.localfault import Allotment, allot
+from batchrunner.errors import LocalError
+from batchrunner.sim.machine import Pace
+from batchrunner.sim.server import Simulator, serve
+from batchrunner.sim.video import PyavRenderer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from anyio.abc import TaskStatus
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_SIM_FOLDER = ".sim"
+_SIM_PACE = Pace(fixed=0.8)
+"""Slow enough to watch, fast enough to try things out."""
+
+
+def raise_file_limit(servers: int, downloads: int) -> Allotment:
+    """Raise the soft limit of open files as far as that many servers need; return what it allows."""
+    soft, hard = (
+        sys.maxsize if limit == resource.RLIM_INFINITY else limit
+        for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    wanted = allot(servers, downloads, soft, hard)
+    if wanted.limit > soft:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted.limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        except (OSError, ValueError):  # macOS has a lower limit of its own beside an infinite one
+            return allot(servers, downloads, soft, soft)
+    return wanted
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that stop a run; a hang-up that is ignored already (nohup) stays ignored."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    return signals
+
+
+async def handle_signals(
+    stop: Callable[[signal.Signals], None],
+    before_exit: Callable[[], None],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call `stop` on the first signal; on the second call `before_exit`, and end the process at once."""
+    first = True
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
+        task_status.started()
+        async for number in signals:
+            if not first:
+                before_exit()
+                os._exit(128 + number)
+            first = False
+            stop(signal.Signals(number))
+
+
+class LoopClock:
+    """The event loop's clock, and the wall's."""
+
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+def boot_id() -> str:
+    """Return the id of this boot of the machine; one of its own for each process where the system has none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return f"process {os.getpid()} of {time.time()}"
+
+
+@asynccontextmanager
+async def simulator(folder: Path, ttl: float | None) -> AsyncIterator[str]:
+    """Serve a simulator on a loopback port, with its files under the batch's own `folder`; yield its URL.
+
+    `ttl`: seconds until it deletes a file, None to keep them. Raises LocalError if the folder can't be created,
+    NoVideoError if PyAV, which makes its videos, is not installed.
+    """
+    own = folder / _SIM_FOLDER
+    renderer = PyavRenderer()
+    shutil.rmtree(own, ignore_errors=True)
+    try:
+        own.mkdir(parents=True)
+        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl)
+    except OSError as error:
+        raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
+    try:
+        async with serve(machine) as url:
+            yield url
+    finally:
+        shutil.rmtree(own, ignore_errors=True)

@@ -1,0 +1,110 @@
+"""What `plan` learns from a batch's own renders, and how it divides the time."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchrunner.cli.app import app
+from batchrunner.cli.plan import jobs_by_preset, learn_speeds
+from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
+from batchrunner.core.forecast import Forecast
+from batchrunner.core.job import Job
+from batchrunner.ledger import Snapshot
+from batchrunner.manifest import Options, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAST, SLOW = "http://fast:8188", "http://slow:8188"
+COST = 768 * 512 * 25 * 20.0
+JOBS = {f"j{place}": Job(f"j{place}", "", {}, f"cat-{place}", COST) for place in range(40)}
+
+
+def _renders(server: str, first: int, seconds: float) -> list[Fact]:
+    facts: list[Fact] = []
+    for place in range(first, first + 20):
+        job = f"j{place}"
+        facts.append(Claimed(job, 1, 0.0, job, "p", server, ""))
+        facts.append(Rendered(job, 1, 0.0, (File("x.mp4"),), None, seconds))
+    return facts
+
+
+def _seconds(forecast: Forecast, server: str) -> float:
+    return forecast.total([COST], [server]).seconds
+
+
+def test_each_server_teaches_its_own_speed() -> None:
+    """After twenty renders of the same kind, the next one takes as long as they did, on each server."""
+    snapshot = Snapshot("night", JOBS, (*_renders(FAST, 0, 10.0), *_renders(SLOW, 20, 90.0)), {})
+    forecast = learn_speeds(snapshot)
+    assert _seconds(forecast, FAST) == pytest.approx(10.0, rel=0.15)
+    assert _seconds(forecast, SLOW) == pytest.approx(90.0, rel=0.15)
+
+
+def test_without_renders_it_is_the_guess() -> None:
+    """A batch of which nothing is rendered, or only jobs that nobody knows, is forecast by the guess."""
+    adopted = Accepted("j1", 3, 0.0, "p", "p", FAST, 3)
+    untimed = Rendered("j1", 3, 0.0, (File("x.mp4"),), None, None)
+    stranger = Rendered("gone", 1, 0.0, (File("x.mp4"),), None, 5.0)
+    forecast = learn_speeds(Snapshot("night", JOBS, (adopted, untimed, stranger), {}))
+    assert _seconds(forecast, FAST) == _seconds(Forecast(), FAST)
+
+
+def test_time_by_preset(tmp_path: Path) -> None:
+    """Jobs are counted by each option of a preset that the sweep varies, and by no other parameter."""
+    path = tmp_path / "night.yaml"
+    path.write_text(
+        "{name: n, server: sim, workflow: ltx2, defaults: {size: sd}, "
+        "sweep: {prompt: [a, b], seed: [1, 2, 3], quality: [fast, high], _mood: [x]}}",
+        encoding="utf-8",
+    )
+    batch = load(path, Options())
+    assert {name: len(jobs) for name, jobs in jobs_by_preset(batch, list(batch.jobs)).items()} == {
+        "quality fast": 6,
+        "quality high": 6,
+    }
+
+
+_LIMITED = "{name: n, server: sim, workflow: ltx2, sweep: {prompt: a, seed: 1}"
+
+
+def _plan(path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as ended:
+        app(["plan", str(path), "--out", str(path.parent / "outputs"), *options], prog_name="batchrunner")
+    assert not ended.value.code
+    return capsys.readouterr()
+
+
+def test_until_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` says by when all must be home, by the option or the manifest, with the date if it is not today."""
+    now = datetime.now().astimezone()
+    soon, before = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, -2))
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}, until: '{soon}'}}", encoding="utf-8")
+    told = _plan(path, capsys)[1]
+    assert re.search(rf"^until (\w+ \d+ \w+ )?{soon} \(in (1 h 59 min|2 h)\)$", told, re.MULTILINE), told
+    told = _plan(path, capsys, "--until", before)[1]
+    assert re.search(rf"^until (\w+ \d+ \w+ )?{before} \(in 2[12] h", told, re.MULTILINE), told
+
+
+def test_a_time_that_has_just_passed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` warns of a time that was a few minutes ago, and says which day it means."""
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}}}", encoding="utf-8")
+    before = f"{datetime.now().astimezone() - timedelta(minutes=5):%H:%M}"
+    told = _plan(path, capsys, "--until", before)[1]
+    assert re.search(rf"^warning: {before} was [56] minutes ago: this means (today|tomorrow), ", told, re.MULTILINE)
+
+
+def test_no_clock_time_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan --json` is the same document with a time to be home by and without one."""
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}}}", encoding="utf-8")
+    told = _plan(path, capsys, "--json")[0]
+    for minutes in (-5, 120):
+        then = f"{datetime.now().astimezone() + timedelta(minutes=minutes):%H:%M}"
+        assert _plan(path, capsys, "--json", "--until", then) == (told, "")

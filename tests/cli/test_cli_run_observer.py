@@ -1,0 +1,96 @@
+"""What is shown of a run beyond the board."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchrunner.core.board import Board
+from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
+from batchrunner.core.job import Job
+from batchrunner.core.server import QueueSeen
+from batchrunner.core.settings import Rules
+from batchrunner.progress import RunObserver
+from batchrunner.show.events import Audience
+
+if TYPE_CHECKING:
+    from batchrunner.show.events import Event
+    from batchrunner.show.scene import Scene
+
+GPU = "http://gpu:8188"
+JOBS = {name: Job(name, "", {}, f"cat-{name[0]}", 1e9) for name in ("0" * 12, "1" * 12)}
+ONE = "0" * 12
+
+
+class _Seen:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.scenes: list[Scene] = []
+
+    def event(self, event: Event) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
+    def tick(self, scene: Scene) -> None:
+        """Remember a scene."""
+        self.scenes.append(scene)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
+    board = Board("night", Rules(), (GPU,), 0.0)
+    board.costs = {job.id: job.cost for job in JOBS.values()}
+    board.load(JOBS, (), 0.0)
+    board.want(JOBS, None, 0.0)
+    return RunObserver(board, JOBS, Audience([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
+
+
+def test_a_fact_is_told_by_the_name_of_its_file() -> None:
+    """Events name jobs as people named their files."""
+    seen = _Seen()
+    _observer(seen).fact(Accepted(ONE, 1, 5.0, "id", "p", GPU))
+    assert [(event.name, event.job, event.label) for event in seen.events] == [("accepted", ONE, "cat-0")]
+
+
+def test_scenes_come_at_their_interval() -> None:
+    """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
+    seen = _Seen()
+    run_observer = _observer(seen, {"cat-0": (5, 10)})
+    assert run_observer.pulse(run_observer.board, 100.0) == 110.0
+    run_observer.pulse(run_observer.board, 105.0)
+    run_observer.pulse(run_observer.board, 110.0)
+    assert len(seen.scenes) == 2
+    first, last = seen.scenes
+    assert [(t.file, t.got, t.total) for t in last.transfers] == [("cat-0", 5, 10)]
+    assert (first.elapsed, last.elapsed) == (0.0, 10.0)
+    assert first.left is not None
+    assert first.left > 0
+
+
+def test_a_render_under_way_takes_less_and_less() -> None:
+    """What a server renders right now will take what is left of its forecast, never less than nothing."""
+    seen = _Seen()
+    run_observer = _observer(seen)
+    board = run_observer.board
+    facts: tuple[Fact, ...] = (Claimed(ONE, 1, 0.0, "id", "p", GPU, ""), Accepted(ONE, 1, 0.0, "id", "p", GPU))
+    for fact in facts:
+        state = board.follow(fact)
+        assert state is not None
+        board.put(ONE, state, 0.0, fact)
+    whole = run_observer.until_rendered(GPU, ONE, 0.0)
+    board.servers[GPU].queue = QueueSeen(running={"id": 0.0})
+    assert run_observer.until_rendered(GPU, ONE, 60.0) == whole - 60.0
+    assert run_observer.until_rendered(GPU, ONE, 1e6) == 0.0
+
+
+def test_an_error_of_ours_is_told_without_its_text() -> None:
+    """A bug is an event that names the kind of error only, for its text may quote anything."""
+    seen = _Seen()
+    run_observer = _observer(seen)
+    run_observer.bug(RuntimeError("Bearer secret"))
+    assert [event.name for event in seen.events] == ["bug"]
+    assert "secret" not in seen.events[0].message
+    run_observer.fact(Rendered(ONE, 1, 0.0, (File("x.mp4"),), None))

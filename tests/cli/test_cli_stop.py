@@ -1,0 +1,87 @@
+"""Stopping a run with the first Ctrl-C: what is said, and how the run ends."""
+
+from __future__ import annotations
+
+import io
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from short_runs import URL_OF_SERVER, serving
+
+from batchrunner.ledger import Ledger
+from batchrunner.manifest import Options, load
+from batchrunner.progress import Displays
+from batchrunner.show.events import Audience
+from batchrunner.show.log import StreamSink
+from tests.lab.clock import run
+from tests.lab.nights.memory import MemoryNight
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from batchrunner.show.events import Event
+    from batchrunner.show.scene import Scene
+    from tests.lab.clock import VirtualLoop
+
+_MANIFEST = f"""
+name: cats
+server: {URL_OF_SERVER}
+workflow: ltx2
+sweep: {{prompt: a cat, seed: [1, 2, 3]}}
+"""
+
+
+class _Stopping:
+    """An observer that stops the run at the first event of one kind, and keeps what is said to people."""
+
+    run: MemoryNight
+
+    def __init__(self, name: str) -> None:
+        self.messages: list[str] = []
+        self._name = name
+
+    def event(self, event: Event) -> None:
+        """Stop the run, or keep the message."""
+        if event.name == self._name:
+            self._name = ""
+            self.run.stop(signal.SIGTERM)
+        elif event.name == "note":
+            self.messages.append(event.message)
+
+    def tick(self, scene: Scene) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("when", "message", "exit_code", "last"),
+    [
+        ("rendered", "Finishing downloads. Press Ctrl-C again to quit now.", 128 + signal.SIGTERM, "to download it"),
+        ("finished", "Sending notifications. Press Ctrl-C again to quit now.", 0, "every job is done"),
+    ],
+)
+def test_the_first_signal(tmp_path: Path, when: str, message: str, exit_code: int, last: str) -> None:
+    """With jobs left it says that downloads are finished, and what still renders; at the end, that it notifies."""
+    (tmp_path / "cats.yaml").write_text(_MANIFEST, encoding="utf-8")
+    batch, console = load(tmp_path / "cats.yaml", Options()), io.StringIO()
+    observer = _Stopping(when)
+
+    async def main(loop: VirtualLoop) -> int:
+        async with serving(loop, tmp_path / "gpu"):
+            with Ledger.open(tmp_path / "cats", batch.name) as ledger:
+                displays = Displays(Audience([observer]), StreamSink(console), 60.0)
+                observer.run = MemoryNight(batch, tmp_path / "cats", None, ledger, displays)
+                return await observer.run.run()
+
+    assert run(main, seed=1) == exit_code
+    assert observer.messages == [message]
+    assert len(list((tmp_path / "cats").glob("*.mp4"))) == (3 if when == "finished" else 1)
+    said = console.getvalue().splitlines()
+    assert said[-1].endswith(last)
+    if when == "rendered":
+        assert said[0] == "stopped"
+        assert f"{URL_OF_SERVER} is still rendering a-cat-" in said[-1]
+        assert ": run the same command again before " in said[-1]
