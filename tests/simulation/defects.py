@@ -275,7 +275,7 @@ def if_range() -> tuple[Change, ...]:
         renamed = {"If-Range" if name == "If-Match" else name: said for name, said in headers.items()}
         return await send(self, path, body, renamed, total)
 
-    return ((Client, "_send", trusting), (fetch._One, "_continues", lambda *_: True))
+    return ((Client, "_send", trusting), (fetch._Download, "_continues", lambda *_: True))
 
 
 def one_at_a_time() -> tuple[Change, ...]:
