@@ -33,7 +33,7 @@ async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloade
     rules = batch.rules
     if rules.poll is None and batch.servers == (SIM,):
         rules = replace(rules, poll=_SIM_POLL)  # the built-in simulator renders in seconds
-    board = Board(batch.name, rules, batch.servers, now)
+    board = Board(batch.name, rules, batch.servers, now, batch.server_rules())
     board.first_file = expected_file(batch.template.graph, batch.template.saving)
     board.outputs = batch.outputs
     board.renders = render_digests(batch)

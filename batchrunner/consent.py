@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
+from batchrunner.servers import variables
 from batchrunner.text import printable
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def _requests(batch: Batch) -> Iterator[str]:
     for recipient in batch.notify:
         if recipient.command:
             yield f"run this command to notify you: {shlex.join(recipient.command)}"
+    for variable, host, header in variables(batch):
+        yield f"send the environment variable {variable} to {host}, in the header {header}"
 
 
 def mark(request: str) -> str:

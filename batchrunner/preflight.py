@@ -1,11 +1,9 @@
-"""What is checked before the first POST: where the token goes, and whether the servers can run the batch."""
+"""What is checked before the first POST: whether the servers can run the batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from anyio import create_task_group, current_time, move_on_after
 
@@ -13,10 +11,9 @@ from batchrunner.core.actions import Failure, Poll
 from batchrunner.core.server import SIM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from batchrunner.comfy.client import Client
-    from batchrunner.comfy.secret import Secret
     from batchrunner.manifest import Batch
 
 LIMIT = 15.0
@@ -25,14 +22,6 @@ AFTER_GOOD = 3.0
 """Seconds that the others get once one server has answered well: a server that hangs does not hold up the start."""
 _MAX_FINDINGS = 20
 """Findings on one server: more say nothing new."""
-
-
-def insecure_urls(servers: Iterable[str], secret: Secret | None) -> Iterator[str]:
-    """Yield a warning for every server that would get the token where others can read it."""
-    for url in servers:
-        parts = urlsplit(url)
-        if secret and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-            yield f"{url}: the token is sent unencrypted, others on the network can read it; use https"
 
 
 async def check_servers(
@@ -97,12 +86,3 @@ class _Check:
                 self.wrong = f"no ComfyUI at this address: {self.url}/queue answered 404; check the URL"
             elif isinstance(end, Failure) and end.needs_person:
                 self.wrong = end.message
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -28,7 +29,6 @@ from batchrunner.text import clock, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.board import Board
     from batchrunner.core.exit import Exit
     from batchrunner.core.facts import Fact
@@ -84,26 +84,26 @@ def open_displays(
     batch: str,
     recipients: Sequence[Target],
     facts: Sequence[Fact],
-    secret: Secret | None,
+    secrets: tuple[str, ...],
 ) -> Iterator[Displays]:
     """Open every display and the log; close them when the run ends, however it ends.
 
-    `facts` are those of earlier runs, oldest first. Raises BatchrunnerError for a bug, which is in the log then.
+    `facts` are those of earlier runs, oldest first; `secrets` are in none of what is shown. Raises BatchrunnerError
+    for a bug, which is in the log then.
     """
     folder = options.out / batch
-    hidden = secret.reveal() if secret else ""
     console = StreamOutput(sys.stderr)
     file = FileOutput(folder / _LOG)
-    log = file_log(file, hidden)
-    terminal = sys.stderr.isatty()
+    log = file_log(file, secrets)
+    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     displays: list[Listener] = [RunLog(log)]
     if options.as_json:
         displays.append(JsonLines(StreamOutput(sys.stdout), batch))
     if terminal and not options.verbose:
         displays.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
-        displays.append(TextLines(console_log(console, hidden, verbose=options.verbose)))
-    listeners = Listeners(displays, hidden)
+        displays.append(TextLines(console_log(console, secrets, verbose=options.verbose)))
+    listeners = Listeners(displays, secrets)
     interval = _TERMINAL_INTERVAL if terminal else _LOG_INTERVAL
 
     def warn(message: str) -> None:

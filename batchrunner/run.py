@@ -16,7 +16,6 @@ import anyio
 from batchrunner import consent
 from batchrunner.build_board import build_board
 from batchrunner.comfy import client as comfy
-from batchrunner.comfy.secret import Credentials
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
@@ -30,7 +29,7 @@ from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
 from batchrunner.options import TOKEN_VARIABLE, read_token, read_until
-from batchrunner.preflight import check_servers, insecure_urls
+from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
     boot_id,
@@ -41,13 +40,13 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
+from batchrunner.servers import ServerAccess, variables
 from batchrunner.state import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import Submit
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job, Json
@@ -72,11 +71,11 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     snapshot = read_state(folder, batch.name) if requests else None
     agreed = consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
     if requests and may_restart:
-        hide_secrets((TOKEN_VARIABLE,))
-    secret = read_token(options.token_file, environment())
+        hide_secrets((TOKEN_VARIABLE, *(variable for variable, _, _ in variables(batch))))
+    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None
-    recipients = targets(batch.notify, os.environ, secret.reveal() if secret else "")
+    recipients = targets(batch.notify, os.environ, access.secrets)
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
@@ -84,14 +83,14 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
             ledger.mark(request, value=True)
         content = ledger.content()
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
-        displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, secret))
+        displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, access.secrets))
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
         if files.warning:
             displays.warn(files.warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
-        run = Run(batch, folder, secret, ledger, displays, content=content, until=until.at if until else None)
+        run = Run(batch, folder, access, ledger, displays, content=content, until=until.at if until else None)
         return anyio.run(run.run)
 
 
@@ -101,7 +100,7 @@ class Run:
 
     batch: Batch
     folder: Path
-    secret: Secret | None
+    access: ServerAccess
     ledger: Ledger
     displays: Displays
     _: KW_ONLY
@@ -122,7 +121,7 @@ class Run:
             if self.displays.notifier:
                 await stack.enter_async_context(self.displays.notifier.running())
             client = await self.connect(stack)
-            for warning in (*self.batch.warnings, *insecure_urls(self.batch.servers, self.secret)):
+            for warning in (*self.batch.warnings, *self.access.insecure()):
                 self.displays.warn(warning)
             code: int | None = None
             with unwrapped():
@@ -146,10 +145,14 @@ class Run:
             addresses[SIM] = await stack.enter_async_context(simulator(self.folder, self.batch.rules.ttl))
 
         @cache
-        def client(url: str) -> comfy.Client:
-            return comfy.Client(
-                addresses.get(url, url), http, Credentials.bearer(self.secret), nodes=self.batch.outputs
-            )
+        def client(name: str) -> comfy.Client:
+            if self.access.secrets and not self.access.is_named(name):
+                self.displays.warn(
+                    f"{name} is in the state of an earlier run and not in the manifest: it is asked without the token; "
+                    "--server names it again"
+                )
+            url = addresses.get(name) or self.access.url(name)
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
 
         return client
 

@@ -64,16 +64,18 @@ def json_text(value: Mapping[str, Json], indent: int | None = None, *, page: boo
     return text.translate(_PAGE_ESCAPES) if page else text
 
 
-def redact(value: object, secret: str) -> Json:
-    """Return `value` as plain JSON with *** for `secret`, however deep; what JSON does not know becomes its text."""
+def redact(value: object, secrets: tuple[str, ...]) -> Json:
+    """Return `value` as plain JSON with *** for each of `secrets`; what JSON does not know becomes its text."""
     if isinstance(value, bool | int | float | None):
         return value
     if isinstance(value, dict):
-        return {str(redact(str(key), secret)): redact(item, secret) for key, item in value.items()}
+        return {str(redact(str(key), secrets)): redact(item, secrets) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [redact(item, secret) for item in value]
+        return [redact(item, secrets) for item in value]
     text = str(value)
-    return text.replace(secret, REDACTED) if secret else text
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text
 
 
 def quote(text: str, width: int = 60) -> str:

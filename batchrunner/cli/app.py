@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -21,6 +20,7 @@ from batchrunner.cli.run import run
 from batchrunner.cli.verify import retry, verify, why
 from batchrunner.errors import BatchrunnerError
 from batchrunner.options import TOKEN_VARIABLE
+from batchrunner.process import environment
 from batchrunner.text import redact
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def main() -> None:
     try:
         app(obj=OWN_PROCESS)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug where no log is open, told without the token
-        text = redact("".join(traceback.format_exception(error)), os.environ.get(TOKEN_VARIABLE, ""))
+        text = redact(
+            "".join(traceback.format_exception(error)), tuple(filter(None, (environment().get(TOKEN_VARIABLE),)))
+        )
         sys.stderr.write(f"{text}a bug in batchrunner: please report it with the lines above\n")
         sys.exit(BatchrunnerError.exit_code)
 

@@ -13,7 +13,6 @@ import typer
 from batchrunner.cli.output import jobs, say, write
 from batchrunner.cli.parameters import AsJson, Manifest, Out, Outside, Sets, TokenFile
 from batchrunner.comfy import client as comfy
-from batchrunner.comfy.secret import Credentials
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
@@ -23,6 +22,7 @@ from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
 from batchrunner.options import OUT, RunOptions, read_token
 from batchrunner.process import environment
+from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
 from batchrunner.text import json_text
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from batchrunner.comfy.client import Client
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import PollResult, Row
     from batchrunner.core.lifecycle import Prompt
 from batchrunner.state import OpenBatch
@@ -55,10 +54,10 @@ def cancel(
     touched. Files that are already rendered are downloaded by the next `run`.
     """
     options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
-    secret = read_token(token_file, environment())
     with ExitStack() as stack:
         batch = open_batch(options, stack)
-        counts = anyio.run(_remove_prompts, batch, secret)
+        access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
+        counts = anyio.run(_remove_prompts, batch, access)
         waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]
         for job in waiting:
             batch.append(Dropped(job, batch.states[job].past.highest, time.time(), "cancelled"))
@@ -73,7 +72,7 @@ def cancel(
     return 3 if counts[LEFT] else 0
 
 
-async def _remove_prompts(batch: OpenBatch, secret: Secret | None) -> Counter[str]:
+async def _remove_prompts(batch: OpenBatch, access: ServerAccess) -> Counter[str]:
     """Remove our prompts from every server, record those that are gone, and return how many became what."""
     servers: dict[str, dict[str, Prompt]] = {}
     for job, state in batch.states.items():
@@ -85,7 +84,9 @@ async def _remove_prompts(batch: OpenBatch, secret: Secret | None) -> Counter[st
         for url, prompts in servers.items():
             ended = dict.fromkeys(prompts, REMOVED)  # the built-in simulator is gone with its run
             if url != SIM:
-                poll = await _empty_queue(comfy.Client(url, http, Credentials.bearer(secret)), prompts, digests)
+                poll = await _empty_queue(
+                    comfy.Client(access.url(url), http, access.credentials(url)), prompts, digests
+                )
                 if isinstance(poll, Failure):
                     say(poll.message)
                     ended = dict.fromkeys(prompts, LEFT)

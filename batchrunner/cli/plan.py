@@ -16,7 +16,6 @@ from batchrunner import consent
 from batchrunner.cli.output import jobs as counted_jobs, say, show, write
 from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
 from batchrunner.comfy import client as comfy
-from batchrunner.comfy.secret import Credentials
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
@@ -26,6 +25,7 @@ from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, moment, read_token, read_until
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
+from batchrunner.servers import ServerAccess
 from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
 from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
 from batchrunner.text import json_text
@@ -33,7 +33,6 @@ from batchrunner.text import json_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchrunner.comfy.secret import Secret
     from batchrunner.core.job import Job
     from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
@@ -66,8 +65,11 @@ def plan(
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
     snapshot = read_state(out / batch.name, batch.name)
-    secret = read_token(token_file, environment())
-    missing, unchecked = anyio.run(_ask, batch, secret) if ask else ([], [])
+    missing: list[str] = []
+    unchecked: list[str] = []
+    if ask:
+        access = ServerAccess(batch, read_token(token_file, environment()), environment())
+        missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
     planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now)
     if as_json:
@@ -129,10 +131,10 @@ def learn_speeds(snapshot: Snapshot) -> Forecast:
     return forecast
 
 
-async def _ask(batch: Batch, secret: Secret | None) -> tuple[list[str], list[str]]:
+async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]]:
     """Return what the servers lack, and which of them could not be checked."""
     async with comfy.session() as http:
-        return await check_servers(batch, lambda url: comfy.Client(url, http, Credentials.bearer(secret)))
+        return await check_servers(batch, lambda name: comfy.Client(access.url(name), http, access.credentials(name)))
 
 
 def status(

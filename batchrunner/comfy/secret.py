@@ -86,9 +86,9 @@ class Credentials:
         raise TypeError("a secret stays where it is")
 
     @classmethod
-    def bearer(cls, token: Secret | None) -> Credentials:
+    def bearer(cls, token: Secret | None, tls: SSLContext | None = None) -> Credentials:
         """Return the credentials of a server that takes a bearer token; none without one."""
-        return cls({"Authorization": token.bearer()}, (token,)) if token else cls()
+        return cls({"Authorization": token.bearer()}, (token,), tls) if token else cls(tls=tls)
 
     def __bool__(self) -> bool:
         """Whether any secret is sent."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 from pydantic import ValidationError
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.manifest.forms import EVENTS, Order, Sample
+from batchrunner.manifest.forms import EVENTS, TAGS, Order, Sample, ServerForm
 from batchrunner.manifest.yamltree import MappingNode, ScalarNode, follow, plain
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
@@ -130,10 +130,12 @@ def not_single(tree: Tree) -> str:
 
 def _record(form: type[Form], tree: Tree, path: str, detail: ErrorDetails, diagnostics: Diagnostics) -> None:
     parent = found = tree
-    for step in detail["loc"]:
+    for number, step in enumerate(detail["loc"], 1):
+        if step in TAGS:
+            continue  # which of several forms pydantic chose is no part of the file
         parent, found = found, follow(found, (step,))
         # Of a single value where a list may stand, pydantic gives an index that the file has not.
-        if found is not parent or detail["type"] == "missing":
+        if found is not parent or (detail["type"] == "missing" and number == len(detail["loc"])):
             path = join(path, step)
     location = found.location
     if detail["type"] == "extra_forbidden" and isinstance(parent, MappingNode):
@@ -175,6 +177,6 @@ def _unknown_key(form: type[Form], steps: tuple[str | int, ...]) -> str:
     key = str(steps[-1])
     if len(steps) == 1 and key.casefold() in _SECRETS:
         return "a token never stands in a manifest: set BATCHRUNNER_TOKEN, or give --token-file"
-    parent = Sample if steps[:-1] == ("sample",) else form
+    parent = ServerForm if steps[:1] == ("server",) else Sample if steps[:-1] == ("sample",) else form
     known = [field.alias or name for name, field in parent.model_fields.items()]
     return f"unknown key{did_you_mean(key, known) or f'; there is {listing(known)}'}"

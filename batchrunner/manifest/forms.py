@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SIM = "sim"
 MAX_JOBS = 100_000
+TAGS = ("<a URL>", "<a mapping>")
+"""The forms of a server, in the paths of pydantic's errors."""
 Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
 Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -307,8 +309,8 @@ class ServerForm(Form):
 
 
 _AnyServer: TypeAlias = Annotated[
-    Annotated[_Server, Tag("url")] | Annotated[ServerForm, Tag("mapping")],
-    Discriminator(lambda written: "mapping" if isinstance(written, dict | ServerForm) else "url"),
+    Annotated[_Server, Tag(TAGS[0])] | Annotated[ServerForm, Tag(TAGS[1])],
+    Discriminator(lambda written: TAGS[isinstance(written, dict | ServerForm)]),
 ]
 
 

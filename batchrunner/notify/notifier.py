@@ -159,13 +159,15 @@ class Target:
     """For ntfy."""
 
 
-def targets(recipients: Iterable[Recipient], environment: Mapping[str, str], token: str = "") -> tuple[Target, ...]:
+def targets(
+    recipients: Iterable[Recipient], environment: Mapping[str, str], secrets: tuple[str, ...] = ()
+) -> tuple[Target, ...]:
     """Return the targets that a manifest's recipients name; sends nothing.
 
-    No program is given a variable that holds `token`, which is for the server alone. Raises YoursError, with a line
-    per problem and no URL, if a variable is not set or holds no URL, or if apprise is wanted and not installed.
+    No program is given a variable that holds one of `secrets`, which are for the servers alone. Raises YoursError, with
+    a line per problem and no URL, if a variable is not set or holds no URL, or if apprise is wanted and not installed.
     """
-    shared = {name: value for name, value in environment.items() if not token or token not in value}
+    shared = {name: value for name, value in environment.items() if not any(secret in value for secret in secrets)}
     found: list[Target] = []
     problems: dict[str, None] = {}
     for recipient in recipients:

@@ -51,10 +51,10 @@ class Listener(Protocol):
 class Listeners:
     """All listeners of a run. One that raises is removed, which the others hear, and the batch goes on."""
 
-    def __init__(self, listeners: Iterable[Listener], secret: str = "") -> None:
-        """`secret` is taken out of every event."""
+    def __init__(self, listeners: Iterable[Listener], secrets: tuple[str, ...] = ()) -> None:
+        """`secrets` are taken out of every event."""
         self._listeners = list(listeners)
-        self._secret = secret
+        self._secrets = secrets
 
     def join(self, listener: Listener) -> None:
         """Add a listener from now on."""
@@ -65,13 +65,13 @@ class Listeners:
         self.event(note_event(at, message))
 
     def event(self, event: RunEvent) -> None:
-        """Report an event, without the secret."""
-        if self._secret:
+        """Report an event, without the secrets."""
+        if self._secrets:
             event = replace(
                 event,
-                message=str(redact(event.message, self._secret)),
-                label=str(redact(event.label, self._secret)),
-                fields={key: redact(value, self._secret) for key, value in event.fields.items()},
+                message=str(redact(event.message, self._secrets)),
+                label=str(redact(event.label, self._secrets)),
+                fields={key: redact(value, self._secrets) for key, value in event.fields.items()},
             )
         self._call_each(lambda listener: listener.event(event), event.at)
 

@@ -81,25 +81,27 @@ class FileOutput(LineOutput, logging.FileHandler):
             super().close()
 
 
-def file_log(output: LineOutput, secret: str = "", now: Callable[[], float] = time.time) -> FilteringBoundLogger:
-    """Return a logger that writes every record as one JSON line; `secret` is what must never be in one."""
-    return _logger(output, logging.DEBUG, secret, now, _json_record)
+def file_log(
+    output: LineOutput, secrets: tuple[str, ...] = (), now: Callable[[], float] = time.time
+) -> FilteringBoundLogger:
+    """Return a logger that writes every record as one JSON line; `secrets` are what must never be in one."""
+    return _logger(output, logging.DEBUG, secrets, now, _json_record)
 
 
 def console_log(
-    output: LineOutput, secret: str = "", now: Callable[[], float] = time.time, *, verbose: bool = False
+    output: LineOutput, secrets: tuple[str, ...] = (), now: Callable[[], float] = time.time, *, verbose: bool = False
 ) -> FilteringBoundLogger:
     """Return a logger that writes plain lines for people; details only if `verbose`."""
-    return _logger(output, logging.DEBUG if verbose else logging.INFO, secret, now, _plain_record)
+    return _logger(output, logging.DEBUG if verbose else logging.INFO, secrets, now, _plain_record)
 
 
 def _logger(
-    output: LineOutput, level: int, secret: str, now: Callable[[], float], render: Processor
+    output: LineOutput, level: int, secrets: tuple[str, ...], now: Callable[[], float], render: Processor
 ) -> FilteringBoundLogger:
     """Return a logger with a handler of its own; `logging`'s tree of loggers knows nothing of it."""
 
     def dated_and_redacted(_: object, __: str, record: Record) -> Record:
-        return {key: redact(value, secret) for key, value in {"at": now(), **record}.items()}
+        return {key: redact(value, secrets) for key, value in {"at": now(), **record}.items()}
 
     logger = logging.Logger("batchrunner", logging.DEBUG)  # noqa: LOG001 - not in the tree, on purpose
     logger.addHandler(output)

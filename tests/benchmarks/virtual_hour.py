@@ -173,8 +173,8 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
     if display == "a terminal":
         shown = LiveBoard(Console(file=StringIO(), force_terminal=True, width=120, height=50, highlight=False))
     else:
-        shown = TextLines(console_log(StreamOutput(StringIO()), "", verbose=False))
-    audience = Listeners([RunLog(file_log(file, "")), shown])
+        shown = TextLines(console_log(StreamOutput(StringIO()), verbose=False))
+    audience = Listeners([RunLog(file_log(file)), shown])
     gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
     run_observer = RunObserver(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
     memory = Memory()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.ledger import Ledger
 from batchrunner.progress import Displays
+from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listeners
 from batchrunner.show.log import StreamOutput
 from batchrunner.sim.machine import Pace
@@ -54,6 +55,6 @@ async def run_once(loop: VirtualLoop, batch: Batch, home: Path) -> int:
     ledger = PointedLedger.open(home, batch.name)
     ledger.loop = loop
     try:
-        return await memory.MemoryNight(batch, home, None, ledger, displays).run()
+        return await memory.MemoryNight(batch, home, ServerAccess(batch, None, {}), ledger, displays).run()
     finally:
         ledger.close()

@@ -15,9 +15,8 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import TestServer
 
 from batchrunner.comfy import client as comfy
-from batchrunner.comfy.secret import Secret
 from batchrunner.manifest import Batch, Options, load
-from batchrunner.preflight import AFTER_GOOD, LIMIT, check_servers, insecure_urls
+from batchrunner.preflight import AFTER_GOOD, LIMIT, check_servers
 from batchrunner.sim.nodes import Models
 from batchrunner.sim.server import Simulator, serve
 from tests.lab.clock import VirtualLoop, run
@@ -199,12 +198,3 @@ def test_a_server_that_hangs_does_not_hold_up_a_good_one(tmp_path: Path) -> None
 async def test_the_built_in_server_is_not_asked(tmp_path: Path) -> None:
     """`sim` has no address before the run, and can run what it must."""
     assert await _asked(_batch(tmp_path, "sim")) == ([], [])
-
-
-def test_a_token_without_encryption() -> None:
-    """Whoever sends a token over plain HTTP is told, unless it stays on this machine."""
-    secret = Secret("abc")
-    urls = ["http://gpu:8188", "https://gpu", "http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "sim"]
-    warned = list(insecure_urls(urls, secret))
-    assert warned == ["http://gpu:8188: the token is sent unencrypted, others on the network can read it; use https"]
-    assert list(insecure_urls(urls, None)) == []

@@ -45,7 +45,7 @@ def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) 
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return RunObserver(board, JOBS, Listeners([seen], ""), lambda: 1000.0, lambda: transfers or {}, 10.0)
+    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers or {}, 10.0)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:

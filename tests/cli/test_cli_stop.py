@@ -12,6 +12,7 @@ from short_runs import URL_OF_SERVER, serving
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.progress import Displays
+from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listener, Listeners
 from batchrunner.show.log import StreamOutput
 from tests.lab.clock import run
@@ -66,7 +67,7 @@ def test_the_first_signal(tmp_path: Path, when: str, message: str, exit_code: in
         async with serving(loop, tmp_path / "gpu"):
             with Ledger.open(tmp_path / "cats", batch.name) as ledger:
                 displays = Displays(Listeners([listener]), StreamOutput(console), 60.0)
-                listener.run = MemoryNight(batch, tmp_path / "cats", None, ledger, displays)
+                listener.run = MemoryNight(batch, tmp_path / "cats", ServerAccess(batch, None, {}), ledger, displays)
                 return await listener.run.run()
 
     assert run(main, seed=1) == exit_code

@@ -77,7 +77,7 @@ def to_url(url: str, on: frozenset[str] = ALL) -> Target:
 
 def to_command(*command: str, environment: Mapping[str, str] | None = None, token: str = "") -> Target:
     """Return a command; its environment is empty unless given."""
-    return targets([Recipient("", "", command, "", ALL)], environment or {}, token)[0]
+    return targets([Recipient("", "", command, "", ALL)], environment or {}, (token,) if token else ())[0]
 
 
 def notifier(told: list[str], *to: Target | str, timing: Timing = QUICK) -> Notifier:

@@ -51,7 +51,7 @@ async def test_messages_arrive_in_order_by_way_of_the_listeners() -> None:
     async with inbox() as every, inbox() as few:
         to_few = to_url(few.place.url, frozenset({"finished"}))
         async with notifier(told, every.place.url, to_few).running() as notify:
-            listeners = Listeners([notify], "tok-s3cret")
+            listeners = Listeners([notify], ("tok-s3cret",))
             listeners.event(server_event(0.0, "http://gpu-box:8188", "denied", "it knows tok-s3cret"))
             assert (await every.next())["event"] == "stopped"
             listeners.event(server_event(0.0, "http://gpu-box:8188", "stalled"))

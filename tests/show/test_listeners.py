@@ -136,7 +136,7 @@ def test_everybody_hears_everything_without_the_token() -> None:
     """Log, console and JSON get the same events, and none of them the token."""
     streams = [io.StringIO() for _ in range(3)]
     log, console, lines = map(StreamOutput, streams)
-    listeners = Listeners([RunLog(file_log(log)), TextLines(console_log(console)), JsonLines(lines, "cats")], TOKEN)
+    listeners = Listeners([RunLog(file_log(log)), TextLines(console_log(console)), JsonLines(lines, "cats")], (TOKEN,))
     listeners.event(fact_event(DownloadFailed(JOB, 1, 0.0, "x", f"Bearer {TOKEN}"), "cats/one"))
     listeners.event(server_event(1.0, "http://a:1", "away", f"refused {TOKEN}"))
     listeners.note(2.0, "two prompts under one id")

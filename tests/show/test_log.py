@@ -74,7 +74,7 @@ def test_a_crash_is_told_without_variables_and_without_the_token(tmp_path: Path)
     """A traceback shows its lines and no values; the token is taken out even of what quotes it."""
     stream = io.StringIO()
     output = FileOutput(tmp_path / "run.log")
-    for log in (file_log(output, TOKEN), console_log(StreamOutput(stream), TOKEN, verbose=True)):
+    for log in (file_log(output, (TOKEN,)), console_log(StreamOutput(stream), (TOKEN,), verbose=True)):
         _raise(log, TOKEN)
     output.close()
     written = (tmp_path / "run.log").read_text()

@@ -173,5 +173,5 @@ def test_a_list_says_what_it_leaves_out() -> None:
 
 def test_a_secret_is_taken_out_however_deep() -> None:
     """Keys, values and objects that are no JSON become texts without the secret; without one nothing changes."""
-    assert redact({"s3": [("s3", 1, None, b"s3")]}, "s3") == {"***": [["***", 1, None, "b'***'"]]}
-    assert redact({"s3": 1.5}, "") == {"s3": 1.5}
+    assert redact({"s3": [("s3", 1, None, b"s3")]}, ("s3",)) == {"***": [["***", 1, None, "b'***'"]]}
+    assert redact({"s3": 1.5}, ()) == {"s3": 1.5}

@@ -20,6 +20,7 @@ from yarl import URL
 from batchrunner.ledger import hold
 from batchrunner.manifest import Options, load
 from batchrunner.progress import Displays
+from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listeners
 from batchrunner.show.log import StreamOutput
 from batchrunner.sim.machine import Pace
@@ -156,6 +157,6 @@ async def _run(plan: CalmRun, batch: Batch, home: Path, heard: Heard, console: i
         stack.enter_context(hold(home))
         ledger = stack.enter_context(BusyLedger.open(home, batch.name))
         until = None if plan.until is None else time.time() + plan.until
-        night = _Run(batch, home, None, ledger, displays, until=until)
+        night = _Run(batch, home, ServerAccess(batch, None, {}), ledger, displays, until=until)
         night.heard = heard
         return await night.run()

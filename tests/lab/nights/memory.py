@@ -12,7 +12,6 @@ from aiohttp import web
 from yarl import URL
 
 from batchrunner.comfy import client as comfy
-from batchrunner.comfy.secret import Credentials
 from batchrunner.ledger import Ledger
 from batchrunner.run import Run
 from tests.lab.schedule import Schedule
@@ -85,7 +84,7 @@ class MemoryNight(Run):
         return client
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
-        return BusyClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
+        return BusyClient(url, http, self.access.credentials(url), nodes=self.batch.outputs)
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ import json
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from batchrunner.comfy.secret import Credentials
 from batchrunner.core.actions import Failure
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
 from batchrunner.progress import Displays
+from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listeners
 from batchrunner.show.log import StreamOutput
 from tests.lab.nights.memory import BusyClient, BusyLedger, MemoryNight
@@ -132,7 +132,7 @@ class SimulatedNight(MemoryNight):
     watch: Watch
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> WatchedClient:
-        client = WatchedClient(url, http, Credentials.bearer(self.secret), nodes=self.batch.outputs)
+        client = WatchedClient(url, http, self.access.credentials(url), nodes=self.batch.outputs)
         client.watch, client.server = self.watch, url
         return client
 
@@ -150,7 +150,7 @@ async def program(batch: Batch, folder: Path, watch: Watch, open_ledgers: list[L
             ledger = stack.enter_context(WatchedLedger.open(folder, batch.name))
             ledger.watch = watch
             open_ledgers.append(ledger)
-            night = SimulatedNight(batch, folder, None, ledger, displays, boot=boot)
+            night = SimulatedNight(batch, folder, ServerAccess(batch, None, {}), ledger, displays, boot=boot)
             night.watch = watch
             return await night.run()
     except BatchrunnerError as error:

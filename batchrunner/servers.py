@@ -1,0 +1,118 @@
+"""How each server of a batch is reached, and which secrets it gets.
+
+A secret goes to the hosts that this manifest or command line names for it, and to no other: a server that only the
+state remembers is asked without any.
+"""
+
+from __future__ import annotations
+
+import ssl
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, Secret
+from batchrunner.core.server import SIM
+from batchrunner.errors import YoursError
+from batchrunner.manifest.forms import VARIABLE_IN_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batchrunner.manifest import Batch
+    from batchrunner.manifest.batch import ServerSettings
+
+UNREACHABLE = "http://server.invalid"
+"""Stands for the address of a server that the manifest no longer names, by a name of which nobody knows the address."""
+
+
+class ServerAccess:
+    """The address and the credentials of every server of a batch, by its name.
+
+    `token` goes to the servers that have no headers of their own. Raises YoursError if a variable is not set, or if
+    certificates can't be read.
+    """
+
+    def __init__(self, batch: Batch, token: Secret | None, environment: Mapping[str, str]) -> None:
+        self._settings = batch.server_settings
+        problems: dict[str, None] = {}
+        self._secrets: dict[str, None] = {token.reveal(): None} if token else {}
+        self._credentials: dict[str, Credentials] = {}
+        for name, own in self._settings.items():
+            try:
+                self._credentials[name] = self._of(own, token, environment)
+            except YoursError as error:
+                problems[f"{name}: {error}"] = None
+        if problems:
+            raise YoursError("\n".join(problems))
+
+    def _of(self, own: ServerSettings, token: Secret | None, environment: Mapping[str, str]) -> Credentials:
+        if own.url == SIM:
+            return NO_CREDENTIALS
+        tls = _trusting(own) if own.ca else None
+        if not own.headers:
+            return Credentials.bearer(token, tls)
+        headers, secrets = {}, []
+        for header, value in own.headers.items():
+            match = VARIABLE_IN_HEADER.fullmatch(value)
+            if match is None:
+                headers[header] = value
+                continue
+            text = environment.get(match[2], "").strip()
+            if not text:
+                raise YoursError(f"the environment variable {match[2]} is not set; the header {header} needs it")
+            secret = Secret(text)
+            headers[header] = f"{match[1] or ''}{secret.reveal()}"
+            secrets.append(secret)
+            self._secrets[text] = None
+        return Credentials(headers, secrets, tls)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that must be in no log, page or message."""
+        return tuple(self._secrets)
+
+    def is_named(self, name: str) -> bool:
+        """Whether the manifest or the command line names this server."""
+        return name in self._settings
+
+    def url(self, name: str) -> str:
+        """Return the address of a server; of one that nobody names, its name if that is one."""
+        if name in self._settings:
+            return self._settings[name].url
+        return name if urlsplit(name).scheme in ("http", "https") else UNREACHABLE
+
+    def credentials(self, name: str) -> Credentials:
+        """Return what its requests carry; nothing secret for a server that nobody names."""
+        return self._credentials.get(name, NO_CREDENTIALS)
+
+    def insecure(self) -> Iterator[str]:
+        """Yield a warning for every server that gets a secret where others can read it."""
+        for name, credentials in self._credentials.items():
+            parts = urlsplit(self.url(name))
+            if credentials and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+                yield f"{name}: the token is sent unencrypted, others on the network can read it; use https"
+
+
+def variables(batch: Batch) -> Iterator[tuple[str, str, str]]:
+    """Yield (variable, host, header) for each environment variable that the manifest sends somewhere."""
+    for own in batch.server_settings.values():
+        for header, value in own.headers.items():
+            if match := VARIABLE_IN_HEADER.fullmatch(value):
+                yield match[2], urlsplit(own.url).netloc, header
+
+
+def _trusting(own: ServerSettings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=own.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise YoursError(f"ca {own.ca}: {error.strerror or 'holds no certificate'}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
