@@ -21,13 +21,11 @@ from batchrunner.options import OUT, RunOptions
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
-    posters,
     serving,
     write_data,
     write_page,
-    write_poster,
+    write_posters,
 )
-from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
 
@@ -49,15 +47,12 @@ def gallery(
     snapshot = require_state(folder, batch.name)
     states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    with Frames() as frames:
-        for path in paths:
-            write_poster(folder, path, frames)
     summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
     page_status = PageStatus(
         at=time.time(),
         manifest=str(manifest),
         options=options.out_words,
-        posters=posters(folder, paths),
+        posters=write_posters(folder, paths),
         report=report_json(summary),
     )
     page = write_page(folder, batch.name)
