@@ -40,6 +40,8 @@ class RunOptions:
     """A time of day, instead of the manifest's: submit nothing that can't be downloaded by then."""
     as_json: bool = False
     verbose: bool = False
+    allow_commands: bool = False
+    """What the manifest asks consent for is agreed to."""
 
     @property
     def out_words(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import json
 import os
 import resource
 import shutil
@@ -10,6 +12,7 @@ import signal
 import sys
 import time
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,7 @@ from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -30,6 +33,54 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SIM_FOLDER = ".sim"
 _SIM_PACE = Pace(fixed=0.8)
 """Slow enough to watch, fast enough to try things out."""
+
+
+# -- Secrets of the environment, where a manifest's commands run.
+#
+# A variable that is deleted from `os.environ` stays in the kernel's copy of our environment, which any program of the
+# same user can read. So the process starts itself again without it and gets it through a pipe, and on Linux nobody
+# else may look into that process.
+
+
+_SECRETS = "BATCHRUNNER_SECRETS_FD"
+_PR_SET_DUMPABLE = 4
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment, with the secrets that `hide_secrets` took out of it."""
+    return {**os.environ, **_received()}
+
+
+@cache
+def _received() -> Mapping[str, str]:
+    number = os.environ.pop(_SECRETS, "")
+    if not number.isdecimal():
+        return {}
+    with os.fdopen(int(number), encoding="utf-8", errors="surrogateescape") as pipe:
+        found: dict[str, str] = json.load(pipe)
+    return found
+
+
+def hide_secrets(names: Sequence[str]) -> None:
+    """Keep these variables from every program that this process starts.
+
+    Where one is set, this does not return: the process begins anew, with the same arguments, and finds it in
+    `environment`.
+    """
+    _received()
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    if found:
+        reader, writer = os.pipe()
+        with os.fdopen(writer, "w", encoding="utf-8", errors="surrogateescape") as pipe:
+            json.dump(found, pipe)
+        os.set_inheritable(reader, True)  # noqa: FBT003 - positional only
+        kept = {name: value for name, value in os.environ.items() if name not in found}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**kept, _SECRETS: str(reader)})  # noqa: S606
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+# -- Open files.
 
 
 def raise_file_limit(servers: int, downloads: int) -> Allotment:
@@ -73,6 +124,13 @@ async def handle_signals(
             stop(signal.Signals(number))
 
 
+async def wait_for_signal() -> None:
+    """Return on SIGINT or SIGTERM."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            return
+
+
 class LoopClock:
     """The event loop's clock, and the wall's."""
 
@@ -105,7 +163,7 @@ async def simulator(folder: Path, ttl: float | None) -> AsyncIterator[str]:
     shutil.rmtree(own, ignore_errors=True)
     try:
         own.mkdir(parents=True)
-        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl)
+        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl, strict=False)
     except OSError as error:
         raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
     try:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from batchrunner.core.eta import progress, time_left
 from batchrunner.core.lifecycle import Queued
+from batchrunner.core.server import SIM
 from batchrunner.errors import BatchrunnerError
 from batchrunner.notify import Notifier
 from batchrunner.show.events import finished_event
@@ -182,12 +183,15 @@ class RunObserver:
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:
-    """After Ctrl-C, yield what the servers still render for us, and until when it can be downloaded."""
+    """After Ctrl-C, yield what the servers still render for us, and until when it can be downloaded.
+
+    The built-in simulator ends with the run, and what it renders with it.
+    """
     board = observer.board
     if board.leaving_at is None:
         return
     for url, server in board.servers.items():
-        for job, state in board.open_on(url):
+        for job, state in board.open_on(url) if url != SIM else ():
             if isinstance(state, Queued) and state.prompt.id in server.queue.running:
                 before = ""
                 if board.rules.ttl is not None:

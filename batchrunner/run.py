@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from batchrunner import consent
 from batchrunner.build_board import build_board
 from batchrunner.comfy import client as comfy
 from batchrunner.comfy.secret import Credentials
@@ -28,10 +29,19 @@ from batchrunner.errors import YoursError, unwrapped
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
-from batchrunner.options import read_token, read_until
+from batchrunner.options import TOKEN_VARIABLE, read_token, read_until
 from batchrunner.preflight import check_servers, insecure_urls
-from batchrunner.process import LoopClock, boot_id, handle_signals, raise_file_limit, simulator
+from batchrunner.process import (
+    LoopClock,
+    boot_id,
+    environment,
+    handle_signals,
+    hide_secrets,
+    raise_file_limit,
+    simulator,
+)
 from batchrunner.progress import Displays, RunObserver, open_displays
+from batchrunner.state import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,21 +59,29 @@ _MAX_NAMED = 5
 """Jobs that are named where many could be."""
 
 
-def run_batch(options: RunOptions) -> int:
+def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
+    `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
     batch = load(options.manifest, options.manifest_options)
-    secret = read_token(options.token_file, os.environ)
+    folder = options.out / batch.name
+    requests = consent.requests(batch)
+    snapshot = read_state(folder, batch.name) if requests else None
+    agreed = consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    if requests and may_restart:
+        hide_secrets((TOKEN_VARIABLE,))
+    secret = read_token(options.token_file, environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None
     recipients = targets(batch.notify, os.environ, secret.reveal() if secret else "")
-    folder = options.out / batch.name
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
+        for request in agreed:
+            ledger.mark(request, value=True)
         content = ledger.content()
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
         displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, secret))
@@ -116,7 +134,7 @@ class Run:
             return 128 + self._signal if code is None else code
 
     def stop(self, number: signal.Signals) -> None:
-        """Submit nothing new, download what is rendered, and let `run` end; `number` gives the exit code."""
+        """Submit nothing new, download what is rendered, and end with 128 + `number`. Only while `run` runs."""
         self._signal = number
         self._stop()
 

@@ -15,6 +15,7 @@ from batchrunner.cli.cancel import cancel, forget
 from batchrunner.cli.gallery import gallery, promote
 from batchrunner.cli.init import init, schema, sim
 from batchrunner.cli.output import open_streams, say
+from batchrunner.cli.parameters import OWN_PROCESS
 from batchrunner.cli.plan import plan, status
 from batchrunner.cli.run import run
 from batchrunner.cli.verify import retry, verify, why
@@ -41,7 +42,7 @@ def main() -> None:
     """Run the command."""
     open_streams()
     try:
-        app()
+        app(obj=OWN_PROCESS)
     except Exception as error:  # noqa: BLE001 - the last resort: a bug where no log is open, told without the token
         text = redact("".join(traceback.format_exception(error)), os.environ.get(TOKEN_VARIABLE, ""))
         sys.stderr.write(f"{text}a bug in batchrunner: please report it with the lines above\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from batchrunner.errors import YoursError
 from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
 from batchrunner.options import OUT, RunOptions, read_token
+from batchrunner.process import environment
 from batchrunner.state import open_batch, render_digests
 from batchrunner.text import json_text
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from batchrunner.comfy.secret import Secret
     from batchrunner.core.actions import PollResult, Row
     from batchrunner.core.lifecycle import Prompt
-    from batchrunner.state import OpenBatch
+from batchrunner.state import OpenBatch
 
 _MAX_POLLS = 60
 _POLL_INTERVAL = 0.5
@@ -55,7 +55,7 @@ def cancel(
     touched. Files that are already rendered are downloaded by the next `run`.
     """
     options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
-    secret = read_token(token_file, os.environ)
+    secret = read_token(token_file, environment())
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         counts = anyio.run(_remove_prompts, batch, secret)

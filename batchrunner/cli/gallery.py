@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from batchrunner.manifest import Options, load
 from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
+from batchrunner.process import wait_for_signal
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
@@ -66,9 +66,7 @@ def gallery(
 async def _serve(folder: Path, port: int) -> None:
     async with serving(folder, port) as url:
         say(f"gallery: {url} (press Ctrl-C to stop)")
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                return
+        await wait_for_signal()
 
 
 def promote(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ from batchrunner.errors import Diagnostic, LocalError, ManifestError
 from batchrunner.manifest.schema import manifest_schema
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import TOKEN_VARIABLE
+from batchrunner.process import wait_for_signal
 from batchrunner.sim.machine import REFERENCE_STEPS, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
@@ -79,6 +79,9 @@ def sim(
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append every event to FILE, as JSON lines.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse node classes and models that it does not have.")
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Write tiny placeholder files, not real videos.")] = False,
 ) -> None:
     """Run a simulated ComfyUI server, to try batches without a GPU.
@@ -100,6 +103,7 @@ def sim(
                 ttl=ttl or None,
                 renderer=BoxRenderer() if plain else PyavRenderer(),
                 listener=listener,
+                strict=strict,
             )
         except OSError as error:
             raise LocalError(f"{error.filename or folder}: {error.strerror or error}") from None
@@ -111,8 +115,6 @@ async def _serve(simulator: Simulator, host: str, port: int) -> None:
     try:
         async with serve(simulator, host, port) as url:
             say(f"simulator listens on {url} (press Ctrl-C to stop)")
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for _ in signals:
-                    return
+            await wait_for_signal()
     except OSError as error:
         raise LocalError(f"{host}:{port}: {error.strerror or error}") from None

@@ -7,6 +7,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+OWN_PROCESS = "this process is the command's own, and may begin anew"
+"""The context's object where the command was started as a program, and not called by one."""
+
 
 class KeyValue(NamedTuple):
     """What follows `--set` or `--only`."""
@@ -39,6 +42,9 @@ Only = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Take only the first N jobs.")]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Allow files outside the manifest's folder.")]
+Commands = Annotated[
+    bool, typer.Option("--allow-commands", help="Let the manifest run its commands and send variables to its hosts.")
+]
 Until = Annotated[str | None, typer.Option(metavar="HH:MM", help="Submit nothing that can't be downloaded by then.")]
 TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Read the token from FILE, not from BATCHRUNNER_TOKEN.")

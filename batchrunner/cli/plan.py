@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +12,7 @@ import anyio
 import typer
 from rich.console import Console
 
+from batchrunner import consent
 from batchrunner.cli.output import jobs as counted_jobs, say, show, write
 from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
 from batchrunner.comfy import client as comfy
@@ -25,6 +25,7 @@ from batchrunner.ledger import Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, moment, read_token, read_until
 from batchrunner.preflight import check_servers
+from batchrunner.process import environment
 from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
 from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
 from batchrunner.text import json_text
@@ -65,9 +66,10 @@ def plan(
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
     snapshot = read_state(out / batch.name, batch.name)
-    secret = read_token(token_file, os.environ)
+    secret = read_token(token_file, environment())
     missing, unchecked = anyio.run(_ask, batch, secret) if ask else ([], [])
-    planned = _planned(batch, snapshot, [*batch.warnings, *unchecked], now)
+    consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now)
     if as_json:
         write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
     else:

@@ -6,13 +6,27 @@ from typing import Annotated
 
 import typer
 
-from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
+from batchrunner.cli.parameters import (
+    OWN_PROCESS,
+    AsJson,
+    Commands,
+    Limit,
+    Manifest,
+    Only,
+    Out,
+    Outside,
+    Servers,
+    Sets,
+    TokenFile,
+    Until,
+)
 from batchrunner.manifest import Options
 from batchrunner.options import OUT, RunOptions
 from batchrunner.run import run_batch
 
 
 def run(
+    context: typer.Context,
     manifest: Manifest,
     server: Servers = [],
     out: Out = OUT,
@@ -21,10 +35,14 @@ def run(
     limit: Limit = None,
     until: Until = None,
     allow_outside: Outside = False,
+    allow_commands: Commands = False,
     token_file: TokenFile = None,
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, as plain lines.")] = False,
 ) -> int:
     """Start a batch, or continue it, until every job is done or failed."""
     options = Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside)
-    return run_batch(RunOptions(manifest, options, out, token_file, until, as_json, verbose))
+    return run_batch(
+        RunOptions(manifest, options, out, token_file, until, as_json, verbose, allow_commands),
+        may_restart=context.obj is OWN_PROCESS,
+    )

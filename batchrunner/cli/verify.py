@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchrunner.cli.output import jobs as counted_jobs, say, write
-from batchrunner.cli.parameters import Manifest, Only, Out, Outside, Servers, Sets, TokenFile
+from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.suffixes import suffix
@@ -59,11 +59,13 @@ def retry(
 
 
 def verify(
+    context: typer.Context,
     manifest: Manifest,
     out: Out = OUT,
     sets: Sets = [],
     server: Servers = [],
     token_file: TokenFile = None,
+    allow_commands: Commands = False,
     redo: Annotated[bool, typer.Option("--redo", help="Render missing and damaged files again.")] = False,
     allow_outside: Outside = False,
 ) -> int:
@@ -71,7 +73,8 @@ def verify(
 
     With --redo, a damaged file is renamed, never deleted.
     """
-    options = RunOptions(manifest, Options(tuple(server), tuple(sets), allow_outside=allow_outside), out, token_file)
+    manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
+    options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
@@ -97,7 +100,7 @@ def verify(
                     _rename_damaged(batch.folder / path)
                 _reopen(batch, job)
     if faults and redo:
-        return run_batch(options)
+        return run_batch(options, may_restart=context.obj is OWN_PROCESS)
     if faults:
         say(f"to render them again: {options.command('verify --redo')}")
     return 1 if faults else 0

@@ -63,11 +63,15 @@ class Batch:
 
     def start(self, *options: str) -> Running:
         """Start the command; it is the same one every time."""
-        return Running(self.folder, "run", "night.yaml", *options, token=self.token)
+        return Running(self.folder, "run", "night.yaml", *self._consent, *options, token=self.token)
 
     def run(self, *options: str) -> Ended:
         """Run the command to its end."""
-        return ended(self.folder, "run", "night.yaml", *options, token=self.token)
+        return ended(self.folder, "run", "night.yaml", *self._consent, *options, token=self.token)
+
+    @property
+    def _consent(self) -> tuple[str, ...]:
+        return ("--allow-commands",) if "notify" in self.rules else ()
 
     def status(self) -> dict[str, Any]:
         """Return what `status --json` says."""

@@ -45,7 +45,7 @@ class Server:
         self._seconds = self._seconds if seconds is None else seconds
         where = ("--port", str(self.port), "--dir", str(self._folder / "files"), "--record", str(self.record))
         pace = ("--seconds", str(self._seconds))
-        self._running = Running(self._folder, "sim", *where, *pace, *self._options, token=self._token)
+        self._running = Running(self._folder, "sim", "--strict", *where, *pace, *self._options, token=self._token)
         self._running.hear("listens on")
 
     def kill(self) -> str:

@@ -45,6 +45,40 @@ def test_a_workflow_with_other_nodes(tmp_path: Path, manifest: str, files: int, 
             assert all(prefix.startswith(f"{manifest}-") for prefix in seen.prefixes)
 
 
+def test_an_own_workflow_is_rehearsed_on_the_built_in_server(tmp_path: Path) -> None:
+    """`run --server sim` runs a workflow of nodes and models that the simulator has never heard of, and ends with 0."""
+    workflow = {
+        "1": {"class_type": "WanVideoModelLoader", "inputs": {"model": "mine.safetensors"}},
+        "2": {"class_type": "WanVideoTextEncode", "inputs": {"positive_prompt": "a fox", "t5": ["1", 1]}},
+        "3": {
+            "class_type": "WanVideoSampler",
+            "inputs": {"model": ["1", 0], "text_embeds": ["2", 0], "seed": 7, "steps": 2},
+        },
+        "4": {"class_type": "WanVideoDecode", "inputs": {"samples": ["3", 0], "vae": ["1", 2]}},
+        "5": {
+            "class_type": "VHS_VideoCombine",
+            "inputs": {
+                "images": ["4", 0],
+                "frame_rate": 16,
+                "loop_count": 0,
+                "filename_prefix": "fox",
+                "format": "video/h265-mp4",
+                "pingpong": False,
+                "save_output": True,
+            },
+        },
+    }
+    (tmp_path / "own.json").write_text(json.dumps(workflow), encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nserver: sim\npoll: 50ms\nworkflow: own.json\n"
+        "params: {prompt: 2.positive_prompt, seed: 3.seed}\nsweep: {prompt: [a fox, a cat], seed: 1}\n",
+        encoding="utf-8",
+    )
+    end = ended(tmp_path, "run", "own.yaml", "--server", "sim")
+    assert end.code == 0, end.err
+    assert len(list((tmp_path / "outputs" / "own").glob("**/*.mp4"))) == 2
+
+
 def test_prompts_arrive_as_they_were_written(tmp_path: Path) -> None:
     """Braces, brackets, dollars, quotes, line ends, emoji, right-to-left text, 10,000 characters, `no` and `16:9`."""
     with Server(tmp_path / "server", seconds=0.01) as server:

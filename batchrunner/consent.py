@@ -1,0 +1,58 @@
+"""What a manifest may do only with consent: run commands, and send environment variables to hosts.
+
+A manifest may come from anybody. A person agrees once, on the terminal or with `--allow-commands`; the ledger
+remembers what was agreed to by its hash, so that a changed command is asked about again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from batchrunner.errors import YoursError
+from batchrunner.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from batchrunner.core.job import Json
+    from batchrunner.manifest import Batch
+
+_LONGEST = 500
+"""Characters of a command that are shown."""
+
+
+def requests(batch: Batch) -> tuple[str, ...]:
+    """Return what the manifest of `batch` asks consent for, one line each; the same manifest gives the same lines."""
+    return tuple(dict.fromkeys(_requests(batch)))
+
+
+def _requests(batch: Batch) -> Iterator[str]:
+    for recipient in batch.notify:
+        if recipient.command:
+            yield f"run this command to notify you: {shlex.join(recipient.command)}"
+
+
+def mark(request: str) -> str:
+    """Return the ledger's key for «a person agreed to this»."""
+    return f"allowed {sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool) -> tuple[str, ...]:
+    """Return the marks to keep: those of requests that were agreed to just now.
+
+    `marks` are the ledger's, `allowed` stands for `--allow-commands`. Asks on a terminal. Raises YoursError if there
+    is none, or if the answer is no.
+    """
+    new = [request for request in wanted if marks.get(mark(request)) is not True]
+    if new and not allowed:
+        lines = "\n".join(f"  {printable(request, _LONGEST)}" for request in new)
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise YoursError(f"the manifest wants to:\n{lines}\nadd --allow-commands if you trust it")
+        sys.stderr.write(f"The manifest wants to:\n{lines}\nAllow this? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise YoursError("not allowed: nothing was sent")
+    return tuple(mark(request) for request in new)
