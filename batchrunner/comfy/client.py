@@ -93,7 +93,10 @@ class Waits:
 
     connect: float = 10.0
     call: float = 90.0
-    """A whole poll or order, and the headers of a file: a server was seen silent for 65 s and healthy (§6)."""
+    """A whole poll or order, and the headers of a file: a server was seen silent for 65 s and healthy.
+
+    See docs/comfyui.md §24.
+    """
     post: float = 60.0
     """A whole POST /prompt; `Rules.settle` must be longer."""
     stall: float = 30.0
@@ -205,7 +208,7 @@ class Client:
         return await self._order("/queue", {"delete": list(prompts)}) if prompts else None
 
     async def interrupt(self, prompt: str) -> Failure | None:
-        """Stop `prompt` if it is running. Without an id the server would stop somebody else's (PROTOCOL.md §1, 10)."""
+        """Stop `prompt` if it is running. Without an id the server would stop somebody else's (docs/comfyui.md §9)."""
         if not prompt:
             raise ValueError("an interrupt needs a prompt id")
         return await self._order("/interrupt", {"prompt_id": prompt})
@@ -217,7 +220,10 @@ class Client:
 
     @asynccontextmanager
     async def view(self, file: File, start: int = 0, etag: str = "") -> AsyncIterator[View | Failure]:
-        """Open a file, from byte `start` of the one with `etag`; `If-Range` would splice two files (§1, 14)."""
+        """Open a file, from byte `start` of the one with `etag`; `If-Range` would splice two files.
+
+        See docs/comfyui.md §14.
+        """
         query = {"filename": file.name, "type": file.kind, "subfolder": file.subfolder}
         headers = {"Range": f"bytes={start}-", "If-Match": etag} if start else {}
         path = f"/view?{urlencode(query, errors='surrogatepass')}"

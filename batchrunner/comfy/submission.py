@@ -21,7 +21,7 @@ def post_body(graph: Mapping[str, Json], prompt_id: str, client_id: str) -> byte
     """Return the JSON of a POST /prompt: the same arguments give the same bytes.
 
     Never holds `number` or `front`: the first, sent twice with one id, kills the server's queue for good
-    (PROTOCOL.md §1, 9). A lone surrogate goes out as its escape. Raises ValueError for NaN and infinities: a server
+    (docs/comfyui.md §4). A lone surrogate goes out as its escape. Raises ValueError for NaN and infinities: a server
     accepts them, and from then on answers every strict client with JSON it can't read.
     """
     whole = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}

@@ -30,7 +30,7 @@ _WIDEST = 4
 
 
 class WrongShapeError(ValueError):
-    """An answer that is no JSON, or not of the shape that PROTOCOL.md describes; says where, holds no value."""
+    """An answer that is no JSON, or not of the shape that docs/comfyui.md describes; says where, holds no value."""
 
 
 class TooLargeError(WrongShapeError):
@@ -38,7 +38,7 @@ class TooLargeError(WrongShapeError):
 
 
 def parse(body: bytes | bytearray, most: int = MAX_MEMORY) -> Json:
-    """Return the JSON in `body`: UTF-8, bare NaN allowed (PROTOCOL.md §3), no key twice; else WrongShapeError.
+    """Return the JSON in `body`: UTF-8, bare NaN allowed (docs/comfyui.md §6), no key twice; else WrongShapeError.
 
     TooLargeError where it might take more than `most` bytes of memory.
     """
@@ -204,7 +204,7 @@ def _ended(status: Mapping[str, Json], messages: Mapping[str, dict[str, Json]]) 
 def _is_from_cache(workflow: Json, cached: Json) -> bool:
     """Whether nothing was computed but the saving: all that the saving nodes take came out of the server's cache.
 
-    PROTOCOL.md §5: with another `filename_prefix` alone, 14 of 15 nodes are cached and 0.13 s are no render.
+    docs/comfyui.md §10: with another `filename_prefix` alone, 14 of 15 nodes are cached and 0.13 s are no render.
     """
     nodes = workflow if isinstance(workflow, dict) else {}
     every = {node: each.get("inputs") for node, each in nodes.items() if isinstance(each, dict)}
@@ -235,7 +235,7 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 
 
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
-    """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (PROTOCOL.md §1, 3)."""
+    """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (docs/comfyui.md §11)."""
     outputs = fields(value, "outputs") if value is not None else {}
     wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
     lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]

@@ -114,7 +114,7 @@ class Failure:
 
 
 class Ended(Enum):
-    """How a prompt ended, by the last message of its history entry (PROTOCOL.md §1, 16)."""
+    """How a prompt ended, by the last message of its history entry (docs/comfyui.md §6)."""
 
     SUCCESS = "execution_success"
     ERROR = "execution_error"
@@ -162,7 +162,7 @@ class Entry:
 class PollResult:
     """One whole poll of one server: the queue was read before the history, else a finish slips between.
 
-    PROTOCOL.md §1, 5: the other order called 134 of 300 jobs lost.
+    docs/comfyui.md §7: the other order called 134 of 300 jobs lost.
     """
 
     queue: tuple[Row, ...]
@@ -234,7 +234,7 @@ class Rejected:
     foreign: bool = False
     """It carries a workflow, and our prefix is not in it; or, under a guessed name, one that renders something else."""
     never: bool = False
-    """400 on /view: asking again is pointless (PROTOCOL.md §1, 12)."""
+    """400 on /view: asking again is pointless (docs/comfyui.md §14)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
 
 
 def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
-    """Return what a history entry says of its job (PROTOCOL.md §1, 16: by its last message, not its status).
+    """Return what a history entry says of its job (docs/comfyui.md §6: by its last message, not its status).
 
     `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
     server's and costs the job nothing.
@@ -82,7 +82,7 @@ def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool =
 
 
 def is_memory(entry: Entry) -> bool:
-    """Whether the graphics card ran out of memory: that may pass (PROTOCOL.md §5)."""
+    """Whether the graphics card ran out of memory: that may pass (docs/comfyui.md §18)."""
     return _OUT_OF_MEMORY in entry.exception
 
 

@@ -1,8 +1,8 @@
 """How long renders take: a guess before the first one, and what each server taught since.
 
-The guess is a straight line through the figures of the deployed server (API.md: 5 minutes for 768x512 in 20 steps to
-17 for 1920x1088 in 40). What others do on the same server is kept apart: it stretches the wall time, not the render
-time.
+The guess is a straight line through the figures of the deployed server (docs/comfyui.md §17: 5 minutes for 768x512 in
+20 steps to 17 for 1920x1088 in 40). What others do on the same server is kept apart: it stretches the wall time, not
+the render time.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ class Job:
 # -- Names that make a render recognisable wherever it turns up: in a queue, in a history, inside a file.
 #
 # Why three of them. The job id says what is rendered, so editing a manifest reruns only what changed. The prompt id
-# says which attempt a server's entry belongs to; the server does not deduplicate it (PROTOCOL.md §1, 8). The prefix is
+# says which attempt a server's entry belongs to; the server does not deduplicate it (docs/comfyui.md §2). The prefix is
 # unique per attempt because the server's file counter restarts when clean-up empties a prefix, and because an
-# identical workflow is answered from its cache with the name of a file that may be gone (PROTOCOL.md §1, 1 and 2).
+# identical workflow is answered from its cache with the name of a file that may be gone (docs/comfyui.md §10, §12).
 
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
@@ -73,10 +73,10 @@ def job_digest(nodes: Mapping[str, str]) -> str:
 def render_digest(workflow: Json) -> str:
     """Return the sha256 (hex) of what an API-format workflow renders, to compare ours with what a server shows.
 
-    The same before and after a server coerced its inputs: a number is the same as its text, and true as 1 (PROTOCOL.md
-    §3: the JSON in history is the coerced one). Only `class_type` and `inputs` count, no file prefix; `is_changed` and
-    `_meta` stand beside them. Where a server cut off a fraction, what is rendered differs, and so does this. Empty for
-    what is nested too deeply. For comparison only: jobs are named by `job_digest`.
+    The same before and after a server coerced its inputs: a number is the same as its text, and true as 1
+    (docs/comfyui.md §3: the JSON in history is the coerced one). Only `class_type` and `inputs` count, no file prefix;
+    `is_changed` and `_meta` stand beside them. Where a server cut off a fraction, what is rendered differs, and so does
+    this. Empty for what is nested too deeply. For comparison only: jobs are named by `job_digest`.
     """
     nodes = workflow.items() if isinstance(workflow, dict) else ()
     try:

@@ -81,7 +81,7 @@ def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fac
     """Return what follows when a prompt is in neither queue nor history and its file is not there either.
 
     One that was never acknowledged is posted again, same id and body: a late twin stays recognisable and costs
-    nothing. One that was acknowledged is lost: its body would meet the server's cache (PROTOCOL.md §1, 2).
+    nothing. One that was acknowledged is lost: its body would meet the server's cache (docs/comfyui.md §10).
     """
     if isinstance(attempt.state, Sending) and server.named:
         return [], replace(record, resend=True)
@@ -165,7 +165,7 @@ class _Reading:
         """Note that a prompt is in the queue; `rows` are its entries there, at least one.
 
         Two under one id: a POST that was given up arrived after all, and one of them is to be deleted. Deleting by id
-        takes one pending entry away, never a running one (PROTOCOL.md §2).
+        takes one pending entry away, never a running one (docs/comfyui.md §9).
         """
         running = any(row.running for row in rows)
         notes = self._found(attempt, replace(record, seen_running=running))

@@ -125,7 +125,7 @@ class Memory:
     restarted_at: float | None = None
 
     def posted(self, note: PostTaken) -> Memory:
-        """Take in a queue number: one that fell back means a restart, before that POST (PROTOCOL.md §1, 4).
+        """Take in a queue number: one that fell back means a restart, before that POST (docs/comfyui.md §8).
 
         Of two POSTs at a time the answers may overtake each other.
         """

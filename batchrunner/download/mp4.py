@@ -44,8 +44,8 @@ class _BrokenError(ValueError):
 def walk(file: BinaryIO, size: int) -> Walk:
     """Walk `size` bytes of `file`: `ftyp` first, `mdat` and a readable `moov` in any order, to the last byte.
 
-    ComfyUI writes `moov`, and the workflow in it, last: a file that was cut has none (PROTOCOL.md §4). Raises OSError
-    where the file can't be read, nothing else. Blocks.
+    ComfyUI writes `moov`, and the workflow in it, last: a file that was cut has none (docs/comfyui.md §13). Raises
+    OSError where the file can't be read, nothing else. Blocks.
     """
     walker = _Walker(file)
     try:

@@ -1,4 +1,4 @@
-"""The manifest: one small YAML file that says what to render, read with places, checked whole, expanded into jobs."""
+"""The manifest, a YAML file that says what to render: it is read, checked as a whole and expanded into jobs."""
 
 from batchrunner.manifest.batch import Batch, Options
 from batchrunner.manifest.load import load

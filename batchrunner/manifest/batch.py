@@ -1,4 +1,4 @@
-"""What loading a manifest gives: everything a night needs to know, and nothing that touches the world."""
+"""What a manifest is loaded into: the options beside it, and the batch with all that a run needs to know."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Options:
     only: tuple[tuple[str, str], ...] = ()
     """(name, value) pairs: of one name any, of several names all; `job` is the id, or how it begins."""
     limit: int | None = None
-    """At most so many, the first in run order."""
+    """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Whom to tell how it goes, by exactly one of its first three; where that leads, only the environment knows."""
+    """Who is notified, by exactly one of the first three; the URL itself stands in the environment only."""
 
     url_env: str
     """The variable that holds a URL to POST JSON to, or empty."""
@@ -43,7 +43,7 @@ class Recipient:
     topic: str
     """For ntfy, or empty."""
     on: frozenset[str]
-    """Of what: `finished`, `failed`, `stopped`, `breaker`, `stuck`."""
+    """The events: `finished`, `failed`, `stopped`, `breaker`, `stuck`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Batch:
     """Normalised URLs, or `sim`."""
     rules: Rules
     jobs: tuple[Job, ...]
-    """In the order they are to run; no two would render the same."""
+    """In the order they run; no two would render the same."""
     chosen: frozenset[str] | None
-    """The ids that `--only` and `--limit` pick, None for all; the others are wanted too, only not now."""
+    """The ids that `--only` and `--limit` choose, None for all; the others still belong to the batch."""
     warnings: tuple[str, ...]
     template: Template
     axes: tuple[tuple[str, int], ...]
@@ -68,7 +68,7 @@ class Batch:
     """The nodes whose files are wanted, None for every one that saves."""
     notify: tuple[Recipient, ...] = ()
     until: str = ""
-    """The time of day, `07:30`, by which everything must be home, or empty."""
+    """The time of day, `07:30`, by which everything must be downloaded, or empty."""
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 from pydantic import ValidationError
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.manifest.forms import Order, Sample
+from batchrunner.manifest.forms import EVENTS, Order, Sample
 from batchrunner.manifest.yamltree import MappingNode, ScalarNode, follow, plain
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
@@ -53,7 +53,7 @@ class Diagnostics:
     def add(self, location: Location, path: str, text: str) -> None:
         """Record that `text` is wrong with what stands at `location` under `path`.
 
-        Raises ManifestError: these are too many to go on.
+        Raises ManifestError if these are too many to go on.
         """
         where = printable(location.file, PATH_LIMIT), location.line, location.column
         self._found[Diagnostic(*where, printable(path, 120), text)] = None
@@ -151,9 +151,10 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
         case "extra_forbidden":
             text = _unknown_key(form, detail["loc"])
         case "literal_error":
+            known = EVENTS if "on" in detail["loc"] else get_args(Order)
             written = quote(found.text) if isinstance(found, ScalarNode) else describe(found)
-            near = did_you_mean(found.text, get_args(Order)) if isinstance(found, ScalarNode) else ""
-            text = f"must be one of {listing(get_args(Order))}, not {written}{near}"
+            near = did_you_mean(found.text, known) if isinstance(found, ScalarNode) else ""
+            text = f"must be one of {listing(known)}, not {written}{near}"
         case "too_short" | "string_too_short":
             text = "is empty"
         case "too_long":

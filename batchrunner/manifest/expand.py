@@ -45,7 +45,7 @@ class Draft:
 def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
     """Return the batch that `parts` describe.
 
-    Raises ManifestError: a text cannot be filled in, nothing is left to do, or `--only` matches no job.
+    Raises ManifestError if a text cannot be filled in, nothing is left to do, or `--only` matches no job.
     """
     drafts = list(_drafts(parts, diagnostics))
     diagnostics.check()

@@ -1,6 +1,6 @@
 """File names from a job's values: readable, safe on every file system, and no two alike.
 
-They come from the manifest's template, never from what a server says.
+They come from the manifest's template, never from a server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Scalar
 
 DEFAULT = ("{prompt}", "s{seed}", "{job}")
-"""What `files` is unless said, as far as the workflow has it."""
+"""The default of `files`, as far as the workflow has the parameters."""
 MAX_BYTES = 150
 """In one component: room for endings within the 255 that file systems take."""
 _WORD_BYTES = 60
@@ -28,7 +28,7 @@ _SHORT = 40
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _LITERAL = re.compile(r"[\w ./+=,@()\[\]~-]")
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))})
-_OURS = (".json", ".part", ".log", ".html", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock")
+_RUNNER_FILES = (".json", ".part", ".log", ".html", ".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock")
 """What the batch folder holds besides videos."""
 
 
@@ -38,7 +38,7 @@ class Naming:
     def __init__(self, template: str, known: Collection[str]) -> None:
         """Take a template apart.
 
-        Raises ValueError: it names something unknown, or leads out of the batch folder.
+        Raises ValueError if it names something unknown, or leads out of the batch folder.
         """
         # Texts and fields alternate: "a{b}c" is "a", "b", "c".
         self._parts = _FIELD.split(template)
@@ -98,11 +98,11 @@ def _is_kept(char: str) -> bool:
 
 
 def _component(text: str, job: str = "") -> str:
-    """Return one folder or file name that every system takes and nothing of ours is called."""
+    """Return one folder or file name that every file system takes, and that no file of the runner has."""
     name = text.lstrip(" .-").rstrip(" .") or "untitled"
     if name.split(".")[0].strip().casefold() in _DEVICES:
         name = f"_{name}"
-    if name.casefold().endswith(_OURS):
+    if name.casefold().endswith(_RUNNER_FILES):
         name = f"{name}_"
     if len(name.encode()) > MAX_BYTES:
         name = f"{_cut(name, MAX_BYTES - len(job) - 1)}-{job}" if job else _cut(name, MAX_BYTES)

@@ -7,13 +7,13 @@ the workflow and is read in `values` and `sweep`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.text import quote
 from batchrunner.workflow.values import SEED_MAX
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 SIM = "sim"
 MAX_JOBS = 100_000
-EVENTS = ("finished", "failed", "stopped", "breaker", "stuck")
+Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
+Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
+EVENTS: tuple[Event, ...] = get_args(Event)
 """What a recipient can be notified of."""
 NO_URL = "a webhook URL is a secret: put it in an environment variable, and name that variable"
 MAX_NAME = 64
@@ -38,7 +40,7 @@ _MAX_STUCK = 1000
 def server_url(text: str) -> str:
     """Return `text` with scheme and host in lower case, no default port and no slash at the end; or `sim`.
 
-    Raises ValueError: it is not the URL of a server; the message never repeats what might be a password.
+    Raises ValueError if it is not the URL of a server; the message never repeats what might be a password.
     """
     if text == SIM:
         return SIM
@@ -96,12 +98,6 @@ def _stuck(written: object) -> float | None:
     if isinstance(written, bool) or not isinstance(written, int | float) or not 1 <= written <= _MAX_STUCK:
         raise _custom(f"must be a number of times from 1 to {_MAX_STUCK}, or off, not {_quoted(written)}")
     return float(written)
-
-
-def _event(text: str) -> str:
-    if text not in EVENTS:
-        raise _custom(f"must be one of {listing(EVENTS)}, not {quote(text)}{did_you_mean(text, EVENTS)}")
-    return text
 
 
 def _command(written: object) -> object:
@@ -166,11 +162,9 @@ _TOPIC = _Text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, `_` or `-`")
 _TIME = _Text("([01]?[0-9]|2[0-3]):[0-5][0-9]", "a time of day such as 07:30")
 
 Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
-Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
 _Server: TypeAlias = Annotated[
     str, AfterValidator(_server), WithJsonSchema({"type": "string", "pattern": f"^({SIM}|https?://.+)$"})
 ]
-_Event: TypeAlias = Annotated[str, AfterValidator(_event), WithJsonSchema({"enum": [*EVENTS]})]
 _NodeId: TypeAlias = Annotated[
     str,
     BeforeValidator(lambda written: str(written) if type(written) is int else written),
@@ -239,7 +233,7 @@ class Target(Form):
         Field(min_length=1, description="A program and its arguments; it reads JSON from its input."),
     ] = ()
     on: Annotated[
-        tuple[_Event, ...], _OneOrMany(), Field(min_length=1, description="The events; all of them unless set.")
+        tuple[Event, ...], _OneOrMany(), Field(min_length=1, description="The events; all of them unless set.")
     ] = EVENTS
 
 

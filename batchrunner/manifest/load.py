@@ -53,7 +53,7 @@ class Parts:
     defaults: Point
     """The workflow's own values, and the manifest's defaults over them."""
     overrides: Point
-    """What `--set` says."""
+    """The values of `--set`."""
     exclusions: Sequence[Exclusion]
     naming: Naming
     notify: tuple[Recipient, ...]
@@ -63,7 +63,7 @@ class Parts:
 def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
     """Return the batch that the manifest at `path` describes. Reads files, asks no server.
 
-    Raises ManifestError: with everything that is wrong, sorted by line; nothing else for any file.
+    Raises ManifestError with everything that is wrong, sorted by line; nothing else for any file.
     """
     try:
         text = read_text(path, MANIFEST_BYTES)
@@ -82,7 +82,7 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
 def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> Parts:
     """Return the parts of a manifest.
 
-    Raises ManifestError: with everything that is wrong with any of them.
+    Raises ManifestError with everything that is wrong with any of them.
     """
     settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
     servers = _servers(settings, tree, options, diagnostics)
@@ -103,8 +103,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     for block in blocks:
         set_here = frozenset[str]().union(*(axis.names for axis in block.axes))
         for name in sorted(missing - set_here) if block.whole else ():
-            text = "is required: here, in defaults, or with --set"
-            diagnostics.add(block.location, join(block.path, name), text)
+            diagnostics.add(block.location, join(block.path, name), "is required: here, in defaults, or with --set")
     _check_count(blocks, settings.max_jobs, follow(tree, ("sweep",)).location, diagnostics)
     exclusions = read_exclusions(under["exclude"], "exclude", names) if "exclude" in under else []
     naming = _naming(settings.files, tree, [*names.all(), "job"], diagnostics)
@@ -218,8 +217,7 @@ def _outputs(settings: Settings, tree: Tree, template: Template, diagnostics: Di
             diagnostics.add(location, where, str(error))
             continue
         if node not in template.saves:
-            text = f"node {quote(node)} saves no file; these do: {', '.join(template.saves)}"
-            diagnostics.add(location, where, text)
+            diagnostics.add(location, where, f"node {quote(node)} saves no file; these do: {', '.join(template.saves)}")
         found.add(node)
     return frozenset(found) if settings.outputs else None
 
@@ -251,14 +249,13 @@ def _naming(files: str | None, tree: Tree, known: Sequence[str], diagnostics: Di
 
 
 def _recipients(tree: Tree, diagnostics: Diagnostics) -> tuple[Recipient, ...]:
-    """Return what `notify` says, a target or a list of them, without those that are wrong."""
+    """Return the recipients of `notify`, one target or a list, without those that are wrong."""
     if not isinstance(tree, ListNode):
         found = [_recipient(tree, "notify", diagnostics)]
     else:
         items = tree.items[:_MAX_RECIPIENTS]
         if not 1 <= len(tree.items) <= _MAX_RECIPIENTS:
-            text = f"must be 1 to {_MAX_RECIPIENTS} targets, not {len(tree.items)}"
-            diagnostics.add(tree.location, "notify", text)
+            diagnostics.add(tree.location, "notify", f"must be 1 to {_MAX_RECIPIENTS} targets, not {len(tree.items)}")
         found = [_recipient(item, join("notify", index), diagnostics) for index, item in enumerate(items)]
     return tuple(recipient for recipient in found if recipient)
 

@@ -57,30 +57,30 @@ class BlockReader:
         self._axes = AxisReader(names, files)
         self._files = files
         self._overridden = overridden
-        self._diagnostics = names.diagnostics
+        self._report = names.diagnostics.add
 
     def blocks(self, tree: Tree, path: str) -> list[Block]:
         """Return the blocks of a sweep."""
         if isinstance(tree, MappingNode):
             return [self._block(tree, path)]
         if not isinstance(tree, ListNode):
-            self._diagnostics.add(tree.location, path, f"must be a block or a list of blocks, not {describe(tree)}")
+            self._report(tree.location, path, f"must be a block or a list of blocks, not {describe(tree)}")
             return []
         if not tree.items:
-            self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
+            self._report(tree.location, path, "is an empty list, which makes no jobs")
         found = []
         for index, item in enumerate(tree.items):
             where = join(path, index)
             if isinstance(item, MappingNode):
                 found.append(self._block(item, where))
             else:
-                self._diagnostics.add(item.location, where, f"must be a block, not {describe(item)}")
+                self._report(item.location, where, f"must be a block, not {describe(item)}")
         return found
 
     def fixed(self, tree: Tree, path: str) -> Point:
         """Return the values of a mapping without axes: `defaults`, or an option of a preset."""
         if not isinstance(tree, MappingNode):
-            self._diagnostics.add(tree.location, path, f"must be a mapping, not {describe(tree)}")
+            self._report(tree.location, path, f"must be a mapping, not {describe(tree)}")
             return {}
         nodes = {}
         for key, entry in tree.entries.items():
@@ -90,7 +90,7 @@ class BlockReader:
             if isinstance(entry.tree, ScalarNode):
                 nodes[key] = entry.tree
             else:
-                self._diagnostics.add(entry.tree.location, where, not_single(entry.tree))
+                self._report(entry.tree.location, where, not_single(entry.tree))
         return self.together(nodes, path)
 
     def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
@@ -111,20 +111,20 @@ class BlockReader:
         if tree is None:
             return
         if not isinstance(tree, MappingNode):
-            self._diagnostics.add(tree.location, "presets", "must be a mapping of names to options")
+            self._report(tree.location, "presets", "must be a mapping of names to options")
             return
         if len(tree.entries) > MAX_PRESETS:
-            self._diagnostics.add(tree.location, "presets", f"has more than {MAX_PRESETS} entries")
+            self._report(tree.location, "presets", f"has more than {MAX_PRESETS} entries")
         for group, entry in tree.entries.items():
             self._add_preset(group, entry, join("presets", group))
 
     def _add_preset(self, group: str, entry: Entry, path: str) -> None:
         if not NAME.fullmatch(group) or group in RESERVED:
-            self._diagnostics.add(entry.location, path, NOT_A_NAME)
+            self._report(entry.location, path, NOT_A_NAME)
         elif group in self._names.params:
-            self._diagnostics.add(entry.location, path, "is a parameter of the workflow; give the preset another name")
+            self._report(entry.location, path, "is a parameter of the workflow; give the preset another name")
         elif not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
-            self._diagnostics.add(entry.tree.location, path, "must be a mapping of options to the values they set")
+            self._report(entry.tree.location, path, "must be a mapping of options to the values they set")
         else:
             for option, values in entry.tree.entries.items():
                 point = self._option(values.tree, join(path, option))
@@ -133,13 +133,12 @@ class BlockReader:
     def _option(self, tree: Tree, path: str) -> Point:
         for name, entry in tree.entries.items() if isinstance(tree, MappingNode) else ():
             if name in self._names.presets:
-                text = "is a preset; a preset sets parameters only"
-                self._diagnostics.add(entry.location, join(path, name), text)
+                self._report(entry.location, join(path, name), "is a preset; a preset sets parameters only")
         return self.fixed(tree, path)
 
     def _block(self, table: MappingNode, path: str) -> Block:
         if not table.entries:
-            self._diagnostics.add(table.location, path, "is empty, which makes no jobs")
+            self._report(table.location, path, "is empty, which makes no jobs")
         read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
         axes = [axis for axis in read if axis is not None and axis.name not in self._overridden]
         self._check_twice(axes, path)
@@ -156,8 +155,7 @@ class BlockReader:
 
     def _zip(self, entry: Entry, path: str) -> Axis | None:
         if not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
-            text = "must be a mapping of names to lists of equal length"
-            self._diagnostics.add(entry.tree.location, path, text)
+            self._report(entry.tree.location, path, "must be a mapping of names to lists of equal length")
             return None
         axes = []
         for key, part in entry.tree.entries.items():
@@ -166,7 +164,7 @@ class BlockReader:
                 continue
             axis = self._axes.read(key, part.location, part.tree, where)
             if axis is not None and axis.fixed:
-                self._diagnostics.add(part.tree.location, where, "must be a list; a fixed value stands outside zip")
+                self._report(part.tree.location, where, "must be a list; a fixed value stands outside zip")
             elif axis is not None:
                 axes.append(axis)
         self._check_twice(axes, path)
@@ -176,8 +174,7 @@ class BlockReader:
         for axis in axes[1:]:
             if axis.size != first.size:
                 sizes = f"{first.name} has {first.size} values and {axis.name} has {axis.size}"
-                text = f"zip walks lists of equal length: {sizes}"
-                self._diagnostics.add(axis.location, join(path, axis.name), text)
+                self._report(axis.location, join(path, axis.name), f"zip walks lists of equal length: {sizes}")
                 return None
         kept = [axis for axis in axes if axis.name not in self._overridden]
         names: frozenset[str] = frozenset().union(*(axis.names for axis in kept))
@@ -196,7 +193,7 @@ class BlockReader:
             return axis_of("rows", entry.location, [self.together(row, "") for row in rows])
         if not isinstance(tree, ListNode) or not tree.items:
             wrong = "is an empty list, which makes no jobs" if isinstance(tree, ListNode) else None
-            self._diagnostics.add(tree.location, path, wrong or "must be a file, or a list of mappings")
+            self._report(tree.location, path, wrong or "must be a file, or a list of mappings")
             return None
         points = [self.fixed(item, join(path, index)) for index, item in enumerate(tree.items)]
         return axis_of("rows", entry.location, points)
@@ -209,7 +206,7 @@ class BlockReader:
             if twice:
                 first = owners[twice[0]]
                 text = f"sets {listing(twice)} a second time; `{first.name}` in line {first.location.line} does already"
-                self._diagnostics.add(axis.location, join(path, axis.name), text)
+                self._report(axis.location, join(path, axis.name), text)
             owners |= dict.fromkeys(axis.names, axis)
 
 
@@ -252,7 +249,7 @@ class Exclusion:
 
 
 def read_exclusions(tree: Tree, path: str, names: Names) -> list[Exclusion]:
-    """Return what `exclude` says; records what is wrong with it."""
+    """Return the exclusions of `exclude`; records what is wrong with them."""
     if isinstance(tree, MappingNode):
         return [_exclusion(tree, path, names)]
     found: list[Exclusion] = []
@@ -264,8 +261,7 @@ def read_exclusions(tree: Tree, path: str, names: Names) -> list[Exclusion]:
         if isinstance(item, MappingNode) and item.entries:
             found.append(_exclusion(item, where, names))
         else:
-            text = f"must be a mapping of names to values, not {describe(item)}"
-            names.diagnostics.add(item.location, where, text)
+            names.diagnostics.add(item.location, where, f"must be a mapping of names to values, not {describe(item)}")
     return found
 
 

@@ -41,7 +41,7 @@ class SourceError(Exception):
 def read_text(path: Path, most: int) -> str:
     """Return a file's text without its byte order mark.
 
-    Raises SourceError: missing, unreadable, no regular file, longer than `most` bytes, or not UTF-8.
+    Raises SourceError if it is missing, unreadable, no regular file, longer than `most` bytes, or not UTF-8.
     """
     raw = _read(path, most)
     try:
@@ -86,26 +86,26 @@ class Files:
     def __init__(self, folder: Path, diagnostics: Diagnostics, *, allow_outside: bool) -> None:
         self._folder = folder
         self._allow_outside = allow_outside
-        self._diagnostics = diagnostics
+        self._report = diagnostics.add
 
     def text(self, name: str, location: Location, path: str, near: str = "") -> tuple[str, str] | None:
         """Return a file's text and its name in diagnostics, or None; `near` is a suggestion if it is missing."""
         if not name or not name.isprintable():
-            self._diagnostics.add(location, path, f"{quote(name)}: is not a file name")
+            self._report(location, path, f"{quote(name)}: is not a file name")
             return None
         root, found = os.path.realpath(self._folder), os.path.realpath(self._folder / name)
         if not self._allow_outside and not Path(found).is_relative_to(root):
             text = f"{quote(name)}: leads outside the manifest's folder; --allow-outside permits that"
-            self._diagnostics.add(location, path, text)
+            self._report(location, path, text)
             return None
         shown = str(self._folder / name)
         try:
             return read_text(Path(found), NAMED_BYTES), shown
         except SourceError as error:
             if (error.line, error.column) == (1, 1):
-                self._diagnostics.add(location, path, f"{quote(name)}: {error}{near}")
+                self._report(location, path, f"{quote(name)}: {error}{near}")
             else:
-                self._diagnostics.add(Location(shown, error.line, error.column), "", str(error))
+                self._report(Location(shown, error.line, error.column), "", str(error))
             return None
 
     def column(self, name: str, column: str | None, location: Location, path: str) -> list[ScalarNode] | None:
@@ -113,7 +113,7 @@ class Files:
         if not name.endswith(_TABLES):
             if column is None:
                 return self._lines(name, location, path)
-            self._diagnostics.add(location, path, f"{quote(name)} has no columns; only .csv and .jsonl have")
+            self._report(location, path, f"{quote(name)} has no columns; only .csv and .jsonl have")
             return None
         table = self.table(name, location, path)
         if table is None:
@@ -128,13 +128,13 @@ class Files:
             text = f"column {quote(column)} of {quote(name)} is empty, which makes no jobs"
         else:
             return nodes
-        self._diagnostics.add(location, path, text)
+        self._report(location, path, text)
         return None
 
     def table(self, name: str, location: Location, path: str) -> Table | None:
         """Return the table in a .csv or .jsonl file, or None."""
         if not name.endswith(_TABLES):
-            self._diagnostics.add(location, path, f"{quote(name)} is not a table ({', '.join(_TABLES)})")
+            self._report(location, path, f"{quote(name)} is not a table ({', '.join(_TABLES)})")
             return None
         read = self.text(name, location, path)
         if read is None:
@@ -142,10 +142,10 @@ class Files:
         try:
             table = _csv_table(*read) if name.endswith(".csv") else _json_table(*read)
         except _RowError as error:
-            self._diagnostics.add(error.location, error.path, str(error))
+            self._report(error.location, error.path, str(error))
             return None
         if not table.rows:
-            self._diagnostics.add(location, path, f"{quote(name)} has no rows, which makes no jobs")
+            self._report(location, path, f"{quote(name)} has no rows, which makes no jobs")
         return table if table.rows else None
 
     def _lines(self, name: str, location: Location, path: str) -> list[ScalarNode] | None:
@@ -156,7 +156,7 @@ class Files:
         lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
         kept = [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
         if not kept:
-            self._diagnostics.add(location, path, f"{quote(name)} has no lines, which makes no jobs")
+            self._report(location, path, f"{quote(name)} has no lines, which makes no jobs")
         return [ScalarNode(Location(shown, number, 1), resolve_scalar(line), line) for number, line in kept] or None
 
 

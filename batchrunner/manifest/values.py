@@ -68,64 +68,54 @@ class AxisReader:
     def __init__(self, names: Names, files: Files) -> None:
         self._names = names
         self._files = files
-        self._diagnostics = names.diagnostics
+        self._report = names.diagnostics.add
 
     def read(self, name: str, location: Location, tree: Tree, path: str) -> Axis | None:
         """Return the axis that `name: tree` is, or None after recording why it is none."""
-        match tree:
-            case ScalarNode():
-                point = self._names.point(name, tree, path)
-                return axis_of(name, location, [point], fixed=True) if point is not None else None
-            case ListNode():
-                return self._list(name, location, tree, path)
-            case MappingNode(entries=entries) if "from" in entries or "to" in entries:
-                return self._range(name, location, tree, path)
-            case MappingNode(entries=entries) if "file" in entries:
-                return self._file(name, location, tree, path)
-            case MappingNode(entries=entries) if "count" in entries:
-                return self._seeds(name, location, tree, path)
+        if isinstance(tree, ScalarNode):
+            point = self._names.point(name, tree, path)
+            return axis_of(name, location, [point], fixed=True) if point is not None else None
+        if isinstance(tree, ListNode):
+            if not tree.items:
+                self._report(tree.location, path, "is an empty list, which makes no jobs")
+                return None
+            return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
+        keys = tree.entries.keys()
+        if not keys.isdisjoint(("from", "to", "file", "count")):
+            read = self._range if "from" in keys or "to" in keys else self._file if "file" in keys else self._seeds
+            return read(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
-        self._diagnostics.add(tree.location, path, text)
+        self._report(tree.location, path, text)
         return None
 
-    def _list(self, name: str, location: Location, tree: ListNode, path: str) -> Axis | None:
-        if not tree.items:
-            self._diagnostics.add(tree.location, path, "is an empty list, which makes no jobs")
-            return None
+    def _listed(self, name: str, location: Location, nodes: Sequence[tuple[Tree, str]]) -> Axis | None:
+        """Return the axis of some values with their paths, or None if any of them is wrong."""
         points: list[Point] = []
-        for index, item in enumerate(tree.items):
-            where = join(path, index)
-            if not isinstance(item, ScalarNode):
-                self._diagnostics.add(item.location, where, not_single(item))
-                continue
-            point = self._names.point(name, item, where)
-            if point is not None:
+        for node, where in nodes:
+            if not isinstance(node, ScalarNode):
+                self._report(node.location, where, not_single(node))
+            elif (point := self._names.point(name, node, where)) is not None:
                 points.append(point)
-        return axis_of(name, location, points) if len(points) == len(tree.items) else None
+        return axis_of(name, location, points) if len(points) == len(nodes) else None
 
     def _file(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        form = read_form(FromFile, tree, path, self._diagnostics)
+        form = read_form(FromFile, tree, path, self._names.diagnostics)
         where = tree.entries["file"].tree.location
         nodes = self._files.column(form.file, form.column, where, path) if form is not None else None
-        if nodes is None:
-            return None
-        points = [self._names.point(name, node, name) for node in nodes]
-        found = [point for point in points if point is not None]
-        return axis_of(name, location, found) if len(found) == len(points) else None
+        return self._listed(name, location, [(node, name) for node in nodes]) if nodes is not None else None
 
     def _seeds(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        form = read_form(Seeds, tree, path, self._diagnostics)
+        form = read_form(Seeds, tree, path, self._names.diagnostics)
         if form is None:
             return None
         limit = self._names.limit(name)
         if name in self._names.presets or limit.kind not in {"int", "number", "any"}:
-            self._diagnostics.add(tree.location, path, "takes no seeds: {count} derives numbers up to 2^32-1")
+            self._report(tree.location, path, "takes no seeds: {count} derives numbers up to 2^32-1")
             return None
         if limit.high is not None and limit.high < SMALL_SEED:
-            text = f"takes no seeds: it must be at most {limit.high}; write from and to"
-            self._diagnostics.add(tree.location, path, text)
+            self._report(tree.location, path, f"takes no seeds: it must be at most {limit.high}; write from and to")
             return None
         base, per, indexes = form.base, form.per, range(form.count)
         names = frozenset({name})
@@ -134,19 +124,17 @@ class AxisReader:
         at, where = tree.entries["per"].tree.location, join(path, "per")
         if not self._names.declare(per, at, where):
             return None
-        return Axis(
-            name,
-            location,
-            names,
-            form.count,
-            lambda: [{name: DerivedSeed(base, index, per, at, where)} for index in indexes],
-        )
+
+        def points() -> list[Point]:
+            return [{name: DerivedSeed(base, index, per, at, where)} for index in indexes]
+
+        return Axis(name, location, names, form.count, points)
 
     def _range(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
-        if read_form(Range, tree, path, self._diagnostics) is None:
+        if read_form(Range, tree, path, self._names.diagnostics) is None:
             return None
         if name in self._names.presets:
-            self._diagnostics.add(tree.location, path, "is a preset: list its options by name")
+            self._report(tree.location, path, "is a preset: list its options by name")
             return None
         try:
             first, step, size = _spread(tree)
@@ -154,15 +142,13 @@ class AxisReader:
             for index in {0, min(1, size - 1), size - 1}:
                 fit(limit, _number(first + step * index))
         except ValueError as error:
-            self._diagnostics.add(tree.location, path, str(error))
+            self._report(tree.location, path, str(error))
             return None
-        return Axis(
-            name,
-            location,
-            frozenset({name}),
-            size,
-            lambda: [{name: fit(limit, _number(first + step * index))} for index in range(size)],
-        )
+
+        def points() -> list[Point]:
+            return [{name: fit(limit, _number(first + step * index))} for index in range(size)]
+
+        return Axis(name, location, frozenset({name}), size, points)
 
 
 def _spread(tree: MappingNode) -> tuple[Fraction, Fraction, int]:
@@ -219,7 +205,7 @@ class Filler:
     """
 
     def __init__(self, diagnostics: Diagnostics) -> None:
-        self._diagnostics = diagnostics
+        self._report = diagnostics.add
         self._kept: dict[tuple[str, ...], str] = {}
         self._characters_left = MAX_CHARACTERS
 
@@ -247,13 +233,12 @@ class Filler:
     def _text(self, template: TextTemplate, raw: Mapping[str, str], final: Mapping[str, Scalar]) -> str | None:
         names = fields_of(template.text)
         if len(names) > MAX_FIELDS:
-            text = f"names more than {MAX_FIELDS} values to fill in"
-            self._diagnostics.add(template.location, template.path, text)
+            self._report(template.location, template.path, f"names more than {MAX_FIELDS} values to fill in")
             return None
         unknown = [name for name in names if name not in final]
         for name in unknown:
             near = did_you_mean(name, final) or f"; there is {listing(final)}"
-            self._diagnostics.add(template.location, template.path, f"${{{printable(name, 60)}}} is not set here{near}")
+            self._report(template.location, template.path, f"${{{printable(name, 60)}}} is not set here{near}")
         if unknown:
             return None
         key = (template.text, *[raw[name] if name in raw else shown(final[name]) for name in names])
@@ -263,7 +248,7 @@ class Filler:
             if length > LONGEST_TEXT or self._characters_left < 0:
                 text = f"is longer than {LONGEST_TEXT:,} characters when filled in"
                 total = f"all filled texts together are longer than {MAX_CHARACTERS:,} characters"
-                self._diagnostics.add(template.location, template.path, text if length > LONGEST_TEXT else total)
+                self._report(template.location, template.path, text if length > LONGEST_TEXT else total)
                 return None
             words = iter(key[1:])
             self._kept[key] = _FIELD.sub(lambda _: next(words), template.text)
@@ -271,9 +256,9 @@ class Filler:
 
     def _seed(self, seed: DerivedSeed, late: set[str], final: Mapping[str, Scalar]) -> int | None:
         if seed.per not in final:
-            self._diagnostics.add(seed.location, seed.path, f"{quote(seed.per)} is not set here")
+            self._report(seed.location, seed.path, f"{quote(seed.per)} is not set here")
             return None
         if seed.per in late:
-            self._diagnostics.add(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
+            self._report(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
             return None
         return derive(seed.base, seed.index, shown(final[seed.per]))

@@ -1,4 +1,4 @@
-"""What is sound and still not what its author may think."""
+"""Warnings: values that are allowed and will not do what their author may expect."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
         if several and "batch_size" in inputs:
             how = "the clips come back to back in one video; for single videos sweep the seed"
             yield f"{name} {listing(map(shown, several))}: {how}"
-        fractions = [value for value in numbers if not float(value).is_integer()]
+        fractions = [value for value in numbers if isinstance(value, float) and not value.is_integer()]
         if fractions and "frame_rate" in inputs:
             how = "older servers cut the sound's frame rate to a whole number, and sound and picture drift apart"
             yield f"{name} {listing(map(shown, fractions))}: {how}"
 
 
 def temporary(jobs: Sequence[Job], template: Template, outputs: frozenset[str] | None) -> tuple[list[str], bool]:
-    """Return a line for each wanted node that some job has save temporary files, and whether a job has no others.
+    """Return a line for each wanted node whose files are temporary in some job, and whether a job has no others.
 
     VHS_VideoCombine and its kind have a switch for it. Such a file can't be told from any other temporary one, and a
     restart of the server deletes it.
@@ -69,7 +69,7 @@ def _braces(name: str, texts: Sequence[str]) -> Iterator[str]:
     held = [text for text in texts if "{" in text and "}" in text[text.index("{") :]]
     if held:
         others = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        yield (f"{name} {quote(held[0])}{others}: braces are sent as they are; only ComfyUI's web page expands {{a|b}}")
+        yield f"{name} {quote(held[0])}{others}: braces are sent as they are; only ComfyUI's web page expands {{a|b}}"
     unfilled = [text for text in texts if "${" in text]
     if unfilled:
-        yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so what a value brought along stays"
+        yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so a `${{` in a value stays as it is"

@@ -1,8 +1,8 @@
 """A YAML document as a tree in which every value has its place, so that every diagnostic can name one.
 
-PyYAML parses and composes; what is ours is YAML 1.2's meaning of plain scalars, the places, and the limits. They are
-checked while the events arrive, before anything large is built, and on Python's side: libyaml's own composer recurses
-in C and crashes on deep nesting. An alias is the tree it names, not a copy; what all of them would be when written out
+PyYAML parses and composes; added here are YAML 1.2's meaning of plain scalars, the places, and limits. Those are
+checked while the events arrive, before anything large is built, and in Python: libyaml's own composer recurses in C
+and crashes on deep nesting. An alias is the tree it names, not a copy; what all of them would be when written out
 is counted, so that nine lines cannot become a billion.
 """
 
@@ -38,7 +38,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """A scalar: what it means, and the text that says so."""
+    """A scalar: its value, and the text it was written as."""
 
     location: Location
     value: Scalar
@@ -100,9 +100,7 @@ def follow(tree: Tree, path: tuple[str | int, ...]) -> Tree:
 
 
 _WORDS: dict[str, bool | None] = {
-    "": None,
-    "~": None,
-    **dict.fromkeys(("null", "Null", "NULL"), None),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
@@ -151,12 +149,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def compose(text: str, file: str) -> Tree:
     """Return the one document in `text`; `file` is its name in diagnostics.
 
-    Raises ManifestError: it is not YAML, not one document, or beyond a limit.
+    Raises ManifestError if it is not YAML, not one document, or beyond a limit.
     """
     found = _FORBIDDEN.search(text)
     if found:
+        line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
         code = f"U+{ord(found[0]):04X}"
-        _fail(_location_at(text, found.start(), file), f"the character {code} cannot stand here; write it as an escape")
+        _fail(Location(file, line, column), f"the character {code} cannot stand here; write it as an escape")
     hidden, restore = _hide_breaks(text)
     try:
         return _Composer(hidden, file, restore).document()
@@ -313,12 +312,8 @@ def _hide_breaks(text: str) -> tuple[str, dict[int, str]]:
     return text.translate(stand_ins), {ord(hidden): chr(code) for code, hidden in stand_ins.items()}
 
 
-def _location_at(text: str, at: int, file: str) -> Location:
-    return Location(file, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
-
-
 def _advice(text: str, location: Location, problem: str) -> str:
-    """Say what a person can do, where the parser only says what it expected."""
+    """Return a syntax error's message with what a person can do about it; the parser only tells what it expected."""
     lines = text.split("\n")
     line = lines[location.line - 1] if location.line <= len(lines) else ""
     before, char = line[: location.column - 1], line[location.column - 1 : location.column]

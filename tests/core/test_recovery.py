@@ -1,4 +1,4 @@
-"""The recovery table is total, and every cell is what it should be (DESIGN.md, "Losing and finding")."""
+"""The recovery table is total, and every cell is what it should be (docs/recovery.md)."""
 
 from __future__ import annotations
 

@@ -15,26 +15,26 @@ from manifests import HEAD, diagnostics
 from batchrunner.manifest import Options
 
 
-class Attempt(NamedTuple):
-    """A wrong manifest and what is said about it."""
+class Example(NamedTuple):
+    """A wrong manifest and its diagnostics."""
 
     message: str
     body: str
     files: dict[str, str]
-    said: str
+    expected: str
 
 
-def cases() -> list[Attempt]:
+def cases() -> list[Example]:
     """Return the cases of `diagnostics.txt`."""
     text = Path(__file__).with_name("diagnostics.txt").read_text("utf-8")
     found = []
     for chunk in text.split("=== ")[1:]:
         message, rest = chunk.split("\n", 1)
-        manifest, said = rest.split(">>>\n")
+        manifest, expected = rest.split(">>>\n")
         body, *named = manifest.split("--- ")
         files = dict(each.split("\n", 1) for each in named)
         whole = message.endswith(" (whole)")
-        found.append(Attempt(message, body if whole else HEAD + body, files, said.strip()))
+        found.append(Example(message, body if whole else HEAD + body, files, expected.strip()))
     return found
 
 
@@ -42,15 +42,15 @@ CASES = cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.message)
-def test_diagnostic(case: Attempt) -> None:
-    """Everything that is wrong is said at once, each on one line, with its place and a suggestion where one is near."""
-    assert diagnostics(case.body, case.files, head="") == case.said
+def test_diagnostic(case: Example) -> None:
+    """Everything that is wrong is reported at once, a line each, with its place and a suggestion where one is near."""
+    assert diagnostics(case.body, case.files, head="") == case.expected
 
 
 def test_there_are_many_cases() -> None:
     """The table is long enough to be a promise, and every case says something."""
     assert len(CASES) >= 60
-    assert all(case.said for case in CASES)
+    assert all(case.expected for case in CASES)
 
 
 def test_all_at_once_and_sorted() -> None:
@@ -70,14 +70,14 @@ def test_a_flood_of_mistakes_is_bearable() -> None:
 @pytest.mark.parametrize("char", ["\x07", "\x00", "\x1b", "\x7f", "\ufeff"])
 def test_control_characters(char: str) -> None:
     """A character that no YAML file may hold is named, and never shown raw."""
-    said = diagnostics(f"sweep: {{prompt: 'a{char}b'}}\n")
-    assert said == f"m.yaml:4:19: the character U+{ord(char):04X} cannot stand here; write it as an escape"
+    found = diagnostics(f"sweep: {{prompt: 'a{char}b'}}\n")
+    assert found == f"m.yaml:4:19: the character U+{ord(char):04X} cannot stand here; write it as an escape"
 
 
 def test_what_is_quoted_is_escaped() -> None:
     """Whatever a manifest holds, a diagnostic about it is one printable line."""
-    said = diagnostics('sweep: {prompt: a, seed: "\\e[31m\\nred\\u202e"}\n')
-    assert said == 'm.yaml:4:26: sweep.seed: must be a whole number, not the text "\\x1b[31m red\\u202e"'
+    found = diagnostics('sweep: {prompt: a, seed: "\\e[31m\\nred\\u202e"}\n')
+    assert found == 'm.yaml:4:26: sweep.seed: must be a whole number, not the text "\\x1b[31m red\\u202e"'
 
 
 def test_options_have_no_lines() -> None:

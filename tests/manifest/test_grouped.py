@@ -1,4 +1,4 @@
-"""`grouped` against a server that keeps the last prompt's node results (PROTOCOL.md §5)."""
+"""`grouped` against a server that keeps the last prompt's node results (docs/comfyui.md §10)."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_picks_that_differ_in_what_is_set_are_one(tmp_path: Path) -> None:
     text = promote(picks, {job.id: job for job in twins}, source, Options(sets=(("quality", "high"),)))
     rows = yaml.safe_load(text)["sweep"]["rows"]
     assert [(row["prompt"], row["seed"]) for row in rows] == [("1984", 7)] * 2
-    assert text.count("# note ") == 4
+    assert text.count("    # note ") == 4
 
 
 def test_another_server_comes_along(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, a
             "sweep: {prompt: '${_a}', _a: '${_b}', _b: z}",
             [
                 'prompt "${_b}": braces are sent as they are; only ComfyUI\'s web page expands {a|b}',
-                'prompt "${_b}": ${…} is filled in one pass, so what a value brought along stays',
+                'prompt "${_b}": ${…} is filled in one pass, so a `${` in a value stays as it is',
             ],
         ),
     ],

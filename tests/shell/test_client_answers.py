@@ -1,4 +1,4 @@
-"""Every status and shape that PROTOCOL.md names, and what the client makes of it."""
+"""Every status and shape that docs/comfyui.md names, and what the client makes of it."""
 
 from __future__ import annotations
 
