@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import file_prefix, render_digest
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from batchrunner.core.job import Job, Json
     from batchrunner.core.settings import Rules
     from batchrunner.workflow.params import Template
@@ -28,6 +31,23 @@ class Options:
     """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How one server is reached, and what differs there from the batch."""
+
+    url: str
+    """Normalised, or `sim`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """As written: `${NAME}` and `Bearer ${NAME}` stand for environment variables."""
+    ca: Path | None = None
+    """A PEM file with the certificates to trust; None for those that the system trusts."""
+    ttl: float | None = None
+    """Seconds it keeps a file, None for ever; only if `own_ttl`."""
+    own_ttl: bool = False
+    depth: int | None = None
+    """Our prompts on it; None as the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,7 @@ class Batch:
 
     name: str
     servers: tuple[str, ...]
-    """Normalised URLs, or `sim`."""
+    """Their names: by default normalised URLs, or `sim`."""
     rules: Rules
     jobs: tuple[Job, ...]
     """In the order they run; no two would render the same."""
@@ -67,8 +87,18 @@ class Batch:
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
     notify: tuple[Recipient, ...] = ()
+    server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
+    """Of every server, by its name."""
     until: str = ""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
+
+    def server_rules(self) -> dict[str, Rules]:
+        """Return the rules of every server that has its own, by its name."""
+        found = {}
+        for name, own in self.server_settings.items():
+            rules = replace(self.rules, ttl=own.ttl) if own.own_ttl else self.rules
+            found[name] = rules if own.depth is None else replace(rules, depth=own.depth)
+        return found
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""

@@ -22,7 +22,7 @@ from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.params import Identify, costly
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from batchrunner.core.job import Scalar
     from batchrunner.manifest.batch import Options
@@ -74,7 +74,8 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
     several = len(parts.blocks) > 1
     return Batch(
         name=parts.settings.name,
-        servers=parts.servers,
+        servers=tuple(parts.servers),
+        server_settings=parts.servers,
         rules=_rules(parts.settings, parts.servers),
         jobs=tuple(jobs),
         chosen=chosen,
@@ -192,7 +193,7 @@ def _grouped(jobs: Sequence[Job], template: Template) -> list[Job]:
     return [jobs[index] for index in sorted(range(len(jobs)), key=lambda index: [rank[index] for rank in ranks])]
 
 
-def _rules(settings: Settings, servers: Sequence[str]) -> Rules:
+def _rules(settings: Settings, servers: Iterable[str]) -> Rules:
     # The simulator answers in milliseconds: what guards against slow networks would only make it slow.
     usual = Rules(settle=1.0, grace=1.0) if set(servers) == {SIM} else Rules()
     return Rules(

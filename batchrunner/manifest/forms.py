@@ -10,7 +10,16 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from batchrunner.text import quote
@@ -35,6 +44,28 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _SHORTEST, _LONGEST = 0.05, 366 * 86_400.0
 _MAX_STUCK = 1000
+
+
+VARIABLE_IN_HEADER = re.compile(r"(Bearer )?\$\{([A-Za-z_][A-Za-z0-9_]{0,127})\}")
+"""A header's value that is an environment variable, alone or after `Bearer `."""
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_PLAIN_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,998}[\x21-\x7e])?")
+_SECRET_HEADER = re.compile(r"^(?:authorization|proxy-authorization|cookie)$|(?:key|token|secret)$")
+_OUR_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "if-match",
+        "if-range",
+        "range",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 
 
 def server_url(text: str) -> str:
@@ -106,6 +137,22 @@ def _command(written: object) -> object:
     if written[:1] == [""] or any(isinstance(word, str) and "\0" in word for word in written):
         raise _custom("must name a program, and hold no character 0")
     return tuple(written)
+
+
+def _headers(written: dict[str, str]) -> dict[str, str]:
+    """Check names and values; what must be secret comes from the environment."""
+    for name, value in written.items():
+        if not _HEADER.fullmatch(name) or name.lower() in _OUR_HEADERS:
+            raise _custom(f"has no header {quote(name)}: it is not a header's name, or batchrunner sets it itself")
+        if VARIABLE_IN_HEADER.fullmatch(value):
+            continue
+        if "$" in value or not _PLAIN_HEADER.fullmatch(value):
+            raise _custom(f"the value of {name} must be ${{NAME}}, `Bearer ${{NAME}}`, or plain ASCII without `$`")
+        if _SECRET_HEADER.search(name.lower()):
+            raise _custom(
+                f"the value of {name} is a secret: put it in an environment variable, and write ${{NAME}} here"
+            )
+    return written
 
 
 class _Text:
@@ -237,14 +284,42 @@ class Target(Form):
     ] = EVENTS
 
 
+class ServerForm(Form):
+    """One server, with what differs there from the batch."""
+
+    url: Annotated[_Server, _key("Its URL; a path prefix is kept.")]
+    name: Annotated[str, _NAME, _key("What it is called; its URL unless set.")] = ""
+    headers: Annotated[
+        dict[str, str],
+        AfterValidator(_headers),
+        Field(max_length=32, description='Sent with every request: `{X-API-Key: "${POD_KEY}"}`.'),
+    ] = {}
+    ttl: Annotated[
+        float | None,
+        _duration_or("none"),
+        _or_word(_DURATION_SCHEMA, "none"),
+        _key("How long it keeps a file; the batch's `ttl` unless set."),
+    ] = None
+    depth: Annotated[
+        int | None, Field(ge=1, le=16, description="Our prompts on it; the batch's `depth` unless set.")
+    ] = None
+    ca: Annotated[str, _key("A PEM file with the certificates to trust, beside the manifest.")] = ""
+
+
+_AnyServer: TypeAlias = Annotated[
+    Annotated[_Server, Tag("url")] | Annotated[ServerForm, Tag("mapping")],
+    Discriminator(lambda written: "mapping" if isinstance(written, dict | ServerForm) else "url"),
+]
+
+
 class Settings(Form):
     """Every key of a manifest; what stands in its blocks is read elsewhere."""
 
     name: Annotated[str, _NAME, _key("The batch, and its folder: letters, digits, `._-`.")]
     server: Annotated[
-        tuple[_Server, ...],
+        tuple[_AnyServer, ...],
         _OneOrMany(),
-        Field(min_length=1, description="A URL, a list of URLs that share the work, or `sim`."),
+        Field(min_length=1, description="A URL, `sim`, a mapping with a `url`, or a list of them that share the work."),
     ] = ()
     ttl: Annotated[
         float | None,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.manifest.batch import Batch, Options, Recipient
+from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
-from batchrunner.manifest.forms import NO_URL, Settings, Target, server_url
+from batchrunner.manifest.forms import NO_URL, SIM, ServerForm, Settings, Target, server_url
 from batchrunner.manifest.names import RESERVED, Names
 from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
@@ -44,7 +44,7 @@ class Parts:
     """A manifest without mistakes, ready to be expanded."""
 
     settings: Settings
-    servers: tuple[str, ...]
+    servers: Mapping[str, ServerSettings]
     workflow: Location
     """Where the workflow is named."""
     template: Template
@@ -85,8 +85,8 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     Raises ManifestError with everything that is wrong with any of them.
     """
     settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
-    servers = _servers(settings, tree, options, diagnostics)
     files = Files(path.parent, diagnostics, allow_outside=options.allow_outside)
+    servers = _servers(settings, tree, options, files, diagnostics)
     template = _template(settings, tree, files, diagnostics)
     if template is None:
         diagnostics.fail()
@@ -126,18 +126,42 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     )
 
 
-def _servers(settings: Settings, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> tuple[str, ...]:
+def _servers(
+    settings: Settings, tree: MappingNode, options: Options, files: Files, diagnostics: Diagnostics
+) -> dict[str, ServerSettings]:
+    """Return the servers by name; those of the command line instead of the manifest's, but as the manifest says."""
+    if not options.servers and not settings.server and "server" not in tree.entries:
+        diagnostics.add(tree.location, "server", "is required: a URL, a list of URLs, or sim")
+    written = follow(tree, ("server",))
+    several = isinstance(written, ListNode)
+    found: dict[str, ServerSettings] = {}
+    for index, server in enumerate(settings.server):
+        where = follow(written, (index,)) if several else written
+        own = ServerSettings(server) if isinstance(server, str) else _own_settings(server, where, files)
+        name = server if isinstance(server, str) else server.name or server.url
+        path = join("server", index) if several else "server"
+        if name in found and found[name] != own:
+            diagnostics.add(where.location, path, f"two servers are called {quote(name)}: give them different names")
+        if own.url == SIM and not isinstance(server, str):
+            diagnostics.add(where.location, path, "sim takes no settings: write it alone")
+        found[name] = own
     if not options.servers:
-        if not settings.server and "server" not in tree.entries:
-            diagnostics.add(tree.location, "server", "is required: a URL, a list of URLs, or sim")
-        return tuple(dict.fromkeys(settings.server))
-    found: dict[str, None] = {}
+        return found
+    named: dict[str, ServerSettings] = {}
     for text in options.servers:
         try:
-            found[server_url(text)] = None
+            url = text if text in found else server_url(text)
+            same = next((name for name, own in found.items() if own.url == url), url)
+            named[same] = found.get(same, ServerSettings(url))
         except ValueError as error:
             diagnostics.add(Location("--server", 1, 1), "", f"--server {error}")
-    return tuple(found)
+    return named
+
+
+def _own_settings(form: ServerForm, tree: Tree, files: Files) -> ServerSettings:
+    ca = files.path(form.ca, follow(tree, ("ca",)).location, "server.ca") if form.ca else None
+    own_ttl = "ttl" in form.model_fields_set
+    return ServerSettings(form.url, form.headers, ca, form.ttl, own_ttl, form.depth)
 
 
 def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnostics) -> Template | None:

@@ -145,7 +145,7 @@ def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Opt
     yield f"# {len(rows)} of the jobs of {name}, with their prompts and seeds; what `sweep` sets first is new."
     yield f"name: {promoted_name(name)}"
     if options.servers:
-        yield f"server: [{', '.join(map(_scalar, parts.servers))}]"
+        yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:
         if key in tree.entries and not (key == "server" and options.servers):
             yield from _block(key, tree.entries[key].tree)

@@ -88,8 +88,8 @@ class Files:
         self._allow_outside = allow_outside
         self._report = diagnostics.add
 
-    def text(self, name: str, location: Location, path: str, near: str = "") -> tuple[str, str] | None:
-        """Return a file's text and its name in diagnostics, or None; `near` is a suggestion if it is missing."""
+    def path(self, name: str, location: Location, path: str) -> Path | None:
+        """Return where a file is that the manifest may name, or None; whether there is one is not checked."""
         if not name or not name.isprintable():
             self._report(location, path, f"{quote(name)}: is not a file name")
             return None
@@ -98,9 +98,15 @@ class Files:
             text = f"{quote(name)}: leads outside the manifest's folder; --allow-outside permits that"
             self._report(location, path, text)
             return None
-        shown = str(self._folder / name)
+        return Path(found)
+
+    def text(self, name: str, location: Location, path: str, near: str = "") -> tuple[str, str] | None:
+        """Return a file's text and its name in diagnostics, or None; `near` is a suggestion if it is missing."""
+        found, shown = self.path(name, location, path), str(self._folder / name)
+        if found is None:
+            return None
         try:
-            return read_text(Path(found), NAMED_BYTES), shown
+            return read_text(found, NAMED_BYTES), shown
         except SourceError as error:
             if (error.line, error.column) == (1, 1):
                 self._report(location, path, f"{quote(name)}: {error}{near}")

@@ -1,4 +1,4 @@
-"""`grouped` against a server that keeps the last prompt's node results (docs/comfyui.md §10)."""
+"""`grouped` against a server that keeps the last prompt's node results."""
 
 from __future__ import annotations
 
