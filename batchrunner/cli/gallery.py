@@ -28,6 +28,7 @@ from batchrunner.show.gallery import (
 )
 from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
+from batchrunner.text import counted
 
 
 def gallery(
@@ -96,5 +97,4 @@ def promote(
     text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
     path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
     write_new(path, text)
-    count = len(picked.picks)
-    say(f"wrote {path} with {count} {'pick' if count == 1 else 'picks'}; to check it: batchrunner plan {path}")
+    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")
