@@ -66,9 +66,8 @@ def cancel(
     if rendered:
         say(f"already rendered: {counted(rendered, 'job')}; the next run downloads the files")
     if counts[LEFT]:
-        say(
-            f"not removed from the server: {counted(counts[LEFT], 'job')}; cancel again, or run the batch to finish them"
-        )
+        left = counted(counts[LEFT], "job")
+        say(f"not removed from the server: {left}; cancel again, or run the batch to finish them")
     say(f"cancelled: {counted(len(waiting), 'job')}" if waiting else "nothing to cancel")
     if waiting or rendered or counts[LEFT]:
         say(f"to continue: {options.command('run')}")
