@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from batchrunner.cli.output import jobs, say, write
+from batchrunner.cli.output import say, write
 from batchrunner.cli.parameters import AsJson, Manifest, Out, Outside, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
@@ -24,7 +24,7 @@ from batchrunner.options import OUT, RunOptions, read_token
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
-from batchrunner.text import json_text
+from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,10 +63,11 @@ def cancel(
             batch.append(Dropped(job, batch.states[job].past.highest, time.time(), "cancelled"))
         rendered = counts[RENDERED] + sum(isinstance(state, Fetching) for state in batch.states.values())
     if rendered:
-        say(f"already rendered: {jobs(rendered)}; the next run downloads the files")
+        say(f"already rendered: {counted(rendered, 'job')}; the next run downloads the files")
     if counts[LEFT]:
-        say(f"not removed from the server: {jobs(counts[LEFT])}; cancel again, or run the batch to finish them")
-    say(f"cancelled: {jobs(len(waiting))}" if waiting else "nothing to cancel")
+        left = counted(counts[LEFT], "job")
+        say(f"not removed from the server: {left}; cancel again, or run the batch to finish them")
+    say(f"cancelled: {counted(len(waiting), 'job')}" if waiting else "nothing to cancel")
     if waiting or rendered or counts[LEFT]:
         say(f"to continue: {options.command('run')}")
     return 3 if counts[LEFT] else 0
@@ -183,12 +184,12 @@ def forget(
     if url in batch.batch.servers:
         others = [f" --server {other}" for other in batch.batch.servers if other != url]
         command += "".join(others) or " --server URL (of another server)"
-    say(f"released from {url}: {jobs(len(freed))}; to render elsewhere: {command}")
+    say(f"released from {url}: {counted(len(freed), 'job')}; to render elsewhere: {command}")
 
 
 def _chosen_server(server: str, holders: Mapping[str, Mapping[str, int]]) -> str:
     """Return the one of `holders` that a person means. Raises YoursError."""
-    named = ", ".join(f"{url} ({jobs(len(held))})" for url, held in holders.items()) or "none"
+    named = ", ".join(f"{url} ({counted(len(held), 'job')})" for url, held in holders.items()) or "none"
     others = f"servers that hold jobs: {named}"
     try:
         url = server_url(server)

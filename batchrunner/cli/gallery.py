@@ -21,15 +21,14 @@ from batchrunner.process import wait_for_signal
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
-    posters,
     serving,
     write_data,
     write_page,
-    write_poster,
+    write_posters,
 )
-from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json
 from batchrunner.state import job_states, require_state
+from batchrunner.text import counted
 
 
 def gallery(
@@ -49,15 +48,12 @@ def gallery(
     snapshot = require_state(folder, batch.name)
     states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    with Frames() as frames:
-        for path in paths:
-            write_poster(folder, path, frames)
     summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
     page_status = PageStatus(
         at=time.time(),
         manifest=str(manifest),
         options=options.out_words,
-        posters=posters(folder, paths),
+        posters=write_posters(folder, paths),
         report=report_json(summary),
     )
     page = write_page(folder, batch.name)
@@ -101,5 +97,4 @@ def promote(
     text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
     path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
     write_new(path, text)
-    count = len(picked.picks)
-    say(f"wrote {path} with {count} {'pick' if count == 1 else 'picks'}; to check it: batchrunner plan {path}")
+    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")

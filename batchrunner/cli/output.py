@@ -81,8 +81,3 @@ def write_new(path: Path, text: str) -> None:
         raise YoursError(f"{path} already exists; rename it, or edit it") from None
     except OSError as error:
         raise LocalError(f"{path}: {error.strerror}") from None
-
-
-def jobs(count: int) -> str:
-    """Return `1 job`, `2 jobs`."""
-    return f"{count} job" if count == 1 else f"{count} jobs"

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from batchrunner import consent
-from batchrunner.cli.output import jobs as counted_jobs, say, show, write
+from batchrunner.cli.output import say, show, write
 from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Dropped, Rendered
@@ -28,7 +28,7 @@ from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
 from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
 from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
-from batchrunner.text import json_text
+from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,4 +190,4 @@ def _show_status(name: str, jobs: list[Job], states: dict[str, State], dropped: 
     if len(out) < len(jobs):
         show(status_view(name, [job for job in jobs if job.id not in out], states))
     for reason, count in Counter(dropped[job] for job in out).items():
-        say(f"{reason}: {counted_jobs(count)}")
+        say(f"{reason}: {counted(count, 'job')}")

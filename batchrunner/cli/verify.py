@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli.output import jobs as counted_jobs, say, write
+from batchrunner.cli.output import say, write
 from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
@@ -26,7 +26,7 @@ from batchrunner.run import run_batch
 from batchrunner.show.events import job_history
 from batchrunner.show.sidecar import beside
 from batchrunner.state import chosen_jobs, job_states, open_batch
-from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.text import counted, did_you_mean, listing, quote
 
 if TYPE_CHECKING:
     from batchrunner.ledger import Snapshot
@@ -53,7 +53,7 @@ def retry(
         for job in failed:
             _reopen(batch, job)
     if failed:
-        say(f"to be tried again: {counted_jobs(len(failed))}; now run: {options.command('run')}")
+        say(f"to be tried again: {counted(len(failed), 'job')}; now run: {options.command('run')}")
     else:
         say("no failed jobs")
 
@@ -91,7 +91,7 @@ def verify(
             say(f"… and {len(lines) - _MAX_FAULTS} more")
         if saved:
             result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
-            say(f"{counted_jobs(len(saved))} checked: {result}")
+            say(f"{counted(len(saved), 'job')} checked: {result}")
         else:
             say("no finished jobs to check")
         if redo:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from html import escape
 from typing import TYPE_CHECKING
 
-from batchrunner.text import printable, stamp
+from batchrunner.text import counted, printable, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -132,7 +132,7 @@ class EventFilter:
         """Return one message for all jobs that failed since the last one, None if none did."""
         if not self.failed:
             return None
-        title = f"{self.failed} job{'s' * (self.failed != 1)} failed"
+        title = f"{counted(self.failed, 'job')} failed"
         fields = {"failed": self.failed}
         named, jobs = self._take_failed()
         return Message((Kind.FAILED,), self._batch, at, title, f"{title}: {named}", fields, jobs)

@@ -295,13 +295,13 @@ class Outbox:
             await asyncio.sleep(min(seconds, self._timing.retries[0]))
 
 
-# -- The observer of a batch that sends messages.
+# -- The listener of a run that sends messages.
 
 _DEFAULT = Timing()
 
 
 class Notifier:
-    """Watches one batch on behalf of `targets`; a `show.events.Observer`.
+    """Watches one batch on behalf of `targets`; a `show.listeners.Listener`.
 
     `tell` is called, with one line that holds no secret, once per target that can't be reached, and at the end with
     how many messages did not arrive. `wall` is the wall clock, in seconds since the epoch.
@@ -330,7 +330,7 @@ class Notifier:
         if self._filter.failed:
             self._failed.set()
 
-    def tick(self, scene: object) -> None:
+    def tick(self, view: object) -> None:
         """Do nothing: only events are told."""
 
     def close(self) -> None:
@@ -339,7 +339,7 @@ class Notifier:
     async def drain(self) -> None:
         """Deliver what is left, within `Timing.drain` seconds; then tell what did not arrive. Once is enough.
 
-        Drain before the other observers receive `finished`, so that `finished` is the last line they print.
+        Drain before the other listeners receive `finished`, so that `finished` is the last line they print.
         """
         if self._drained:
             return

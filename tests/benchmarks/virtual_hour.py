@@ -174,9 +174,9 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
         shown = LiveBoard(Console(file=StringIO(), force_terminal=True, width=120, height=50, highlight=False))
     else:
         shown = TextLines(console_log(StreamOutput(StringIO()), verbose=False))
-    audience = Listeners([RunLog(file_log(file)), shown])
+    listeners = Listeners([RunLog(file_log(file)), shown])
     gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
-    run_observer = RunObserver(board, jobs, audience, now.wall, dict, BEATS[display], gallery)
+    run_observer = RunObserver(board, jobs, listeners, now.wall, dict, BEATS[display], gallery)
     memory = Memory()
     engine = Engine(board, memory, Disk(), now, run_observer, comfy=gpus.__getitem__, body=_body, boot="boot")
     begun = process_time()
@@ -188,7 +188,7 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
         await asyncio.wait([running])
     else:
         running.result()
-    audience.close()
+    listeners.close()
     file.close()
     polls = sum(gpu.polls for gpu in gpus.values())
     return Hour(cpu, memory.facts, polls, board.tally()["done"])

@@ -10,8 +10,7 @@ from evening import SEEDS, View, evening, swept
 
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.promote import promote, read_picks
-from batchrunner.show.gallery import PageStatus, serving, write_data, write_poster
-from batchrunner.show.gallery.frames import Frames
+from batchrunner.show.gallery import PageStatus, serving, write_data, write_posters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,8 +130,7 @@ async def test_a_row_plays_in_step(tmp_path: Path, view: View) -> None:
 async def test_posters_stand_for_films(tmp_path: Path, view: View) -> None:
     """Where there are posters no film is opened until it plays, and a row of them still plays."""
     begun = evening(tmp_path, swept(), films=6)
-    with Frames() as frames:
-        made = {f"{place}.mp4": write_poster(tmp_path, f"{place}.mp4", frames) or "" for place in range(6)}
+    made = write_posters(tmp_path, [f"{place}.mp4" for place in range(6)])
     begun.page_status = PageStatus(0.0, posters=made)
     begun.tell()
     await view.open(begun)

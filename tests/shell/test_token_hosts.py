@@ -54,10 +54,12 @@ async def test_a_host_of_the_state_alone_gets_no_token(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(_PATIENCE):
-            await asyncio.gather(*(event.wait() for event in asked.values()))
-        command.terminate()
-        _, said = await command.communicate()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.gather(*(event.wait() for event in asked.values()))
+        finally:
+            command.kill()
+            _, said = await command.communicate()
         headers = [[request.headers.get("Authorization") for request in place.asked] for place in (new, old)]
     assert set(headers[0]) == {f"Bearer {TOKEN}"}
     assert set(headers[1]) == {None}

@@ -14,8 +14,7 @@ import pytest
 import yarl
 
 from batchrunner.errors import LocalError
-from batchrunner.show.gallery import posters, serving, write_data, write_page, write_poster
-from batchrunner.show.gallery.frames import Frames
+from batchrunner.show.gallery import serving, write_data, write_page, write_posters
 from batchrunner.show.gallery.page import data_script, page_html
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
@@ -99,28 +98,22 @@ def test_a_film_has_a_poster(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="posters need PyAV (extra: video)")
     film = PyavRenderer(64, 12).render(Order("mp4", Shot(width=64, height=48, frames=12, text="a")))
     (tmp_path / "a #?.mp4").write_bytes(film)
-    with Frames() as frames:
-        made = write_poster(tmp_path, "a #?.mp4", frames)
-    assert made is not None
+    (made,) = write_posters(tmp_path, ["a #?.mp4", "b.mp4"]).values()
     content = (tmp_path / made).read_bytes()
     assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
-    assert posters(tmp_path, ["a #?.mp4", "b.mp4"]) == {"a #?.mp4": made}
     (tmp_path / "b.mp4").write_bytes(film)
     (tmp_path / "a #?.mp4").unlink()
-    assert write_poster(tmp_path, "a #?.mp4", Frames()) == made
+    assert write_posters(tmp_path, ["a #?.mp4"]) == {"a #?.mp4": made}
     (tmp_path / made).parent.rename(tmp_path / "elsewhere")
     (tmp_path / made).parent.symlink_to(tmp_path / "elsewhere")
-    with Frames() as frames:
-        assert write_poster(tmp_path, "b.mp4", frames) is None, "a planted link would have it written anywhere"
+    assert write_posters(tmp_path, ["b.mp4"]) == {}, "a planted link would have it written anywhere"
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 def test_what_has_no_poster_has_none(tmp_path: Path) -> None:
     """No film, no file, a place that is taken: no poster, and no trouble."""
     (tmp_path / "a.mp4").write_bytes(b"no film")
-    with Frames() as frames:
-        assert write_poster(tmp_path, "a.mp4", frames) is None
-        assert write_poster(tmp_path, "gone.mp4", frames) is None
+    assert write_posters(tmp_path, ["a.mp4", "gone.mp4"]) == {}
 
 
 async def test_only_the_gallery_is_served(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.resources import files
@@ -23,6 +24,7 @@ from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
+from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json, report_markdown
 from batchrunner.text import json_text
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job, Json
-    from batchrunner.show.gallery.frames import Frames
     from batchrunner.show.report import Report
 
 PAGE = "index.html"
@@ -232,34 +233,19 @@ class Gallery:
         )
 
 
-def poster_path(path: str) -> str:
-    """Return where the poster of a saved file lies, below the batch folder, by the file's own path there."""
-    return f"{POSTER_FOLDER}/{sha256(path.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}.jpg"
+def write_posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Make a picture of each saved file that has none yet; return the path of a file -> the path of its poster.
 
-
-def write_poster(folder: Path, path: str, frames: Frames) -> str | None:
-    """Make the poster of the saved file at `path`, unless it is there; return its path, both below the batch folder.
-
-    None where there can be none: no PyAV, no video, no room, a link in its folder's place. Blocks; a poster is never
-    worth an error.
+    Both are below the batch folder. A file is left out where there can be none: no PyAV, no video, no room, a link in
+    the place of the posters' folder. Blocks; a poster is never worth an error.
     """
-    made = poster_path(path)
-    if (folder / made).parent.is_symlink():
-        return None
-    if (folder / made).is_file():
-        return made
-    picture = frames.poster(folder / path)
-    if picture is None:
-        return None
-    try:
-        (folder / made).parent.mkdir(exist_ok=True)
-        replace_file(folder / made, picture)
-    except (OSError, LocalError):
-        return None
-    return made
-
-
-def posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return the posters that are there: the path of a saved file -> the path of its poster."""
-    found = {path: poster_path(path) for path in paths}
-    return {path: made for path, made in found.items() if (folder / made).is_file()}
+    names = {path: sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:24] for path in paths}
+    found = {path: f"{POSTER_FOLDER}/{name}.jpg" for path, name in names.items()}
+    if not (folder / POSTER_FOLDER).is_symlink():
+        with Frames() as frames:
+            for path, poster in found.items():
+                if not (folder / poster).is_file() and (picture := frames.poster(folder / path)):
+                    with suppress(OSError, LocalError):
+                        (folder / POSTER_FOLDER).mkdir(exist_ok=True)
+                        replace_file(folder / poster, picture)
+    return {path: poster for path, poster in found.items() if (folder / poster).is_file()}

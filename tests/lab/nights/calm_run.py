@@ -148,11 +148,11 @@ class _Run(MemoryNight):
 
 async def _run(plan: CalmRun, batch: Batch, home: Path, heard: Heard, console: io.StringIO) -> int:
     """Do what `batchrunner run` does, from the lock to the exit code."""
-    audience = Listeners([heard])
-    notifier = plan.notifier(lambda message: audience.note(0.0, message)) if plan.notifier else None
+    listeners = Listeners([heard])
+    notifier = plan.notifier(lambda message: listeners.note(0.0, message)) if plan.notifier else None
     if notifier:
-        audience.join(notifier)
-    displays = Displays(audience, StreamOutput(console), 60.0, notifier)
+        listeners.join(notifier)
+    displays = Displays(listeners, StreamOutput(console), 60.0, notifier)
     with ExitStack() as stack:
         stack.enter_context(hold(home))
         ledger = stack.enter_context(BusyLedger.open(home, batch.name))

@@ -109,7 +109,7 @@ class WatchedClient(BusyClient):
 
 
 class Bugs:
-    """An audience of one that only listens for bugs."""
+    """A listener that only hears of bugs."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
