@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def replace_file(path: Path, content: bytes, *, durable: bool = False) -> Path:
-    """Write a file whole or not at all, with ordinary permissions; return its path.
+    """Write a file whole or not at all, that only its owner can read, as the state; return its path.
 
     An earlier file is replaced in one step, and so is a link in its place, which is never followed. Only a `durable`
     file is sure to be there after a power cut. LocalError if it can't be written.
@@ -21,7 +21,7 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> Path:
     try:
         part.unlink(missing_ok=True)
         try:
-            opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(opened, "wb") as file:
                 file.write(content)
                 file.flush()

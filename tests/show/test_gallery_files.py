@@ -168,10 +168,46 @@ async def test_no_other_name_is_answered(tmp_path: Path) -> None:
         assert (await http.get(url)).status == 421
 
 
+@pytest.mark.parametrize("path", ["", "index.html", "key/index.html", "%ff/index.html", "a/b/../index.html"])
+async def test_nothing_is_shown_without_the_key(tmp_path: Path, path: str) -> None:
+    """Another user of this machine who finds the port sees nothing."""
+    write_page(tmp_path, "cats")
+    async with serving(tmp_path) as url, aiohttp.ClientSession() as http:
+        assert (await http.get(url)).status == 200
+        async with http.get(yarl.URL(str(yarl.URL(url).origin()) + "/" + path, encoded=True)) as answer:
+            assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [("a" * 5000 + ".mp4", None, 404), ("a%00.mp4", None, 404), ("", "[", 421), ("", "a b", 421), ("", "", 421)],
+)
+async def test_odd_requests_are_answered_without_a_traceback(
+    tmp_path: Path, path: str, host: str | None, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Long paths and odd Host headers are the client's mistake, and nothing of ours breaks."""
+    write_page(tmp_path, "cats")
+    headers = {} if host is None else {"Host": host}
+    async with (
+        serving(tmp_path) as url,
+        aiohttp.ClientSession(headers=headers) as http,
+        http.get(yarl.URL(url + path, encoded=True)) as answer,
+    ):
+        assert answer.status in {status, 400}
+    assert caplog.records == []
+
+
+def test_page_data_and_sidecars_are_private(tmp_path: Path) -> None:
+    """What tells of a batch is as private as its state, whatever the umask is."""
+    write_page(tmp_path, "cats")
+    write_data(tmp_path, {})
+    assert [path.stat().st_mode & 0o777 for path in sorted(tmp_path.iterdir())] == [0o600, 0o600]
+
+
 async def test_a_taken_port_is_said(tmp_path: Path) -> None:
     """Who asks for a port that somebody has is told so."""
     async with serving(tmp_path) as url:
-        port = int(url.rsplit(":", 1)[1].strip("/"))
+        port = yarl.URL(url).port or 0
         with pytest.raises(LocalError, match=f"port {port}"):
             async with serving(tmp_path, port):
                 pass

@@ -83,8 +83,8 @@ def test_it_lies_beside_the_video() -> None:
     assert beside("cats/one.v2.mp4") == "cats/one.v2.json"
 
 
-def test_it_is_whole_readable_by_others_and_alone(tmp_path: Path) -> None:
-    """A sidecar is complete JSON with ordinary permissions, replaces an older one and leaves nothing half-done."""
+def test_it_is_whole_private_and_alone(tmp_path: Path) -> None:
+    """A sidecar is complete JSON that only its owner can read, replaces an older one and leaves nothing half-done."""
     path = tmp_path / "one.json"
     path.write_text("older")
     (tmp_path / "one.json.part").write_text("left by a kill")
@@ -94,7 +94,7 @@ def test_it_is_whole_readable_by_others_and_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert json.loads(path.read_text()) == {"seed": 2**64 - 1, "message": "\ud800\x7f"}
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from hmac import compare_digest
 from pathlib import Path, PurePosixPath
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HOST = "127.0.0.1"
+_KEY_BYTES = 16
 _NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 _OWN = frozenset({PAGE, DATA, REPORT})
 _MEDIA = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"} | PICTURES | SOUNDS
@@ -31,12 +34,14 @@ _HEADERS = {
 async def serving(folder: Path, port: int = 0) -> AsyncIterator[str]:
     """Serve a batch's page and its videos on loopback; yield the URL. Port 0 takes a free one.
 
+    The URL holds a random key, without which nothing is shown: other users of this machine can reach the port too.
     Ranges are answered, so that a player can seek. The state, the log and everything else in the folder are not
     served, nor are requests for another host's name (a page elsewhere that resolves to this machine).
     LocalError if the port is taken.
     """
     app = web.Application()
-    app.router.add_get("/{path:.*}", _Site(folder).answer)
+    key = token_urlsafe(_KEY_BYTES)
+    app.router.add_get("/{key}/{path:.*}", _Site(folder, key).answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -45,7 +50,7 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[str]:
             await where.start()
         except OSError as error:
             raise LocalError(f"port {port} can't be used: {error.strerror}") from error
-        yield f"http://{HOST}:{runner.addresses[0][1]}/"
+        yield f"http://{HOST}:{runner.addresses[0][1]}/{key}/"
     finally:
         await runner.cleanup()
 
@@ -53,13 +58,20 @@ async def serving(folder: Path, port: int = 0) -> AsyncIterator[str]:
 class _Site:
     """One folder, of which the page, its data and media files are shown."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, key: str) -> None:
         self._root = root.resolve()
+        self._key = key.encode()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer with a file; 404 for any other file, 421 for another host's name."""
-        if request.url.host not in _NAMES:
+        """Answer with a file; 404 for any other file or key, 421 for another host's name."""
+        try:
+            host = request.url.host
+        except ValueError:
+            raise web.HTTPBadRequest from None
+        if host not in _NAMES:
             raise web.HTTPMisdirectedRequest
+        if not compare_digest(request.match_info["key"].encode("utf-8", "surrogatepass"), self._key):
+            raise web.HTTPNotFound
         path = self._file(request.match_info["path"] or PAGE)
         if path is None:
             raise web.HTTPNotFound
@@ -76,4 +88,7 @@ class _Site:
         if asked.startswith("/") or any(part in {"..", "."} or "\0" in part for part in parts):
             return None
         path = self._root.joinpath(*parts)
-        return path if path.is_file() and path.resolve() == path else None
+        try:
+            return path if path.is_file() and path.resolve() == path else None
+        except (OSError, ValueError):  # a name that no file can have
+            return None
