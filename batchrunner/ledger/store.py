@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -32,11 +33,14 @@ VERSION = 1
 APPLICATION = 0x62617463
 """`batc`: tells our file from any other SQLite database."""
 _BATCH = "batch"
-_SCHEMA = (
+_TABLES = (
     "CREATE TABLE facts (seq INTEGER PRIMARY KEY, job TEXT, attempt INTEGER, kind TEXT, at REAL, body TEXT)",
     "CREATE INDEX facts_of_a_job ON facts (job)",
     "CREATE TABLE jobs (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL)",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+_SCHEMA = (
+    *_TABLES,
     f"PRAGMA application_id={APPLICATION}",
     f"PRAGMA user_version={VERSION}",
 )
@@ -76,6 +80,9 @@ def batch_of(db: sqlite3.Connection) -> str | None:
             f"a newer batchrunner wrote it (state version {version}, this one knows {VERSION}): "
             "install that version; nothing was changed"
         )
+    if {text for (text,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")} != set(_TABLES):
+        # A view, a trigger or a generated column in their place could say or do anything, or never end.
+        raise StateError(f"its tables are not those of a state; {REBUILD}")
     batch = marks(db).get(_BATCH)
     if not isinstance(batch, str):
         raise StateError(f"it does not name its batch; {REBUILD}")
@@ -148,6 +155,9 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 _TRIES = 3
 """A run that begins or ends at this moment creates or removes files while we read; the next try finds them complete."""
+_ROUND, _MAX_ROUNDS = 1_000_000, 2_000
+"""Steps of SQLite's machine between two checks, and checks until a connection is refused more: a batch of 100,000 jobs
+needs a few dozen to be read; a damaged file could have SQLite go round for ever."""
 _BUSY_TIMEOUT = 5.0
 """Seconds to wait while another process repairs the index after a crash."""
 
@@ -167,7 +177,10 @@ class Snapshot:
 def connect(path: Path, query: str) -> sqlite3.Connection:
     """Open the database with SQLite's URI parameters `query`, each statement a transaction of its own."""
     address = f"file:{quote(os.fsencode(path.absolute()))}?{query}"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT)
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT)
+    rounds = count(1)
+    db.set_progress_handler(lambda: next(rounds) > _MAX_ROUNDS, _ROUND)
+    return db
 
 
 def content(db: sqlite3.Connection) -> Snapshot | None:

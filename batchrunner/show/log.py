@@ -7,6 +7,7 @@ that can't be written costs a count, never a video: writing raises nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -58,7 +59,7 @@ class StreamOutput(LineOutput, logging.StreamHandler[IO[str]]):
 
 
 class FileOutput(LineOutput, logging.FileHandler):
-    """A file that is appended to, readable by its owner only, and never opened through a link."""
+    """A file that is appended to, readable by its owner only, and never opened through a link of any kind."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, delay=True, encoding="utf-8", errors="backslashreplace")
@@ -66,6 +67,9 @@ class FileOutput(LineOutput, logging.FileHandler):
     def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         opened = os.open(self.baseFilename, flags, 0o600)
+        if os.fstat(opened).st_nlink != 1:
+            os.close(opened)
+            raise OSError(errno.EMLINK, "it has another name elsewhere")
         return open(opened, "a", _BUFFER, encoding=self.encoding, errors=self.errors)  # noqa: PTH123 - a descriptor
 
     def emit(self, record: logging.LogRecord) -> None:

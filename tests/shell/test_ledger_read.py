@@ -10,7 +10,7 @@ import pytest
 from batchrunner.core.facts import Reopened
 from batchrunner.core.job import Job
 from batchrunner.errors import LocalError
-from batchrunner.ledger import Ledger, StateError
+from batchrunner.ledger import STATE, Ledger, StateError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +116,28 @@ def _crashed(tmp_path: Path) -> Path:
         for item in (tmp_path / "live").iterdir():
             (crashed / item.name).write_bytes(item.read_bytes())
     return crashed
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        (
+            "CREATE VIEW facts AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+            " SELECT x AS seq, 'lost' AS kind, 'j' AS job, 1 AS attempt, 0.0 AS at, '{}' AS body FROM n"
+        ),
+        "CREATE TABLE facts (seq, job, attempt, kind, at, body TEXT AS (hex(zeroblob(1000000000))))",
+        (
+            "CREATE TABLE facts (seq INTEGER PRIMARY KEY, job TEXT, attempt INTEGER, kind TEXT, at REAL, body TEXT);"
+            " CREATE TRIGGER more AFTER INSERT ON facts BEGIN DELETE FROM jobs; END"
+        ),
+    ],
+)
+def test_a_planted_state_is_refused_at_once(tmp_path: Path, planted: str) -> None:
+    """A view, a computed column or a trigger where a table must be is refused before anything is read from it."""
+    with Ledger.open(tmp_path, "cats") as ledger:
+        ledger.keep([JOB])
+    with sqlite3.connect(tmp_path / STATE) as db:
+        db.executescript(f"DROP TABLE facts; {planted};")
+    for read in (Ledger.read, lambda folder: Ledger.open(folder, "cats")):
+        with pytest.raises(StateError, match="its tables are not those of a state"):
+            read(tmp_path)

@@ -126,6 +126,17 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
     os.close(reader)
 
 
+def test_a_hard_link_is_not_written_through(tmp_path: Path) -> None:
+    """Another file's name in the log's place stays as it is; the lines count as lost."""
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "run.log").hardlink_to(tmp_path / "victim")
+    output = FileOutput(tmp_path / "run.log")
+    file_log(output).info("note")
+    output.close()
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert output.failures == 1
+
+
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     """A link in the log's place is not written through; the lines count as lost."""
     (tmp_path / "run.log").symlink_to(tmp_path / "victim")
