@@ -258,13 +258,14 @@ class Board:
 
     def _count_for_server(self, before: State | None, fact: Fact, now: float) -> None:
         """Count against a server what it rendered in vain, and for it what is home."""
+        self.well = self.well or isinstance(fact, Saved)
         if not isinstance(before, Sending | Queued | Fetching) or before.prompt.server not in self.servers:
             return
         server = before.prompt.server
         if isinstance(fact, Saved):
-            self.well = True
             self.apply(JobWell(server))
-        elif isinstance(fact, Lost) and (loss := burned_loss(fact)):
+        elif isinstance(fact, Lost) and before.prompt.claimed and (loss := burned_loss(fact)):
+            # What was adopted may have been lost hours ago: it says nothing of the server now.
             self.apply(JobBurned(server, loss, now))
 
     def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:

@@ -12,6 +12,7 @@ from boards import (
     UNAVAILABLE,
     A,
     B,
+    accepted,
     done,
     failure,
     lost,
@@ -19,6 +20,8 @@ from boards import (
     post,
     queued,
     ready_board,
+    rendered,
+    saved,
     success,
     take_poll,
 )
@@ -30,6 +33,7 @@ from batchrunner.core.facts import Lost, Why
 from batchrunner.core.health import ALLOWED, NEXT, Breaker, BurnedLoss, Condition, Event, Health
 from batchrunner.core.notes import JobBurned
 from batchrunner.core.scheduler import plan
+from batchrunner.core.server import OUR_DISK
 from batchrunner.core.settings import Rules
 
 if TYPE_CHECKING:
@@ -401,6 +405,24 @@ def test_a_batch_that_was_well_once_goes_on() -> None:
         note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)
         assert bool(board.hopeless_loss()) is not well
         assert len(submits(board, 1e6)) == int(well)
+
+
+def test_a_video_on_our_own_disk_proves_that_the_batch_can_be_well() -> None:
+    """A ledger that was lost adopts old losses from the history; a file of the batch at home outweighs them."""
+    board = ready_board([fact for job in JOBS[:3] for fact in queued(job)], jobs=9)
+    note(board, [*queued(JOBS[5], server=OUR_DISK), rendered(JOBS[5]), saved(JOBS[5])], 1.0)
+    note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)
+    assert not board.hopeless_loss()
+
+
+def test_old_losses_in_the_history_rest_no_server() -> None:
+    """What a ledger that was lost finds in a server's history says nothing of the server now: prompts go there."""
+    board = ready_board(jobs=9)
+    for job in JOBS[:3]:
+        note(board, [accepted(job), lost(job, why=Why.WRONG_CONTENT)], 1.0)
+    assert board.servers[A].breaker.trips == 0
+    assert not board.hopeless_loss()
+    assert len(submits(board, 1.0)) == 2
 
 
 def test_one_server_alone_does_not_prove_it() -> None:

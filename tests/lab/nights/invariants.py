@@ -125,10 +125,17 @@ class Invariants:
         life = self.life
         life.ended = self.loop.now
         places = self.places.values()
-        if not may_exit(code, life, places, patience=self.patience, now=self.loop.now, empty=self._empty):
+        fruitless = self._is_fruitless()
+        if not may_exit(
+            code, life, places, patience=self.patience, now=self.loop.now, empty=self._empty, fruitless=fruitless
+        ):
             self.tell(f"P5 a runner ended with {code}")
         if life.posted_at is None and code != 2:
             self._check_start(life.waited(self.loop.now - life.process.slept))
+
+    def _is_fruitless(self) -> bool:
+        burned = {fact.job for _, fact in self.facts if isinstance(fact, Lost) and fact.burns}
+        return len(burned) >= _WITHOUT_FILE_JOBS and not any(isinstance(fact, Saved) for _, fact in self.facts)
 
     # What the runner does.
 

@@ -78,12 +78,24 @@ def takes_prompts(place: Place, life: Life) -> bool:
     )
 
 
-def may_exit(code: int, life: Life, places: Iterable[Place], *, patience: float, now: float, empty: bool) -> bool:
-    """Tell whether a life may end with this code, given what happened in it; `empty` if its ledger knows no prompt."""
+def may_exit(
+    code: int,
+    life: Life,
+    places: Iterable[Place],
+    *,
+    patience: float,
+    now: float,
+    empty: bool,
+    fruitless: bool,
+) -> bool:
+    """Tell whether a life may end with this code, given what happened in it.
+
+    `empty`: its ledger knows no prompt. `fruitless`: three different jobs were rendered in vain, and none ever well.
+    """
     if code == 2:
         return empty and _any(places, _MISLEADS, life.began)
     if code == 3:
-        return now - life.began >= patience or _any(places, _FORBIDS, life.began)
+        return fruitless or now - life.began >= patience or _any(places, _FORBIDS, life.began)
     return code != 4
 
 
