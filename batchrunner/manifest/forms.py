@@ -266,7 +266,7 @@ class FromFile(Form):
     column: Annotated[str | None, _key("The column of a .csv, or the key of a .jsonl.")] = None
 
 
-class Target(Form):
+class RecipientForm(Form):
     """Who is notified, by exactly one of `url_env`, `apprise_env` and `command`; a URL is a secret and has no place."""
 
     model_config = ConfigDict(

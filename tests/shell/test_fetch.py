@@ -15,7 +15,7 @@ from aiohttp import web
 from answering import answering, client, raw, respond
 from films import PREFIX, box, film, graph, mesh, picture, tensors
 
-from batchrunner.comfy.client import Waits
+from batchrunner.comfy.client import Timeouts
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.job import render_digest
@@ -65,7 +65,7 @@ class DownloadTarget:
         self, place: Place, action: Download = FETCH, boot: str = BOOT, stall: float = 30.0, renders: str = ""
     ) -> DownloadEnd:
         """Make one attempt."""
-        async with client(place, waits=Waits(stall=stall)) as comfy:
+        async with client(place, waits=Timeouts(stall=stall)) as comfy:
             return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note, renders)
 
     def again(self, action: Download = FETCH) -> Download:
