@@ -1,9 +1,10 @@
 """The one loop: facts in, actions out, until the board says that it is over.
 
-Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one by
-one, has each interpreted (`polls`, `submissions`, `downloads`), applies the notes to the board, writes each fact to the
-ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a fact is synchronous: no await
-lies between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
+Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one
+by one, has each interpreted (`poll_results`, `post_results`, `download_results`), applies the notes to the board,
+writes each fact to the ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a
+fact is synchronous: no await lies between what the ledger knows and what the board knows, and the claim is on disk
+before the POST leaves.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 import anyio
 
 from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Withdraw
-from batchrunner.core.downloads import interpret_download
+from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.notes import Moment, Outcome
-from batchrunner.core.polls import interpret_poll
+from batchrunner.core.poll_results import interpret_poll
+from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import import_local_files, startup_facts
-from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Engine:
         self,
         board: Board,
         journal: Journal,
-        shelf: DownloadTarget,
+        target: DownloadTarget,
         clock: Clock,
         observer: Observer,
         *,
@@ -131,7 +132,7 @@ class Engine:
     ) -> None:
         self._board = board
         self._journal = journal
-        self._shelf = shelf
+        self._target = target
         self._clock = clock
         self._observer = observer
         self._comfy = comfy
@@ -208,7 +209,7 @@ class Engine:
                 answer = await self._result(self._comfy(action.server).submit(body))
                 return lambda moment: interpret_post(board, action, answer, moment)
             case Download():
-                end = await self._result(self._shelf.fetch(action, self._opener(action)))
+                end = await self._result(self._target.fetch(action, self._opener(action)))
                 return lambda moment: interpret_download(board, action, end, moment)
             case Withdraw():
                 failure = await self._result(self._comfy(action.server).withdraw(action.prompts))

@@ -138,7 +138,7 @@ class Run:
         self._stop()
 
     async def connect(self, stack: AsyncExitStack) -> Callable[[str], comfy.Client]:
-        """Return what gives the client of a server by its URL; what that opens is closed with `stack`."""
+        """Return what gives the client of a server by its name; what that opens is closed with `stack`."""
         http = await stack.enter_async_context(comfy.session())
         addresses: dict[str, str] = {}
         if SIM in self.batch.servers:

@@ -35,7 +35,7 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 
 
 class View:
-    """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `fetch.Stream` asks for."""
+    """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `transfer.Stream` asks for."""
 
     __slots__ = ("_response", "_stall", "_where", "content_type", "date", "etag", "size", "start", "status")
 

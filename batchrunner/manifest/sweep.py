@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from batchrunner.manifest.axes import Axis, AxisReader, axis_of
 from batchrunner.manifest.diagnostics import describe, join, not_single
 from batchrunner.manifest.names import BUILT_IN, RESERVED
-from batchrunner.manifest.values import Axis, AxisReader, axis_of
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import listing
 

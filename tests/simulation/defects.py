@@ -19,7 +19,7 @@ from stages import Stage, empty, other_take, power_cut
 
 from batchrunner import engine
 from batchrunner.comfy.client import Client, View
-from batchrunner.core import exit as ending, lifecycle, polls, scheduler
+from batchrunner.core import exit as ending, lifecycle, missing, poll_results as polls, scheduler
 from batchrunner.core.actions import Failure
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
@@ -241,7 +241,7 @@ def history_first() -> tuple[Change, ...]:
         return replace(first, queue=second.queue, history={**dict.fromkeys(action.ids), **first.history})
 
     unprobed = SimpleNamespace(FAILED=Guess.UNTRIED, DUE=Guess.DUE)
-    hasty = ((polls, "_ABSENCES", 1), (polls, "Guess", unprobed), _rules(grace=0.0))
+    hasty = ((missing, "_ABSENCES", 1), (missing, "Guess", unprobed), _rules(grace=0.0))
     return ((Client, "poll", backwards), *hasty)
 
 

@@ -28,7 +28,7 @@ from batchrunner.core.notes import (
     TransferFailed,
     TransferWorked,
 )
-from batchrunner.core.polls import failed
+from batchrunner.core.poll_results import failed
 from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
