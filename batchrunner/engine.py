@@ -87,7 +87,7 @@ class Observer(Protocol):
         """See a fact that changed something."""
         ...
 
-    def pulse(self, board: Board, now: float) -> float:
+    def update(self, board: Board, now: float) -> float:
         """See the board after something happened; return when to be shown it again at the latest."""
         ...
 
@@ -169,7 +169,7 @@ class Engine:
             for action in plan(self._board, now):
                 self._start(action, group)
             # Who watches sees the board before it forgets which servers something happened to.
-            shown = self._observer.pulse(self._board, now)
+            shown = self._observer.update(self._board, now)
             file_away(self._board, now)
             if ending := exit_decision(self._board, now):
                 return ending

@@ -269,6 +269,6 @@ def is_idle(board: Board, server: Server) -> bool:
 
 
 def is_gone(board: Board, server: Server) -> bool:
-    """Whether nothing more is to be learnt from a server before we leave."""
+    """Whether nothing more is to be learned from a server before we leave."""
     silent = not server.health.is_up() and not board.in_flight.is_asking(server.name)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)
