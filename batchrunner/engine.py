@@ -129,6 +129,7 @@ class Engine:
         comfy: Callable[[str], Comfy],
         body: Callable[[Submit], bytes],
         boot: str,
+        redact: Callable[[Fact], Fact] = lambda fact: fact,
     ) -> None:
         self._board = board
         self._journal = journal
@@ -138,6 +139,7 @@ class Engine:
         self._comfy = comfy
         self._body = body
         self._boot = boot
+        self._redact = redact
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
@@ -268,6 +270,7 @@ class Engine:
 
     def _note(self, fact: Fact) -> None:
         """Keep a fact that changes something: first on disk, then in memory, with no await between."""
+        fact = self._redact(fact)  # whatever is written of it later holds no secret
         state = self._board.follow(fact)
         if state is None:
             return

@@ -181,7 +181,17 @@ class Run:
             return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
 
         target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
-        engine = Engine(board, self.ledger, target, self.clock, observer, comfy=client, body=body, boot=self.boot)
+        engine = Engine(
+            board,
+            self.ledger,
+            target,
+            self.clock,
+            observer,
+            comfy=client,
+            body=body,
+            boot=self.boot,
+            redact=self.access.redact,
+        )
 
         def finish_downloads() -> None:
             warn("Finishing downloads. Press Ctrl-C again to quit now.")
