@@ -408,7 +408,7 @@ class Board:
         return self._ready.first(limit, wanted)
 
     def next_files(self, name: str, limit: int, now: float) -> list[tuple[str, str]]:
-        """Return the next (job, file) to fetch from a server, by deadline."""
+        """Return the next (job, file) to download from a server, by deadline; none that a GET did not find."""
 
         def wanted(entry: tuple[str, int, str]) -> bool:
             job, attempt, key = entry

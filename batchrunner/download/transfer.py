@@ -247,7 +247,10 @@ class _Download:
             return None
 
     def _gone(self) -> Downloaded | NotFound:
-        """Search once more: an earlier run may have been killed between the last byte and the record of it."""
+        """Search our own disk once more: an earlier run may have been killed between the last byte and its record.
+
+        What a 404 means is decided in `core.download_results`.
+        """
         local = self.local()
         if local is None:
             self.folder.remove(self.part)
