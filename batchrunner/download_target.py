@@ -30,7 +30,7 @@ class BatchFolder:
     folder: Path
     downloader: Downloader
     source: Callable[[str], Source]
-    """The server to ask, by its URL."""
+    """The server to ask, by its name."""
     jobs: Mapping[str, Job]
     """By id, those too that are no longer in the manifest."""
     ledger: Ledger

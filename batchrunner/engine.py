@@ -1,9 +1,10 @@
 """The one loop: facts in, actions out, until the board says that it is over.
 
-Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one by
-one, has each interpreted (`polls`, `submissions`, `downloads`), applies the notes to the board, writes each fact to the
-ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a fact is synchronous: no await
-lies between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
+Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one
+by one, has each interpreted (`poll_results`, `post_results`, `download_results`), applies the notes to the board,
+writes each fact to the ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a
+fact is synchronous: no await lies between what the ledger knows and what the board knows, and the claim is on disk
+before the POST leaves.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 import anyio
 
 from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Withdraw
-from batchrunner.core.downloads import interpret_download
+from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.notes import Moment, Outcome
-from batchrunner.core.polls import interpret_poll
+from batchrunner.core.poll_results import interpret_poll
+from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import import_local_files, startup_facts
-from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Observer(Protocol):
         """See a fact that changed something."""
         ...
 
-    def pulse(self, board: Board, now: float) -> float:
+    def update(self, board: Board, now: float) -> float:
         """See the board after something happened; return when to be shown it again at the latest."""
         ...
 
@@ -121,22 +122,24 @@ class Engine:
         self,
         board: Board,
         journal: Journal,
-        shelf: DownloadTarget,
+        target: DownloadTarget,
         clock: Clock,
         observer: Observer,
         *,
         comfy: Callable[[str], Comfy],
         body: Callable[[Submit], bytes],
         boot: str,
+        redact: Callable[[Fact], Fact] = lambda fact: fact,
     ) -> None:
         self._board = board
         self._journal = journal
-        self._shelf = shelf
+        self._target = target
         self._clock = clock
         self._observer = observer
         self._comfy = comfy
         self._body = body
         self._boot = boot
+        self._redact = redact
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
@@ -168,7 +171,7 @@ class Engine:
             for action in plan(self._board, now):
                 self._start(action, group)
             # Who watches sees the board before it forgets which servers something happened to.
-            shown = self._observer.pulse(self._board, now)
+            shown = self._observer.update(self._board, now)
             file_away(self._board, now)
             if ending := exit_decision(self._board, now):
                 return ending
@@ -208,7 +211,7 @@ class Engine:
                 answer = await self._result(self._comfy(action.server).submit(body))
                 return lambda moment: interpret_post(board, action, answer, moment)
             case Download():
-                end = await self._result(self._shelf.fetch(action, self._opener(action)))
+                end = await self._result(self._target.fetch(action, self._opener(action)))
                 return lambda moment: interpret_download(board, action, end, moment)
             case Withdraw():
                 failure = await self._result(self._comfy(action.server).withdraw(action.prompts))
@@ -267,6 +270,7 @@ class Engine:
 
     def _note(self, fact: Fact) -> None:
         """Keep a fact that changes something: first on disk, then in memory, with no await between."""
+        fact = self._redact(fact)  # whatever is written of it later holds no secret
         state = self._board.follow(fact)
         if state is None:
             return

@@ -157,7 +157,7 @@ class RunObserver:
         if self.gallery:
             self.gallery.fact(fact)
 
-    def pulse(self, board: Board, now: float) -> float:
+    def update(self, board: Board, now: float) -> float:
         """Show the board if it is time; return when to be called again."""
         self._began = now if self._began is None else self._began
         if self.gallery:

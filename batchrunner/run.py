@@ -138,7 +138,7 @@ class Run:
         self._stop()
 
     async def connect(self, stack: AsyncExitStack) -> Callable[[str], comfy.Client]:
-        """Return what gives the client of a server by its URL; what that opens is closed with `stack`."""
+        """Return what gives the client of a server by its name; what that opens is closed with `stack`."""
         http = await stack.enter_async_context(comfy.session())
         addresses: dict[str, str] = {}
         if SIM in self.batch.servers:
@@ -181,7 +181,17 @@ class Run:
             return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
 
         target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
-        engine = Engine(board, self.ledger, target, self.clock, observer, comfy=client, body=body, boot=self.boot)
+        engine = Engine(
+            board,
+            self.ledger,
+            target,
+            self.clock,
+            observer,
+            comfy=client,
+            body=body,
+            boot=self.boot,
+            redact=self.access.redact,
+        )
 
         def finish_downloads() -> None:
             warn("Finishing downloads. Press Ctrl-C again to quit now.")

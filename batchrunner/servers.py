@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, Secret
+from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, Secret, redacted
 from batchrunner.core.server import SIM
 from batchrunner.errors import YoursError
 from batchrunner.manifest.forms import VARIABLE_IN_HEADER
@@ -19,6 +19,7 @@ from batchrunner.manifest.forms import VARIABLE_IN_HEADER
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from batchrunner.core.facts import Fact
     from batchrunner.manifest import Batch
     from batchrunner.manifest.batch import ServerSettings
 
@@ -43,6 +44,7 @@ class ServerAccess:
                 self._credentials[name] = self._of(own, token, environment)
             except YoursError as error:
                 problems[f"{name}: {error}"] = None
+        self._all = Credentials(secrets=map(Secret, self._secrets))
         if problems:
             raise YoursError("\n".join(problems))
 
@@ -71,6 +73,10 @@ class ServerAccess:
     def secrets(self) -> tuple[str, ...]:
         """Everything that must be in no log, page or message."""
         return tuple(self._secrets)
+
+    def redact(self, fact: Fact) -> Fact:
+        """Return a fact without any secret: the second time, after what the client takes out of each answer."""
+        return redacted(fact, self._all, name=True)
 
     def is_named(self, name: str) -> bool:
         """Whether the manifest or the command line names this server."""

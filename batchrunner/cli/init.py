@@ -25,7 +25,7 @@ from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
 if TYPE_CHECKING:
-    from batchrunner.sim.record import Event
+    from batchrunner.sim.record import SimEvent
 
 
 def init(
@@ -92,7 +92,7 @@ def sim(
         try:
             log = stack.enter_context(record.open("a", encoding="utf-8", buffering=1)) if record else None
 
-            def listener(event: Event) -> None:
+            def listener(event: SimEvent) -> None:
                 if log:
                     log.write(event.line() + "\n")
 

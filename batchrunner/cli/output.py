@@ -64,9 +64,9 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except OSError as error:
         # Have nothing left to be written when the interpreter ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
         if isinstance(error, BrokenPipeError):
             raise
         raise LocalError(f"stdout: {error.strerror}") from None

@@ -35,7 +35,7 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 
 
 class View:
-    """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `fetch.Stream` asks for."""
+    """One answer of GET /view with status 200, 206, 400, 404, 412 or 416; the shape that `transfer.Stream` asks for."""
 
     __slots__ = ("_response", "_stall", "_where", "content_type", "date", "etag", "size", "start", "status")
 
@@ -88,7 +88,7 @@ _START = MIB // 16
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class Timeouts:
     """How long one attempt may take; all times in seconds."""
 
     connect: float = 10.0
@@ -144,13 +144,13 @@ class Client:
         http: aiohttp.ClientSession,
         credentials: Credentials = NO_CREDENTIALS,
         *,
-        waits: Waits | None = None,
+        waits: Timeouts | None = None,
         nodes: Collection[str] | None = None,
     ) -> None:
         self._base = _address(base)
         self._http = http
         self._credentials = credentials
-        self._waits = waits or Waits()
+        self._waits = waits or Timeouts()
         self._nodes = nodes
         self.where = f"{self._base.host}:{self._base.port}"
         self._unread = 0

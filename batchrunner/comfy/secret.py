@@ -119,9 +119,12 @@ _NAMES = frozenset({"prompt", "prefixes", "name", "subfolder", "kind", "outputs"
 would be found there by chance, and a file that is asked for under another name is lost."""
 
 
-def redacted(value: T, credentials: Credentials) -> T:
-    """Return an answer with *** wherever a secret stood in it: dataclasses, mappings, tuples and lists of texts."""
-    return _redacted(value, credentials) if credentials else value
+def redacted(value: T, credentials: Credentials, *, name: bool = False) -> T:
+    """Return an answer with *** wherever a secret stood in it: dataclasses, mappings, tuples and lists of texts.
+
+    With `name` every text is treated as one by which things are told apart: short secrets stay in it.
+    """
+    return _redacted(value, credentials, name=name) if credentials else value
 
 
 def _redacted(value: Any, credentials: Credentials, *, name: bool = False) -> Any:  # noqa: ANN401 - any answer
@@ -140,7 +143,7 @@ def _redacted(value: Any, credentials: Credentials, *, name: bool = False) -> An
         case _ if is_dataclass(value) and not isinstance(value, type):
             found = {field.name: getattr(value, field.name) for field in fields(value)}
             return replace(
-                value, **{key: _redacted(one, credentials, name=key in _NAMES) for key, one in found.items()}
+                value, **{key: _redacted(one, credentials, name=name or key in _NAMES) for key, one in found.items()}
             )
     return value
 

@@ -74,7 +74,8 @@ Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt
 
 # -- What the shell brings back: polls of a server, answers to a POST, ends of a download.
 #
-# These are observations, not judgements: what follows from them is decided in `polls`, `submissions` and `downloads`.
+# These are observations, not judgements: what follows from them is decided in `poll_results`, `post_results` and
+# `download_results`.
 
 
 class Cause(StrEnum):
@@ -131,7 +132,7 @@ class Row:
     prefixes: tuple[str, ...] = ()
     """Every `filename_prefix` in its workflow."""
     digest: str = ""
-    """What its workflow renders (`identity.render_digest`); empty if no prefix of it can be one of ours."""
+    """What its workflow renders (`job.render_digest`); empty if no prefix of it can be one of ours."""
 
 
 @dataclass(frozen=True, slots=True)

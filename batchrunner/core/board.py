@@ -101,7 +101,7 @@ class Board:
         """Trouble to write videos; trouble to open one more connection."""
         self.forecast = Forecast()
         self.renders: Callable[[str], str] | None = None
-        """Returns what a job's own workflow renders (`identity.render_digest`), or "" if it is no longer wanted; None
+        """Returns what a job's own workflow renders (`job.render_digest`), or "" if it is no longer wanted; None
         if that is not known, and nothing is compared."""
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
@@ -241,11 +241,11 @@ class Board:
 
     def _server(self, state: Open, now: float) -> str:
         """Return the server of an open prompt, which is watched even if nobody names it any more."""
-        url = state.prompt.server
-        if url not in self.servers and url != OUR_DISK:
-            self.servers[url] = Server(url, Health(now), now, self.rules, named=False)
-            self.touch(url)
-        return url
+        name = state.prompt.server
+        if name not in self.servers and name != OUR_DISK:
+            self.servers[name] = Server(name, Health(now), now, self.rules, named=False)
+            self.touch(name)
+        return name
 
     def _rest(self, job: str, state: State, fact: Fact, now: float) -> None:
         """Let a job wait after an execution error, a file after a broken download."""
@@ -378,26 +378,26 @@ class Board:
 
     # -- questions
 
-    def open_on(self, url: str) -> list[tuple[str, Sending | Queued]]:
+    def open_on(self, name: str) -> list[tuple[str, Sending | Queued]]:
         """Return the prompts that a server holds or may hold, oldest first."""
-        found = ((job, self.states[job]) for job in self._open.get(url, ()))
+        found = ((job, self.states[job]) for job in self._open.get(name, ()))
         return [(job, state) for job, state in found if isinstance(state, Sending | Queued)]
 
-    def held_by(self, url: str) -> list[str]:
+    def held_by(self, name: str) -> list[str]:
         """Return the jobs whose prompts or files a server holds or may hold, oldest first."""
-        return [*self._open.get(url, ()), *self._fetching.get(url, ())]
+        return [*self._open.get(name, ()), *self._fetching.get(name, ())]
 
     def with_files(self) -> list[str]:
         """Return the servers from which files are to be brought home."""
         return list(self._with_files)
 
-    def load_on(self, url: str) -> int:
+    def load_on(self, name: str) -> int:
         """Return how many prompts of ours a server holds or may hold."""
-        return len(self._open.get(url, ()))
+        return len(self._open.get(name, ()))
 
-    def fetching_on(self, url: str) -> Iterator[str]:
+    def fetching_on(self, name: str) -> Iterator[str]:
         """Yield the jobs whose files are to be brought home from a server."""
-        return iter(self._fetching.get(url, ()))
+        return iter(self._fetching.get(name, ()))
 
     def next_jobs(self, limit: int, now: float) -> list[str]:
         """Return the next jobs to submit, in run order."""
@@ -407,8 +407,8 @@ class Board:
 
         return self._ready.first(limit, wanted)
 
-    def next_files(self, url: str, limit: int, now: float) -> list[tuple[str, str]]:
-        """Return the next (job, file) to fetch from a server, by deadline."""
+    def next_files(self, name: str, limit: int, now: float) -> list[tuple[str, str]]:
+        """Return the next (job, file) to download from a server, by deadline; none that a GET did not find."""
 
         def wanted(entry: tuple[str, int, str]) -> bool:
             job, attempt, key = entry
@@ -420,7 +420,7 @@ class Board:
             open_files = (item.file.key for item in state.items if not item.saved)
             return self._rests.is_over(job, key, now) and key in open_files
 
-        found = self._fetches[url].first(limit, wanted) if url in self._fetches else []
+        found = self._fetches[name].first(limit, wanted) if name in self._fetches else []
         return [(job, key) for job, _, key in found]
 
     def next_attempt(self, job: str) -> int:
@@ -431,9 +431,9 @@ class Board:
         """Return when the first resting job may go on."""
         return self._rests.next_at()
 
-    def open_count(self, url: str) -> int:
+    def open_count(self, name: str) -> int:
         """Return how many prompts or renders of ours a server holds or may hold."""
-        return len(self._open.get(url, ())) + len(self._fetching.get(url, ()))
+        return len(self._open.get(name, ())) + len(self._fetching.get(name, ()))
 
     def refused_alike(self) -> str:
         """Return the refusal that the first three jobs of this run share, or "": then it is the workflow."""
@@ -484,6 +484,6 @@ class Board:
         if self.leaving_at is not None:
             return
         self.leaving_at = now
-        for url in self.servers:
-            self.apply(Leave(url, Leaving.ASKING))
-            self.apply(PollAt(url, now))
+        for name in self.servers:
+            self.apply(Leave(name, Leaving.ASKING))
+            self.apply(PollAt(name, now))

@@ -52,7 +52,7 @@ def _settled(board: Board) -> Exit:
 
 def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
-    if board.until is None or _busy(board) or any(board.open_count(url) for url in board.servers):
+    if board.until is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
     if not is_hopeless(board, board.until, now):
         return None
@@ -65,8 +65,8 @@ def _left(board: Board, now: float, since: float) -> Exit | None:
     """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
     gone = all(is_gone(board, server) for server in board.servers.values())
     coming = any(
-        any(True for _ in board.fetching_on(url)) and not board.is_out(server, now)
-        for url, server in board.servers.items()
+        any(True for _ in board.fetching_on(name)) and not board.is_out(server, now)
+        for name, server in board.servers.items()
     )
     over = gone and not coming and not _busy(board)
     return Exit(INTERRUPTED, "stopped") if over or now >= since + leaving_time(board) else None

@@ -96,7 +96,7 @@ class Forecast:
             self._others = None
 
     def renders(self) -> int:
-        """Return how many renders all this is learnt from."""
+        """Return how many renders all this is learned from."""
         return self._kinds.total()
 
     def seconds(self, server: str, cost: float) -> float:

@@ -25,7 +25,7 @@ class Job:
     """One thing to render. Its identity is what would be rendered, not what it is called."""
 
     id: str
-    """The first 12 hex digits of the digest (`identity.job_id`)."""
+    """The first 12 hex digits of the digest (`job_id`)."""
     digest: str
     """sha256 of the resolved workflow without any file prefix: equal digests are equal renders."""
     params: Mapping[str, Scalar]

@@ -184,7 +184,7 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unwanted:
+class MustNotRender:
     """Prompts of ours that must not be rendered: deleted while they wait, interrupted by id if they run."""
 
     server: str
@@ -239,7 +239,7 @@ ServerNote: TypeAlias = (
     | GivenUp
     | Remove
     | Removed
-    | Unwanted
+    | MustNotRender
     | Interrupted
     | Leave
     | PollAt

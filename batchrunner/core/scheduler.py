@@ -16,7 +16,7 @@ from batchrunner.core.giveup import frees_at
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
-from batchrunner.core.polls import DOUBT, SURVEY
+from batchrunner.core.poll_results import DOUBT, SURVEY
 from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
@@ -203,35 +203,35 @@ def _may_submit(board: Board, now: float) -> bool:
 def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
     """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
     room = sum(rooms.values())
-    picky = board.until is not None or any(board.servers[url].breaker.trips for url in rooms)
+    picky = board.until is not None or any(board.servers[name].breaker.trips for name in rooms)
     ahead = min(room, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
-    fit: dict[str, dict[float, bool]] = {url: {} for url in rooms}
+    fit: dict[str, dict[float, bool]] = {name: {} for name in rooms}
 
-    def is_in_time(url: str, job: str) -> bool:
-        cost, known = board.costs.get(job, 0.0), fit[url]
+    def is_in_time(name: str, job: str) -> bool:
+        cost, known = board.costs.get(job, 0.0), fit[name]
         if cost not in known:
-            known[cost] = fits(board, url, job, now + taken[url])
+            known[cost] = fits(board, name, job, now + taken[name])
         return known[cost]
 
     for job in board.next_jobs(ahead, now):
-        able = [url for url, room in rooms.items() if room and _probes_with(board, url, job)]
-        able = [url for url in able if url != board.states[job].past.stuck_on] or able
-        free = [url for url in able if is_in_time(url, job)]
+        able = [name for name, room in rooms.items() if room and _probes_with(board, name, job)]
+        able = [name for name in able if name != board.states[job].past.stuck_on] or able
+        free = [name for name in able if is_in_time(name, job)]
         if free:
-            url = max(free, key=rooms.__getitem__)
-            rooms[url] -= 1
-            fit[url].clear()
-            taken[url] += board.forecast.seconds(url, board.costs.get(job, 0.0))
-            yield job, url
+            name = max(free, key=rooms.__getitem__)
+            rooms[name] -= 1
+            fit[name].clear()
+            taken[name] += board.forecast.seconds(name, board.costs.get(job, 0.0))
+            yield job, name
 
 
-def _probes_with(board: Board, url: str, job: str) -> bool:
+def _probes_with(board: Board, name: str, job: str) -> bool:
     """Whether a job may go to a server after a trip: one that has not failed there, as long as there is one.
 
     It may be the job that is too large; and if it is the server, no job must spend all its attempts on finding out.
     """
-    breaker = board.servers[url].breaker
+    breaker = board.servers[name].breaker
     return not breaker.trips or job not in breaker.jobs or breaker.jobs >= board.waiting
 
 
@@ -269,6 +269,6 @@ def is_idle(board: Board, server: Server) -> bool:
 
 
 def is_gone(board: Board, server: Server) -> bool:
-    """Whether nothing more is to be learnt from a server before we leave."""
+    """Whether nothing more is to be learned from a server before we leave."""
     silent = not server.health.is_up() and not board.in_flight.is_asking(server.name)
     return server.leaving is Leaving.GONE or silent or is_idle(board, server)

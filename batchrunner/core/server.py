@@ -16,6 +16,7 @@ from batchrunner.core.notes import (
     JobWell,
     Leave,
     Leaving,
+    MustNotRender,
     PollAt,
     Polled,
     PollFailed,
@@ -28,7 +29,6 @@ from batchrunner.core.notes import (
     Surveyed,
     TransferFailed,
     TransferWorked,
-    Unwanted,
 )
 from batchrunner.core.settings import Rules, backoff
 
@@ -223,7 +223,7 @@ class Server:
             case Removed():
                 self.to_remove -= note.prompts
                 self.removed |= note.prompts
-            case Unwanted():
+            case MustNotRender():
                 self.unwanted |= note.prompts
                 self.to_remove |= note.prompts
             case Interrupted():

@@ -84,7 +84,7 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class JobKind:
     """The renders of one cost, on one server."""
 
     renders: int
@@ -92,7 +92,7 @@ class Kind:
     """Of all of them."""
 
 
-NO_KIND = Kind(0, 0.0)
+NO_KIND = JobKind(0, 0.0)
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class ServerSpeed:
     _u: float = 0.0
     _v: float = 0.0
     _line: Line | None = None
-    kinds: dict[float, Kind] = field(default_factory=dict)
+    kinds: dict[float, JobKind] = field(default_factory=dict)
     """Per cost."""
     waits: Waits = field(default_factory=Waits)
 
@@ -118,7 +118,7 @@ class ServerSpeed:
         if passed is not None:
             self.waits.take(seconds, passed - seconds)
         kind = self.kinds.get(cost, NO_KIND)
-        self.kinds[cost] = Kind(kind.renders + 1, kind.seconds + seconds)
+        self.kinds[cost] = JobKind(kind.renders + 1, kind.seconds + seconds)
         self.renders += 1
         self.rendered += seconds
         self._ratio += seconds / self.guess.at(cost)

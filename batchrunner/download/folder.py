@@ -1,7 +1,7 @@
 """A folder that nothing leaves: every path is walked part by part, no link is followed, nothing is overwritten.
 
 A planted link at any place (a folder, the unfinished file, the final name) would otherwise have us write a server's
-bytes over somebody's file. All of this blocks; `aside` has a thread wait for it.
+bytes over somebody's file. All of this blocks; `to_thread` has a thread wait for it.
 """
 
 from __future__ import annotations

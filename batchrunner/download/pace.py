@@ -10,7 +10,7 @@ _SLOWEST, _LONGEST = 1_000, 600.0
 _EVERY = 1.0
 
 
-class Pace:
+class TransferSpeed:
     """The progress of one transfer that began at `now` with `got` bytes."""
 
     def __init__(self, now: float, got: int) -> None:

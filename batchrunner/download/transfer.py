@@ -21,7 +21,7 @@ from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotF
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
-from batchrunner.download.pace import Pace
+from batchrunner.download.pace import TransferSpeed
 from batchrunner.download.scan import files_of, sidecar_of
 
 if TYPE_CHECKING:
@@ -247,7 +247,10 @@ class _Download:
             return None
 
     def _gone(self) -> Downloaded | NotFound:
-        """Search once more: an earlier run may have been killed between the last byte and the record of it."""
+        """Search our own disk once more: an earlier run may have been killed between the last byte and its record.
+
+        What a 404 means is decided in `core.download_results`.
+        """
         local = self.local()
         if local is None:
             self.folder.remove(self.part)
@@ -302,7 +305,7 @@ class _Download:
 
     async def _copy(self, stream: Stream, file: AsyncBufferedIOBase, got: int) -> int | Rejected | Failure:
         """Write piece by piece behind the first `got` bytes; return how many there are in the end."""
-        pace, ends, checked = Pace(current_time(), got), self._ends(stream), got - _CHECKED
+        pace, ends, checked = TransferSpeed(current_time(), got), self._ends(stream), got - _CHECKED
         while piece := await stream.read():
             if isinstance(piece, Failure):
                 return piece

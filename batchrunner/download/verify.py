@@ -42,7 +42,7 @@ class Inspection:
     """What is wrong with it."""
     prefixes: tuple[str, ...] | None = None
     digest: str = ""
-    """What the workflow in it renders (`identity.render_digest`); empty if it carries none of an attempt whole."""
+    """What the workflow in it renders (`job.render_digest`); empty if it carries none of an attempt whole."""
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:

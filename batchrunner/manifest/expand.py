@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
+from batchrunner.manifest.axes import Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
 from batchrunner.manifest.forms import SIM
 from batchrunner.manifest.sweep import choose, sampled
-from batchrunner.manifest.values import Filler
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
 from batchrunner.text import printable

@@ -1,6 +1,7 @@
 """File names from a job's values: readable, safe on every file system, and no two alike.
 
-They come from the manifest's template, never from a server.
+They come from the manifest's template, never from a server. Where a name is taken on disk, or a job has several files,
+`download.transfer` adds the job's id, a number and the suffix.
 """
 
 from __future__ import annotations

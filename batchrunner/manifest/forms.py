@@ -1,7 +1,7 @@
 """The fixed parts of a manifest as pydantic models: what is allowed, what it means, and how an editor is told.
 
 A field's type says what is accepted and its description becomes the JSON Schema's. What stands in blocks depends on
-the workflow and is read in `values` and `sweep`.
+the workflow and is read in `axes` and `sweep`.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class FromFile(Form):
     column: Annotated[str | None, _key("The column of a .csv, or the key of a .jsonl.")] = None
 
 
-class Target(Form):
+class RecipientForm(Form):
     """Who is notified, by exactly one of `url_env`, `apprise_env` and `command`; a URL is a secret and has no place."""
 
     model_config = ConfigDict(

@@ -10,7 +10,7 @@ from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
-from batchrunner.manifest.forms import NO_URL, SIM, ServerForm, Settings, Target, server_url
+from batchrunner.manifest.forms import NO_URL, SIM, RecipientForm, ServerForm, Settings, server_url
 from batchrunner.manifest.names import RESERVED, Names
 from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
@@ -292,7 +292,7 @@ def _recipient(tree: Tree, path: str, diagnostics: Diagnostics) -> Recipient | N
     if isinstance(tree, MappingNode) and "url" in tree.entries:
         diagnostics.add(tree.entries["url"].location, join(path, "url"), f"must be url_env: {NO_URL}")
         return None
-    target = read_form(Target, tree, path, diagnostics)
+    target = read_form(RecipientForm, tree, path, diagnostics)
     if target is None:
         return None
     if sum(bool(getattr(target, way)) for way in _WAYS) != 1:

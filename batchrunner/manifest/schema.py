@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from batchrunner.manifest.forms import FromFile, Range, Sample, Seeds, Settings, Target
+from batchrunner.manifest.forms import FromFile, Range, RecipientForm, Sample, Seeds, Settings
 from batchrunner.manifest.names import BUILT_IN
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
 
@@ -39,7 +39,7 @@ class _Generator(GenerateJsonSchema):
 
 def manifest_schema() -> dict[str, Json]:
     """Return the schema; every key has a description."""
-    forms = (Settings, Sample, Range, Seeds, FromFile, Target)
+    forms = (Settings, Sample, Range, Seeds, FromFile, RecipientForm)
     _, schema = models_json_schema([(form, "validation") for form in forms], schema_generator=_Generator)
     definitions: Schema = schema["$defs"]
     settings = definitions.pop("Settings")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from batchrunner.manifest.axes import Axis, AxisReader, axis_of
 from batchrunner.manifest.diagnostics import describe, join, not_single
 from batchrunner.manifest.names import BUILT_IN, RESERVED
-from batchrunner.manifest.values import Axis, AxisReader, axis_of
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import listing
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.forms import Sample
     from batchrunner.manifest.names import Names, Point, Value
     from batchrunner.manifest.tables import Files
-    from batchrunner.manifest.yamltree import Entry, Location, Tree
+    from batchrunner.manifest.yamltree import KeyValue, Location, Tree
 
 MAX_COUNT = 10**18
 """Where counting ends: a hostile product has millions of digits."""
@@ -118,7 +118,7 @@ class BlockReader:
         for group, entry in tree.entries.items():
             self._add_preset(group, entry, join("presets", group))
 
-    def _add_preset(self, group: str, entry: Entry, path: str) -> None:
+    def _add_preset(self, group: str, entry: KeyValue, path: str) -> None:
         if not NAME.fullmatch(group) or group in RESERVED:
             self._report(entry.location, path, NOT_A_NAME)
         elif group in self._names.params:
@@ -144,7 +144,7 @@ class BlockReader:
         self._check_twice(axes, path)
         return Block(table.location, path, tuple(axes), whole=bool(read) and None not in read)
 
-    def _axis(self, key: str, entry: Entry, path: str) -> Axis | None:
+    def _axis(self, key: str, entry: KeyValue, path: str) -> Axis | None:
         if key == "zip":
             return self._zip(entry, path)
         if key == "rows":
@@ -153,7 +153,7 @@ class BlockReader:
             return None
         return self._axes.read(key, entry.location, entry.tree, path)
 
-    def _zip(self, entry: Entry, path: str) -> Axis | None:
+    def _zip(self, entry: KeyValue, path: str) -> Axis | None:
         if not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
             self._report(entry.tree.location, path, "must be a mapping of names to lists of equal length")
             return None
@@ -181,7 +181,7 @@ class BlockReader:
         label = "+".join(axis.name for axis in axes)
         return Axis(label, entry.location, names, first.size, lambda: _zipped(kept, first.size))
 
-    def _rows(self, entry: Entry, path: str) -> Axis | None:
+    def _rows(self, entry: KeyValue, path: str) -> Axis | None:
         tree = entry.tree
         if isinstance(tree, ScalarNode):
             table = self._files.table(tree.text, tree.location, path)

@@ -54,7 +54,7 @@ class ListNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyValue:
     """A key of a table, with its own place, and what stands under it."""
 
     location: Location
@@ -66,7 +66,7 @@ class MappingNode:
     """A mapping; its keys are texts."""
 
     location: Location
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, KeyValue]
 
 
 Tree: TypeAlias = ScalarNode | ListNode | MappingNode
@@ -262,11 +262,11 @@ class _Composer(Composer):
                 return self._mapping(node, location)
 
     def _mapping(self, node: yaml.Node, location: Location) -> MappingNode:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, KeyValue] = {}
         for key, value in node.value:
             name = self._trees[key]
             if isinstance(name, ScalarNode):
-                entries[name.text] = Entry(name.location, self._trees[value])
+                entries[name.text] = KeyValue(name.location, self._trees[value])
         merge = entries.pop("<<", None)
         if merge is not None:
             # Of several merged mappings the first wins over the next; what is written beside them wins over all.

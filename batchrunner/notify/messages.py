@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a manifest can ask to be told of, with `notify: {on: …}`."""
+    """What a manifest can ask to be told of, with `notify: {on: …}`: the words of `manifest.forms.Event`."""
 
     FINISHED = "finished"
     """The run is over, however it ended."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchrunner.core.job import Json
-    from batchrunner.sim.graph import Node, Shown
+    from batchrunner.sim.graph import Shown, SimNode
     from batchrunner.sim.machine import Machine
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
 
 _MOST_STEPS = 100
 """A sampler with more steps than this advances in this many slices."""
@@ -40,7 +40,7 @@ _VHS = {"image/gif": "gif", "image/webp": "webp", "video/h264-mp4": "mp4", "vide
 class SaveNode:
     """One save node of one prompt: its files, their names, and its output in the history (docs/comfyui.md §11)."""
 
-    def __init__(self, machine: Machine, prompt: Prompt, node: Node, shot: Shot) -> None:
+    def __init__(self, machine: Machine, prompt: SimPrompt, node: SimNode, shot: Shot) -> None:
         self._machine = machine
         self._prompt = prompt
         self._node = node
@@ -142,7 +142,7 @@ class SaveNode:
 class Execution:
     """One prompt on one machine."""
 
-    def __init__(self, machine: Machine, prompt: Prompt) -> None:
+    def __init__(self, machine: Machine, prompt: SimPrompt) -> None:
         self._machine = machine
         self._prompt = prompt
         self._progress = Progress(machine.sockets, prompt.id, prompt.client_id)
@@ -212,7 +212,7 @@ class Execution:
         note = ", ".join(str(file.get("filename")) for file in files)
         self._machine.record.add(What.CACHED, self._prompt.id, self._prompt.prefix, note=note)
 
-    async def _node(self, graph: Graph, node: Node) -> None:
+    async def _node(self, graph: Graph, node: SimNode) -> None:
         """Run one node, unless an equal one has run before."""
         self.node = node.id
         signature = graph.signature(node.id)
@@ -232,7 +232,7 @@ class Execution:
             self._progress.finish(node.id)
         self._show(node.id, known)
 
-    async def _run(self, graph: Graph, node: Node, signature: str) -> Shown:
+    async def _run(self, graph: Graph, node: SimNode, signature: str) -> Shown:
         kind = self._machine.catalogue[node.class_type].kind
         if kind == "save":
             return await SaveNode(self._machine, self._prompt, node, graph.shot(node.id)).save()
@@ -249,7 +249,7 @@ class Execution:
             self._note(What.ENCODED, signature)
         return {}
 
-    async def _sample(self, node: Node, shot: Shot, signature: str) -> None:
+    async def _sample(self, node: SimNode, shot: Shot, signature: str) -> None:
         """Take the steps one by one: an interrupt acts after the step it falls into (docs/comfyui.md §9)."""
         seconds = self._machine.pace.sampling(shot.volume, shot.steps, signature)
         slices = max(1, min(shot.steps, _MOST_STEPS))
@@ -263,14 +263,14 @@ class Execution:
             self._machine.interrupted = False
             raise InterruptedPromptError
 
-    def _check_model(self, node: Node) -> None:
+    def _check_model(self, node: SimNode) -> None:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)
             if self._machine.strict and wanted.late and value not in wanted.choices:
                 message = f"Model in folder 'checkpoints' with filename '{value}' not found.\n"
                 raise NodeFailure("FileNotFoundError", message)
 
-    def _read_media(self, node: Node) -> None:
+    def _read_media(self, node: SimNode) -> None:
         """Raise NodeFailure for a file that is not there any more, or not of the kind."""
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)

@@ -34,7 +34,7 @@ class BrokenNodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SimNode:
     """One node of a workflow."""
 
     id: str
@@ -76,7 +76,7 @@ class Graph:
     """A workflow that passed validation; unreachable nodes may still be wrong."""
 
     def __init__(self, prompt: Mapping[str, Json]) -> None:
-        self.nodes: dict[str, Node] = {name: _node(name, value) for name, value in prompt.items()}
+        self.nodes: dict[str, SimNode] = {name: _node(name, value) for name, value in prompt.items()}
         self._signatures: dict[str, str] = {}
 
     def order(self, targets: list[str], known: Collection[str] = ()) -> list[str]:
@@ -134,7 +134,7 @@ class Graph:
             sound=_sound(above),
         )
 
-    def _text(self, above: list[Node]) -> str:
+    def _text(self, above: list[SimNode]) -> str:
         """Return the positive prompt: the first text on the way into the nearest `positive` input."""
         for node in above:
             source = linked(node.inputs.get("positive"))
@@ -152,14 +152,14 @@ def linked(value: Json) -> tuple[str, int] | None:
     return (source, int(slot)) if isinstance(source, str) and isinstance(slot, int | float) else None
 
 
-def _node(name: str, value: Json) -> Node:
+def _node(name: str, value: Json) -> SimNode:
     inputs = value.get("inputs") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(inputs, dict):
         raise BrokenNodeError(name)
-    return Node(name, str(value.get("class_type")), inputs, value.get("is_changed"))
+    return SimNode(name, str(value.get("class_type")), inputs, value.get("is_changed"))
 
 
-def _first(nodes: list[Node], *keys: str) -> Json:
+def _first(nodes: list[SimNode], *keys: str) -> Json:
     """Return the first value among `keys` of `nodes` that is no link."""
     values = (node.inputs[key] for node in nodes for key in keys if key in node.inputs)
     return next((value for value in values if not isinstance(value, list)), None)
@@ -171,7 +171,7 @@ def _number(value: Json, default: float) -> float:
     return value if isinstance(value, int | float) else default
 
 
-def _sound(nodes: list[Node]) -> float | None:
+def _sound(nodes: list[SimNode]) -> float | None:
     source = next((node for node in nodes if node.class_type == "LTXVEmptyLatentAudio"), None)
     if source is None:
         return None

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from batchrunner.sim.graph import NodeCache
     from batchrunner.sim.media import Renderer
     from batchrunner.sim.nodes import Catalogue
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
     from batchrunner.sim.record import Record
     from batchrunner.sim.sockets import Sockets
 
-Fault: TypeAlias = "Callable[[Prompt, str], NodeFailure | None]"
+Fault: TypeAlias = "Callable[[SimPrompt, str], NodeFailure | None]"
 """Called before each node that runs, with the prompt and the node's id: return a failure to make it fail."""
-Hold: TypeAlias = "Callable[[Prompt, str], Awaitable[None]]"
+Hold: TypeAlias = "Callable[[SimPrompt, str], Awaitable[None]]"
 """Awaited before each node that runs, with the prompt and the node's id: the node hangs until it returns."""
 REFERENCE = 768 * 512 * 25
 """The volume (width x height x frames x batch) at which `Pace.step` is measured."""

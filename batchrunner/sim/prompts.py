@@ -25,7 +25,7 @@ _NO_PROMPT = error("no_prompt", "No prompt provided", "No prompt provided")
 _BAD_ID = error("invalid_prompt_id", "The prompt id is no canonical lowercase UUID")
 
 
-class Prompt(NamedTuple):
+class SimPrompt(NamedTuple):
     """One accepted prompt, ordered as ComfyUI orders it: a tie on number and id compares workflows, and raises."""
 
     number: float
@@ -57,12 +57,12 @@ class Prompt(NamedTuple):
 class Prompts:
     """Pending, running and finished prompts, and the counter that numbers them."""
 
-    pending: list[Prompt] = field(default_factory=list)
+    pending: list[SimPrompt] = field(default_factory=list)
     """A heap, shown in heap order (docs/comfyui.md §5)."""
-    running: Prompt | None = None
+    running: SimPrompt | None = None
     history: dict[str, dict[str, Json]] = field(default_factory=dict)
     number: int = 0
-    _shown: tuple[Prompt | None, ...] = ()
+    _shown: tuple[SimPrompt | None, ...] = ()
     """The prompts whose JSON `_text` holds."""
     _text: str = ""
 
@@ -72,14 +72,14 @@ class Prompts:
         self.number += 1
         return number
 
-    def push(self, prompt: Prompt) -> None:
+    def push(self, prompt: SimPrompt) -> None:
         """Queue a prompt. Raises InternalServerError on a tie, with the prompt in the heap all the same."""
         try:
             heapq.heappush(self.pending, prompt)
         except TypeError:
             raise InternalServerError from None
 
-    def pop(self) -> Prompt:
+    def pop(self) -> SimPrompt:
         """Make the first pending prompt the running one. Raises WedgedError on a tie, and that prompt is gone."""
         try:
             self.running = heapq.heappop(self.pending)
@@ -87,7 +87,7 @@ class Prompts:
             raise WedgedError("two pending prompts with the same number and id") from None
         return self.running
 
-    def finish(self, prompt: Prompt, entry: dict[str, Json]) -> list[str]:
+    def finish(self, prompt: SimPrompt, entry: dict[str, Json]) -> list[str]:
         """Move the running prompt to history in one step; return the ids that history dropped for it."""
         dropped: list[str] = []
         if len(self.history) > HISTORY_LIMIT:
@@ -97,7 +97,7 @@ class Prompts:
         self.running = None
         return dropped
 
-    def delete(self, ids: Collection[str]) -> Iterator[Prompt]:
+    def delete(self, ids: Collection[str]) -> Iterator[SimPrompt]:
         """Take one pending prompt out for each id that there is; yield it."""
         for wanted in ids:
             found = next((prompt for prompt in self.pending if prompt.id == wanted), None)
@@ -152,7 +152,7 @@ def post_prompt(simulator: Simulator, body: Json, peer: str) -> tuple[int, dict[
     extra_data = _extra_data(simulator, given)
     if checked.error is not None:
         return _refuse(simulator, peer, checked.error, checked.node_errors)
-    simulator.accept(Prompt(number, prompt_id, workflow, extra_data, checked.outputs), peer)
+    simulator.accept(SimPrompt(number, prompt_id, workflow, extra_data, checked.outputs), peer)
     return 200, {"prompt_id": prompt_id, "number": number, "node_errors": checked.node_errors}
 
 

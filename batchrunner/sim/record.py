@@ -50,7 +50,7 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SimEvent:
     """One thing that happened. `at` is wall time in seconds; unknown texts are empty."""
 
     at: float
@@ -70,15 +70,15 @@ class Event:
 class Record:
     """The events so far, oldest first. `also` is called with each new one, and may be replaced at any time."""
 
-    def __init__(self, wall: Callable[[], float], also: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, wall: Callable[[], float], also: Callable[[SimEvent], None] | None = None) -> None:
         self._wall = wall
         self.also = also
-        self._events: list[Event] = []
+        self._events: list[SimEvent] = []
         self._waiting: list[asyncio.Future[None]] = []
 
     def add(self, what: What, prompt_id: str = "", prefix: str = "", peer: str = "", note: str = "") -> None:
         """Note that something happened now."""
-        event = Event(self._wall(), what, prompt_id, prefix, peer, note)
+        event = SimEvent(self._wall(), what, prompt_id, prefix, peer, note)
         self._events.append(event)
         if self.also is not None:
             self.also(event)
@@ -87,7 +87,7 @@ class Record:
                 waiting.set_result(None)
         self._waiting.clear()
 
-    def of(self, *what: What) -> list[Event]:
+    def of(self, *what: What) -> list[SimEvent]:
         """Return the events of these kinds, oldest first."""
         return [event for event in self._events if event.what in what]
 
@@ -97,7 +97,7 @@ class Record:
         self._waiting.append(waiting)
         await waiting
 
-    async def until(self, what: What, count: int = 1) -> Event:
+    async def until(self, what: What, count: int = 1) -> SimEvent:
         """Wait until this has happened `count` times, if it has not yet; return that event."""
         while len(self.of(what)) < count:
             await self.next()
@@ -107,17 +107,17 @@ class Record:
         """Return how often each picture was rendered, by its sampler's signature: a 2 is work done twice."""
         return Counter(event.note for event in self.of(What.RENDERED))
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[SimEvent]:
         return iter(tuple(self._events))
 
     def __len__(self) -> int:
         return len(self._events)
 
 
-def lines_to(path: Path) -> Callable[[Event], None]:
+def lines_to(path: Path) -> Callable[[SimEvent], None]:
     """Return a listener that appends each event to `path` as a line of JSON, so that it outlives the simulator."""
 
-    def append(event: Event) -> None:
+    def append(event: SimEvent) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(event.line() + "\n")
 

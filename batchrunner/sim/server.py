@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Json
     from batchrunner.sim.media import Renderer
-    from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.record import Event
+    from batchrunner.sim.prompts import SimPrompt
+    from batchrunner.sim.record import SimEvent
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Simulator:
     renderer: Renderer = field(default_factory=BoxRenderer)
     """PyavRenderer makes real videos."""
     wall: Callable[[], float] = time.time
-    listener: Callable[[Event], None] | None = None
+    listener: Callable[[SimEvent], None] | None = None
     """Called with each new event of the record."""
     cache: NodeCache = field(default_factory=NodeCache)
     models: Models = field(default_factory=Models)
@@ -148,7 +148,7 @@ class Simulator:
         """Do what POST /prompt does; return the status and the answer. Raises InternalServerError for a 500."""
         return post_prompt(self, body, peer)
 
-    def accept(self, prompt: Prompt, peer: str) -> None:
+    def accept(self, prompt: SimPrompt, peer: str) -> None:
         """Queue a prompt that passed validation. Raises InternalServerError on a tie, which leaves it queued."""
         self.record.add(What.POSTED, prompt.id, prompt.prefix, peer, str(prompt.number))
         self._wake.set()

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.workflow.roles import find_roles, value_at
+from batchrunner.workflow.init_roles import find_roles, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.job import Scalar
     from batchrunner.workflow.graph import Graph
+    from batchrunner.workflow.init_roles import Place
     from batchrunner.workflow.params import Template
-    from batchrunner.workflow.roles import Place
 
 
 class Effort:

@@ -7,8 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from batchrunner.text import printable, quote
+from batchrunner.workflow.init_roles import Place, find_roles, free_inputs, value_at
 from batchrunner.workflow.params import make_param
-from batchrunner.workflow.roles import Place, find_roles, free_inputs, value_at
 from batchrunner.workflow.saving import guess_prefix_inputs, prefix_inputs
 from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, UnfitError, fit, shown
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Json
     from batchrunner.workflow.graph import Graph
-    from batchrunner.workflow.roles import Roles
+    from batchrunner.workflow.init_roles import Roles
 
 SCHEMA_FILE = "manifest.schema.json"
 """What a manifest calls the schema beside it."""

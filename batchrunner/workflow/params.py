@@ -28,7 +28,7 @@ _MOST_KEPT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class InputTarget:
     """One input of one node, and what it takes."""
 
     node: str
@@ -44,7 +44,7 @@ class Param:
     """A name that a sweep may set, the inputs it drives, and what fits all of them."""
 
     name: str
-    targets: tuple[Target, ...]
+    targets: tuple[InputTarget, ...]
     limit: Limit
 
 
@@ -60,7 +60,7 @@ def make_param(graph: Graph, name: str, selectors: Sequence[str]) -> Param:
     return Param(name, targets, narrowest([target.limit for target in targets]))
 
 
-def select_input(graph: Graph, selector: str) -> Target:
+def select_input(graph: Graph, selector: str) -> InputTarget:
     """Return the one input that `selector` names; a dot in an input's own name comes before a value inside an object.
 
     Raises:
@@ -86,7 +86,7 @@ def select_input(graph: Graph, selector: str) -> Target:
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is an object; name a value in it: {inner}")
     if isinstance(value, list):
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is a list; a parameter is a single value")
-    return Target(node, name, path, limit_of(graph[node].class_type, name, value))
+    return InputTarget(node, name, path, limit_of(graph[node].class_type, name, value))
 
 
 def select_prefix_input(graph: Graph, selector: str) -> tuple[str, str]:
@@ -193,9 +193,9 @@ class Template:
         return found
 
     @cached_property
-    def patches(self) -> dict[str, tuple[tuple[str, Target], ...]]:
+    def patches(self) -> dict[str, tuple[tuple[str, InputTarget], ...]]:
         """Node id -> (parameter, target) of each of its inputs that a parameter drives."""
-        found: dict[str, list[tuple[str, Target]]] = {}
+        found: dict[str, list[tuple[str, InputTarget]]] = {}
         for name, param in self.params.items():
             for target in param.targets:
                 found.setdefault(target.node, []).append((name, target))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from comfyui import Happening
 
     from batchrunner.sim.media import Order
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
 
 _BODY = 100_000
 _FIRST = 1_000
@@ -188,7 +188,7 @@ async def gated(folder: Path, holds: Holds) -> AsyncIterator[tuple[Gated, web.Ap
         await runner.cleanup()
 
 
-def _fault(simulator: Simulator, prompt: Prompt, node: str) -> NodeFailure | None:
+def _fault(simulator: Simulator, prompt: SimPrompt, node: str) -> NodeFailure | None:
     inputs = prompt.workflow[node]
     kind = simulator.catalogue[str(inputs["class_type"])].kind if isinstance(inputs, dict) else ""
     ours = prompt.prefix != other_user.PREFIX

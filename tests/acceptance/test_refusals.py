@@ -61,7 +61,7 @@ def test_an_address_where_nothing_is(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (mistyped,), ("cat-1",), rules={"patience": "1s"})
         told = batch.run()
         assert told.code == 2
-        assert f"{mistyped}/queue is not found (404): is the address complete?" in told.err
+        assert f"{mistyped}/queue answered 404; check the URL" in told.err
         assert server.events() == []
         batch.servers = (server.url,)
         batch.write()

@@ -53,7 +53,7 @@ class Core:
         """Take in how a poll has ended; with everything as it was before, no fact follows."""
         if self.is_new:
             moment = _module("notes").Moment(board.in_flight.began(action), now, WALL + now)
-            outcome = _module("polls").interpret_poll(board, action, result, moment)
+            outcome = _module("polls", "poll_results").interpret_poll(board, action, result, moment)
             for note in outcome.notes:
                 board.apply(note)
             facts = outcome.facts

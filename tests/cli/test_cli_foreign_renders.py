@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from batchrunner.core.job import Json
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
     from tests.lab.clock import VirtualLoop
 
 _NIGHT = """
@@ -124,7 +124,7 @@ def test_a_strangers_film_at_home_is_not_ours(tmp_path: Path) -> None:
 class Rewriting(Simulator):
     """A server with a node that rewrites the text of every prompt as it is queued, as Impact's wildcards do."""
 
-    def accept(self, prompt: Prompt, peer: str) -> None:
+    def accept(self, prompt: SimPrompt, peer: str) -> None:
         """Queue a prompt with another text."""
         node: Any = prompt.workflow["7"]
         node["inputs"]["text"] = "a red cat"

@@ -59,9 +59,9 @@ def test_views_come_at_their_interval() -> None:
     """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
     seen = _Seen()
     run_observer = _observer(seen, {"cat-0": (5, 10)})
-    assert run_observer.pulse(run_observer.board, 100.0) == 110.0
-    run_observer.pulse(run_observer.board, 105.0)
-    run_observer.pulse(run_observer.board, 110.0)
+    assert run_observer.update(run_observer.board, 100.0) == 110.0
+    run_observer.update(run_observer.board, 105.0)
+    run_observer.update(run_observer.board, 110.0)
     assert len(seen.views) == 2
     first, last = seen.views
     assert [(one.file, one.received, one.total) for one in last.downloads] == [("cat-0", 5, 10)]

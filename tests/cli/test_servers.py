@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from batchrunner import consent
 from batchrunner.comfy.secret import Secret
+from batchrunner.core.facts import Lost, Why
 from batchrunner.core.settings import Rules
 from batchrunner.errors import ManifestError, YoursError
 from batchrunner.manifest import Batch, Options, load
@@ -149,3 +151,11 @@ def test_a_secret_without_encryption_is_told(tmp_path: Path) -> None:
         "http://gpu:8188: the token is sent unencrypted, others on the network can read it; use https"
     ]
     assert list(ServerAccess(found, None, {}).insecure()) == []
+
+
+def test_no_fact_holds_a_secret(tmp_path: Path) -> None:
+    """What a server slipped into a fact all the same is taken out before anything is written; a short token is not."""
+    fact = Lost("0" * 12, 1, 0.0, Why.ERROR, "said t0p-s3cret", burns=True, final=False, error="t0p-s3cret #3")
+    access = ServerAccess(batch(tmp_path, "http://a"), TOKEN, {})
+    assert access.redact(fact) == replace(fact, message="said ***", error="*** #3")
+    assert ServerAccess(batch(tmp_path, "http://a"), Secret("0"), {}).redact(fact) == fact

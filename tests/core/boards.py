@@ -19,14 +19,14 @@ from batchrunner.core.actions import (
     Withdraw,
 )
 from batchrunner.core.board import Board
-from batchrunner.core.downloads import interpret_download
+from batchrunner.core.download_results import interpret_download
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.notes import GivenUp, Moment
-from batchrunner.core.polls import interpret_poll
+from batchrunner.core.poll_results import interpret_poll
+from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.settings import Rules
-from batchrunner.core.submissions import interpret_interrupt, interpret_post, interpret_withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -37,7 +37,7 @@ from batchrunner.core.actions import LocalFile
 from batchrunner.core.facts import Accepted, Fact, Lost, Rendered, Why
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Unwanted, Waiting
 from batchrunner.core.notes import Removed
-from batchrunner.core.polls import SURVEY
+from batchrunner.core.poll_results import SURVEY
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules

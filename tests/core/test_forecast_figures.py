@@ -22,7 +22,7 @@ NIGHTS = {
 }
 
 
-def learnt(renders: list[tuple[float, float]], server: str = A) -> Forecast:
+def learned(renders: list[tuple[float, float]], server: str = A) -> Forecast:
     """Return what one server taught by these (cost, seconds)."""
     forecast = Forecast()
     for cost, seconds in renders:
@@ -38,7 +38,7 @@ def test_no_line_strays_less(night: str) -> None:
     as the renders were compared with it on average.
     """
     renders = NIGHTS[night]
-    forecast = learnt(renders)
+    forecast = learned(renders)
     pace = sum(seconds / GPU.at(cost) for cost, seconds in renders) / len(renders)
     held = [(cost, pace * GPU.at(cost), 0.25) for cost in (SD, HD)]
     points = [*((cost, seconds, 1.0) for cost, seconds in renders), *held]
@@ -55,15 +55,15 @@ def test_no_line_strays_less(night: str) -> None:
 
 def test_a_kind_counts_by_its_renders_there_then_elsewhere_then_the_line() -> None:
     """A render of the same kind there weighs one, one on another server a half, the line a quarter."""
-    forecast = learnt([(SD, 300.0)] * 40)
+    forecast = learned([(SD, 300.0)] * 40)
     for _ in range(40):
         forecast.learn(B, SD, 600.0)
     line = forecast.seconds(B, NEW)
     for _ in range(3):
         forecast.learn(A, NEW, 400.0)
     assert forecast.seconds(B, NEW) == pytest.approx((0.25 * line + 1.5 * 800) / 1.75, rel=0.01)
-    here = learnt([(SD, 300.0), (SD, 300.0)])
-    by_line = learnt([(SD, 300.0), (SD, 300.0)]).seconds(A, SD * 1.000001)
+    here = learned([(SD, 300.0), (SD, 300.0)])
+    by_line = learned([(SD, 300.0), (SD, 300.0)]).seconds(A, SD * 1.000001)
     assert here.seconds(A, SD) == pytest.approx((600 + 0.25 * by_line) / 2.25, rel=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_a_band_is_as_wide_as_earlier_forecasts_were_off() -> None:
 
 def test_a_kind_is_known_after_one_render() -> None:
     """One render anywhere makes a kind known; the first of all is no forecast that was off."""
-    forecast = learnt([(SD, 3 * GPU.at(SD))])
+    forecast = learned([(SD, 3 * GPU.at(SD))])
     assert forecast.knows(SD)
     assert not forecast.knows(HD)
     assert forecast.at_most(A, SD) / forecast.seconds(A, SD) == pytest.approx(1 + 1.645 * 0.1 * 2**0.5)
@@ -132,7 +132,7 @@ def test_the_band_of_kinds_that_are_known() -> None:
 
 def test_the_band_of_a_kind_that_is_new_by_now() -> None:
     """The more renders there were of other kinds, the better the line is known by which new kinds are forecast."""
-    forecast = learnt([(SD, 300.0)] * 4)
+    forecast = learned([(SD, 300.0)] * 4)
     estimate = forecast.total([NEW] * 3, [A])
     each = forecast.seconds(A, NEW)
     first = (forecast.at_most(A, NEW) / each - 1) / 1.645
@@ -156,7 +156,7 @@ def test_the_share_of_others() -> None:
 
 def test_several_servers_end_together_but_for_the_last_job() -> None:
     """Of two servers nobody knows which gets the last job: half of half a render more to be unsure of."""
-    one = learnt([(SD, 300.0)] * 9)
+    one = learned([(SD, 300.0)] * 9)
     for _ in range(9):
         one.learn(B, SD, 300.0)
     estimate = one.total([SD] * 8, [A, B])
@@ -170,7 +170,7 @@ def test_several_servers_end_together_but_for_the_last_job() -> None:
 
 def test_the_next_job_goes_to_who_begins_its_last_one_first() -> None:
     """A server takes its next job when it begins with the last it holds, so that one is always ready there."""
-    forecast = learnt([(SD, 300.0), (HD, 1000.0)] * 9)
+    forecast = learned([(SD, 300.0), (HD, 1000.0)] * 9)
     for cost, seconds in [(SD, 300.0), (HD, 1000.0)] * 9:
         forecast.learn(B, cost, seconds)
     sd, hd = forecast.seconds(A, SD), forecast.seconds(A, HD)

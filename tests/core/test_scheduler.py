@@ -41,7 +41,7 @@ from boards import (
 from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Taken, Withdraw
 from batchrunner.core.facts import Opened, Why
 from batchrunner.core.notes import Surveyed
-from batchrunner.core.polls import SURVEY
+from batchrunner.core.poll_results import SURVEY
 from batchrunner.core.scheduler import is_surveyed, plan
 from batchrunner.core.settings import Rules
 

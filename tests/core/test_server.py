@@ -16,6 +16,7 @@ from batchrunner.core.notes import (
     Interrupted,
     JobBurned,
     JobWell,
+    MustNotRender,
     Polled,
     PollFailed,
     PollRefused,
@@ -25,7 +26,6 @@ from batchrunner.core.notes import (
     Removed,
     Surveyed,
     TransferFailed,
-    Unwanted,
 )
 from batchrunner.core.server import Server
 from batchrunner.core.settings import Rules, backoff
@@ -208,7 +208,7 @@ def test_where_posts_are_refused_one_tries(refused: int, depth: int, load: int, 
 def test_what_must_not_be_rendered() -> None:
     """An unwanted prompt is deleted while it waits, interrupted if it runs, and forgotten once it is nowhere."""
     one = server()
-    one.apply(Unwanted(A, frozenset({"x", "y"})))
+    one.apply(MustNotRender(A, frozenset({"x", "y"})))
     assert one.to_remove == {"x", "y"}
     poll(one, WAITING, RUNNING)
     assert one.to_interrupt == {"y"}
@@ -224,7 +224,7 @@ def test_what_must_not_be_rendered() -> None:
 def test_what_is_still_to_be_deleted_is_not_forgotten() -> None:
     """A poll that misses an unwanted prompt before its deletion does not end the matter: it may still arrive."""
     one = server()
-    one.apply(Unwanted(A, frozenset({"y"})))
+    one.apply(MustNotRender(A, frozenset({"y"})))
     poll(one)
     poll(one, RUNNING, began=1.0)
     assert one.to_interrupt == {"y"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.errors import YoursError
 from batchrunner.sim.machine import InternalServerError, NodeFailure
-from batchrunner.sim.record import Event, What
+from batchrunner.sim.record import SimEvent, What
 from tests.lab import other_user
 from tests.lab.broken import Way
 from tests.lab.faults import Fault, Where
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
     from batchrunner.sim.server import Simulator
     from tests.lab.faults import Script
     from tests.lab.link import Link
@@ -166,14 +166,14 @@ class FaultInjector:
     def _exhaust(self, fault: Fault) -> None:
         self._out_of_memory += fault.times
 
-    def _fault(self, prompt: Prompt, node: str) -> NodeFailure | None:
+    def _fault(self, prompt: SimPrompt, node: str) -> NodeFailure | None:
         """Run out of memory in the next samplers."""
         if not self._out_of_memory or not self._samples(prompt, node):
             return None
         self._out_of_memory -= 1
         return NodeFailure.out_of_memory()
 
-    def _samples(self, prompt: Prompt, node: str) -> bool:
+    def _samples(self, prompt: SimPrompt, node: str) -> bool:
         inputs = prompt.workflow[node]
         name = inputs.get("class_type") if isinstance(inputs, dict) else None
         return self._sim.catalogue[str(name)].kind == "sample"
@@ -213,7 +213,7 @@ class FaultInjector:
     def _bring_nothing(self, fault: Fault) -> None:
         self._without_file.append((asyncio.get_running_loop().time() + fault.lasts, fault))
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: SimEvent) -> None:
         """Take the files away from a prompt that has just succeeded, if there are to be none."""
         now = asyncio.get_running_loop().time() if self._without_file else 0.0
         self._without_file = [(until, fault) for until, fault in self._without_file if until > now]
@@ -240,7 +240,7 @@ class FaultInjector:
         self._hangs += [fault] * fault.times
         self._sim.machine.hold = self._hold
 
-    async def _hold(self, prompt: Prompt, node: str) -> None:
+    async def _hold(self, prompt: SimPrompt, node: str) -> None:
         """Let a sampler hang: until its prompt is interrupted, or the server is restarted by somebody."""
         if not self._hangs or not self._samples(prompt, node):
             return

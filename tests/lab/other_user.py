@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from batchrunner.sim.prompts import Prompt
+from batchrunner.sim.prompts import SimPrompt
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Json
@@ -55,7 +55,7 @@ def finish(server: Simulator, number: int) -> None:
     workflow = prompt(number)["prompt"]
     extra: dict[str, Json] = {"client_id": PREFIX, "extra_pnginfo": {"workflow": _graph(number)}}
     name, stamp = server.fresh_id(), int(server.wall() * 1000)
-    made = Prompt(
+    made = SimPrompt(
         server.prompts.next_number(front=False), name, workflow if isinstance(workflow, dict) else {}, extra, ["6"]
     )
     file: Json = {"filename": f"{PREFIX}_{number:05}_.png", "subfolder": "", "type": "output"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from batchrunner.comfy.client import Client, Waits, session
+from batchrunner.comfy.client import Client, Timeouts, session
 from batchrunner.comfy.secret import Credentials, Secret
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
 
 TOKEN = "tok-5f3a-secret"
-PATIENT = Waits(connect=30.0, call=30.0, post=30.0, stall=30.0)
+PATIENT = Timeouts(connect=30.0, call=30.0, post=30.0, stall=30.0)
 """On a machine that does much else, whatever answers does so within this."""
 
 
@@ -86,7 +86,7 @@ async def raw(*pieces: bytes, hang: bool = False) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def client(place: Place, *, token: str | None = TOKEN, waits: Waits = PATIENT) -> AsyncIterator[Client]:
+async def client(place: Place, *, token: str | None = TOKEN, waits: Timeouts = PATIENT) -> AsyncIterator[Client]:
     """Yield a client for one place."""
     async with session() as http:
         yield Client(place.url, http, Credentials.bearer(Secret(token) if token else None), waits=waits)

@@ -139,7 +139,7 @@ class Witness:
         """See a fact."""
         self.world.log.append(("told", fact))
 
-    def pulse(self, board: Board, now: float) -> float:  # noqa: ARG002 - the engine's signature
+    def update(self, board: Board, now: float) -> float:  # noqa: ARG002 - the engine's signature
         """See the board."""
         self.pulses.append(now)
         return now + self.every

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from films import PREFIX
 
 from batchrunner.comfy import wire
-from batchrunner.comfy.client import Client, Waits, session
+from batchrunner.comfy.client import Client, Timeouts, session
 from batchrunner.core.actions import Cause, Download, Failure, Poll, PollResult, Rejected
 from batchrunner.core.facts import File
 from batchrunner.download.transfer import Downloader
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MIB = 2**20
 _GIB = 2**30
 _LARGEST = 8 * _MIB
-_WAITS = Waits(connect=2.0, call=0.5, post=0.5, stall=0.5)
+_WAITS = Timeouts(connect=2.0, call=0.5, post=0.5, stall=0.5)
 _JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _FILM = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n"
 _CHUNK = b"10000\r\n%s\r\n" % (b" " * 2**16)

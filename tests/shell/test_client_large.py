@@ -15,7 +15,7 @@ from films import graph
 from hypothesis import given, settings, strategies as st
 
 from batchrunner.comfy import large, wire
-from batchrunner.comfy.client import Waits
+from batchrunner.comfy.client import Timeouts
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.actions import Failure, Poll, PollResult, Row
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 MIB = 2**20
 MOST = 100
 """MiB that one poll may take."""
-WAITS = Waits(connect=10.0, call=60.0)
+WAITS = Timeouts(connect=10.0, call=60.0)
 
 
 def _workflow(nodes: int) -> dict[str, Any]:

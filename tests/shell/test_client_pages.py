@@ -14,7 +14,7 @@ from batchrunner.core.actions import Cause, Failure, Poll
 from batchrunner.core.facts import File
 
 if TYPE_CHECKING:
-    from batchrunner.comfy.client import Client, Waits
+    from batchrunner.comfy.client import Client, Timeouts
 
 PAGE = "text/html; charset=utf-8"
 CLOUDFLARE = b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head><body>...</body></html>"
@@ -36,7 +36,7 @@ async def _failures(comfy: Client) -> list[Failure]:
     return [end for end in ends if isinstance(end, Failure)]
 
 
-async def _page(body: bytes, *, waits: Waits = PATIENT) -> Failure:
+async def _page(body: bytes, *, waits: Timeouts = PATIENT) -> Failure:
     async with answering(respond(403, body, Content_Type=PAGE)) as place, client(place, waits=waits) as comfy:
         failure = await comfy.submit(b"{}")
     assert isinstance(failure, Failure)

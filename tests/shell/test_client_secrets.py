@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from answering import PATIENT, TOKEN, Place, answering, client, raw, respond, tells
 
-from batchrunner.comfy.client import Client, Waits, session
+from batchrunner.comfy.client import Client, Timeouts, session
 from batchrunner.comfy.secret import Secret
 from batchrunner.core.actions import Cause, Failure, Poll, Taken
 from batchrunner.core.facts import File
@@ -238,7 +238,7 @@ async def test_a_full_backlog_is_a_connection_never_made() -> None:
             waiting.settimeout(0)
             waiting.connect_ex(deaf.getsockname())
         place = Place(f"http://127.0.0.1:{deaf.getsockname()[1]}/")
-        async with client(place, waits=Waits(connect=0.2)) as comfy:
+        async with client(place, waits=Timeouts(connect=0.2)) as comfy:
             trouble = await comfy.submit(b"{}")
     assert isinstance(trouble, Failure)
     assert (trouble.cause, trouble.sent) == (Cause.UNAVAILABLE, False)
@@ -247,7 +247,7 @@ async def test_a_full_backlog_is_a_connection_never_made() -> None:
 
 async def test_a_silent_server_is_left_after_a_while() -> None:
     """Silence, also in the midst of an answer, ends by the clock; a POST then may have arrived."""
-    waits = Waits(call=0.2, post=0.2, stall=0.2)
+    waits = Timeouts(call=0.2, post=0.2, stall=0.2)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
     for pieces in ((), (head[:20],), (head,)):
         async with raw(*pieces, hang=True) as place, client(place, waits=waits) as comfy:

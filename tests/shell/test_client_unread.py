@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from answering import Place, answering, client
 
-from batchrunner.comfy.client import Waits
+from batchrunner.comfy.client import Timeouts
 from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Row
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 QUEUE: Json = {"queue_running": [[1, "r", {}, {}, []]], "queue_pending": []}
 POLL = Poll("s", ("a", "b", "c"), recent=3)
-WAITS = Waits(connect=2.0, call=0.2, post=2.0, stall=0.05)
+WAITS = Timeouts(connect=2.0, call=0.2, post=2.0, stall=0.05)
 
 
 def _entry(prompt: str) -> Json:

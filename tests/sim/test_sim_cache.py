@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench import Bench
 
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
 
 LOADED = ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
 
@@ -164,7 +164,7 @@ async def test_free_memory_empties_the_cache(tmp_path: Path) -> None:
 async def test_a_failure_leaves_what_was_done_and_a_retry_goes_on_from_there(tmp_path: Path) -> None:
     """Out of memory in the sampler is an error with the node's inputs; the retry takes the rest from the cache."""
 
-    def once(prompt: Prompt, name: str) -> NodeFailure | None:
+    def once(prompt: SimPrompt, name: str) -> NodeFailure | None:
         return NodeFailure.out_of_memory() if name == "10" and prompt.number == 0 else None
 
     async with bench(tmp_path) as here:

@@ -10,7 +10,7 @@ from aiohttp import ClientConnectionError
 from bench import bench, ending, file_of, shot
 
 from batchrunner.sim.machine import Pace
-from batchrunner.sim.prompts import HISTORY_LIMIT, Prompt, Prompts
+from batchrunner.sim.prompts import HISTORY_LIMIT, Prompts, SimPrompt
 from batchrunner.sim.record import What
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def test_history_keeps_ten_thousand_and_one() -> None:
     """History drops its oldest entry for each new one once it holds 10001."""
     prompts = Prompts()
     for number in range(HISTORY_LIMIT + 5):
-        dropped = prompts.finish(Prompt(number, str(number), {}, {}, []), {})
+        dropped = prompts.finish(SimPrompt(number, str(number), {}, {}, []), {})
     assert dropped == ["3"]
     assert len(prompts.history) == HISTORY_LIMIT + 1
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench import Bench
 
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MP4 = b"\x00\x00\x00\x20ftypisom"
@@ -168,7 +168,7 @@ async def test_a_file_that_is_deleted_while_its_prompt_waits(tmp_path: Path) -> 
     """The prompt was accepted and fails with FileNotFoundError at its loader."""
     async with bench(tmp_path) as here:
 
-        async def clean_up(_prompt: Prompt, _node: str) -> None:
+        async def clean_up(_prompt: SimPrompt, _node: str) -> None:
             (tmp_path / "input" / "a.png").unlink()
 
         await upload(here, "a.png", PNG)

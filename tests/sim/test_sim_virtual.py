@@ -9,7 +9,7 @@ from aiohttp import ClientSession, UnixConnector, web
 from bench import MODELS, file_of, shot
 
 from batchrunner.sim.machine import Pace
-from batchrunner.sim.record import Event, What
+from batchrunner.sim.record import SimEvent, What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run
 
@@ -20,7 +20,7 @@ JOBS = 40
 HOUR = timedelta(hours=1).total_seconds()
 
 
-async def night(loop: VirtualLoop, folder: Path) -> list[Event]:
+async def night(loop: VirtualLoop, folder: Path) -> list[SimEvent]:
     """Render forty videos at the real pace and fetch each when it is there."""
     simulator = Simulator(folder, pace=Pace.night(), wall=loop.wall, models=MODELS)
     runner = web.AppRunner(simulator.application(), access_log=None)

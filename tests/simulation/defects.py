@@ -19,7 +19,7 @@ from stages import Stage, empty, other_take, power_cut
 
 from batchrunner import engine
 from batchrunner.comfy.client import Client, View
-from batchrunner.core import exit as ending, lifecycle, polls, scheduler
+from batchrunner.core import exit as ending, lifecycle, missing, poll_results as polls, scheduler
 from batchrunner.core.actions import Failure
 from batchrunner.core.attempts import Attempt, lose
 from batchrunner.core.facts import Claimed, Fact, Why
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tests.lab.faults import Script
 
 TWO_AT_ONCE = "{at: 10, do: kill, for: 650}"
-"""Dead until both of its prompts are rendered, the runner finds two films at its first look."""
+"""Dead until both of its prompts are rendered, the runner finds two videos at its first poll."""
 
 
 TWO = (Host(), Host())
@@ -230,7 +230,7 @@ def no_survey() -> tuple[Change, ...]:
 
 
 def history_first() -> tuple[Change, ...]:
-    """Ask the history before the queue, and call lost, without a probe, what one such look does not see."""
+    """Ask the history before the queue, and call lost, without a probe, what one such poll does not see."""
     poll = Client.poll
 
     async def backwards(self: Client, action: Any) -> Any:
@@ -241,12 +241,12 @@ def history_first() -> tuple[Change, ...]:
         return replace(first, queue=second.queue, history={**dict.fromkeys(action.ids), **first.history})
 
     unprobed = SimpleNamespace(FAILED=Guess.UNTRIED, DUE=Guess.DUE)
-    hasty = ((polls, "_ABSENCES", 1), (polls, "Guess", unprobed), _rules(grace=0.0))
+    hasty = ((missing, "_ABSENCES", 1), (missing, "Guess", unprobed), _rules(grace=0.0))
     return ((Client, "poll", backwards), *hasty)
 
 
-def one_absent_look() -> tuple[Change, ...]:
-    """Take a POST without an answer for lost at the first look that does not show it."""
+def one_absent_poll() -> tuple[Change, ...]:
+    """Take a POST without an answer for lost at the first poll that does not show it."""
     return (_rules(settle=0.0),)
 
 
@@ -268,7 +268,7 @@ def name_before_sync() -> tuple[Change, ...]:
 
 
 def if_range() -> tuple[Change, ...]:
-    """Continue a film with `If-Range`, and trust that the rest is of the same one."""
+    """Continue a video with `If-Range`, and trust that the rest is of the same one."""
     send = Client._send
 
     async def trusting(self: Client, path: str, body: Any, headers: Any, total: Any) -> Any:
@@ -365,9 +365,9 @@ DEFECTS = {
     "a queue that is cleared": Defect(clear_the_queue, "[{at: 100, do: stop}]", "P9"),
     "an interrupt without an id": Defect(bare_interrupt, "[{at: 100, do: stop}]", "P9"),
     "a prompt that jumps the queue": Defect(jump_the_queue, "[]", "P9"),
-    "a new start without a look": Defect(no_survey, "[{at: 100, do: lose-state}]", "P1"),
+    "a new start without a poll": Defect(no_survey, "[{at: 100, do: lose-state}]", "P1"),
     "history before queue": Defect(history_first, "[{do: slow, for: 9999, by: 8}]", "P1", 8),
-    "lost after one absent look": Defect(one_absent_look, "[{do: late-post, by: 40}, {at: 3, do: kill, for: 5}]", "P2"),
+    "lost after one absent poll": Defect(one_absent_poll, "[{do: late-post, by: 40}, {at: 3, do: kill, for: 5}]", "P2"),
     "no verifying": Defect(no_verify, "[{do: replace-film}]", "P7"),
     "a final name before the fsync": Defect(name_before_sync, "[]", "P6", 1, power_cut),
     "If-Range instead of If-Match": Defect(if_range, "[{do: stall-film, by: 100}]", "P7", 1, other_take),
@@ -377,7 +377,7 @@ DEFECTS = {
     "a silent server taken for an empty one": Defect(
         silent_is_lost, "[{at: 100, do: silence, for: 200}]", "P1", hosts=TWO
     ),
-    "a new start with half a look": Defect(one_survey, "[{at: 300, do: lose-state, for: 5}]", "P1", hosts=SECOND_BUSY),
+    "a new start with half a poll": Defect(one_survey, "[{at: 300, do: lose-state, for: 5}]", "P1", hosts=SECOND_BUSY),
     "a prompt known by our id alone": Defect(known_by_id, "[{do: drop-reply}]", "P2", hosts=OLD),
     "a proxy's 404 page taken for proof": Defect(page_is_proof, "[{at: 10, do: page-404, for: 450, only: view}]", "P1"),
     "a GET before the first poll": Defect(
@@ -425,7 +425,7 @@ Each line is a defect that tests put into batchrunner on purpose (`tests/simulat
 is then seen broken. Each has a night made for it, in which the sound code keeps every promise and the defect is caught
 the first time: in 1 night. The last column says how many nights of {_JOBS} jobs drawn from seeds, from 0 on, it took
 without knowing what to look for; `-` where {SEEDS} were not enough: a night from a seed has no second take
-of a film, for one.
+of a video, for one.
 `python tests/simulation/defects.py` writes this page anew; a test keeps its first four columns current.
 
 | defect | what it does | in a night with | breaks | nights from seeds |

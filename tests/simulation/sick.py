@@ -10,7 +10,7 @@ from batchrunner.sim.machine import NodeFailure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchrunner.sim.prompts import Prompt
+    from batchrunner.sim.prompts import SimPrompt
     from batchrunner.sim.server import Simulator
 
 
@@ -18,7 +18,7 @@ def sick(until: float, name: str = "gpu-0") -> Callable[[Simulator], None]:
     """Return what makes one server run out of memory in every sampler, until a second of the loop's clock."""
 
     def strike(server: Simulator) -> None:
-        def fault(prompt: Prompt, node: str) -> NodeFailure | None:
+        def fault(prompt: SimPrompt, node: str) -> NodeFailure | None:
             inputs = prompt.workflow[node]
             kind = server.catalogue[str(inputs["class_type"])].kind if isinstance(inputs, dict) else ""
             ill = kind == "sample" and asyncio.get_running_loop().time() < until

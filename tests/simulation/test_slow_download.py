@@ -11,7 +11,7 @@ import pytest
 
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure
 from batchrunner.core.facts import File
-from batchrunner.download.pace import Pace
+from batchrunner.download.pace import TransferSpeed
 from batchrunner.download.transfer import Downloader
 from tests.lab.clock import run
 
@@ -113,7 +113,7 @@ def test_space_on_the_disk_is_left_free(tmp_path: Path) -> None:
 
 def test_pace_forgets_what_is_older_than_ten_minutes() -> None:
     """A transfer that was fast and has come to a standstill is too slow ten minutes later."""
-    pace = Pace(0.0, 0)
+    pace = TransferSpeed(0.0, 0)
     got = 0
     for second in range(1, 101):
         got += 1_000_000

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from batchrunner.manifest import Batch, load
 from batchrunner.workflow import WorkflowError, first_manifest, read_graph
-from batchrunner.workflow.roles import find_roles
+from batchrunner.workflow.init_roles import find_roles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 from batchrunner.manifest import load
 from batchrunner.workflow import first_manifest, read_graph
-from batchrunner.workflow.roles import find_roles
+from batchrunner.workflow.init_roles import find_roles
 
 PACKS = Path(__file__).parent / "packs"
 FOUND = """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, Fact, Lost, Rendered, Saved, Why
 from batchrunner.core.job import file_prefix, parse_prefix
 from batchrunner.download import verify as media
-from batchrunner.sim.record import Event, What
+from batchrunner.sim.record import SimEvent, What
 from tests.lab.nights.life import POSTS_WITHIN, Life, may_exit, takes_prompts
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class Invariants:
 
     # What the servers do.
 
-    def served(self, place: Place, event: Event) -> None:
+    def served(self, place: Place, event: SimEvent) -> None:
         """P1, P2: no prompt is accepted while this server or another has it, unless it was on its way for very long."""
         self.loop.trace.note(place.name, event.what, event.prompt_id, event.note)
         if event.what is not What.POSTED or not parse_prefix(self.batch, event.prefix):

@@ -6,7 +6,7 @@ import asyncio
 from itertools import count
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.record import Event, What
+from batchrunner.sim.record import SimEvent, What
 from tests.lab import other_user
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class BackgroundLoad:
         self._dice = dice
         self._numbers = count(1)
 
-    def hear(self, event: Event, server: Simulator) -> None:
+    def hear(self, event: SimEvent, server: Simulator) -> None:
         """Come along when something of ours starts on `server`; to be called with everything that happens there."""
         if event.what is not What.STARTED or event.prefix == other_user.PREFIX:
             return

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
-    from batchrunner.sim.prompts import Prompt
-    from batchrunner.sim.record import Event
+    from batchrunner.sim.prompts import SimPrompt
+    from batchrunner.sim.record import SimEvent
     from tests.lab.clock import VirtualLoop
     from tests.lab.faults import Fault, Script
     from tests.lab.nights.plan import Host
@@ -40,7 +40,7 @@ class Place:
     name: str
     host: Host
     folder: Path
-    listener: Callable[[Place, Event], None]
+    listener: Callable[[Place, SimEvent], None]
     """Called with everything that happens there."""
     runner: Callable[[Fault], None] | None = None
     """Takes the faults that happen to the runner; YoursError if there are any and it is None."""
@@ -106,13 +106,13 @@ class Place:
         """Return the kinds of faults so far."""
         return {fault.do for _, fault in self.injector.happened}
 
-    def queued(self) -> Iterator[Prompt]:
+    def queued(self) -> Iterator[SimPrompt]:
         """Yield what is pending and what runs."""
         yield from self.sim.prompts.pending
         if self.sim.prompts.running is not None:
             yield self.sim.prompts.running
 
-    def knows(self, event: Event) -> bool:
+    def knows(self, event: SimEvent) -> bool:
         """Tell whether its queue or history has a prompt with this id, or one with this prefix where it is found."""
         last = list(self.sim.prompts.history)[-_LAST:]
         found = {self.prefixes.get(prompt, "") for prompt in last} | {prompt.prefix for prompt in self.queued()}
@@ -145,7 +145,7 @@ class Place:
         """Return everything that ever happened to prompts with this prefix."""
         return {event.what for event in self.sim.record if event.prefix == prefix}
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: SimEvent) -> None:
         self.listener(self, event)
         if event.what is What.POSTED:
             self.prefixes[event.prompt_id] = event.prefix

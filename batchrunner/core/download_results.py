@@ -53,7 +53,7 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
         if record.guess is not Guess.UNTRIED:
             record = replace(record, guess=Guess.FAILED)
     elif isinstance(end, NotFound):
-        # Only together with a good poll after it is a 404 proof: `polls` takes the loss from here.
+        # Only together with a good poll after it is a 404 proof: `poll_results` takes the loss from here.
         notes, facts = [PollAt(action.server, moment.now)], []
         record = replace(record, not_found={**record.not_found, action.file.key: moment.now})
     else:

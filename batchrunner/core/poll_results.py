@@ -16,6 +16,7 @@ from batchrunner.core.attempts import Attempt, accept, classify, lose
 from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
+from batchrunner.core.missing import MissedBy, interpret_missing
 from batchrunner.core.notes import (
     Finished,
     Leave,
@@ -36,7 +37,6 @@ from batchrunner.core.notes import (
 )
 from batchrunner.core.server import FASTEST_POLL
 from batchrunner.core.settings import backoff
-from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,13 +46,12 @@ if TYPE_CHECKING:
     from batchrunner.core.facts import Fact, Lost
     from batchrunner.core.notes import Moment, Note
     from batchrunner.core.server import Server
-    from batchrunner.core.tracking import Absence, Tracked
+    from batchrunner.core.tracking import Tracked
 
 SURVEY = 100
 """How many of the last history entries a first poll reads, to find what an earlier ledger sent."""
 DOUBT = 64
 """How many are read while a POST of ours got no answer: an old server may have chosen an id of its own."""
-_ABSENCES = 3
 _UNREAD_CAP = 5.0
 """Seconds between two polls at most while the history can not be read whole."""
 _LOCAL_PAUSE = 5.0
@@ -75,19 +74,6 @@ def failed(board: Board, server: str, failure: Failure, now: float) -> tuple[Not
     if failure.cause is Cause.LOCAL:
         return LocalFailed(Resource.SOCKETS, failure.message, now), PollAt(server, now + _LOCAL_PAUSE)
     return (PollFailed(server, failure, now, holding=board.open_count(server) > 0),)
-
-
-def give_up(server: Server, attempt: Attempt, record: Tracked) -> tuple[list[Fact], Tracked]:
-    """Return what follows when a prompt is in neither queue nor history and its file is not there either.
-
-    One that was never acknowledged is posted again, same id and body: a late twin stays recognisable and costs
-    nothing. One that was acknowledged is lost: its body would meet the server's cache (docs/comfyui.md §10).
-    """
-    if isinstance(attempt.state, Sending) and server.named:
-        return [], replace(record, resend=True)
-    ran = record.seen_running
-    message = "in neither queue nor history, three polls in a row" + (", and it was running" if ran else "")
-    return [lose(attempt, Why.FORGOTTEN, message, burns=ran)], record.found()
 
 
 @dataclass(slots=True)
@@ -159,7 +145,10 @@ class _Reading:
             return self._ended(attempt, record, entry)
         if prompt.id not in self.result.history:
             return [], []
-        return self._missing(attempt, record)
+        missed = MissedBy(
+            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_file)
+        )
+        return interpret_missing(attempt, record, missed)
 
     def _alive(self, attempt: Attempt, record: Tracked, rows: list[Row]) -> tuple[list[Fact], list[Note]]:
         """Note that a prompt is in the queue; `rows` are its entries there, at least one.
@@ -217,31 +206,6 @@ class _Reading:
         others = (one for one in self.board.servers.values() if one is not self.server and not one.breaker.jobs)
         return any(other.takes_prompts(self.moment.now) for other in others)
 
-    def _missing(self, attempt: Attempt, record: Tracked) -> tuple[list[Fact], list[Note]]:
-        """Count a poll that did not find a prompt, and give the prompt up once that is proof."""
-        job, began = attempt.job, self.moment.began
-        if record.withdrawn:
-            message = "still pending when the run was stopped: taken back"
-            return [lose(attempt, Why.WITHDRAWN, message)], [Track(job, record.found())]
-        if record.sent_at is not None and record.sent_at > began:
-            return [], []
-        absence = record.missed(began)
-        record = replace(record, absence=absence)
-        if not self._is_lost(attempt, record.sent_at, absence):
-            return [], [Track(job, record)]
-        if record.guess is Guess.FAILED or not self.board.first_file:
-            facts, record = give_up(self.server, attempt, record)
-            return facts, [Track(job, record)]
-        return [], [Track(job, replace(record, guess=Guess.DUE))]
-
-    def _is_lost(self, attempt: Attempt, sent_at: float | None, absence: Absence) -> bool:
-        """Whether it has been missing for long enough, a restart of the server counted in."""
-        rules, began = self.server.rules, self.moment.began
-        if isinstance(attempt.state, Sending):
-            return began >= (self.answered_at if sent_at is None else sent_at) + rules.settle
-        restarted = self.restarted_at is not None and (sent_at is None or sent_at <= self.restarted_at)
-        return absence.count >= _ABSENCES and (restarted or began - absence.since >= rules.grace)
-
     # -- the rest of a poll
 
     def _is_ours(self, row: Row) -> bool:
@@ -256,25 +220,25 @@ class _Reading:
 
     def _leave(self) -> Iterator[Note]:
         """Take the next step off this server, if we are on our way out and no POST to it is still under way."""
-        board, url = self.board, self.server.name
-        held = {job: state.prompt.id for job, state in board.open_on(url)}
+        board, name = self.board, self.server.name
+        held = {job: state.prompt.id for job, state in board.open_on(name)}
         if board.leaving_at is None or self._is_older() or any(map(board.in_flight.is_posting, held)):
             return
         if self.server.leaving is Leaving.ASKING:
             waiting = {row.prompt for row in self.result.queue if not row.running}
             pending = frozenset(held.values()) & waiting
-            yield Leave(url, Leaving.TAKING if pending else Leaving.GONE)
-            yield Remove(url, pending)
+            yield Leave(name, Leaving.TAKING if pending else Leaving.GONE)
+            yield Remove(name, pending)
         elif self.server.leaving is Leaving.CONFIRMING:
-            yield Leave(url, Leaving.GONE)
+            yield Leave(name, Leaving.GONE)
 
     def _next(self) -> Note:
         """Say when to poll again: at once if this one began before we were asked to leave, soon if it was not whole."""
-        url, now = self.server.name, self.moment.now
+        name, now = self.server.name, self.moment.now
         if self.result.unread is not None:
-            pause = backoff(f"{url}/unread", self.server.health.unread + 1, FASTEST_POLL, _UNREAD_CAP)
-            return PollAt(url, now + pause)
-        return PollAt(url, now) if self._is_older() else PollLater(url, now)
+            pause = backoff(f"{name}/unread", self.server.health.unread + 1, FASTEST_POLL, _UNREAD_CAP)
+            return PollAt(name, now + pause)
+        return PollAt(name, now) if self._is_older() else PollLater(name, now)
 
     def _is_older(self) -> bool:
         """Whether this poll began before we were asked to leave."""

@@ -48,7 +48,7 @@ from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching, Queued, Waiting
 from batchrunner.core.notes import Leaving
-from batchrunner.core.polls import DOUBT, SURVEY
+from batchrunner.core.poll_results import DOUBT, SURVEY
 from batchrunner.core.scheduler import plan
 from batchrunner.core.settings import Rules
 from batchrunner.core.tracking import Guess, Tracked

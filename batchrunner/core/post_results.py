@@ -16,6 +16,7 @@ from batchrunner.core.notes import (
     Interrupted,
     Leave,
     Leaving,
+    MustNotRender,
     Outcome,
     PollAt,
     PostAnswered,
@@ -26,9 +27,8 @@ from batchrunner.core.notes import (
     Track,
     TransferFailed,
     TransferWorked,
-    Unwanted,
 )
-from batchrunner.core.polls import failed
+from batchrunner.core.poll_results import failed
 from batchrunner.core.settings import backoff
 from batchrunner.core.tracking import Tracked
 
@@ -93,7 +93,7 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
     posted = PostTaken(server, taken.number, moment.began, moment.now)
     message = refusal(taken.node_errors, board.outputs)
     if message:
-        notes = (Track(job, record), posted, PostAnswered(message), Unwanted(server, frozenset({taken.prompt})))
+        notes = (Track(job, record), posted, PostAnswered(message), MustNotRender(server, frozenset({taken.prompt})))
         return Outcome((accepted, lose(attempt, Why.REFUSED, message)), notes)
     if not board.servers[server].queue.foreign and board.open_on(server)[0][0] == job:
         # Nothing is in front of it: it runs at once, and may end the server before a poll sees it.
