@@ -27,13 +27,13 @@ _LONGEST = 500
 
 def requests(batch: Batch) -> tuple[str, ...]:
     """Return what the manifest of `batch` asks consent for, one line each; the same manifest gives the same lines."""
-    return tuple(dict.fromkeys(_requests(batch)))
+    commands = [recipient.command for recipient in batch.notify if recipient.command]
+    lines = [f"run this command to notify you: {shlex.join(command)}" for command in commands]
+    return tuple(dict.fromkeys([*lines, *sending_requests(batch)]))
 
 
-def _requests(batch: Batch) -> Iterator[str]:
-    for recipient in batch.notify:
-        if recipient.command:
-            yield f"run this command to notify you: {shlex.join(recipient.command)}"
+def sending_requests(batch: Batch) -> Iterator[str]:
+    """Yield those of them that any exchange with the servers needs: which variable goes to which host."""
     for variable, host, header in variables(batch):
         yield f"send the environment variable {variable} to {host}, in the header {header}"
 

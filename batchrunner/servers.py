@@ -80,17 +80,24 @@ class ServerAccess:
 
     def is_named(self, name: str) -> bool:
         """Whether the manifest or the command line names this server."""
-        return name in self._settings
+        return self._known(name) in self._settings
 
     def url(self, name: str) -> str:
         """Return the address of a server; of one that nobody names, its name if that is one."""
-        if name in self._settings:
-            return self._settings[name].url
+        known = self._known(name)
+        if known in self._settings:
+            return self._settings[known].url
         return name if urlsplit(name).scheme in ("http", "https") else UNREACHABLE
 
     def credentials(self, name: str) -> Credentials:
         """Return what its requests carry; nothing secret for a server that nobody names."""
-        return self._credentials.get(name, NO_CREDENTIALS)
+        return self._credentials.get(self._known(name), NO_CREDENTIALS)
+
+    def _known(self, name: str) -> str:
+        """Return the name of the server meant: one that an earlier run called by its URL may have a name by now."""
+        if name in self._settings:
+            return name
+        return next((each for each, own in self._settings.items() if own.url == name), name)
 
     def insecure(self) -> Iterator[str]:
         """Yield a warning for every server that gets a secret where others can read it."""

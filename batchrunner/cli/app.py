@@ -6,14 +6,15 @@ import signal
 import sys
 import traceback
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
 from batchrunner.cli.cancel import cancel, forget
 from batchrunner.cli.gallery import gallery, promote
 from batchrunner.cli.init import init, schema, sim
-from batchrunner.cli.output import open_streams, say
+from batchrunner.cli.output import open_streams, say, write
 from batchrunner.cli.parameters import OWN_PROCESS
 from batchrunner.cli.plan import plan, status
 from batchrunner.cli.run import run
@@ -36,6 +37,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run batches of ComfyUI prompts unattended: every video is downloaded, none is lost or rendered twice.",
 )
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - a flag, as typer calls it
+    if wanted:
+        write(f"batchrunner {version('batchrunner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
+from batchrunner import consent
 from batchrunner.cli.output import say, write
-from batchrunner.cli.parameters import AsJson, Manifest, Out, Outside, Sets, TokenFile
+from batchrunner.cli.parameters import AsJson, Commands, Manifest, Out, Outside, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
@@ -47,6 +48,7 @@ def cancel(
     sets: Sets = [],
     token_file: TokenFile = None,
     allow_outside: Outside = False,
+    allow_commands: Commands = False,
 ) -> int:
     """Remove this batch's prompts from the servers.
 
@@ -56,6 +58,9 @@ def cancel(
     options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
+        requests = tuple(consent.sending_requests(batch.batch))
+        for mark in consent.obtain(requests, batch.ledger.marks(), allowed=allow_commands):
+            batch.ledger.mark(mark, value=True)
         access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
         counts = anyio.run(_remove_prompts, batch, access)
         waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]

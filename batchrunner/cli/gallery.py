@@ -48,7 +48,13 @@ def gallery(
     snapshot = require_state(folder, batch.name)
     states = job_states(batch.name, snapshot.jobs, snapshot.facts)
     paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    summary = report(batch.name, batch.jobs, states, snapshot.facts, RunContext(str(manifest), str(folder)))
+    summary = report(
+        batch.name,
+        batch.jobs,
+        states,
+        snapshot.facts,
+        RunContext(str(manifest), str(folder), options=options.out_words),
+    )
     page_status = PageStatus(
         at=time.time(),
         manifest=str(manifest),

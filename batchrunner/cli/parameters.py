@@ -31,7 +31,10 @@ Servers = Annotated[
     list[str],
     typer.Option("--server", metavar="URL", help="Use this server (sim: built-in simulator); repeatable."),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder that contains the batch folders.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", envvar="BATCHRUNNER_OUT", help="Folder that contains the batch folders."),
+]
 Sets = Annotated[
     list[KeyValue],
     typer.Option("--set", metavar="KEY=VALUE", parser=key_value, help="Set a parameter in every job; repeatable."),

@@ -14,7 +14,19 @@ from rich.console import Console
 
 from batchrunner import consent
 from batchrunner.cli.output import say, show, write
-from batchrunner.cli.parameters import AsJson, Limit, Manifest, Only, Out, Outside, Servers, Sets, TokenFile, Until
+from batchrunner.cli.parameters import (
+    AsJson,
+    Commands,
+    Limit,
+    Manifest,
+    Only,
+    Out,
+    Outside,
+    Servers,
+    Sets,
+    TokenFile,
+    Until,
+)
 from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
@@ -53,6 +65,7 @@ def plan(
     until: Until = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
+    allow_commands: Commands = False,
     token_file: TokenFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +81,8 @@ def plan(
     missing: list[str] = []
     unchecked: list[str] = []
     if ask:
+        marks = snapshot.marks if snapshot else {}
+        consent.obtain(tuple(consent.sending_requests(batch)), marks, allowed=allow_commands)
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]

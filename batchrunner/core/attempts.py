@@ -122,7 +122,7 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
 def _without_files(entry: Entry) -> str:
     """Say what a success left us with, if no file of ours."""
     if not entry.files:
-        return "rendered, but its saving nodes left no file of type output to bring home"
+        return "rendered, but its saving nodes left no file of type output to download"
     named = ", ".join(file.key for file in entry.files[:3])
     return f"rendered, but with files of another prompt: {named}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.eta import is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
-from batchrunner.core.lifecycle import Failed
+from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.scheduler import is_gone, is_idle, leaving_time
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def _settled(board: Board) -> Exit:
     failed = sum(isinstance(board.states[job], Failed) for job in board.chosen)
     if failed:
         return Exit(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
+    others = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
+    if others:
+        return Exit(DONE, f"{len(board.chosen)} jobs are done; {others} others wait for another run")
     return Exit(DONE, "every job is done")
 
 
@@ -57,7 +60,7 @@ def _in_time(board: Board, now: float) -> Exit | None:
     if not is_hopeless(board, board.until, now):
         return None
     ending = _settled(board)
-    left = f"{len(board.waiting)} jobs are left for the next run: they would not have been home in time"
+    left = f"{len(board.waiting)} jobs are left for the next run: they would not have been finished in time"
     return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 

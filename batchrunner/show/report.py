@@ -81,6 +81,8 @@ class RunContext:
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
+    options: tuple[str, ...] = ()
+    """What every command about this batch needs: `--out DIR`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +287,8 @@ def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
 
 def next_steps(report: Report) -> list[tuple[str, str]]:
     """Return commands with what they are for, the most useful first."""
-    manifest = shlex.quote(report.context.manifest or "MANIFEST")
+    options = shlex.join(report.context.options)
+    manifest = " ".join(filter(None, (shlex.quote(report.context.manifest or "MANIFEST"), options)))
     found = []
     if report.left:
         found.append((f"batchrunner run {manifest}", "go on with what is left"))
@@ -293,7 +296,12 @@ def next_steps(report: Report) -> list[tuple[str, str]]:
         found.append((f"batchrunner retry {manifest}", "have what failed wait again, then run it"))
     if report.done:
         found.append((f"batchrunner gallery {manifest} --serve", "look at what is done"))
-        found.append(("batchrunner promote picks.json --set size=1080p", "render the picks of the gallery larger"))
+        found.append(
+            (
+                " ".join(filter(None, ("batchrunner promote picks.json --set size=1080p", options))),
+                "render the picks of the gallery larger",
+            )
+        )
     return found
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCHEMA_FILE = "manifest.schema.json"
 """What a manifest calls the schema beside it."""
 _SWEPT = ("prompt", "seed")
-_FILES = {"image": "shots/*.png", "mask": "masks/*.png", "video": "clips/*.mp4", "audio": "sounds/*.wav"}
 
 
 def first_manifest(workflow_path: str, graph: Graph) -> str:
@@ -117,8 +116,8 @@ def _sweep(graph: Graph, roles: Roles) -> Iterator[str]:
         yield "  prompt:"
         yield f"    - {prompt.removeprefix('prompt: ')}"
     for name in sorted(roles.media):
-        held, files = value_at(graph, roles.params[name][0]), _FILES.get(name.partition("_")[0], "files/*")
-        yield f'  # {name}: {{files: "{files}"}}  # files of your own; now the server\'s {_told(held)}'
+        held = value_at(graph, roles.params[name][0])
+        yield f"  # {name}: [one, two]  # names of files in the server's input folder; now {_told(held)}"
     if "seed" in roles.params:
         limit = make_param(graph, "seed", [f"{key}.{name}" for key, name in roles.params["seed"]]).limit
         few = limit.kind == "float" or (limit.high is not None and limit.high < SMALL_SEED)

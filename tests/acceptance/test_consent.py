@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from processes import COMMAND, LIMIT, ended
+
+from batchrunner.ledger import Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,3 +107,23 @@ print(environment()["BATCHRUNNER_TOKEN"], "BATCHRUNNER_TOKEN" in os.environ, os.
     own = {**os.environ, "BATCHRUNNER_TOKEN": _TOKEN, "OTHER": "kept"}
     done = subprocess.run([sys.executable, "-c", code, "a b", "c"], env=own, capture_output=True, text=True, check=True)
     assert done.stdout == f"{_TOKEN} False kept a b c\n"
+
+
+@pytest.mark.parametrize("verb", [("plan", "--ask"), ("cancel",)])
+def test_no_verb_sends_a_variable_without_consent(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    """Whatever asks a server sends a manifest's variable there only with consent; nothing is asked before."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.0)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        (tmp_path / "m.yaml").write_text(
+            f'name: t\nserver: {{url: "{url}", headers: {{X-Api-Key: "${{OTHER}}"}}}}\n'
+            "workflow: ltx2\nsweep: {prompt: a cat}\n",
+            encoding="utf-8",
+        )
+        with Ledger.open(tmp_path / "outputs" / "t", "t"):
+            pass
+        refused = ended(tmp_path, verb[0], "m.yaml", *verb[1:])
+        assert refused.code == 2
+        assert "send the environment variable OTHER to 127.0.0.1:" in refused.err
+        with pytest.raises(BlockingIOError):
+            listening.accept()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -439,3 +440,17 @@ def test_help_is_plain(verb: str, text: str) -> None:
     told = _call(verb, "-h")
     assert text in told.out
     assert told == _call(verb, "--help")
+
+
+def test_the_version_is_told() -> None:
+    """`--version` prints one line that a bug report can quote."""
+    told = _call("--version")
+    assert (told.code, told.err) == (0, "")
+    assert re.fullmatch(r"batchrunner \d+\.\d+\.\d+\S*\n", told.out)
+
+
+def test_the_folder_of_all_batches_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BATCHRUNNER_OUT stands for `--out`, which wins over it."""
+    monkeypatch.setenv("BATCHRUNNER_OUT", str(folder / "elsewhere"))
+    assert str(folder / "elsewhere" / "night") in _refused(2, "gallery", "night.yaml")
+    assert str(folder / "here" / "night") in _refused(2, "gallery", "night.yaml", "--out", "here")

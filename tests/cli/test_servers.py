@@ -143,6 +143,13 @@ def test_an_address_that_nobody_knows(tmp_path: Path) -> None:
     assert not access.is_named("http://b:1")
 
 
+def test_a_server_that_was_given_a_name_is_the_same_host(tmp_path: Path) -> None:
+    """What an earlier run called by its URL gets the credentials of the server that has this URL now."""
+    access = ServerAccess(batch(tmp_path, "{url: http://a:1, name: gpu-1}"), TOKEN, {})
+    assert access.is_named("http://a:1")
+    assert access.credentials("http://a:1").headers() == {"Authorization": "Bearer t0p-s3cret"}
+
+
 def test_a_secret_without_encryption_is_told(tmp_path: Path) -> None:
     """Whoever sends a secret over plain HTTP is told, unless it stays on this machine."""
     servers = '[http://gpu:8188, https://gpu, http://127.0.0.1:1, "http://[::1]:1", http://localhost:1, sim]'

@@ -196,7 +196,7 @@ def test_a_success_without_a_file_of_ours() -> None:
         Why.WRONG_CONTENT,
         "rendered, but with files of another prompt: x.mp4, sub/y.mp4",
     )
-    assert empty.message == "rendered, but its saving nodes left no file of type output to bring home"
+    assert empty.message == "rendered, but its saving nodes left no file of type output to download"
 
 
 def test_a_prompt_brings_home_a_thousand_files_at_most() -> None:

@@ -471,7 +471,7 @@ def test_a_refused_template_is_taken_off_first() -> None:
 
 # -- out of time
 
-LEFT = "2 jobs are left for the next run: they would not have been home in time"
+LEFT = "2 jobs are left for the next run: they would not have been finished in time"
 
 
 def test_out_of_time_and_nothing_failed() -> None:
@@ -488,3 +488,11 @@ def test_out_of_time_and_some_failed() -> None:
     board.until = 1.0
     assert ended(board, 0.5) == 1
     assert message(board, 0.5) == f"1 of 4 jobs failed\n{LEFT}"
+
+
+def test_what_was_left_out_is_not_called_done() -> None:
+    """With `--limit` or `--only` the jobs that this run may not submit are counted as waiting, not as done."""
+    board = new_board([*done(JOBS[0]), *done(JOBS[1])], jobs=5, chosen=frozenset(JOBS[:2]))
+    ending = exit_decision(board, 1.0)
+    assert ending is not None
+    assert (ending.exit, ending.message) == (0, "2 jobs are done; 3 others wait for another run")

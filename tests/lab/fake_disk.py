@@ -1,4 +1,4 @@
-"""The fake_disk under a disk: how much of every file is still there after the power went.
+"""The medium under a disk: how much of every file is still there after the power went.
 
 Names are as safe here as a journal makes them: what was linked or renamed stays so. Bytes are not.
 """

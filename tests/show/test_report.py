@@ -151,6 +151,8 @@ def test_a_batch_never_run_is_all_left() -> None:
     told = _told([])
     assert headline(told) == "0 of 6 done, 6 left"
     assert next_steps(told) == [("batchrunner run MANIFEST", "go on with what is left")]
+    elsewhere = replace(told, context=RunContext("my cats.yaml", options=("--out", "big disk")))
+    assert next_steps(elsewhere)[0][0] == "batchrunner run 'my cats.yaml' --out 'big disk'"
     assert report_lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
 
 

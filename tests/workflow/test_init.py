@@ -200,7 +200,7 @@ def test_what_is_offered_for_files(tmp_path: Path) -> None:
     """A loader's file can be swept by uncommenting a line; until then the server's own is used."""
     text = image(**{"10": node("LoadImage", image="cat.png"), **changed("5", width=["10", 1])})
     manifest = first_manifest("w.json", read_graph(text))
-    assert '  # image: {files: "shots/*.png"}  # files of your own; now the server\'s "cat.png"\n' in manifest
+    assert '  # image: [one, two]  # names of files in the server\'s input folder; now "cat.png"\n' in manifest
     batch = started(tmp_path, text)
     graph = json.loads(json.dumps(batch.graph(batch.jobs[0], "p")))
     assert (graph["10"]["inputs"]["image"], "image: " in manifest.partition("defaults:")[2].partition("sweep")[0]) == (

@@ -169,7 +169,7 @@ class Gallery:
         Where all was settled before and nothing happened, both are there already.
         """
         wanted = [jobs[job] for job in board.positions]
-        context = RunContext(self.manifest, str(self.folder), self.expected)
+        context = RunContext(self.manifest, str(self.folder), self.expected, self.options)
         made = report(self.batch, wanted, board.states, self.facts, context)
         key = self._key(wanted) if board.is_settled() else ""
         if not key or not is_current(self.folder, self.batch, key):

@@ -1,4 +1,4 @@
-"""One life of the runner as the checks sees it: what it was told, what it heard from each server, and since when."""
+"""One life of the runner as the checks see it: what it was told, what it heard from each server, and since when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One simulated night: servers with their faults, a runner that is killed and started again, and a invariants."""
+"""One simulated night: servers with their faults, a runner that is killed and started again, and what is checked."""
 
 from __future__ import annotations
 
