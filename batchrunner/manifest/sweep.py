@@ -97,13 +97,12 @@ class BlockReader:
 
     def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
         """Return what single values, of names that are known, set together."""
-        axes = []
-        for name, node in nodes.items():
-            point = self._names.point(name, node, join(path, name))
-            if point is not None:
-                axes.append(axis_of(name, node.location, [point], fixed=True))
-        self._check_twice(axes, path)
-        return {name: value for axis in axes for point in axis.points() for name, value in point.items()}
+        points = {name: self._names.point(name, node, join(path, name)) for name, node in nodes.items()}
+        found = {name: value for point in points.values() if point is not None for name, value in point.items()}
+        if len(found) < sum(len(point or ()) for point in points.values()):
+            axes = [axis_of(name, nodes[name].location, [point]) for name, point in points.items() if point is not None]
+            self._check_twice(axes, path)
+        return found
 
     def add_presets(self, tree: Tree | None) -> None:
         """Add to the names the built-in presets that the workflow has the parameters for, and the user's."""
@@ -229,10 +228,13 @@ class BlockReader:
         except TableError as error:
             self._report(error.location, error.path, str(error))
             return None
-        for name, column in wanted.items() if known else ():
-            if same_column(column, known) is None:
-                self._report(named[name].tree.location, join(where, name), no_column(form.file, column, known))
-        return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points) if size else None
+        missing = [name for name, column in wanted.items() if known and same_column(column, known) is None]
+        for name in missing:
+            text = no_column(form.file, wanted[name], known)
+            self._report(named[name].tree.location, join(where, name), text)
+        if missing or len(wanted) < len(named) or not size:
+            return None
+        return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points)
 
     @staticmethod
     def _chosen(columns: Iterable[str], wanted: Mapping[str, str]) -> Mapping[str, Sequence[str]]:

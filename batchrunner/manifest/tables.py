@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 MANIFEST_BYTES = 2 * 2**20
 NAMED_BYTES = 16 * 2**20
 """The most that a prompt list, a table of rows or a workflow may hold."""
-MAX_LINES = 1_000_000
-"""Lines, or rows, of one file."""
+MAX_LINES, MAX_ROWS = 1_000_000, 200_000
+"""Of one file; it is counted no further."""
 MAX_COLUMNS = 1000
 MAX_VALUES = 2_000_000
 """Values taken from all files of one manifest."""
@@ -197,8 +197,9 @@ class Files:
             raise TableError(Location(read[1], 1, 1), "", "remove the lines with ``` around the table")
         number = 0
         for number, row in enumerate(_READERS[suffix](*read, choose), 1):
-            if number > MAX_LINES:
-                raise TableError(location, path, f"{quote(name)} has more than {MAX_LINES:,} rows")
+            if number > MAX_ROWS:
+                text = f"{quote(name)} has more than {MAX_ROWS:,} rows; max_jobs is {self.max_rows:,}"
+                raise TableError(location, path, text)
             self._values += len(row.values) if number <= self.max_rows else 0
             if self._values > MAX_VALUES:
                 raise TableError(location, path, f"all tables together hold more than {MAX_VALUES:,} values")
@@ -238,7 +239,8 @@ class Files:
             return None
         text, shown = read
         if max(text.count("\n"), text.count("\r")) > MAX_LINES:
-            raise TableError(location, path, f"{quote(name)} has more than {MAX_LINES:,} lines")
+            text = f"{quote(name)} has more than {MAX_LINES:,} lines; max_jobs is {self.max_rows:,}"
+            raise TableError(location, path, text)
         if (zero := text.find("\0")) >= 0:
             at = Location(shown, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero))
             raise TableError(at, "", "holds the character U+0000; if this is UTF-16 text, save it as UTF-8")
