@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 from batchrunner.manifest.diagnostics import join, not_single, read_form
 from batchrunner.manifest.forms import FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
+from batchrunner.manifest.tables import TableError, no_column, same_column, table_suffix
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from batchrunner.core.job import Scalar
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.names import Names, Point
-    from batchrunner.manifest.tables import Files
+    from batchrunner.manifest.tables import Files, Row
     from batchrunner.manifest.yamltree import Location, Tree
 
 MAX_FIELDS = 30
@@ -35,7 +36,7 @@ MAX_FIELDS = 30
 MAX_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""
 _FIELD = re.compile(r"\$\{([^{}\n]*)\}")
-_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column")
+_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,11 @@ class AxisReader:
         self._files = files
         self._report = names.diagnostics.add
 
-    def read(self, name: str, location: Location, tree: Tree, path: str) -> Axis | None:
-        """Return the axis that `name: tree` is, or None after recording why it is none."""
+    def read(self, name: str, location: Location, tree: Tree, path: str, *, zipped: bool = False) -> Axis | None:
+        """Return the axis that `name: tree` is, or None after recording why it is none.
+
+        An empty cell of a column is skipped; in a `zipped` axis it keeps its place and sets nothing.
+        """
         if isinstance(tree, ScalarNode):
             point = self._names.point(name, tree, path)
             return axis_of(name, location, [point], fixed=True) if point is not None else None
@@ -82,8 +86,9 @@ class AxisReader:
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
         if not keys.isdisjoint(("from", "to", "file", "count")):
-            read = self._range if "from" in keys or "to" in keys else self._file if "file" in keys else self._seeds
-            return read(name, location, tree, path)
+            if "file" in keys and keys.isdisjoint(("from", "to")):
+                return self._file(name, location, tree, path, zipped=zipped)
+            return (self._seeds if keys.isdisjoint(("from", "to")) else self._range)(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
@@ -100,11 +105,60 @@ class AxisReader:
                 points.append(point)
         return axis_of(name, location, points) if len(points) == len(nodes) else None
 
-    def _file(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
+    def _file(self, name: str, location: Location, tree: MappingNode, path: str, *, zipped: bool) -> Axis | None:
         form = read_form(FromFile, tree, path, self._names.diagnostics)
-        where = tree.entries["file"].tree.location
-        nodes = self._files.column(form.file, form.column, where, path) if form is not None else None
-        return self._listed(name, location, [(node, name) for node in nodes]) if nodes is not None else None
+        if form is None:
+            return None
+        at = tree.entries["file"].tree.location
+        points: list[Point | None] = []
+        size = empty = 0
+        try:
+            for row in self._rows(form, at, path, name):
+                skip = name not in row.values and not zipped
+                empty += skip
+                size += not skip
+                if not skip and size <= self._files.max_rows:
+                    points += [self._names.point(name, cell, name) for cell in row.cells().values()] or [{}]
+        except TableError as error:
+            self._report(error.location, error.path, str(error))
+            return None
+        kept = [point for point in points if point is not None]
+        if len(kept) < len(points) or not kept:
+            return None
+        if empty:
+            rows = "row" if empty == 1 else "rows"
+            text = f"{quote(form.file)}: {empty} {rows} without {quote(form.column or '')} skipped"
+            self._names.diagnostics.note(at, path, text)
+        return Axis(name, location, frozenset().union(*kept), size, lambda: kept)
+
+    def _rows(self, form: FromFile, at: Location, path: str, name: str) -> Iterator[Row]:
+        """Yield the texts of a list, or the rows of a table with its one column; raises TableError."""
+        if not table_suffix(form.file):
+            if form.column is not None:
+                text = f"{quote(form.file)} has no columns; only .csv, .tsv, .jsonl and .json have"
+                raise TableError(at, path, text)
+            yield from self._files.texts(form.file, form.split, at, path, name)
+            return
+        if "split" in form.model_fields_set:
+            raise TableError(at, path, f"{quote(form.file)} is a table; split is for texts")
+        column, known = form.column, list[str]()
+
+        def choose(columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
+            known.extend(columns)
+            if column is None:
+                raise TableError(at, path, f"name a column of {quote(form.file)}: it has {listing(columns)}")
+            found = same_column(column, columns)
+            return {found: [name]} if found else {}
+
+        filled = False
+        for row in self._files.rows(form.file, at, path, choose):
+            filled = filled or bool(row.values)
+            yield row
+        if column is not None and known and same_column(column, known) is None:
+            raise TableError(at, path, no_column(form.file, column, known))
+        if known and not filled:
+            text = f"column {quote(column or '')} of {quote(form.file)} is empty, which makes no jobs"
+            raise TableError(at, path, text)
 
     def _seeds(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         form = read_form(Seeds, tree, path, self._names.diagnostics)

@@ -49,6 +49,8 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self._found: dict[Diagnostic, None] = {}
+        self.notes: list[str] = []
+        """Warnings: what was read and may surprise."""
 
     def add(self, location: Location, path: str, text: str) -> None:
         """Record that `text` is wrong with what stands at `location` under `path`.
@@ -60,6 +62,10 @@ class Diagnostics:
         if len(self._found) >= MAX_DIAGNOSTICS:
             self._found[Diagnostic(*where, "", f"{MAX_DIAGNOSTICS} mistakes; the rest is not read")] = None
             self.fail()
+
+    def note(self, location: Location, path: str, text: str) -> None:
+        """Keep a warning for the plan about what stands at `location` under `path`."""
+        self.notes.append(f"{location}: {path}: {text}")
 
     def check(self) -> None:
         """Raise ManifestError if anything is wrong."""

@@ -141,6 +141,12 @@ def _command(written: object) -> object:
     return tuple(written)
 
 
+def _separator(text: str) -> str:
+    if not text.strip() or "\n" in text:
+        raise _custom("must be line, blank, or one line of text that stands between two texts")
+    return text.strip()
+
+
 def _headers(written: dict[str, str]) -> dict[str, str]:
     """Check names and values; what must be secret comes from the environment."""
     for name, value in written.items():
@@ -262,8 +268,23 @@ class Seeds(Form):
 class FromFile(Form):
     """An axis from a file beside the manifest: a line each, or a column."""
 
-    file: Annotated[str, _key("A .txt, .csv or .jsonl file, UTF-8, in the manifest's folder.")]
-    column: Annotated[str | None, _key("The column of a .csv, or the key of a .jsonl.")] = None
+    file: Annotated[str, _key("A text file or a table, UTF-8, in the manifest's folder.")]
+    column: Annotated[str | None, _key("The column of a .csv or .tsv, or the key of a .jsonl or .json.")] = None
+    split: Annotated[
+        str,
+        AfterValidator(_separator),
+        Field(min_length=1, description="`line`, `blank` (paragraphs), or the line that stands between two texts."),
+    ] = "line"
+
+
+class FromTable(Form):
+    """Rows from a table beside the manifest."""
+
+    file: Annotated[str, _key("A .csv, .tsv, .jsonl or .json file, UTF-8, in the manifest's folder.")]
+    columns: Annotated[
+        dict[str, str],
+        Field(min_length=1, description="Parameters, and the columns they come from; no other column is read."),
+    ] = {}
 
 
 class RecipientForm(Form):

@@ -85,7 +85,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     Raises ManifestError with everything that is wrong with any of them.
     """
     settings = read_form_anyway(Settings, tree, _FALLBACK, diagnostics)
-    files = Files(path.parent, diagnostics, allow_outside=options.allow_outside)
+    files = Files(path.parent, diagnostics, allow_outside=options.allow_outside, max_rows=settings.max_jobs)
     servers = _servers(settings, tree, options, files, diagnostics)
     template = _template(settings, tree, files, diagnostics)
     if template is None:

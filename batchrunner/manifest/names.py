@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.tables import Cell
 from batchrunner.text import did_you_mean, listing, quote
 from batchrunner.workflow.values import Limit, UnfitError, fit
 
@@ -34,6 +35,7 @@ BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
 """The presets of every workflow that has their parameters: group -> option -> values."""
 RESERVED = frozenset({"zip", "rows", "job"})
 MAX_VARIABLES = 64
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _VARIABLE = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
@@ -77,21 +79,28 @@ class Names:
         """Return every name that could stand in a block."""
         return [*self.params, *self.presets, *sorted(self.variables)]
 
-    def declare(self, name: str, location: Location, path: str) -> bool:
-        """Tell whether `name` may be set, which makes an own variable known; record it if it may not."""
+    def spelled(self, name: str) -> str:
+        """Return the one parameter or preset that is called `name` in other case, or `name` itself."""
+        known = [*self.params, *self.presets]
+        found = [] if name in known else [each for each in known if each.casefold() == name.casefold()]
+        return found[0] if len(found) == 1 else name
+
+    def declare(self, name: str, location: Location, path: str, cure: str = "") -> bool:
+        """Tell whether `name` may be set, which makes an own variable known; record it, with `cure`, if it may not."""
         if name in self.params or name in self.presets or not _VARIABLE.fullmatch(name):
-            return self.resolve(name, location, path)
+            return self.resolve(name, location, path, cure)
         if name not in self.variables and len(self.variables) == MAX_VARIABLES:
             self.diagnostics.add(location, path, f"too many variables (at most {MAX_VARIABLES})")
+            return False
         self.variables.add(name)
         return True
 
-    def resolve(self, name: str, location: Location, path: str) -> bool:
+    def resolve(self, name: str, location: Location, path: str, cure: str = "") -> bool:
         """Tell whether `name` is one that some job may have, and record it if it is not."""
         if name in self.params or name in self.presets or name in self.variables:
             return True
         near = did_you_mean(name, [*self.all(), "zip", "rows"])
-        self.diagnostics.add(location, path, f"unknown parameter{near or f'; there is {listing(self.all())}'}")
+        self.diagnostics.add(location, path, f"unknown parameter{near or f'; there is {listing(self.all())}'}{cure}")
         return False
 
     def limit(self, name: str) -> Limit:
@@ -104,11 +113,22 @@ class Names:
             return self._preset(name, node, path)
         limit = self.limit(name)
         # 1984 is as good a prompt as any: a text is what was written.
-        written = node.text if limit.kind == "text" and node.value is not None else node.value
+        is_text = limit.kind == "text" and (node.value is not None or isinstance(node, Cell))
         try:
-            value = fit(limit, written)
+            value = fit(limit, node.text if is_text else node.value)
         except UnfitError as error:
-            self.diagnostics.add(node.location, path, str(error))
+            is_number = limit.kind in {"int", "float", "number"} and _DECIMAL_COMMA.fullmatch(node.text)
+            cure = f"; a decimal comma: write {node.text.replace(',', '.')}" if is_number else ""
+            self.diagnostics.add(node.location, path, f"{error}{cure}")
+            return None
+        if (
+            isinstance(node, Cell)
+            and limit.kind == "int"
+            and isinstance(node.value, float)
+            and "e" in node.text.lower()
+        ):
+            text = f"must be a whole number, not {node.text}: your spreadsheet rounded it; format the column as text"
+            self.diagnostics.add(node.location, path, text)
             return None
         is_template = isinstance(value, str) and "${" in value
         return {name: TextTemplate(str(value), node.location, path) if is_template else value}

@@ -8,9 +8,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest.axes import Axis, AxisReader, axis_of
-from batchrunner.manifest.diagnostics import describe, join, not_single
+from batchrunner.manifest.diagnostics import describe, join, not_single, read_form
+from batchrunner.manifest.forms import FromTable
 from batchrunner.manifest.names import BUILT_IN, RESERVED
-from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
+from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
+from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, follow
 from batchrunner.text import listing
 
 if TYPE_CHECKING:
@@ -95,13 +97,12 @@ class BlockReader:
 
     def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
         """Return what single values, of names that are known, set together."""
-        axes = []
-        for name, node in nodes.items():
-            point = self._names.point(name, node, join(path, name))
-            if point is not None:
-                axes.append(axis_of(name, node.location, [point], fixed=True))
-        self._check_twice(axes, path)
-        return {name: value for axis in axes for point in axis.points() for name, value in point.items()}
+        points = {name: self._names.point(name, node, join(path, name)) for name, node in nodes.items()}
+        found = {name: value for point in points.values() if point is not None for name, value in point.items()}
+        if len(found) < sum(len(point or ()) for point in points.values()):
+            axes = [axis_of(name, nodes[name].location, [point]) for name, point in points.items() if point is not None]
+            self._check_twice(axes, path)
+        return found
 
     def add_presets(self, tree: Tree | None) -> None:
         """Add to the names the built-in presets that the workflow has the parameters for, and the user's."""
@@ -139,36 +140,39 @@ class BlockReader:
     def _block(self, table: MappingNode, path: str) -> Block:
         if not table.entries:
             self._report(table.location, path, "is empty, which makes no jobs")
-        read = [self._axis(key, entry, join(path, key)) for key, entry in table.entries.items()]
+        read = [axis for key, entry in table.entries.items() for axis in self._axis(key, entry, join(path, key))]
         axes = [axis for axis in read if axis is not None and axis.name not in self._overridden]
         self._check_twice(axes, path)
         return Block(table.location, path, tuple(axes), whole=bool(read) and None not in read)
 
-    def _axis(self, key: str, entry: KeyValue, path: str) -> Axis | None:
+    def _axis(self, key: str, entry: KeyValue, path: str) -> list[Axis | None]:
+        """Return the axis, or the axes of a list of zips; None for each that is wrong."""
         if key == "zip":
-            return self._zip(entry, path)
+            if not isinstance(entry.tree, ListNode) or not entry.tree.items:
+                return [self._zip(entry.location, entry.tree, path)]
+            return [self._zip(item.location, item, join(path, index)) for index, item in enumerate(entry.tree.items)]
         if key == "rows":
-            return self._rows(entry, path)
+            return [self._rows(entry, path)]
         if not self._names.declare(key, entry.location, path):
-            return None
-        return self._axes.read(key, entry.location, entry.tree, path)
+            return [None]
+        return [self._axes.read(key, entry.location, entry.tree, path)]
 
-    def _zip(self, entry: KeyValue, path: str) -> Axis | None:
-        if not isinstance(entry.tree, MappingNode) or not entry.tree.entries:
-            self._report(entry.tree.location, path, "must be a mapping of names to lists of equal length")
+    def _zip(self, location: Location, tree: Tree, path: str) -> Axis | None:
+        if not isinstance(tree, MappingNode) or not tree.entries:
+            self._report(tree.location, path, "must be a mapping of names to lists of equal length")
             return None
         axes = []
-        for key, part in entry.tree.entries.items():
+        for key, part in tree.entries.items():
             where = join(path, key)
             if not self._names.declare(key, part.location, where):
                 continue
-            axis = self._axes.read(key, part.location, part.tree, where)
+            axis = self._axes.read(key, part.location, part.tree, where, zipped=True)
             if axis is not None and axis.fixed:
                 self._report(part.tree.location, where, "must be a list; a fixed value stands outside zip")
             elif axis is not None:
                 axes.append(axis)
         self._check_twice(axes, path)
-        if len(axes) < len(entry.tree.entries):
+        if len(axes) < len(tree.entries):
             return None
         first = axes[0]
         for axis in axes[1:]:
@@ -179,24 +183,75 @@ class BlockReader:
         kept = [axis for axis in axes if axis.name not in self._overridden]
         names: frozenset[str] = frozenset().union(*(axis.names for axis in kept))
         label = "+".join(axis.name for axis in axes)
-        return Axis(label, entry.location, names, first.size, lambda: _zipped(kept, first.size))
+        return Axis(label, location, names, first.size, lambda: _zipped(kept, first.size))
 
     def _rows(self, entry: KeyValue, path: str) -> Axis | None:
         tree = entry.tree
         if isinstance(tree, ScalarNode):
-            table = self._files.table(tree.text, tree.location, path)
-            if table is None:
+            return self._table(FromTable(file=tree.text), entry, tree.location, {}, path)
+        if isinstance(tree, MappingNode):
+            form = read_form(FromTable, tree, path, self._names.diagnostics)
+            if form is None:
                 return None
-            # An unknown column is reported once, where it is named.
-            known = {name for name, at in table.columns.items() if self._names.declare(name, at, name)}
-            rows = [{name: node for name, node in row.items() if name in known} for row in table.rows]
-            return axis_of("rows", entry.location, [self.together(row, "") for row in rows])
-        if not isinstance(tree, ListNode) or not tree.items:
-            wrong = "is an empty list, which makes no jobs" if isinstance(tree, ListNode) else None
-            self._report(tree.location, path, wrong or "must be a file, or a list of mappings")
+            columns = follow(tree, ("columns",))
+            named = columns.entries if isinstance(columns, MappingNode) and "columns" in tree.entries else {}
+            return self._table(form, entry, follow(tree, ("file",)).location, named, path)
+        if not tree.items:
+            self._report(tree.location, path, "is an empty list, which makes no jobs")
             return None
         points = [self.fixed(item, join(path, index)) for index, item in enumerate(tree.items)]
         return axis_of("rows", entry.location, points)
+
+    def _table(
+        self, form: FromTable, entry: KeyValue, at: Location, named: Mapping[str, KeyValue], path: str
+    ) -> Axis | None:
+        """Return the axis of a table's rows; `named` holds where the manifest names columns, if it does."""
+        where = join(path, "columns")
+        wanted = {
+            name: form.columns[name]
+            for name, each in named.items()
+            if self._names.declare(name, each.location, join(where, name))
+        }
+        known: list[str] = []
+
+        def choose(columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
+            known.extend(columns)
+            return self._chosen(columns, wanted) if named else self._declared(columns)
+
+        points: list[Point] = []
+        size = 0
+        try:
+            for row in self._files.rows(form.file, at, path, choose):
+                size += 1
+                if size <= self._files.max_rows:
+                    points.append(self.together(row.cells(), ""))
+        except TableError as error:
+            self._report(error.location, error.path, str(error))
+            return None
+        missing = [name for name, column in wanted.items() if known and same_column(column, known) is None]
+        for name in missing:
+            text = no_column(form.file, wanted[name], known)
+            self._report(named[name].tree.location, join(where, name), text)
+        if missing or len(wanted) < len(named) or not size:
+            return None
+        return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points)
+
+    @staticmethod
+    def _chosen(columns: Iterable[str], wanted: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        found: dict[str, list[str]] = {}
+        for name, column in wanted.items():
+            same = same_column(column, columns)
+            if same is not None:
+                found.setdefault(same, []).append(name)
+        return found
+
+    def _declared(self, columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
+        """Return the names of columns; an unknown one is reported once, where it is named."""
+        names = {column: self._names.spelled(column) for column in columns}
+        cure = f"; {CHOOSE}"
+        return {
+            column: [name] for column, name in names.items() if self._names.declare(name, columns[column], column, cure)
+        }
 
     def _check_twice(self, axes: Iterable[Axis], path: str) -> None:
         """Refuse to guess which of two values is meant."""

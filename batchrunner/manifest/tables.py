@@ -1,32 +1,73 @@
-"""Files that a manifest names: read safely, and prompt lists and tables cell by cell with their places."""
+"""Files that a manifest names: read safely; prompt lists and tables row by row, each with its place.
+
+Rows come one at a time, so that a file of millions is counted against `max_jobs` without being held.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import re
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from batchrunner.manifest.yamltree import Location, ScalarNode, resolve_scalar
 from batchrunner.text import did_you_mean, listing, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from batchrunner.core.job import Json
+    from batchrunner.core.job import Json, Scalar
     from batchrunner.manifest.diagnostics import Diagnostics
+
+    Choose = Callable[[Mapping[str, Location]], Mapping[str, Sequence[str]]]
+    """From columns, with where each is named, to the names that those wanted are used under."""
 
 MANIFEST_BYTES = 2 * 2**20
 NAMED_BYTES = 16 * 2**20
 """The most that a prompt list, a table of rows or a workflow may hold."""
-_TABLES = (".csv", ".jsonl")
+MAX_LINES, MAX_ROWS = 1_000_000, 200_000
+"""Of one file; it is counted no further."""
+MAX_COLUMNS = 1000
+MAX_VALUES = 2_000_000
+"""Values taken from all files of one manifest."""
+_MAX_ROW = 2**20
+"""Characters of one row of JSON."""
+CHOOSE = "choose columns with rows: {file: …, columns: {…}}, or call it _name to keep it as a variable"
+"""What to do about columns that set nothing."""
+_TABLES = (".csv", ".tsv", ".jsonl", ".json")
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_SPREADSHEET_ERRORS = frozenset({"#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!", "#ERROR!"})
+_DELIMITER_LINE = re.compile(r'"?sep=([,;|\t])"?[ \t,;|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+"""Excel's own first line, which names the delimiter."""
+_BLANK = re.compile(r"[ \t\r\n]*")
 
-Row: TypeAlias = dict[str, ScalarNode]
-"""Column -> cell; an empty cell of a CSV is left out, so that the defaults apply."""
+
+class Cell(ScalarNode):
+    """A value from a file: a cell of a table, or a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one row sets, by the names its columns were given; an empty cell is left out, so that defaults apply."""
+
+    location: Location
+    values: Mapping[str, Scalar]
+    typed: bool
+    """Whether the values have types, as JSON's do; a text is read as YAML's unquoted scalars are."""
+
+    def cells(self) -> dict[str, Cell]:
+        """Return the values with their place."""
+        found = {}
+        for name, value in self.values.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            found[name] = Cell(self.location, value if self.typed else resolve_scalar(text), text)
+        return found
 
 
 class SourceError(Exception):
@@ -38,18 +79,32 @@ class SourceError(Exception):
         self.column = column
 
 
+class TableError(Exception):
+    """A table or a list cannot be used; says where, about which column, and why."""
+
+    def __init__(self, location: Location, path: str, message: str) -> None:
+        super().__init__(message)
+        self.location = location
+        self.path = path
+
+
 def read_text(path: Path, most: int) -> str:
     """Return a file's text without its byte order mark.
 
     Raises SourceError if it is missing, unreadable, no regular file, longer than `most` bytes, or not UTF-8.
     """
     raw = _read(path, most)
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SourceError("this is UTF-16 text; save it as UTF-8 (Excel: CSV UTF-8)")
+    if raw.startswith(b"PK\x03\x04"):
+        raise SourceError("this is a spreadsheet, a document or an archive, not text; save it as CSV UTF-8 or as text")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8-sig", "replace")
         column = len(before) - before.rfind("\n")
-        raise SourceError("this is not UTF-8 text", before.count("\n") + 1, column) from None
+        text = "this is not UTF-8 text; save it as UTF-8 (Excel: CSV UTF-8)"
+        raise SourceError(text, before.count("\n") + 1, column) from None
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -72,21 +127,33 @@ def _read(path: Path, most: int) -> bytes:
     return raw
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows, and where each column is named (in JSON lines, where it first occurs)."""
+def table_suffix(name: str) -> str:
+    """Return the kind of table that a file's name promises, `.csv`; empty if it is none."""
+    return next((suffix for suffix in _TABLES if name.lower().endswith(suffix)), "")
 
-    rows: list[Row]
-    columns: dict[str, Location]
+
+def same_column(wanted: str, columns: Iterable[str]) -> str | None:
+    """Return the column that is called `wanted`, or else the first that is so in other case."""
+    known = list(columns)
+    return wanted if wanted in known else next((each for each in known if each.casefold() == wanted.casefold()), None)
+
+
+def no_column(file: str, column: str, known: Sequence[str]) -> str:
+    """Return the message about a column that a table lacks."""
+    return f"{quote(file)} has no column {quote(column)}, only {listing(known)}{did_you_mean(column, known)}"
 
 
 class Files:
     """Reads the files that one manifest names; records what is wrong with them."""
 
-    def __init__(self, folder: Path, diagnostics: Diagnostics, *, allow_outside: bool) -> None:
+    def __init__(self, folder: Path, diagnostics: Diagnostics, *, allow_outside: bool, max_rows: int) -> None:
+        self.max_rows = max_rows
+        """How many rows of one file are built; the others are only counted, for they make too many jobs."""
         self._folder = folder
         self._allow_outside = allow_outside
         self._report = diagnostics.add
+        self._note = diagnostics.note
+        self._values = 0
 
     def path(self, name: str, location: Location, path: str) -> Path | None:
         """Return where a file is that the manifest may name, or None; whether there is one is not checked."""
@@ -114,123 +181,298 @@ class Files:
                 self._report(Location(shown, error.line, error.column), "", str(error))
             return None
 
-    def column(self, name: str, column: str | None, location: Location, path: str) -> list[ScalarNode] | None:
-        """Return the values of a list's lines or of a table's column, or None."""
-        if not name.endswith(_TABLES):
-            if column is None:
-                return self._lines(name, location, path)
-            self._report(location, path, f"{quote(name)} has no columns; only .csv and .jsonl have")
-            return None
-        table = self.table(name, location, path)
-        if table is None:
-            return None
-        nodes = [row[column] for row in table.rows if column in row] if column is not None else []
-        if column is None:
-            text = f"name a column of {quote(name)}: it has {listing(table.columns)}"
-        elif column not in table.columns:
-            near = did_you_mean(column, table.columns)
-            text = f"{quote(name)} has no column {quote(column)}, only {listing(table.columns)}{near}"
-        elif not nodes:
-            text = f"column {quote(column)} of {quote(name)} is empty, which makes no jobs"
-        else:
-            return nodes
-        self._report(location, path, text)
-        return None
+    def rows(self, name: str, location: Location, path: str, choose: Choose) -> Iterator[Row]:
+        """Yield the rows of a table, with the columns that `choose` wants; nothing once its file is reported.
 
-    def table(self, name: str, location: Location, path: str) -> Table | None:
-        """Return the table in a .csv or .jsonl file, or None."""
-        if not name.endswith(_TABLES):
-            self._report(location, path, f"{quote(name)} is not a table ({', '.join(_TABLES)})")
-            return None
-        read = self.text(name, location, path)
+        Raises TableError if it is no table, or has no rows.
+        """
+        suffix = table_suffix(name)
+        if not suffix:
+            cure = "; save the spreadsheet as CSV UTF-8" if name.lower().endswith(_SPREADSHEETS) else ""
+            raise TableError(location, path, f"{quote(name)} is not a table ({', '.join(_TABLES)}){cure}")
+        read = self._lines(name, location, path)
         if read is None:
-            return None
-        try:
-            table = _csv_table(*read) if name.endswith(".csv") else _json_table(*read)
-        except _RowError as error:
-            self._report(error.location, error.path, str(error))
-            return None
-        if not table.rows:
-            self._report(location, path, f"{quote(name)} has no rows, which makes no jobs")
-        return table if table.rows else None
+            return
+        if read[0].lstrip().startswith("```"):
+            raise TableError(Location(read[1], 1, 1), "", "remove the lines with ``` around the table")
+        number = 0
+        for number, row in enumerate(_READERS[suffix](*read, choose), 1):
+            if number > MAX_ROWS:
+                text = f"{quote(name)} has more than {MAX_ROWS:,} rows; max_jobs is {self.max_rows:,}"
+                raise TableError(location, path, text)
+            self._values += len(row.values) if number <= self.max_rows else 0
+            if self._values > MAX_VALUES:
+                raise TableError(location, path, f"all tables together hold more than {MAX_VALUES:,} values")
+            yield row
+        if not number:
+            raise TableError(location, path, f"{quote(name)} has no rows, which makes no jobs")
 
-    def _lines(self, name: str, location: Location, path: str) -> list[ScalarNode] | None:
+    def texts(self, name: str, split: str, location: Location, path: str, column: str) -> Iterator[Row]:
+        """Yield the texts of a list as rows of one `column`: its lines, its paragraphs, or what `split` separates.
+
+        Notes how many lines were skipped; nothing is yielded once its file is reported.
+        Raises TableError if there are no texts.
+        """
+        read = self._lines(name, location, path)
+        if read is None:
+            return
+        skipped: Counter[str] = Counter()
+        found = False
+        for number, text in _split(read[0], split, skipped):
+            found = True
+            yield Row(Location(read[1], number, 1), {column: text}, typed=False)
+        if not found:
+            raise TableError(location, path, f"{quote(name)} has no lines, which makes no jobs")
+        counts = " and ".join(f"{skipped[kind]} {kind}" for kind in ("blank", "#") if skipped[kind])
+        if counts:
+            hint = "; every other line is a value (split: blank takes paragraphs)" if skipped["blank"] else ""
+            lines = "line" if skipped.total() == 1 else "lines"
+            self._note(location, path, f"{quote(name)}: {counts} {lines} skipped{hint}")
+
+    def _lines(self, name: str, location: Location, path: str) -> tuple[str, str] | None:
+        """Return a file's text and name, or None after reporting it.
+
+        Raises TableError if it has too many lines, or holds a character 0.
+        """
         read = self.text(name, location, path)
         if read is None:
             return None
         text, shown = read
-        lines = enumerate(text.replace("\r\n", "\n").split("\n"), 1)
-        kept = [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
-        if not kept:
-            self._report(location, path, f"{quote(name)} has no lines, which makes no jobs")
-        return [ScalarNode(Location(shown, number, 1), resolve_scalar(line), line) for number, line in kept] or None
+        if max(text.count("\n"), text.count("\r")) > MAX_LINES:
+            text = f"{quote(name)} has more than {MAX_LINES:,} lines; max_jobs is {self.max_rows:,}"
+            raise TableError(location, path, text)
+        if (zero := text.find("\0")) >= 0:
+            at = Location(shown, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero))
+            raise TableError(at, "", "holds the character U+0000; if this is UTF-16 text, save it as UTF-8")
+        return text, shown
 
 
-class _RowError(Exception):
-    def __init__(self, location: Location, path: str, message: str) -> None:
-        super().__init__(message)
-        self.location = location
-        self.path = path
+def _split(text: str, split: str, skipped: Counter[str]) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of every text in a list; counts the lines left out, as `blank` and `#`."""
+    separator = {"line": None, "blank": ""}.get(split, split)
+    start = 0
+    part: list[str] = []
+    for number, line in enumerate(StringIO(text, None), 1):
+        bare = line.strip()
+        if bare.startswith("#") and bare != separator:
+            skipped["#"] += 1
+        elif bare and separator is None:
+            yield number, line.removesuffix("\n")
+        elif bare == separator:
+            if part:
+                yield start, "".join(part).rstrip()
+            part = []
+        elif bare or part:
+            start = start if part else number
+            part.append(line)
+        else:
+            skipped["blank"] += separator is None
+    if part:
+        yield start, "".join(part).rstrip()
 
 
-def _csv_table(text: str, file: str) -> Table:
-    lines = _csv_lines(text, file)
-    location, first = next(lines, (Location(file, 1, 1), []))
-    names = [cell.strip() for cell in first]
-    for index, name in enumerate(names):
-        if not name:
-            raise _RowError(location, "", f"column {index + 1} has no name")
-        if name in names[:index]:
-            raise _RowError(location, "", f"two columns are called {quote(name)}")
-    rows: list[Row] = []
+# -- CSV, as spreadsheets write it.
+
+
+def _csv_rows(text: str, file: str, choose: Choose) -> Iterator[Row]:
+    named = _DELIMITER_LINE.match(text)
+    delimiter = named[1] if named else _delimiter(text, "\t,;" if table_suffix(file) == ".tsv" else ",;\t")
+    lines = _csv_lines(text[named.end() :] if named else text, file, delimiter, 2 if named else 1)
+    location, header = _csv_header(next(lines, (Location(file, 1, 1), [])))
+    chosen = choose({name: location for name in header if name})
+    wanted = [(index, name) for index, column in enumerate(header) for name in chosen.get(column, ())]
+    for position, (index, name) in enumerate(wanted):
+        if any(name == other for _, other in wanted[:position]):
+            raise TableError(location, "", f"two columns are called {quote(header[index])}")
+    # Where some columns were chosen, one without a name is like any other that was not.
+    unnamed = [index for index, name in enumerate(header) if not name] if len(chosen) == len(set(header) - {""}) else []
     for at, cells in lines:
-        if len(cells) != len(names):
-            raise _RowError(at, "", f"has {len(cells)} cells where the first line has {len(names)}")
-        pairs = zip(names, cells, strict=True)
-        rows.append({name: ScalarNode(at, resolve_scalar(cell), cell) for name, cell in pairs if cell})
-    return Table(rows, dict.fromkeys(names, location))
+        while len(cells) > len(header) and not cells[-1]:
+            cells.pop()
+        if len(cells) != len(header):
+            raise TableError(at, "", _miscounted(cells, len(header), delimiter))
+        values: dict[str, Scalar] = {name: cells[index] for index, name in wanted if cells[index]}
+        nameless = next((index for index in unnamed if cells[index]), None)
+        if nameless is not None:
+            raise TableError(location, "", f"column {nameless + 1} has no name; {CHOOSE}")
+        broken = next((name for name, value in values.items() if value in _SPREADSHEET_ERRORS), None)
+        if broken is not None:
+            text = f"{values[broken]} is an error of the spreadsheet; correct the cell there"
+            raise TableError(at, broken, text)
+        yield Row(at, values, typed=False)
 
 
-def _csv_lines(text: str, file: str) -> Iterator[tuple[Location, list[str]]]:
+def _csv_header(line: tuple[Location, list[str]]) -> tuple[Location, list[str]]:
+    """Return the place and the names of the columns, without empty ones at the end."""
+    location, names = line
+    while names and not names[-1]:
+        names.pop()
+    if len(names) > MAX_COLUMNS:
+        raise TableError(location, "", f"has {len(names):,} columns; at most {MAX_COLUMNS:,} are read")
+    if len(names) == 1 and "|" in names[0]:
+        raise TableError(location, "", "cells are separated by `,`, `;` or a tab, not by |")
+    return location, names
+
+
+def _miscounted(cells: list[str], width: int, delimiter: str) -> str:
+    shown = "a tab" if delimiter == "\t" else f"`{delimiter}`"
+    text = f"has {len(cells)} cells where the first line has {width}"
+    if len(cells) < width:
+        return f"{text}; an empty cell needs its {shown} too"
+    curly = ', straight ones (") and not “”' if any("“" in cell or "”" in cell for cell in cells) else ""
+    return f"{text}; a cell with {shown} in it needs quotes around it{curly}"
+
+
+def _delimiter(text: str, candidates: str) -> str:
+    """Return the delimiter that makes the most cells of the first line."""
+
+    def cells(delimiter: str) -> int:
+        reader = csv.reader(StringIO(text[:100_000], newline=""), delimiter=delimiter, skipinitialspace=True)
+        try:
+            return len(next((found for found in reader if any(found)), ()))
+        except csv.Error:
+            return 0
+
+    return max(candidates, key=cells)
+
+
+def _csv_lines(text: str, file: str, delimiter: str, line: int) -> Iterator[tuple[Location, list[str]]]:
     """Yield every line that is not empty, with the place where it begins: a cell may hold line breaks."""
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    line = 1
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    before = line
     try:
-        for cells in reader:
-            location, line = Location(file, line, 1), reader.line_num + 1
+        for found in reader:
+            location, line = Location(file, line, 1), reader.line_num + before
+            cells = [cell.strip() for cell in found]
             if any(cells):
                 yield location, cells
     except csv.Error as error:
-        raise _RowError(Location(file, line, 1), "", f"this is not CSV: {error}") from None
+        cure = '; a quote inside a cell is written ""' if "expected after" in str(error) else ""
+        raise TableError(Location(file, line, 1), "", f"this is not CSV: {error}{cure}") from None
 
 
-def _json_table(text: str, file: str) -> Table:
-    lines = enumerate(text.split("\n"), 1)
-    rows = [_json_row(line, Location(file, number, 1)) for number, line in lines if line.strip()]
-    return Table(rows, {name: node.location for row in reversed(rows) for name, node in reversed(row.items())})
+# -- JSON, one row at a time.
 
 
-def _json_row(line: str, location: Location) -> Row:
+class _Pairs(list[tuple[str, "Json"]]):
+    """The keys and values of a JSON object, a key that stands twice included."""
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs)
+
+
+def _json_lines(text: str, file: str, choose: Choose) -> Iterator[Row]:
+    names: dict[str, Sequence[str]] = {}
+    for number, ended in enumerate(StringIO(text, None), 1):
+        line, location = ended.removesuffix("\n"), Location(file, number, 1)
+        if len(line) > _MAX_ROW:
+            raise TableError(location, "", f"is longer than {_MAX_ROW:,} characters")
+        if line.strip():
+            try:
+                found: Json = _DECODER.decode(line)
+            except json.JSONDecodeError as error:
+                at = Location(file, number, error.colno)
+                raise TableError(at, "", f"this is not JSON: {error.msg}") from None
+            except (RecursionError, ValueError):
+                raise TableError(location, "", "this JSON cannot be read") from None
+            if not isinstance(found, _Pairs):
+                cure = "; an array of objects is a .json" if line.lstrip().startswith("[") else ""
+                raise TableError(location, "", f"a line must be one JSON object{cure}")
+            yield _json_row(found, location, names, choose)
+
+
+class _Places:
+    """Finds the lines of positions that grow: counted from the start, a long file would be counted once per row."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._line, self._begin, self._counted = 1, 0, 0
+
+    def at(self, position: int) -> Location:
+        """Return the place of a position."""
+        self._line += self._text.count("\n", self._counted, position)
+        self._begin = max(self._begin, self._text.rfind("\n", self._counted, position) + 1)
+        self._counted = max(self._counted, position)
+        return Location(self._file, self._line, position - self._begin + 1)
+
+
+def _json_array(text: str, file: str, choose: Choose) -> Iterator[Row]:
+    places = _Places(text, file)
+    names: dict[str, Sequence[str]] = {}
+    position = _after_blanks(text, 0)
+    if not text.startswith("[", position):
+        cure = "; one object per line is a .jsonl" if text.startswith("{", position) else ""
+        raise TableError(places.at(position), "", f"must be an array of objects, [{{…}}, {{…}}]{cure}")
+    position = _after_blanks(text, position + 1)
+    # Only a part is given to the decoder at a time, so that no row can be larger than that.
+    start, part = 0, text[: 2 * _MAX_ROW]
+    while not text.startswith("]", position):
+        if position - start > _MAX_ROW:
+            start, part = position, text[position : position + 2 * _MAX_ROW]
+        location = places.at(position)
+        found, end = _decode(part, position - start, places, base=start, whole=start + len(part) == len(text))
+        yield _json_row(found, location, names, choose)
+        position = _after_blanks(text, start + end)
+        if text.startswith(",", position):
+            position = _after_blanks(text, position + 1)
+        elif not text.startswith("]", position):
+            raise TableError(places.at(position), "", "this is not JSON: Expecting ',' delimiter")
+    if (position := _after_blanks(text, position + 1)) < len(text):
+        raise TableError(places.at(position), "", "this is not JSON: Extra data")
+
+
+def _decode(part: str, position: int, places: _Places, *, base: int, whole: bool) -> tuple[_Pairs, int]:
+    """Return the object at `position` of `part`, which begins at `base`, and its end; `whole`: nothing follows."""
+    location = places.at(base + position)
     try:
-        pairs: Json = json.loads(line, object_pairs_hook=lambda pairs: [list(pair) for pair in pairs])
+        found, end = _DECODER.raw_decode(part, position)
     except json.JSONDecodeError as error:
-        at = Location(location.file, location.line, error.colno)
-        raise _RowError(at, "", f"this is not JSON: {error.msg}") from None
+        if error.pos >= len(part) and not whole:
+            raise TableError(location, "", f"a row is longer than {_MAX_ROW:,} characters") from None
+        raise TableError(places.at(base + error.pos), "", f"this is not JSON: {error.msg}") from None
     except (RecursionError, ValueError):
-        raise _RowError(location, "", "this JSON cannot be read") from None
-    if not isinstance(pairs, list) or not line.lstrip().startswith("{"):
-        raise _RowError(location, "", "a line must be one JSON object")
-    row: Row = {}
-    for pair in pairs:
-        match pair:
-            case [str(name), _] if name in row:
-                raise _RowError(location, name, "stands twice in one row")
-            case [str(name), str(value)]:
-                if any("\ud800" <= char <= "\udfff" for char in value):
-                    raise _RowError(location, name, "half of a surrogate pair is no character")
-                row[name] = ScalarNode(location, value, value)
-            case [str(name), None | int() | float() as value]:
-                row[name] = ScalarNode(location, value, json.dumps(value))
-            case [name, *_]:
-                raise _RowError(location, str(name), "must be a single value")
-    return row
+        raise TableError(location, "", "this JSON cannot be read") from None
+    if not isinstance(found, _Pairs):
+        cure = "; keep texts in a .txt, a line each" if isinstance(found, str) else ""
+        raise TableError(location, "", f"must be an object, {{…}}{cure}")
+    return found, end
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position
+
+
+def _json_row(pairs: _Pairs, location: Location, names: dict[str, Sequence[str]], choose: Choose) -> Row:
+    """Return a row; `names` holds the names of every column met so far, none if it is not wanted."""
+    new = {column: location for column, _ in pairs if column not in names}
+    if new:
+        if len(names) + len(new) > MAX_COLUMNS:
+            raise TableError(location, "", f"this is column {MAX_COLUMNS + 1:,}; at most {MAX_COLUMNS:,} are read")
+        chosen = choose(new)
+        names |= {column: chosen.get(column, ()) for column in new}
+    values: dict[str, Scalar] = {}
+    given: set[str] = set()
+    for column, value in pairs:
+        wanted = names[column]
+        if not wanted:
+            continue
+        if not given.isdisjoint(wanted):
+            raise TableError(location, column, "stands twice in one row")
+        given.update(wanted)
+        if isinstance(value, list | dict):
+            raise TableError(location, column, "must be a single value")
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            raise TableError(location, column, "half of a surrogate pair is no character")
+        if value is not None:
+            values |= dict.fromkeys(wanted, value)
+    return Row(location, values, typed=True)
+
+
+_READERS: Mapping[str, Callable[[str, str, Choose], Iterator[Row]]] = {
+    ".csv": _csv_rows,
+    ".tsv": _csv_rows,
+    ".jsonl": _json_lines,
+    ".json": _json_array,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from batchrunner.text import listing, printable, quote
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.workflow.params import Param, Template
 
+_MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”)\s*$")
+
 
 def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
     """Yield one line per odd value, not per job."""
@@ -25,6 +28,7 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
             yield from _off_grid(param, [value for value in numbers if isinstance(value, int)])
         if param.limit.kind == "text":
             yield from _braces(name, sorted(value for value in values if isinstance(value, str)))
+            yield from _marks(name, sorted(value for value in values if isinstance(value, str)))
         several = [value for value in numbers if value > 1]
         if several and "batch_size" in inputs:
             how = "the clips come back to back in one video; for single videos sweep the seed"
@@ -73,3 +77,11 @@ def _braces(name: str, texts: Sequence[str]) -> Iterator[str]:
     unfilled = [text for text in texts if "${" in text]
     if unfilled:
         yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so a `${{` in a value stays as it is"
+
+
+def _marks(name: str, texts: Sequence[str]) -> Iterator[str]:
+    """Yield what a chat program's answer or an editor leaves around texts: `1. `, `- `, quotes, fences."""
+    held = [text for text in texts if _MARKED.match(text)]
+    if held:
+        others = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        yield f"{name} {quote(held[0])}{others}: a list's number or dash, or quotes around a text, are sent with it"
