@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from batchrunner.manifest.diagnostics import join, not_single, read_form
+from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, read_form
 from batchrunner.manifest.forms import FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
@@ -84,6 +84,9 @@ class AxisReader:
         if not keys.isdisjoint(("from", "to", "file", "count")):
             read = self._range if "from" in keys or "to" in keys else self._file if "file" in keys else self._seeds
             return read(name, location, tree, path)
+        if is_braced_text(tree):
+            self._report(tree.location, path, not_single(tree))
+            return None
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"

@@ -65,7 +65,7 @@ def manifest_schema() -> dict[str, Json]:
         "defaults": fixed,
         "sweep": _one_or_many(_ref("block")),
         "exclude": _one_or_many(exclusion),
-        "notify": _one_or_many(_ref("Target")),
+        "notify": _one_or_many(_ref("RecipientForm")),
     }.items():
         settings["properties"][key] |= value
     for key, value in settings["properties"].items():
