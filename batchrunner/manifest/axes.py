@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, read_form
-from batchrunner.manifest.forms import FromFile, Range, Seeds
+from batchrunner.manifest.dynamic import DynamicReader, draw, every
+from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, printable, quote
@@ -35,7 +36,7 @@ MAX_FIELDS = 30
 MAX_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""
 _FIELD = re.compile(r"\$\{([^{}\n]*)\}")
-_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column")
+_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "dynamic", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class AxisReader:
     def __init__(self, names: Names, files: Files) -> None:
         self._names = names
         self._files = files
+        self._prompts = DynamicReader(files, names.diagnostics)
         self._report = names.diagnostics.add
 
     def read(self, name: str, location: Location, tree: Tree, path: str) -> Axis | None:
@@ -81,15 +83,14 @@ class AxisReader:
                 return None
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
-        if not keys.isdisjoint(("from", "to", "file", "count")):
-            read = self._range if "from" in keys or "to" in keys else self._file if "file" in keys else self._seeds
+        if not keys.isdisjoint(("from", "to", "file", "count", "dynamic")):
+            number = self._range if "from" in keys or "to" in keys else self._seeds
+            read = self._dynamic if "dynamic" in keys else self._file if "file" in keys else number
             return read(name, location, tree, path)
-        if is_braced_text(tree):
-            self._report(tree.location, path, not_single(tree))
-            return None
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
-        text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
+        forms = "{from, to, step}, {from, to, count}, {count}, {file} or {dynamic}"
+        text = not_single(tree) if is_braced_text(tree) else f"must be a value, a list, {forms}{near}"
         self._report(tree.location, path, text)
         return None
 
@@ -132,6 +133,36 @@ class AxisReader:
             return [{name: DerivedSeed(base, index, per, at, where)} for index in indexes]
 
         return Axis(name, location, names, form.count, points)
+
+    def _dynamic(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
+        form = read_form(Dynamic, tree, path, self._names.diagnostics)
+        if form is None:
+            return None
+        written, at = tree.entries["dynamic"].tree, join(path, "dynamic")
+        limit = self._names.limit(name)
+        if name in self._names.presets or limit.kind not in {"text", "any"} or limit.choices:
+            self._report(tree.location, path, "takes no dynamic prompt: that is for texts")
+            return None
+        if (form.count is None) != form.all:
+            self._report(tree.location, path, "takes dynamic and one of count and all: true")
+            return None
+        if isinstance(written, ScalarNode) and written.doubt:
+            self._names.diagnostics.warn(written.location, at, written.doubt)
+        part = self._prompts.read(form.dynamic, written.location, at)
+        if part is None:
+            return None
+        size = form.count or part.size
+        # More jobs than any manifest may make are counted and refused, not built.
+        if size <= MAX_JOBS and size * part.cost > MAX_CHARACTERS:
+            text = f"{size:,} texts of up to {part.cost:,} characters are more than {MAX_CHARACTERS:,} in all"
+            self._report(written.location, at, text)
+            return None
+
+        def points() -> list[Point]:
+            texts = draw(part, form.count, form.base) if form.count else every(part)
+            return [{name: TextTemplate(text, written.location, at) if "${" in text else text} for text in texts]
+
+        return Axis(name, location, frozenset({name}), size, points)
 
     def _range(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         if read_form(Range, tree, path, self._names.diagnostics) is None:
