@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from batchrunner.workflow.params import Param, Template
 
 _FOREIGN = (
-    (re.compile(r"\{.*\}", re.DOTALL), "braces are sent as they are; only ComfyUI's web page expands {a|b}"),
+    (
+        re.compile(r"\{.*\}", re.DOTALL),
+        'braces are sent as they are; only ComfyUI\'s web page expands {a|b}, and {dynamic: "…", all: true} here',
+    ),
     (
         re.compile(r"(?<![A-Za-z0-9_])__[A-Za-z0-9][^\s{}]*?__(?![A-Za-z0-9_])"),
         'a wildcard is sent as it is; {dynamic: "…", count: 20} fills it in from wildcards/',

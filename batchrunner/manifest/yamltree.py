@@ -139,6 +139,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 QUOTE_IT = "put the text in quotes, or keep prompts in a file: {file: prompts.txt}"
 _KEY = re.compile(r"((?:- +| )*)([A-Za-z_][A-Za-z0-9_-]*):(?: |$)")
 """A line that begins with a key: what stands before it, and the key."""
+_COMMENT = re.compile(r"[ \t]+#")
 _PLAIN = "plain"
 """The tag of a scalar that has neither quotes nor a tag."""
 _STANDARD = "tag:yaml.org,2002:"
@@ -303,7 +304,7 @@ class _Composer(Composer):
         first, last = node.start_mark, node.end_mark
         if first is None or last is None or last.line >= len(self._written):
             return ""
-        if re.match(r"[ \t]+#", self._written[last.line][last.column :]):
+        if _COMMENT.match(self._written[last.line], last.column):
             return f"the text ends where ` #` starts a comment; if that was part of it, {QUOTE_IT}"
         if any(line.lstrip().startswith("-") for line in self._written[first.line + 1 : last.line + 1]):
             cure = "begin each entry in the same column, with `- `"
@@ -396,7 +397,7 @@ def _layout(above: Sequence[str], before: str, char: str, problem: str) -> str:
         cure = f"if {char} belongs to a text, {QUOTE_IT}"
     elif not before.strip(" -") and "',' or" not in problem:
         cure = f"the lines of one block begin in the same column, and this one begins in column {len(before) + 1}"
-        if re.search(r"[ \t]#", previous):
+        if _COMMENT.search(previous):
             cure = f"the ` #` in line {number} starts a comment and ends the text: {QUOTE_IT}"
     return cure
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import pytest
-from manifests import batch, diagnostics, jobs
+from manifests import HEAD, batch, diagnostics, jobs
 
-from batchrunner.manifest import Options
+from batchrunner.errors import ManifestError
+from batchrunner.manifest import Options, load
 
 ANIMALS = {"wildcards/animal.txt": "cat\n\n# none of these\n  dog  \nbig {owl|emu}\n"}
 NOT_DYNAMIC = "is not a dynamic prompt: each { needs its }, and __ stands on both sides of a wildcard's name"
 ONLY = "only {a|b}, {2$$a|b|c}, weights and __names__ are read here"
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 needs_library = pytest.mark.skipif(
     find_spec("dynamicprompts") is None, reason="dynamicprompts is not installed (the extra `wildcards`)"
@@ -284,6 +289,20 @@ def test_outside_where_that_is_permitted() -> None:
     body = 'sweep: {prompt: {dynamic: "__../../no such file__", count: 1}}'
     found = diagnostics(body, options=Options(allow_outside=True))
     assert found.endswith('"wildcards/../../no such file.txt": there is no such file')
+
+
+@needs_library
+def test_a_link_leads_nowhere_else(tmp_path: Path) -> None:
+    """A folder of wildcards that is a link out of the manifest's folder is not read."""
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "animal.txt").write_text("secret\n", "utf-8")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "wildcards").symlink_to(tmp_path / "else")
+    manifest = tmp_path / "here" / "m.yaml"
+    manifest.write_text(HEAD + 'sweep: {prompt: {dynamic: "__animal__", all: true}}\n', "utf-8")
+    with pytest.raises(ManifestError, match="leads outside the manifest's folder"):
+        load(manifest)
+    assert [job.params["prompt"] for job in load(manifest, Options(allow_outside=True)).jobs] == ["secret"]
 
 
 @needs_library

@@ -17,6 +17,7 @@ JOINED = (
 )
 WILDCARD = 'a wildcard is sent as it is; {dynamic: "…", count: 20} fills it in from wildcards/'
 LORA = "<lora:…> is sent as it is and loads nothing; ComfyUI loads LoRAs by a node such as LoraLoader"
+BRACES = """braces are sent as they are; only ComfyUI's web page expands {a|b}, and {dynamic: "…", all: true} here"""
 FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, and sound and picture drift apart"
 
 
@@ -34,7 +35,7 @@ FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, a
         ("sweep: {prompt: a, length: 100}", ["length 100 is rendered as 97: the model takes 8n+1"]),
         (
             "sweep: {prompt: ['a {x|y} cat', '{z}', b]}",
-            ['prompt "a {x|y} cat" and 1 more: braces are sent as they are; only ComfyUI\'s web page expands {a|b}'],
+            [f'prompt "a {{x|y}} cat" and 1 more: {BRACES}'],
         ),
         ("sweep:\n  prompt: Shot #3 of a cat\n", [f"m.yaml:5:11: sweep.prompt: {CUT}"]),
         ("sweep:\n  prompt:\n    - a\n    - b #1\n", [f"m.yaml:7:7: sweep.prompt[1]: {CUT}"]),
@@ -43,6 +44,7 @@ FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, a
         ("defaults:\n  negative: ugly #3\nsweep: {prompt: a}\n", [f"m.yaml:5:13: defaults.negative: {CUT}"]),
         ("sweep:\n  prompt: A cat\n    and a dog #3\n", [f"m.yaml:5:11: sweep.prompt: {CUT}"]),
         ("sweep:\n  prompt: 'Shot #3'  # quoted\n  steps: 30 # fast\n  codec: auto # best\n", []),
+        ("sweep:\n  prompt: 🐈 \u2028 ü #3\n", [f"m.yaml:5:11: sweep.prompt: {CUT}"]),
         ("sweep:\n  prompt: Shot#3\n  # a comment\n  negative: |\n    Shot #3\n", []),
         ("sweep:\n  prompt:\n  - a\n   - b\n", [f"m.yaml:6:5: sweep.prompt[0]: {JOINED}"]),
         ("sweep:\n  prompt:\n    -a\n    -b\n", [f"m.yaml:6:5: sweep.prompt: {JOINED}"]),
@@ -79,7 +81,7 @@ FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, a
         (
             "sweep: {prompt: '${_a}', _a: '${_b}', _b: z}",
             [
-                'prompt "${_b}": braces are sent as they are; only ComfyUI\'s web page expands {a|b}',
+                f'prompt "${{_b}}": {BRACES}',
                 'prompt "${_b}": ${…} is filled in one pass, so a `${` in a value stays as it is',
             ],
         ),
