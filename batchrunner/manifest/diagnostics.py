@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -42,6 +43,8 @@ _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "less_than_equal": ("at most", "le"),
 }
+_NO_SPACE = re.compile(r"[a-z_]+:[^\s/:]\S* ")
+"""A text that was rather meant as a key and its value: `prompt:A cat`."""
 _SECRETS = frozenset({"token", "authorization", "auth", "password", "api_key", "bearer"})
 
 
@@ -127,6 +130,8 @@ def describe(tree: Tree) -> str:
         return "a mapping" if isinstance(tree, MappingNode) else "a list"
     if tree.value is None:
         return "nothing"
+    if _NO_SPACE.match(tree.text):
+        return f"the text {quote(tree.text)}: a key needs a space after its colon"
     return f"the text {quote(tree.text)}" if isinstance(tree.value, str) else quote(tree.text).strip('"')
 
 
