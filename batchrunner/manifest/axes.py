@@ -14,8 +14,9 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from batchrunner.manifest.diagnostics import join, not_single, read_form
-from batchrunner.manifest.forms import FromFile, Range, Seeds
+from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, read_form
+from batchrunner.manifest.dynamic import DynamicReader, draw, every
+from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, Range, Seeds
 from batchrunner.manifest.names import DerivedSeed, TextTemplate
 from batchrunner.manifest.tables import TableError, no_column, same_column, table_suffix
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
@@ -36,7 +37,7 @@ MAX_FIELDS = 30
 MAX_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""
 _FIELD = re.compile(r"\$\{([^{}\n]*)\}")
-_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "split")
+_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "split", "dynamic", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class AxisReader:
     def __init__(self, names: Names, files: Files) -> None:
         self._names = names
         self._files = files
+        self._prompts = DynamicReader(files, names.diagnostics)
         self._report = names.diagnostics.add
 
     def read(self, name: str, location: Location, tree: Tree, path: str, *, zipped: bool = False) -> Axis | None:
@@ -85,13 +87,15 @@ class AxisReader:
                 return None
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
-        if not keys.isdisjoint(("from", "to", "file", "count")):
-            if "file" in keys and keys.isdisjoint(("from", "to")):
+        if not keys.isdisjoint(("from", "to", "file", "count", "dynamic")):
+            if "file" in keys and keys.isdisjoint(("from", "to", "dynamic")):
                 return self._file(name, location, tree, path, zipped=zipped)
-            return (self._seeds if keys.isdisjoint(("from", "to")) else self._range)(name, location, tree, path)
+            number = self._seeds if keys.isdisjoint(("from", "to")) else self._range
+            return (self._dynamic if "dynamic" in keys else number)(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
-        text = f"must be a value, a list, {{from, to, step}}, {{from, to, count}}, {{count}} or {{file}}{near}"
+        forms = "{from, to, step}, {from, to, count}, {count}, {file} or {dynamic}"
+        text = not_single(tree) if is_braced_text(tree) else f"must be a value, a list, {forms}{near}"
         self._report(tree.location, path, text)
         return None
 
@@ -128,7 +132,7 @@ class AxisReader:
         if empty:
             rows = "row" if empty == 1 else "rows"
             text = f"{quote(form.file)}: {empty} {rows} without {quote(form.column or '')} skipped"
-            self._names.diagnostics.note(at, path, text)
+            self._names.diagnostics.warn(at, path, text)
         return Axis(name, location, frozenset().union(*kept), size, lambda: kept)
 
     def _rows(self, form: FromFile, at: Location, path: str, name: str) -> Iterator[Row]:
@@ -183,6 +187,36 @@ class AxisReader:
             return [{name: DerivedSeed(base, index, per, at, where)} for index in indexes]
 
         return Axis(name, location, names, form.count, points)
+
+    def _dynamic(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
+        form = read_form(Dynamic, tree, path, self._names.diagnostics)
+        if form is None:
+            return None
+        written, at = tree.entries["dynamic"].tree, join(path, "dynamic")
+        limit = self._names.limit(name)
+        if name in self._names.presets or limit.kind not in {"text", "any"} or limit.choices:
+            self._report(tree.location, path, "takes no dynamic prompt: that is for texts")
+            return None
+        if (form.count is None) != form.all:
+            self._report(tree.location, path, "takes dynamic and one of count and all: true")
+            return None
+        if isinstance(written, ScalarNode) and written.doubt:
+            self._names.diagnostics.warn(written.location, at, written.doubt)
+        part = self._prompts.read(form.dynamic, written.location, at)
+        if part is None:
+            return None
+        size = form.count or part.size
+        # More jobs than any manifest may make are counted and refused, not built.
+        if size <= MAX_JOBS and size * part.cost > MAX_CHARACTERS:
+            text = f"{size:,} texts of up to {part.cost:,} characters are more than {MAX_CHARACTERS:,} in all"
+            self._report(written.location, at, text)
+            return None
+
+        def points() -> list[Point]:
+            texts = draw(part, form.count, form.base) if form.count else every(part)
+            return [{name: TextTemplate(text, written.location, at) if "${" in text else text} for text in texts]
+
+        return Axis(name, location, frozenset({name}), size, points)
 
     def _range(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
         if read_form(Range, tree, path, self._names.diagnostics) is None:

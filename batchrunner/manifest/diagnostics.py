@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.forms import EVENTS, TAGS, Order, Sample, ServerForm
-from batchrunner.manifest.yamltree import MappingNode, ScalarNode, follow, plain
+from batchrunner.manifest.yamltree import QUOTE_IT, ListNode, MappingNode, ScalarNode, follow, plain
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
+from batchrunner.workflow.ltx2 import DESCRIPTIONS
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
     "less_than_equal": ("at most", "le"),
 }
+_NO_SPACE = re.compile(r"[a-z_]+:[^\s/:]\S* ")
+"""A text that was rather meant as a key and its value: `prompt:A cat`."""
 _SECRETS = frozenset({"token", "authorization", "auth", "password", "api_key", "bearer"})
 
 
@@ -49,8 +53,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self._found: dict[Diagnostic, None] = {}
-        self.notes: list[str] = []
-        """Warnings: what was read and may surprise."""
+        self._warned: dict[str, dict[str, None]] = {}
 
     def add(self, location: Location, path: str, text: str) -> None:
         """Record that `text` is wrong with what stands at `location` under `path`.
@@ -63,9 +66,17 @@ class Diagnostics:
             self._found[Diagnostic(*where, "", f"{MAX_DIAGNOSTICS} mistakes; the rest is not read")] = None
             self.fail()
 
-    def note(self, location: Location, path: str, text: str) -> None:
-        """Keep a warning for the plan about what stands at `location` under `path`."""
-        self.notes.append(f"{location}: {path}: {text}")
+    def warn(self, location: Location, path: str, text: str) -> None:
+        """Record a warning: what stands at `location` under `path` is allowed, and `text` says what is odd."""
+        place = f"{printable(location.file, PATH_LIMIT)}:{location.line}:{location.column}: {printable(path, 120)}"
+        self._warned.setdefault(text, {})[place] = None
+
+    def warnings(self) -> list[str]:
+        """Return one line per kind of warning, with its first place and how many more there are."""
+        return [
+            f"{next(iter(places))}: {text}{f' (and {len(places) - 1} more)' if len(places) > 1 else ''}"
+            for text, places in self._warned.items()
+        ]
 
     def check(self) -> None:
         """Raise ManifestError if anything is wrong."""
@@ -119,18 +130,29 @@ def describe(tree: Tree) -> str:
         return "a mapping" if isinstance(tree, MappingNode) else "a list"
     if tree.value is None:
         return "nothing"
+    if _NO_SPACE.match(tree.text):
+        return f"the text {quote(tree.text)}: a key needs a space after its colon"
     return f"the text {quote(tree.text)}" if isinstance(tree.value, str) else quote(tree.text).strip('"')
+
+
+def is_braced_text(tree: Tree) -> bool:
+    """Tell whether a mapping is rather a text like `{red|blue}`: keys that no name would be, without values."""
+    if not isinstance(tree, MappingNode) or not tree.entries:
+        return False
+    is_empty = all(plain(entry.tree) is None for entry in tree.entries.values())
+    return is_empty and any("|" in key or " " in key for key in tree.entries)
 
 
 def not_single(tree: Tree) -> str:
     """Return what is wrong where a single value must stand and a list or a mapping does."""
+    if is_braced_text(tree):
+        return f"must be a single value, not a mapping: if this is a text that begins with {{, {QUOTE_IT}"
     if isinstance(tree, MappingNode) and len(tree.entries) == 1:
         (key,) = tree.entries
         if " " in key or key[:1].isupper():
-            return (
-                f"must be a single value, not a mapping: the colon after {quote(key)} starts one; "
-                "put the text in quotes, or keep prompts in a file: {file: prompts.txt}"
-            )
+            return f"must be a single value, not a mapping: the colon after {quote(key)} starts one; {QUOTE_IT}"
+    if isinstance(tree, ListNode) and [type(plain(item)) for item in tree.items] == [str]:
+        return f"must be a single value, not a list: if this is a text that begins with [, {QUOTE_IT}"
     return f"must be a single value, not {describe(tree)}"
 
 
@@ -183,6 +205,8 @@ def _unknown_key(form: type[Form], steps: tuple[str | int, ...]) -> str:
     key = str(steps[-1])
     if len(steps) == 1 and key.casefold() in _SECRETS:
         return "a token never stands in a manifest: set BATCHRUNNER_TOKEN, or give --token-file"
+    if len(steps) == 1 and key in {*DESCRIPTIONS, "quality", "size"}:
+        return "is a parameter: write it in a block of `sweep`, or in `defaults`"
     parent = ServerForm if steps[:1] == ("server",) else Sample if steps[:-1] == ("sample",) else form
     known = [field.alias or name for name, field in parent.model_fields.items()]
     return f"unknown key{did_you_mean(key, known) or f'; there is {listing(known)}'}"

@@ -287,6 +287,19 @@ class FromTable(Form):
     ] = {}
 
 
+class Dynamic(Form):
+    """An axis of texts that a dynamic prompt becomes: some at random, or all (the extra `wildcards`)."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["count"]}, {"required": ["all"]}]})
+
+    dynamic: Annotated[
+        str, Field(min_length=1, description="`A {red|blue} __animal__`; `__animal__` is wildcards/animal.txt.")
+    ]
+    count: Annotated[int | None, Field(ge=1, description="How many random texts.")] = None
+    all: Annotated[bool, _key("Every text that it can become.")] = False
+    base: Annotated[int, Field(ge=0, le=SEED_MAX, description="Another base gives other random texts.")] = 0
+
+
 class RecipientForm(Form):
     """Who is notified, by exactly one of `url_env`, `apprise_env` and `command`; a URL is a secret and has no place."""
 

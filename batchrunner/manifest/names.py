@@ -36,6 +36,17 @@ BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
 RESERVED = frozenset({"zip", "rows", "job"})
 MAX_VARIABLES = 64
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
+_USUAL_NAMES = {
+    **dict.fromkeys(("noise_seed", "random_seed"), "seed"),
+    **dict.fromkeys(("negative_prompt", "neg_prompt"), "negative"),
+    **dict.fromkeys(("positive", "positive_prompt"), "prompt"),
+    **dict.fromkeys(("frames", "num_frames", "frame_count", "frames_number"), "length"),
+    **dict.fromkeys(("frame_rate", "framerate"), "fps"),
+    **dict.fromkeys(("ckpt", "ckpt_name", "model"), "checkpoint"),
+    **dict.fromkeys(("guidance", "guidance_scale", "cfg_scale"), "cfg"),
+    **dict.fromkeys(("num_inference_steps", "sampling_steps"), "steps"),
+}
+"""What other programs and nodes call a parameter -> what it is called here."""
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _VARIABLE = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
@@ -99,9 +110,19 @@ class Names:
         """Tell whether `name` is one that some job may have, and record it if it is not."""
         if name in self.params or name in self.presets or name in self.variables:
             return True
-        near = did_you_mean(name, [*self.all(), "zip", "rows"])
+        near = self._known_as(name) or did_you_mean(name, [*self.all(), "zip", "rows"])
         self.diagnostics.add(location, path, f"unknown parameter{near or f'; there is {listing(self.all())}'}{cure}")
         return False
+
+    def _known_as(self, name: str) -> str:
+        """Return what leads from an input's own name, or another program's, to the parameter; or nothing."""
+        if name == "filename_prefix":
+            return " - batchrunner sets the prefix itself: name your files with the key `files`"
+        drivers = [param.name for param in self.params.values() if name in {target.input for target in param.targets}]
+        if drivers:
+            return f" - {' and '.join(drivers[:4])} {'drives' if len(drivers) == 1 else 'drive'} {name}"
+        usual = _USUAL_NAMES.get(name.casefold())
+        return f" - did you mean {usual}?" if usual in self.params else ""
 
     def limit(self, name: str) -> Limit:
         """Return what fits a parameter or an own variable."""
@@ -130,6 +151,8 @@ class Names:
             text = f"must be a whole number, not {node.text}: your spreadsheet rounded it; format the column as text"
             self.diagnostics.add(node.location, path, text)
             return None
+        if node.doubt and isinstance(value, str) and not limit.choices:
+            self.diagnostics.warn(node.location, path, node.doubt)
         is_template = isinstance(value, str) and "${" in value
         return {name: TextTemplate(str(value), node.location, path) if is_template else value}
 

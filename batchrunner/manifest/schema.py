@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from batchrunner.manifest.forms import FromFile, FromTable, Range, RecipientForm, Sample, Seeds, Settings
+from batchrunner.manifest.forms import Dynamic, FromFile, FromTable, Range, RecipientForm, Sample, Seeds, Settings
 from batchrunner.manifest.names import BUILT_IN
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
 
@@ -39,12 +39,12 @@ class _Generator(GenerateJsonSchema):
 
 def manifest_schema() -> dict[str, Json]:
     """Return the schema; every key has a description."""
-    forms = (Settings, Sample, Range, Seeds, FromFile, FromTable, RecipientForm)
+    forms = (Settings, Sample, Range, Seeds, FromFile, FromTable, Dynamic, RecipientForm)
     _, schema = models_json_schema([(form, "validation") for form in forms], schema_generator=_Generator)
     definitions: Schema = schema["$defs"]
     settings = definitions.pop("Settings")
     scalar, fixed = _ref("scalar"), _ref("fixed")
-    axes = [_ref(name) for name in ("list", "Range", "Seeds", "FromFile")]
+    axes = [_ref(name) for name in ("list", "Range", "Seeds", "FromFile", "Dynamic")]
     zipped: Schema = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": axes}}
     rows: Schema = {"anyOf": [{"type": "string"}, _ref("FromTable"), {"type": "array", "minItems": 1, "items": fixed}]}
     exclusion: Schema = {"type": "object", "minProperties": 1, "additionalProperties": _one_or_many(scalar)}

@@ -152,7 +152,7 @@ class Files:
         self._folder = folder
         self._allow_outside = allow_outside
         self._report = diagnostics.add
-        self._note = diagnostics.note
+        self._warn = diagnostics.warn
         self._values = 0
 
     def path(self, name: str, location: Location, path: str) -> Path | None:
@@ -227,7 +227,7 @@ class Files:
         if counts:
             hint = "; every other line is a value (split: blank takes paragraphs)" if skipped["blank"] else ""
             lines = "line" if skipped.total() == 1 else "lines"
-            self._note(location, path, f"{quote(name)}: {counts} {lines} skipped{hint}")
+            self._warn(location, path, f"{quote(name)}: {counts} {lines} skipped{hint}")
 
     def _lines(self, name: str, location: Location, path: str) -> tuple[str, str] | None:
         """Return a file's text and name, or None after reporting it.

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from batchrunner.workflow.params import Param, Template
 
 _MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”)\s*$")
+_FOREIGN = (
+    (
+        re.compile(r"\{.*\}", re.DOTALL),
+        'braces are sent as they are; only ComfyUI\'s web page expands {a|b}, and {dynamic: "…", all: true} here',
+    ),
+    (
+        re.compile(r"(?<![A-Za-z0-9_])__[A-Za-z0-9][^\s{}]*?__(?![A-Za-z0-9_])"),
+        'a wildcard is sent as it is; {dynamic: "…", count: 20} fills it in from wildcards/',
+    ),
+    (
+        re.compile(r"<lora:[^<>]*>", re.IGNORECASE),
+        "<lora:…> is sent as it is and loads nothing; ComfyUI loads LoRAs by a node such as LoraLoader",
+    ),
+)
+"""What other programs expand in a prompt, and what becomes of it here."""
+_EXPANDING = re.compile("wildcard|dynamic ?prompt|^DP[A-Z]|lora ?tag|power prompt", re.IGNORECASE)
+"""Classes of nodes that expand it themselves."""
 
 
 def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
@@ -27,7 +44,9 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
         if param.limit.grid:
             yield from _off_grid(param, [value for value in numbers if isinstance(value, int)])
         if param.limit.kind == "text":
-            yield from _braces(name, sorted(value for value in values if isinstance(value, str)))
+            classes = {template.graph[target.node].class_type for target in param.targets}
+            expands = any(_EXPANDING.search(each) for each in classes)
+            yield from _syntax(name, sorted(value for value in values if isinstance(value, str)), expands=expands)
             yield from _marks(name, sorted(value for value in values if isinstance(value, str)))
         several = [value for value in numbers if value > 1]
         if several and "batch_size" in inputs:
@@ -69,11 +88,13 @@ def _off_grid(param: Param, values: Sequence[int]) -> Iterator[str]:
             yield f"{param.name} {value} is rendered as {rendered(param.limit, value)}: the model takes {rule}"
 
 
-def _braces(name: str, texts: Sequence[str]) -> Iterator[str]:
-    held = [text for text in texts if "{" in text and "}" in text[text.index("{") :]]
-    if held:
-        others = f" and {len(held) - 1} more" if len(held) > 1 else ""
-        yield f"{name} {quote(held[0])}{others}: braces are sent as they are; only ComfyUI's web page expands {{a|b}}"
+def _syntax(name: str, texts: Sequence[str], *, expands: bool) -> Iterator[str]:
+    """Yield what in `texts` looks like the syntax of another program; `expands`: the node may know it."""
+    for pattern, message in () if expands else _FOREIGN:
+        held = [text for text in texts if pattern.search(text)]
+        if held:
+            others = f" and {len(held) - 1} more" if len(held) > 1 else ""
+            yield f"{name} {quote(held[0])}{others}: {message}"
     unfilled = [text for text in texts if "${" in text]
     if unfilled:
         yield f"{name} {quote(unfilled[0])}: ${{…}} is filled in one pass, so a `${{` in a value stays as it is"

@@ -19,7 +19,7 @@ from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.text import PATH_LIMIT, printable, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batchrunner.core.job import Json, Scalar
 
@@ -43,6 +43,8 @@ class ScalarNode:
     location: Location
     value: Scalar
     text: str
+    doubt: str = ""
+    """Why an unquoted text may not be what its author meant, for a warning; usually empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,10 @@ MAX_ALIASES = 1000
 # PyYAML comes without libyaml on some platforms; the events are the same, only slower.
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+QUOTE_IT = "put the text in quotes, or keep prompts in a file: {file: prompts.txt}"
+_KEY = re.compile(r"((?:- +| )*)([A-Za-z_][A-Za-z0-9_-]*):(?: |$)")
+"""A line that begins with a key: what stands before it, and the key."""
+_COMMENT = re.compile(r"[ \t]+#")
 _PLAIN = "plain"
 """The tag of a scalar that has neither quotes nor a tag."""
 _STANDARD = "tag:yaml.org,2002:"
@@ -162,7 +168,8 @@ def compose(text: str, file: str) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         location = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file, 1, 1)
-        _fail(location, _advice(hidden, location, error.problem or error.context or ""))
+        opened = error.context_mark.line + 1 if error.context_mark else location.line
+        _fail(location, _advice(hidden, location, error.problem or error.context or "", opened))
     except (yaml.YAMLError, OverflowError, ValueError) as error:
         # OverflowError and ValueError: the parser in pure Python, of an escape that is no character.
         _fail(Location(file, 1, 1), f"this is not YAML: {printable(str(error))}")
@@ -177,6 +184,7 @@ class _Composer(Composer):
         self.check_event, self.get_event, self.peek_event = parser.check_event, parser.get_event, parser.peek_event
         self._file = file
         self._restore = restore
+        self._written = _lines(text)
         self._aliases = 0
         self._depth = 0
         self._trees: dict[yaml.Node, Tree] = {}
@@ -237,13 +245,14 @@ class _Composer(Composer):
         if self._aliases > MAX_ALIASES:
             self._fail(event, f"more than {MAX_ALIASES:,} aliases")
         if event.anchor not in self.anchors:
-            self._fail(event, f"the alias *{name} names no anchor above it")
+            self._fail(event, f"the alias *{name} names no anchor above it; a text that begins with * needs quotes")
         if self.anchors[event.anchor] not in self._trees:
             self._fail(event, f"the alias *{name} stands inside what it names")
 
     def _check_key(self, mapping: yaml.Node, key: Tree, event: yaml.Event) -> None:
         if not isinstance(key, ScalarNode):
-            self._fail(event, "a key must be a single value")
+            sign = "{" if isinstance(key, MappingNode) else "["
+            self._fail(event, f"a key must be a single value; if this is a text that begins with {sign}, {QUOTE_IT}")
         lines = self._lines.setdefault(mapping, {})
         if key.text in lines:
             self._fail(event, f"the key {quote(key.text)} stands twice: in line {lines[key.text]} and here")
@@ -281,7 +290,7 @@ class _Composer(Composer):
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             _fail(location, "half of a surrogate pair is no character")
         if node.tag == _PLAIN:
-            return ScalarNode(location, resolve_scalar(text), text)
+            return ScalarNode(location, resolve_scalar(text), text, self._doubt(node))
         self._check_tag(node, "scalar", location)
         tag = node.tag.removeprefix(_STANDARD)
         value: Scalar = text if tag == "str" else resolve_scalar(text)
@@ -290,10 +299,23 @@ class _Composer(Composer):
             _fail(location, f"{quote(text)} is no !!{tag}")
         return ScalarNode(location, value, text)
 
+    def _doubt(self, node: yaml.ScalarNode) -> str:
+        """Return why an unquoted scalar may have lost its end or taken in what follows it."""
+        first, last = node.start_mark, node.end_mark
+        if first is None or last is None or last.line >= len(self._written):
+            return ""
+        if _COMMENT.match(self._written[last.line], last.column):
+            return f"the text ends where ` #` starts a comment; if that was part of it, {QUOTE_IT}"
+        if any(line.lstrip().startswith("-") for line in self._written[first.line + 1 : last.line + 1]):
+            cure = "begin each entry in the same column, with `- `"
+            return f"a line that begins with - continues the text above it; to make it an entry of the list, {cure}"
+        return ""
+
     def _check_tag(self, node: yaml.Node, kind: str, location: Location) -> None:
         tag = node.tag.removeprefix(_STANDARD)
         if tag not in {*_TYPES, "seq", "map"}:
-            _fail(location, f"the tag {quote(node.tag.replace(_STANDARD, '!!'))} is not read; only plain YAML is")
+            cure = "" if node.tag.startswith(_STANDARD) else "; a text that begins with ! needs quotes"
+            _fail(location, f"the tag {quote(node.tag.replace(_STANDARD, '!!'))} is not read; only plain YAML is{cure}")
         if tag != kind and not (kind == "scalar" and tag in _TYPES):
             _fail(location, f"this is no !!{tag}")
 
@@ -312,9 +334,17 @@ def _hide_breaks(text: str) -> tuple[str, dict[int, str]]:
     return text.translate(stand_ins), {ord(hidden): chr(code) for code, hidden in stand_ins.items()}
 
 
-def _advice(text: str, location: Location, problem: str) -> str:
-    """Return a syntax error's message with what a person can do about it; the parser only tells what it expected."""
-    lines = text.split("\n")
+def _lines(text: str) -> list[str]:
+    """Return the lines as the parser counts them."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def _advice(text: str, location: Location, problem: str, opened: int) -> str:
+    """Return a syntax error's message with what a person can do about it; the parser only tells what it expected.
+
+    `opened` is the line where what could not be read begins.
+    """
+    lines = _lines(text)
     line = lines[location.line - 1] if location.line <= len(lines) else ""
     before, char = line[: location.column - 1], line[location.column - 1 : location.column]
     if "expected" in problem and before.rstrip().endswith(('"', "'")):
@@ -323,14 +353,53 @@ def _advice(text: str, location: Location, problem: str) -> str:
             f"a text in quotes ends just before this; write a quote inside it as {inside}, "
             "or keep prompts in a file: {file: prompts.txt}"
         )
-    advice = ""
+    begun = lines[opened - 1].strip() if opened <= len(lines) else ""
     if "\t" in {char, before[-1:]}:
-        advice = "; indent with spaces, not tabs"
+        cure = "indent with spaces, not tabs"
     elif char and char in "@`%*&!" and "cannot start any token" in problem:
-        advice = f"; a text that begins with {char} needs quotes"
-    elif "mapping values are not allowed" in problem:
-        advice = "; a text with a colon and a space in it needs quotes"
-    return f"this is not YAML: {problem}{advice}"
+        cure = f"a text that begins with {char} needs quotes"
+    elif "alphabetic or numeric" in problem:
+        cure = "a text that begins with * or & needs quotes"
+    elif "unexpected end of stream" in problem:
+        cure = f"a quote that opens in line {opened} is not closed"
+    elif "could not find expected ':'" in problem:
+        space = " or it is an entry of a list and needs a space after its -," if re.match(r"-\S", begun) else ""
+        cure = f"line {opened} has no colon after its key,{space} or it is a text: {QUOTE_IT}"
+    else:
+        simple = next((cure for part, cure in _CURES if part in problem), "")
+        cure = simple or _layout(lines[: location.line - 1], before, char, problem)
+    return f"this is not YAML: {problem}{cure and f'; {cure}'}"
+
+
+_CURES = (
+    ("escape character", r"write \\ for a backslash, or use single quotes"),
+    ("comment or line break", "a text that begins with > or | needs quotes"),
+    ("sequence entries", "begin a list on the line below its key; a text that begins with - needs quotes"),
+)
+
+
+def _layout(above: Sequence[str], before: str, char: str, problem: str) -> str:
+    """Return what to do about columns, comments, braces and colons; `before` and `char` follow the lines `above`."""
+    number, previous = next(((at, line) for at, line in reversed([*enumerate(above, 1)]) if line.strip()), (0, ""))
+    ended = before.rstrip()[-1:]
+    cure = ""
+    if "mapping values" in problem:
+        key, upper = _KEY.fullmatch(f"{before}:"), _KEY.match(previous)
+        cure = f"a colon and a space start a mapping; if they belong to a text, {QUOTE_IT}"
+        if key and upper and len(key[1]) != len(upper[1]):
+            place = f"in the column of {printable(upper[2], 60)} in line {number} (column {len(upper[1]) + 1})"
+            cure = f"if this is a key, begin it {place}; if it is a text, {QUOTE_IT}"
+    elif "expected" not in problem:
+        pass
+    elif ended and ended in "}]":
+        cure = f"if this is a text that begins with {'{' if ended == '}' else '['}, {QUOTE_IT}"
+    elif char and char in "{[":
+        cure = f"if {char} belongs to a text, {QUOTE_IT}"
+    elif not before.strip(" -") and "',' or" not in problem:
+        cure = f"the lines of one block begin in the same column, and this one begins in column {len(before) + 1}"
+        if _COMMENT.search(previous):
+            cure = f"the ` #` in line {number} starts a comment and ends the text: {QUOTE_IT}"
+    return cure
 
 
 def _fail(location: Location, text: str) -> NoReturn:

@@ -20,6 +20,7 @@ def batch(body: str, files: Mapping[str, str] | None = None, options: Options | 
     """Load `head` and `body` as a manifest, with `files` beside it."""
     with TemporaryDirectory() as folder:
         for name, text in (files or {}).items():
+            Path(folder, name).parent.mkdir(exist_ok=True)
             Path(folder, name).write_text(text, "utf-8", newline="")
         path = Path(folder, "m.yaml")
         path.write_text(head + dedent(body), "utf-8", newline="")
@@ -41,6 +42,7 @@ def diagnostics(
     """Return what loading reports about, without the folder's name."""
     with TemporaryDirectory() as folder:
         for name, text in (files or {}).items():
+            Path(folder, name).parent.mkdir(exist_ok=True)
             Path(folder, name).write_text(text, "utf-8", newline="")
         path = Path(folder, "m.yaml")
         path.write_text(head + dedent(body), "utf-8", newline="")
