@@ -348,7 +348,8 @@ def _csv_lines(text: str, file: str, delimiter: str, line: int) -> Iterator[tupl
                 yield location, cells
     except csv.Error as error:
         cure = '; a quote inside a cell is written ""' if "expected after" in str(error) else ""
-        raise TableError(Location(file, line, 1), "", f"this is not CSV: {error}{cure}") from None
+        text = str(error).replace("\t", "\\t")
+        raise TableError(Location(file, line, 1), "", f"this is not CSV: {text}{cure}") from None
 
 
 # -- JSON, one row at a time.
