@@ -281,6 +281,14 @@ REFUSED = [
         sweep="{zip: {prompt: {file: FILE, column: positive}, negative: {file: FILE, column: shot}}}",
     ),
     Example(
+        "a column of another program",
+        "a.csv",
+        "stepz\n3\n",
+        "a.csv:1:1: stepz: unknown parameter - did you mean steps?; choose columns with rows: {file: …, columns: {…}}, "
+        "or call it _name to keep it as a variable",
+        sweep="{rows: FILE}",
+    ),
+    Example(
         "no such column",
         "a.csv",
         "text\na\n",
