@@ -128,7 +128,7 @@ class AxisReader:
         if empty:
             rows = "row" if empty == 1 else "rows"
             text = f"{quote(form.file)}: {empty} {rows} without {quote(form.column or '')} skipped"
-            self._names.diagnostics.note(at, path, text)
+            self._names.diagnostics.warn(at, path, text)
         return Axis(name, location, frozenset().union(*kept), size, lambda: kept)
 
     def _rows(self, form: FromFile, at: Location, path: str, name: str) -> Iterator[Row]:

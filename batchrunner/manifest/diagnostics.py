@@ -49,8 +49,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self._found: dict[Diagnostic, None] = {}
-        self.notes: list[str] = []
-        """Warnings: what was read and may surprise."""
+        self._warned: dict[str, dict[str, None]] = {}
 
     def add(self, location: Location, path: str, text: str) -> None:
         """Record that `text` is wrong with what stands at `location` under `path`.
@@ -63,9 +62,17 @@ class Diagnostics:
             self._found[Diagnostic(*where, "", f"{MAX_DIAGNOSTICS} mistakes; the rest is not read")] = None
             self.fail()
 
-    def note(self, location: Location, path: str, text: str) -> None:
-        """Keep a warning for the plan about what stands at `location` under `path`."""
-        self.notes.append(f"{location}: {path}: {text}")
+    def warn(self, location: Location, path: str, text: str) -> None:
+        """Record a warning: what stands at `location` under `path` is allowed, and `text` says what is odd."""
+        place = f"{printable(location.file, PATH_LIMIT)}:{location.line}:{location.column}: {printable(path, 120)}"
+        self._warned.setdefault(text, {})[place] = None
+
+    def warnings(self) -> list[str]:
+        """Return one line per kind of warning, with its first place and how many more there are."""
+        return [
+            f"{next(iter(places))}: {text}{f' (and {len(places) - 1} more)' if len(places) > 1 else ''}"
+            for text, places in self._warned.items()
+        ]
 
     def check(self) -> None:
         """Raise ManifestError if anything is wrong."""

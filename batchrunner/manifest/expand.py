@@ -79,7 +79,7 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         rules=_rules(parts.settings, parts.servers),
         jobs=tuple(jobs),
         chosen=chosen,
-        warnings=(*diagnostics.notes, *notes, *lines, *warnings(jobs, parts.template)),
+        warnings=(*notes, *diagnostics.warnings(), *lines, *warnings(jobs, parts.template)),
         template=parts.template,
         axes=tuple((join(block.path, axis.name) if several else axis.name, axis.size) for block, axis in axes),
         counted=sum(block.size for block in parts.blocks),

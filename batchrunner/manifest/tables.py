@@ -152,7 +152,7 @@ class Files:
         self._folder = folder
         self._allow_outside = allow_outside
         self._report = diagnostics.add
-        self._note = diagnostics.note
+        self._warn = diagnostics.warn
         self._values = 0
 
     def path(self, name: str, location: Location, path: str) -> Path | None:
@@ -210,7 +210,7 @@ class Files:
     def texts(self, name: str, split: str, location: Location, path: str, column: str) -> Iterator[Row]:
         """Yield the texts of a list as rows of one `column`: its lines, its paragraphs, or what `split` separates.
 
-        Notes how many lines were skipped; nothing is yielded once its file is reported.
+        Warns how many lines were skipped; nothing is yielded once its file is reported.
         Raises TableError if there are no texts.
         """
         read = self._lines(name, location, path)
@@ -227,7 +227,7 @@ class Files:
         if counts:
             hint = "; every other line is a value (split: blank takes paragraphs)" if skipped["blank"] else ""
             lines = "line" if skipped.total() == 1 else "lines"
-            self._note(location, path, f"{quote(name)}: {counts} {lines} skipped{hint}")
+            self._warn(location, path, f"{quote(name)}: {counts} {lines} skipped{hint}")
 
     def _lines(self, name: str, location: Location, path: str) -> tuple[str, str] | None:
         """Return a file's text and name, or None after reporting it.
