@@ -213,10 +213,13 @@ class BlockReader:
             if self._names.declare(name, each.location, join(where, name))
         }
         known: list[str] = []
+        refused: list[str] = []
 
         def choose(columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
             known.extend(columns)
-            return self._chosen(columns, wanted) if named else self._declared(columns)
+            found = self._chosen(columns, wanted) if named else self._declared(columns)
+            refused.extend(() if named else columns.keys() - found.keys())
+            return found
 
         points: list[Point] = []
         size = 0
@@ -232,7 +235,7 @@ class BlockReader:
         for name in missing:
             text = no_column(form.file, wanted[name], known)
             self._report(named[name].tree.location, join(where, name), text)
-        if missing or len(wanted) < len(named) or not size:
+        if missing or refused or len(wanted) < len(named) or not size:
             return None
         return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points)
 

@@ -210,7 +210,7 @@ class Files:
     def texts(self, name: str, split: str, location: Location, path: str, column: str) -> Iterator[Row]:
         """Yield the texts of a list as rows of one `column`: its lines, its paragraphs, or what `split` separates.
 
-        Notes how many lines were skipped; nothing is yielded once its file is reported.
+        Warns how many lines were skipped; nothing is yielded once its file is reported.
         Raises TableError if there are no texts.
         """
         read = self._lines(name, location, path)
@@ -348,7 +348,8 @@ def _csv_lines(text: str, file: str, delimiter: str, line: int) -> Iterator[tupl
                 yield location, cells
     except csv.Error as error:
         cure = '; a quote inside a cell is written ""' if "expected after" in str(error) else ""
-        raise TableError(Location(file, line, 1), "", f"this is not CSV: {error}{cure}") from None
+        text = str(error).replace("\t", "\\t")
+        raise TableError(Location(file, line, 1), "", f"this is not CSV: {text}{cure}") from None
 
 
 # -- JSON, one row at a time.
