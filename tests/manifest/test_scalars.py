@@ -141,12 +141,16 @@ def test_unquoted_prompts(written: str, text: str) -> None:
 
 
 def test_prompts_from_files_arrive_unchanged() -> None:
-    """A line, a cell and a JSON string keep their spaces, quotes and odd characters."""
+    """A line and a JSON string keep their spaces, quotes and odd characters; a cell all but the blanks around it."""
     text = ' a "quoted", {b|c}  \u2028 $5\x0b'
     files = {
         "p.txt": f"{text}\n",
         "p.csv": 'prompt\n"{}"\n'.format(text.replace('"', '""')),
         "p.jsonl": json.dumps({"prompt": text}),
     }
-    for sweep in ("{prompt: {file: p.txt}}", "{rows: p.csv}", "{prompt: {file: p.jsonl, column: prompt}}"):
-        assert [job.params["prompt"] for job in batch(f"sweep: {sweep}\n", files).jobs] == [text]
+    for sweep, read in (
+        ("{prompt: {file: p.txt}}", text),
+        ("{rows: p.csv}", text.strip()),
+        ("{prompt: {file: p.jsonl, column: prompt}}", text),
+    ):
+        assert [job.params["prompt"] for job in batch(f"sweep: {sweep}\n", files).jobs] == [read]
