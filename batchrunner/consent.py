@@ -6,10 +6,14 @@ remembers what was agreed to by its hash, so that a changed command is asked abo
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import getnode
 
 from batchrunner.errors import YoursError
 from batchrunner.servers import variables
@@ -21,8 +25,9 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
 
-_LONGEST = 500
-"""Characters of a command that are shown."""
+_LONGEST = 20_000
+"""Characters of a command that are shown: all of it, for nobody agrees to what they can't see."""
+_MACHINE = Path("/etc/machine-id")
 
 
 def requests(batch: Batch) -> tuple[str, ...]:
@@ -39,8 +44,17 @@ def sending_requests(batch: Batch) -> Iterator[str]:
 
 
 def mark(request: str) -> str:
-    """Return the ledger's key for «a person agreed to this»."""
-    return f"allowed {sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    """Return the ledger's key for «this user agreed to this, on this machine»: a state from elsewhere has no say."""
+    return f"allowed {sha256(f'{_here()} {request}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+@cache
+def _here() -> str:
+    try:
+        machine = _MACHINE.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        machine = ""
+    return f"{machine or getnode()} {os.getuid()}"
 
 
 def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool) -> tuple[str, ...]:
@@ -52,7 +66,7 @@ def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool) -
     new = [request for request in wanted if marks.get(mark(request)) is not True]
     if new and not allowed:
         lines = "\n".join(f"  {printable(request, _LONGEST)}" for request in new)
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
             raise YoursError(f"the manifest wants to:\n{lines}\nadd --allow-commands if you trust it")
         sys.stderr.write(f"The manifest wants to:\n{lines}\nAllow this? [y/N] ")
         sys.stderr.flush()

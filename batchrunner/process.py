@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from batchrunner.core.localfault import Allotment, allot
-from batchrunner.errors import LocalError
+from batchrunner.errors import LocalError, YoursError
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator, serve
 from batchrunner.sim.video import PyavRenderer
@@ -44,6 +44,8 @@ _SIM_PACE = Pace(fixed=0.8)
 
 _SECRETS = "BATCHRUNNER_SECRETS_FD"
 _PR_SET_DUMPABLE = 4
+_PIPE = 32_768
+"""Bytes that a pipe takes though nobody reads."""
 
 
 def environment() -> Mapping[str, str]:
@@ -56,8 +58,11 @@ def _received() -> Mapping[str, str]:
     number = os.environ.pop(_SECRETS, "")
     if not number.isdecimal():
         return {}
-    with os.fdopen(int(number), encoding="utf-8", errors="surrogateescape") as pipe:
-        found: dict[str, str] = json.load(pipe)
+    try:
+        with os.fdopen(int(number), encoding="utf-8", errors="surrogateescape") as pipe:
+            found: dict[str, str] = json.load(pipe)
+    except (OSError, ValueError):  # not ours
+        return {}
     return found
 
 
@@ -70,6 +75,8 @@ def hide_secrets(names: Sequence[str]) -> None:
     _received()
     found = {name: os.environ[name] for name in names if name in os.environ}
     if found:
+        if len(json.dumps(found)) > _PIPE:
+            raise YoursError(f"{' and '.join(found)}: too long for a secret")
         reader, writer = os.pipe()
         with os.fdopen(writer, "w", encoding="utf-8", errors="surrogateescape") as pipe:
             json.dump(found, pipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
@@ -28,7 +27,7 @@ from batchrunner.errors import YoursError, unwrapped
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
-from batchrunner.options import TOKEN_VARIABLE, read_token, read_until
+from batchrunner.options import read_token, read_until
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
@@ -40,7 +39,7 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
-from batchrunner.servers import ServerAccess, variables
+from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.state import read_state
 
 if TYPE_CHECKING:
@@ -68,20 +67,24 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     batch = load(options.manifest, options.manifest_options)
     folder = options.out / batch.name
     requests = consent.requests(batch)
+    if requests and may_restart:
+        hide_secrets(secret_variables(batch))
     snapshot = read_state(folder, batch.name) if requests else None
     agreed = consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
-    if requests and may_restart:
-        hide_secrets((TOKEN_VARIABLE, *(variable for variable, _, _ in variables(batch))))
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None
-    recipients = targets(batch.notify, os.environ, access.secrets)
+    recipients = targets(batch.notify, environment(), access.secrets)
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         for request in agreed:
             ledger.mark(request, value=True)
         content = ledger.content()
+        access.remember(content.marks)
+        for place, url in access.places().items():
+            if content.marks.get(place) != url:
+                ledger.mark(place, value=url)
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
         displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, access.secrets))
         if until:

@@ -15,14 +15,18 @@ from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, Secret, redact
 from batchrunner.core.server import SIM
 from batchrunner.errors import YoursError
 from batchrunner.manifest.forms import VARIABLE_IN_HEADER
+from batchrunner.options import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from batchrunner.core.facts import Fact
+    from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
     from batchrunner.manifest.batch import ServerSettings
 
+_PLACE = "server "
+"""Begins the ledger's mark of where a server with a name is."""
 UNREACHABLE = "http://server.invalid"
 """Stands for the address of a server that the manifest no longer names, by a name of which nobody knows the address."""
 
@@ -36,6 +40,7 @@ class ServerAccess:
 
     def __init__(self, batch: Batch, token: Secret | None, environment: Mapping[str, str]) -> None:
         self._settings = batch.server_settings
+        self._remembered: dict[str, str] = {}
         problems: dict[str, None] = {}
         self._secrets: dict[str, None] = {token.reveal(): None} if token else {}
         self._credentials: dict[str, Credentials] = {}
@@ -63,7 +68,13 @@ class ServerAccess:
             text = environment.get(match[2], "").strip()
             if not text:
                 raise YoursError(f"the environment variable {match[2]} is not set; the header {header} needs it")
-            secret = Secret(text)
+            try:
+                secret = Secret(text)
+            except YoursError:
+                raise YoursError(
+                    f"the environment variable {match[2]}, for the header {header}, holds a space or what no header "
+                    "can carry; for a bearer token write `Bearer ${NAME}` in the manifest and the token alone here"
+                ) from None
             headers[header] = f"{match[1] or ''}{secret.reveal()}"
             secrets.append(secret)
             self._secrets[text] = None
@@ -87,7 +98,18 @@ class ServerAccess:
         known = self._known(name)
         if known in self._settings:
             return self._settings[known].url
-        return name if urlsplit(name).scheme in ("http", "https") else UNREACHABLE
+        url = self._remembered.get(name, name)
+        return url if urlsplit(url).scheme in ("http", "https") else UNREACHABLE
+
+    def remember(self, marks: Mapping[str, Json]) -> None:
+        """Take in where earlier runs found the servers that they knew by name, from the ledger's marks."""
+        for key, url in marks.items():
+            if key.startswith(_PLACE) and isinstance(url, str):
+                self._remembered[key.removeprefix(_PLACE)] = url
+
+    def places(self) -> dict[str, str]:
+        """Return the marks by which later runs find these servers."""
+        return {f"{_PLACE}{name}": own.url for name, own in self._settings.items() if name != own.url}
 
     def credentials(self, name: str) -> Credentials:
         """Return what its requests carry; nothing secret for a server that nobody names."""
@@ -97,7 +119,8 @@ class ServerAccess:
         """Return the name of the server meant: one that an earlier run called by its URL may have a name by now."""
         if name in self._settings:
             return name
-        return next((each for each, own in self._settings.items() if own.url == name), name)
+        url = self._remembered.get(name, name)
+        return next((each for each, own in self._settings.items() if own.url == url), name)
 
     def insecure(self) -> Iterator[str]:
         """Yield a warning for every server that gets a secret where others can read it."""
@@ -107,12 +130,22 @@ class ServerAccess:
                 yield f"{name}: the token is sent unencrypted, others on the network can read it; use https"
 
 
+def secret_variables(batch: Batch) -> tuple[str, ...]:
+    """Return the environment variables that hold secrets of a batch: the token's, and those of its headers."""
+    return (TOKEN_VARIABLE, *(variable for variable, _, _ in variables(batch)))
+
+
 def variables(batch: Batch) -> Iterator[tuple[str, str, str]]:
-    """Yield (variable, host, header) for each environment variable that the manifest sends somewhere."""
+    """Yield (variable, origin, header) for each environment variable that the manifest sends somewhere."""
     for own in batch.server_settings.values():
         for header, value in own.headers.items():
             if match := VARIABLE_IN_HEADER.fullmatch(value):
-                yield match[2], urlsplit(own.url).netloc, header
+                parts = urlsplit(own.url)
+                yield (
+                    match[2],
+                    f"{parts.scheme}://{parts.netloc}{f' (trusting {own.ca.name})' if own.ca else ''}",
+                    header,
+                )
 
 
 def _trusting(own: ServerSettings) -> ssl.SSLContext:

@@ -196,6 +196,8 @@ def _chosen_server(server: str, holders: Mapping[str, Mapping[str, int]]) -> str
     """Return the one of `holders` that a person means. Raises YoursError."""
     named = ", ".join(f"{url} ({counted(len(held), 'job')})" for url, held in holders.items()) or "none"
     others = f"servers that hold jobs: {named}"
+    if server in holders:
+        return server
     try:
         url = server_url(server)
     except ValueError as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchrunner import consent
 from batchrunner.cli.output import say, write
 from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
@@ -20,12 +22,14 @@ from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import STATE, Ledger
-from batchrunner.manifest import Options
+from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, RunOptions
+from batchrunner.process import hide_secrets
 from batchrunner.run import run_batch
+from batchrunner.servers import secret_variables
 from batchrunner.show.events import job_history
 from batchrunner.show.sidecar import beside
-from batchrunner.state import chosen_jobs, job_states, open_batch
+from batchrunner.state import chosen_jobs, job_states, open_batch, read_state
 from batchrunner.text import counted, did_you_mean, listing, quote
 
 if TYPE_CHECKING:
@@ -75,6 +79,8 @@ def verify(
     """
     manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
     options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
+    if redo:
+        options = _agreed(options, may_restart=context.obj is OWN_PROCESS)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
@@ -100,10 +106,23 @@ def verify(
                     _rename_damaged(batch.folder / path)
                 _reopen(batch, job)
     if faults and redo:
-        return run_batch(options, may_restart=context.obj is OWN_PROCESS)
+        return run_batch(options)
     if faults:
         say(f"to render them again: {options.command('verify --redo')}")
     return 1 if faults else 0
+
+
+def _agreed(options: RunOptions, *, may_restart: bool) -> RunOptions:
+    """Have everything asked, and the process begun anew if it must be, before anything is changed."""
+    batch = load(options.manifest, options.manifest_options)
+    requests = consent.requests(batch)
+    if not requests:
+        return options
+    if may_restart:
+        hide_secrets(secret_variables(batch))
+    snapshot = read_state(options.out / batch.name, batch.name)
+    consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    return replace(options, allow_commands=True)
 
 
 def _reopen(batch: OpenBatch, job: str) -> None:

@@ -49,8 +49,9 @@ class Secret:
     def hide(self, text: str) -> str:
         """Return `text` with *** wherever the token stands in it, also where its end was cut off with the text's."""
         hidden = text.replace(self._text, repr(self))
-        for length in range(len(self._text) - 1, _CHANCE - 1, -1):
-            if hidden.endswith(self._text[:length]):
+        last = hidden[-1:]
+        for length in range(min(len(self._text) - 1, len(hidden)), _CHANCE - 1, -1):
+            if self._text[length - 1] == last and hidden.endswith(self._text[:length]):
                 return hidden[:-length] + repr(self)
         return hidden
 

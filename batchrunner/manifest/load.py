@@ -144,6 +144,8 @@ def _servers(
             diagnostics.add(where.location, path, f"two servers are called {quote(name)}: give them different names")
         if own.url == SIM and not isinstance(server, str):
             diagnostics.add(where.location, path, "sim takes no settings: write it alone")
+        if name == SIM and own.url != SIM:
+            diagnostics.add(where.location, path, "the name sim belongs to the built-in simulator: give it another")
         found[name] = own
     if not options.servers:
         return found

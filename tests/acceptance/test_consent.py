@@ -7,15 +7,12 @@ import pty
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from processes import COMMAND, LIMIT, ended
 
 from batchrunner.ledger import Ledger
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _TOKEN = "t0p-s3cret-t0ken"
 _COMMAND = "env > seen.txt; cat /proc/$PPID/environ >> seen.txt 2>&1; true"
@@ -124,6 +121,26 @@ def test_no_verb_sends_a_variable_without_consent(tmp_path: Path, verb: tuple[st
             pass
         refused = ended(tmp_path, verb[0], "m.yaml", *verb[1:])
         assert refused.code == 2
-        assert "send the environment variable OTHER to 127.0.0.1:" in refused.err
+        assert "send the environment variable OTHER to http://127.0.0.1:" in refused.err
         with pytest.raises(BlockingIOError):
             listening.accept()
+
+
+def test_a_redo_restarts_before_it_changes_anything(folder: Path) -> None:
+    """With a token to hide, `verify --redo` renders what is missing, though its process begins anew."""
+    assert ended(folder, "run", "m.yaml", "--allow-commands", token=_TOKEN).code == 0
+    (video,) = (folder / "outputs" / "t").glob("*.mp4")
+    video.unlink()
+    again = ended(folder, "verify", "m.yaml", "--redo", token=_TOKEN)
+    assert (again.code, video.exists()) == (0, True), again.err
+
+
+def test_a_folder_of_a_stranger_runs_no_code_in_the_gallery(folder: Path) -> None:
+    """A package of our name beside the manifest is not what the child process of the posters starts."""
+    assert ended(folder, "run", "m.yaml", "--allow-commands").code == 0
+    (folder / "batchrunner").mkdir()
+    (folder / "batchrunner" / "__init__.py").write_text("open('planted.txt', 'w').close()\n", encoding="utf-8")
+    command = (str(Path(sys.executable).with_name("batchrunner")),)
+    assert ended(folder, "gallery", "m.yaml", command=command).code == 0
+    assert not (folder / "planted.txt").exists()
+    assert list((folder / "outputs" / "t" / ".posters").iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,6 +85,10 @@ def test_a_single_mapping_needs_no_brackets(tmp_path: Path) -> None:
             '2:36: server[1]: two servers are called "x": give them different names',
         ),
         ("{url: sim, depth: 3}", "2:9: server: sim takes no settings: write it alone"),
+        (
+            "{url: http://a, name: sim}",
+            "2:9: server: the name sim belongs to the built-in simulator: give it another",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path: Path, server: str, diagnostic: str) -> None:
@@ -129,11 +134,39 @@ def test_certificates_lie_beside_the_manifest(tmp_path: Path) -> None:
 def test_sending_a_variable_needs_consent(tmp_path: Path) -> None:
     """Which variable goes to which host is agreed to, and asked again for another host."""
     found = batch(tmp_path, POD)
-    assert list(variables(found)) == [("POD_KEY", "pod.example.net", "X-API-Key")]
+    assert list(variables(found)) == [("POD_KEY", "https://pod.example.net", "X-API-Key")]
     (line,) = consent.requests(found)
-    assert line == "send the environment variable POD_KEY to pod.example.net, in the header X-API-Key"
+    assert line == "send the environment variable POD_KEY to https://pod.example.net, in the header X-API-Key"
     other = consent.requests(batch(tmp_path, POD.replace("pod.example", "evil.example")))
-    assert consent.mark(line) != consent.mark(other[0])
+    plain = consent.requests(batch(tmp_path, POD.replace("https:", "http:")))
+    assert len({consent.mark(request) for request in (line, *other, *plain)}) == 3
+
+
+def test_a_state_from_elsewhere_agrees_to_nothing(tmp_path: Path) -> None:
+    """What a downloaded state claims was agreed to counts only if this user said so on this machine."""
+    (line,) = consent.requests(batch(tmp_path, POD))
+    forged = {f"allowed {sha256(line.encode()).hexdigest()}": True}
+    with pytest.raises(YoursError, match="--allow-commands"):
+        consent.obtain((line,), forged, allowed=False)
+    assert consent.obtain((line,), {consent.mark(line): True}, allowed=False) == ()
+
+
+def test_a_server_that_lost_its_name_is_found_where_it_was(tmp_path: Path) -> None:
+    """A run remembers where its named servers are, so that no later one renders what they hold a second time."""
+    first = ServerAccess(batch(tmp_path, "{url: http://a:1, name: pod}"), TOKEN, {})
+    later = ServerAccess(batch(tmp_path, "{url: http://a:1, name: pod2}"), TOKEN, {})
+    later.remember(first.places())
+    assert (later.url("pod"), later.is_named("pod")) == ("http://a:1", True)
+    other = ServerAccess(batch(tmp_path, "http://b:1"), TOKEN, {})
+    other.remember(first.places())
+    assert (other.url("pod"), other.is_named("pod")) == ("http://a:1", False)
+    assert other.credentials("pod").headers() == {}
+
+
+def test_a_header_that_holds_a_space(tmp_path: Path) -> None:
+    """A variable with `Bearer ` in it is told with its name, its header and the cure."""
+    with pytest.raises(YoursError, match="POD_KEY, for the header X-API-Key, holds a space"):
+        ServerAccess(batch(tmp_path, POD), None, {"POD_KEY": "Bearer abcdefgh"})
 
 
 def test_an_address_that_nobody_knows(tmp_path: Path) -> None:

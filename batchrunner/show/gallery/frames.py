@@ -86,11 +86,11 @@ def _started() -> subprocess.Popen[bytes]:
     """Start the child with nothing of our environment but what Python needs: no secret is handed on."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     return subprocess.Popen(  # noqa: S603 - this very module, by the running interpreter
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-P", "-m", __name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={**kept, "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))},
         bufsize=0,
     )
 
