@@ -120,7 +120,7 @@ def test_serve(tmp_path: Path, server: Server) -> None:
     assert batch.run().code == 0
     film = (batch.home / "owl-1-s7.mp4").read_bytes()
     with Running(tmp_path, "gallery", "night.yaml", "--serve") as serving:
-        match = re.search(r"http://127\.0\.0\.1:\d+/", serving.hear("gallery: "))
+        match = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", serving.hear("gallery: "))
         assert match is not None
         asked = urllib.request.Request(f"{match[0]}owl-1-s7.mp4", headers={"Range": "bytes=10-19"})  # noqa: S310 - ours
         with urllib.request.urlopen(asked) as answer:  # noqa: S310 - loopback
