@@ -9,7 +9,7 @@ import pytest
 from boards import AT, accepted, claimed, lost, mp4, rendered, saved
 from hypothesis import given, strategies as st
 
-from batchrunner.core.facts import DownloadFailed, Dropped, Fact, File, Opened, Reopened, Why
+from batchrunner.core.facts import DownloadFailed, Dropped, Fact, File, Opened, Reopened, Saved, Why, fact_name
 from batchrunner.core.lifecycle import (
     AttemptHistory,
     Contradiction,
@@ -237,3 +237,8 @@ def test_the_life_of_a_job_from_end_to_end() -> None:
     states = folded([JOB], [claimed(), accepted(), rendered(), saved(), claimed(other)])
     assert isinstance(states[JOB], Done)
     assert isinstance(states[other], Sending)
+
+
+def test_facts_are_named_as_they_are_stored() -> None:
+    """The state file and events call a kind of fact by its class in small letters, words joined by underscores."""
+    assert [fact_name(kind) for kind in (Saved, DownloadFailed)] == ["saved", "download_failed"]
