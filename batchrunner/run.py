@@ -57,6 +57,20 @@ _MAX_NAMED = 5
 """Jobs that are named where many could be."""
 
 
+def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tuple[str, ...]:
+    """Ask for everything that a run of `batch` needs consent for; return the marks to keep, as `consent.obtain` does.
+
+    Where something does, this process may begin anew first, to keep its secrets from what it will start.
+    """
+    requests = consent.requests(batch)
+    if not requests:
+        return ()
+    if may_restart:
+        hide_secrets(secret_variables(batch))
+    snapshot = read_state(options.out / batch.name, batch.name)
+    return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+
+
 def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
@@ -66,11 +80,7 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     """
     batch = load(options.manifest, options.manifest_options)
     folder = options.out / batch.name
-    requests = consent.requests(batch)
-    if requests and may_restart:
-        hide_secrets(secret_variables(batch))
-    snapshot = read_state(folder, batch.name) if requests else None
-    agreed = consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    agreed = ask_consent(options, batch, may_restart=may_restart)
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner import consent
 from batchrunner.cli.output import say, write
 from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
@@ -24,12 +23,10 @@ from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import STATE, Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, RunOptions
-from batchrunner.process import hide_secrets
-from batchrunner.run import run_batch
-from batchrunner.servers import secret_variables
+from batchrunner.run import ask_consent, run_batch
 from batchrunner.show.events import job_history
 from batchrunner.show.sidecar import beside
-from batchrunner.state import chosen_jobs, job_states, open_batch, read_state
+from batchrunner.state import chosen_jobs, job_states, open_batch
 from batchrunner.text import counted, did_you_mean, listing, quote
 
 if TYPE_CHECKING:
@@ -79,8 +76,9 @@ def verify(
     """
     manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
     options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
-    if redo:
-        options = _agreed(options, may_restart=context.obj is OWN_PROCESS)
+    if redo:  # everything is asked before anything is changed
+        ask_consent(options, load(manifest, manifest_options), may_restart=context.obj is OWN_PROCESS)
+        options = replace(options, allow_commands=True)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
@@ -110,19 +108,6 @@ def verify(
     if faults:
         say(f"to render them again: {options.command('verify --redo')}")
     return 1 if faults else 0
-
-
-def _agreed(options: RunOptions, *, may_restart: bool) -> RunOptions:
-    """Have everything asked, and the process begun anew if it must be, before anything is changed."""
-    batch = load(options.manifest, options.manifest_options)
-    requests = consent.requests(batch)
-    if not requests:
-        return options
-    if may_restart:
-        hide_secrets(secret_variables(batch))
-    snapshot = read_state(options.out / batch.name, batch.name)
-    consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
-    return replace(options, allow_commands=True)
 
 
 def _reopen(batch: OpenBatch, job: str) -> None:
