@@ -62,6 +62,7 @@ def cancel(
         for mark in consent.obtain(requests, batch.ledger.marks(), allowed=allow_commands):
             batch.ledger.mark(mark, value=True)
         access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
+        access.remember(batch.ledger.marks())
         counts = anyio.run(_remove_prompts, batch, access)
         waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]
         for job in waiting:
