@@ -44,6 +44,12 @@ _DOLLAR = "_dollar"
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
 
 
+class _OnServer(str):
+    """A media input's value that is no local file: what the server has under this name."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Pick:
     """One starred job; everything else about it stands in the batch's state."""
@@ -134,7 +140,8 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
         is_named = name in parts.template.params or name.startswith("_")
         is_usual = name not in _ALWAYS and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.overrides:
-            found[name] = value
+            on_server = isinstance(value, str) and name in parts.template.media and name not in job.uploads
+            found[name] = _OnServer(value) if on_server else value
     if any(isinstance(value, str) and fields_of(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
@@ -177,6 +184,8 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
+    if isinstance(value, _OnServer):
+        return f"{{server: {_scalar(str(value))}}}"
     is_filled = isinstance(value, str) and fields_of(value)
     return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 
