@@ -49,6 +49,10 @@ class _OnServer(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        """Differ from a local file's path."""
+        return f"{{server: {_scalar(str(self))}}}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pick:
@@ -138,7 +142,7 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     for name in names:
         value = job.params[name]
         is_named = name in parts.template.params or name.startswith("_")
-        is_usual = name not in _ALWAYS and name in own and own[name] == value
+        is_usual = name not in _ALWAYS and name not in job.uploads and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.overrides:
             on_server = isinstance(value, str) and name in parts.template.media and name not in job.uploads
             found[name] = _OnServer(value) if on_server else value
@@ -185,7 +189,7 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
     if isinstance(value, _OnServer):
-        return f"{{server: {_scalar(str(value))}}}"
+        return repr(value)
     is_filled = isinstance(value, str) and fields_of(value)
     return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 

@@ -202,7 +202,12 @@ def gallery_data(
         "rows": rows,
         "columns": columns,
         "params": [
-            {"name": one.name, "values": [*one.values], "axis": one.name in names, "pictures": pictures(one, chosen, media)}
+            {
+                "name": one.name,
+                "values": [*one.values],
+                "axis": one.name in names,
+                "pictures": pictures(one, chosen, media),
+            }
             for one in found
         ],
         "fixed": [[name, value] for name, value in constant(chosen).items()],
