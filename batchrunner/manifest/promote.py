@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.axes import fields_of
 from batchrunner.manifest.diagnostics import Diagnostics
+from batchrunner.manifest.fill import fields_of
 from batchrunner.manifest.forms import MAX_NAME
 from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text

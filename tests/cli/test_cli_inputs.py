@@ -52,11 +52,11 @@ def _copies(home: Path) -> dict[str, bytes]:
 
 
 async def test_every_input_is_copied_once(home: Path) -> None:
-    """A copy lies under the name that is uploaded; it is as readable as the videos, what is remembered is private."""
+    """A copy lies under the name that is uploaded; it and what is remembered are private. It is left alone later."""
     batch = _loaded(home.parent)
     await copy_inputs(home, batch, {})
     assert _copies(home) == {file.name: PNG + letter for file, letter in zip(batch.inputs, (b"a", b"b"), strict=True)}
-    assert stat.S_IMODE((home / INPUTS / MEMORY).stat().st_mode) == 0o600
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (home / INPUTS).iterdir()} == {0o600}
     before = {path.name: path.stat().st_ino for path in (home / INPUTS).iterdir() if path.name != MEMORY}
     await copy_inputs(home, _loaded(home.parent), {})
     assert {path.name: path.stat().st_ino for path in (home / INPUTS).iterdir() if path.name != MEMORY} == before
