@@ -25,7 +25,7 @@ from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.gallery.frames import Frames
-from batchrunner.show.report import RunContext, report, report_json, report_markdown
+from batchrunner.show.report import report, report_json, report_markdown
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job, Json
-    from batchrunner.show.report import Report
+    from batchrunner.show.report import Report, RunContext
 
 PAGE = "index.html"
 REPORT = "report.md"
@@ -125,15 +125,11 @@ class Gallery:
 
     folder: Path
     batch: str
-    manifest: str
-    options: tuple[str, ...]
-    """Words that belong to every command the page offers for copying: `--out`, `elsewhere`."""
+    context: RunContext
     wall: Callable[[], float]
     warn: Callable[[str], None]
     facts: list[Fact] = field(default_factory=list)
     """All of the batch, oldest first."""
-    expected: float | None = None
-    """How long it was to take, as forecast at its very beginning; in seconds."""
     _resumed: bool = field(init=False)
     """Whether the forecast is about the rest of a batch: it must not be compared with the time of the whole."""
     _next: float = -math.inf
@@ -156,9 +152,9 @@ class Gallery:
         When all is settled, `finish` is near.
         """
         if self._changed and now >= self._next and not board.is_settled():
-            if self.expected is None and not self._resumed:
+            if self.context.expected is None and not self._resumed:
                 left = time_left(board, now)
-                self.expected = left.seconds if left else None
+                self.context = replace(self.context, expected=left.seconds if left else None)
             self._next = now + _EVERY + _PER_JOB * len(board.positions)
             self._changed = False
             self._write(board, jobs, now, None)
@@ -169,8 +165,7 @@ class Gallery:
         Where all was settled before and nothing happened, both are there already.
         """
         wanted = [jobs[job] for job in board.positions]
-        context = RunContext(self.manifest, str(self.folder), self.expected, self.options)
-        made = report(self.batch, wanted, board.states, self.facts, context)
+        made = report(self.batch, wanted, board.states, self.facts, self.context)
         key = self._key(wanted) if board.is_settled() else ""
         if not key or not is_current(self.folder, self.batch, key):
             try:
@@ -197,7 +192,7 @@ class Gallery:
     def _key(self, jobs: Sequence[Job]) -> str:
         """Return a digest of all that the last page of a settled batch is made of."""
         last = self.facts[-1] if self.facts else None
-        parts = (VERSION, self.batch, self.manifest, self.options, len(self.facts), last)
+        parts = (VERSION, self.batch, self.context.manifest, self.context.lasting, len(self.facts), last)
         digest = sha256(repr(parts).encode())
         for job in jobs:
             digest.update(f"{job.id} {job.file} {job.params}\n".encode("utf-8", "surrogatepass"))
@@ -228,8 +223,8 @@ class Gallery:
             ready=ready,
             left=left.seconds if left else None,
             until=(at + left.low, at + left.high) if left else None,
-            manifest=self.manifest,
-            options=self.options,
+            manifest=self.context.manifest,
+            commands=self.context.lasting,
         )
 
 
