@@ -50,8 +50,6 @@ LOSS_REASONS: Mapping[Why, str] = {
 }
 """Why an attempt ended without its video, in words."""
 
-_STOPPING = "cancelled because the run is stopping; it will be sent again next time"
-
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
@@ -78,6 +76,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
     match fact:
         case Claimed() | Opened():
             level = logging.DEBUG
+        case Lost(why=Why.WITHDRAWN):
+            level = logging.INFO
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
         case Rendered() if fact.left_out:
@@ -151,7 +151,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
         case Lost(final=True):
             return f"failed ({fact.why}): {fact.message}"
         case Lost(why=Why.WITHDRAWN):
-            return _STOPPING
+            return fact.message
         case Lost():
             return f"attempt {fact.attempt} failed, another follows ({fact.why}): {fact.message}"
         case Reopened():

@@ -30,6 +30,8 @@ _MOST_CAUSES = 5
 _MOST_NAMES = 3
 """Jobs named in a line of the short form."""
 _LONGEST = 500
+_LONGEST_ROW = 1_000_000
+"""Characters: every job that failed is named."""
 LONGEST_COMMAND = 8000
 """Characters: a command that is cut runs something else."""
 
@@ -302,7 +304,7 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _cause_row(cause: FailureCause) -> tuple[str, str]:
-    return listing(cause.jobs, width=200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
+    return listing(cause.jobs, len(cause.jobs), 200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
 
 
 def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
@@ -340,7 +342,9 @@ def report_markdown(report: Report) -> str:
         if title == "Next":
             text = "\n".join(f"{about}:\n\n    {printable(command, LONGEST_COMMAND)}\n" for command, about in rows)
         else:
-            text = "".join(f"- {markdown_text(what, 5000)}: {markdown_text(about, 400)}\n" for what, about in rows)
+            text = "".join(
+                f"- {markdown_text(what, _LONGEST_ROW)}: {markdown_text(about, 400)}\n" for what, about in rows
+            )
         parts.append(f"## {title}\n\n{text}")
     return "\n".join(parts)
 

@@ -128,6 +128,10 @@ class PageStatus:
     """Now, by the wall clock."""
     live: bool = False
     """Whether a run is on: the page then reads its data again often."""
+    next_at: float | None = None
+    """When a live run writes the page's data again at the latest: one that does not was killed."""
+    trouble: Sequence[str] = ()
+    """What is wrong with the servers, a line each."""
     rendering: Collection[str] = ()
     """Ids of the jobs that a server renders right now; others it has are in its queue."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -170,10 +174,16 @@ def gallery_data(
         "batch": batch,
         "at": page_status.at,
         "live": page_status.live,
+        "next_at": page_status.next_at,
+        "trouble": [*page_status.trouble],
         "left": page_status.left,
         "until": [*page_status.until] if page_status.until else None,
         "manifest": page_status.manifest,
-        "commands": {"run": page_status.commands.run_job, "retry": page_status.commands.retry_job},
+        "commands": {
+            "resume": page_status.commands.run,
+            "run": page_status.commands.run_job,
+            "retry": page_status.commands.retry_job,
+        },
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
