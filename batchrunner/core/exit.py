@@ -49,11 +49,11 @@ def _settled(board: Board) -> Exit:
     failed = [job for job in board.positions if isinstance(board.states[job], Failed)]
     waiting = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
     own = sum(job in board.chosen for job in failed)
-    rest = [f"{waiting} others wait for another run"] if waiting else []
+    rest = [f"{waiting} more wait for another run"] if waiting else []
     if own or (failed and not waiting):
         jobs = f"{own} of {_jobs(chosen)}" if own else f"{len(failed)} of {_jobs(total)}"
         return Exit(FAILED, "; ".join([f"{jobs} failed", *rest]))
-    rest += [f"{len(failed)} others failed"] if failed else []
+    rest += [f"{len(failed)} more failed"] if failed else []
     if rest:
         return Exit(DONE, "; ".join([f"{_jobs(chosen)} {'is' if chosen == 1 else 'are'} done", *rest]))
     if board.missing_files:
@@ -74,7 +74,8 @@ def _in_time(board: Board, now: float) -> Exit | None:
     if not is_hopeless(board, board.until, now):
         return None
     ending = _settled(board)
-    left = f"{_jobs(len(board.waiting))} left for the next run: they would not have been finished in time"
+    are, they = ("is", "it") if len(board.waiting) == 1 else ("are", "they")
+    left = f"{_jobs(len(board.waiting))} {are} left for the next run: {they} would not have been finished in time"
     return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 
