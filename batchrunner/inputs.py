@@ -13,7 +13,7 @@ from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.files import replace_file
 from batchrunner.manifest.hashes import MEMORY, Hashes, LocalFile, opened
-from batchrunner.state import chosen_jobs
+from batchrunner.state import chosen_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +29,15 @@ _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP,
 """What `copy_file_range` answers where a disk, or two of them, can't do it."""
 
 
-async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -> None:
+async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State], limit: int | None = None) -> None:
     """Copy into a batch's folder the input files of all chosen jobs that are not done; remember their hashes.
 
     A copy that is there and whole is left alone. Raises YoursError if a file is not what it was when the manifest was
     read, LocalError if it can't be copied.
     """
-    jobs = [job for job in chosen_jobs(batch) if not isinstance(states.get(job.id), Done)]
+    chosen = chosen_ids(batch, states, limit)
+    wanted = (job for job in batch.jobs if chosen is None or job.id in chosen)
+    jobs = [job for job in wanted if not isinstance(states.get(job.id), Done)]
     needed = dict.fromkeys(file for job in jobs for file in job.inputs)
     if not needed:
         return

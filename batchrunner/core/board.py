@@ -58,6 +58,9 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
+    missing_files: tuple[str, ...] = ()
+    """Paths of saved files that were not in the folder, or not whole, when this run began."""
+
     def __init__(
         self,
         batch: str,
