@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from batchrunner.core.job import is_upload
 from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import is_link
 from batchrunner.workflow.values import shown
@@ -56,7 +57,7 @@ def _check_node(classes: Mapping[str, Json], key: str, class_type: str, inputs: 
         if name not in inputs:
             yield f"{where}: {printable(name)} is required and missing"
     for name, value in inputs.items():
-        wrong = None if is_link(value) else _refused(classes[class_type], name, value)
+        wrong = None if is_link(value) or is_upload(value) else _refused(classes[class_type], name, value)
         if wrong is not None:
             yield f"{where}: {printable(name)} {wrong}"
 
