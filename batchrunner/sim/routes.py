@@ -309,7 +309,7 @@ async def _form(request: web.Request) -> tuple[dict[str, str], tuple[str, bytes]
                 image = part.filename or "", bytes(content)
             else:
                 texts[part.name or ""] = content.decode("utf-8", "replace")
-    except ValueError:
+    except (ValueError, ConnectionError):  # no end, or a client that died in the middle
         raise InternalServerError from None
     return texts, image
 
