@@ -18,12 +18,13 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
-from batchrunner.core.job import client_id, with_stored_names
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.inputs import copy_inputs
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
     from batchrunner.options import RunOptions
 
-INPUTS = "inputs"
-"""Where in a batch's folder the copies of its input files are, from which they are uploaded."""
 _MAX_NAMED = 5
 """Jobs that are named where many could be."""
 
@@ -182,6 +181,7 @@ class Run:
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
+        await copy_inputs(self.folder, self.batch, board.states)
         self._set_until(board, jobs)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         observer = RunObserver(

@@ -50,7 +50,7 @@ from batchrunner.core.actions import (
 )
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Claimed, Lost, Reopened, Why
-from batchrunner.core.job import InputFile, is_upload, upload_name, with_stored_names
+from batchrunner.core.job import InputFile, upload_name, with_stored_names
 from batchrunner.core.lifecycle import Failed, Waiting
 from batchrunner.core.notes import GivenUp
 from batchrunner.core.scheduler import file_away, plan, wake
@@ -242,7 +242,6 @@ def test_names_are_replaced_wherever_they_stand() -> None:
         "1": {"class_type": "X", "inputs": {"a": STORED, "b": [STORED, 0], "c": {"d": DOG.name}, "e": 5}}
     }
     assert with_stored_names(graph, pairs[1:]) == graph
-    assert [is_upload(value) for value in (CAT.name, STORED, "cat.png", 5)] == [True, True, False, False]
 
 
 # -- uploads that fail
