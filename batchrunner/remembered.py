@@ -47,7 +47,7 @@ def without_secrets(options: RunOptions, secrets: tuple[str, ...]) -> RunOptions
         return str(redact(text, secrets))
 
     sets, only = (tuple((name, clean(value)) for name, value in pairs) for pairs in (own.sets, own.only))
-    kept = Options(tuple(map(clean, own.servers)), sets, only, own.allow_outside)
+    kept = replace(own, servers=tuple(map(clean, own.servers)), sets=sets, only=only)
     return replace(options, manifest_options=kept)
 
 
@@ -91,6 +91,7 @@ def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
             own.sets or tuple(_pairs(found["sets"])),
             own.only or tuple(_pairs(found["only"])),
             own.allow_outside or found["allow_outside"] is True,
+            given.out,
         ),
         token_file=given.token_file or (_near(Path(token_file)) if isinstance(token_file, str) else None),
         until=given.until or (until if isinstance(until, str) else None),

@@ -18,12 +18,13 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
-from batchrunner.core.job import client_id
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.inputs import copy_inputs
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -187,7 +188,8 @@ class Run:
                     "--server names it again"
                 )
             url = addresses.get(name) or self.access.url(name)
-            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
+            inputs = self.folder / INPUTS
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs, inputs=inputs)
 
         return client
 
@@ -202,6 +204,7 @@ class Run:
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         self._remember()
+        await copy_inputs(self.folder, self.batch, board.states, self.limit)
         self._set_until(board, jobs)
         self._find_missing(board)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
@@ -215,7 +218,8 @@ class Run:
             return self.batch.graph(job, prefix) if job.id in current else None
 
         def body(action: Submit) -> bytes:
-            return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
+            workflow = self.batch.graph(jobs[action.job], action.prefix)
+            return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
         target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         engine = Engine(

@@ -62,7 +62,7 @@ class StoredBatch:
         if self.options.manifest == UNKNOWN:
             raise YoursError(f"{self.folder}: which manifest it was run with is not known here; name the manifest")
         own = self.options.manifest_options
-        return load(self.options.manifest, replace(own, only=()))
+        return load(self.options.manifest, replace(own, only=(), out=self.options.out))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def cancel(
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
     touched. Files that are already rendered are downloaded by the next `run`.
     """
-    own = Options(sets=tuple(sets), allow_outside=allow_outside)
+    own = Options(sets=tuple(sets), allow_outside=allow_outside, out=out)
     with ExitStack() as stack:
         opened = open_batch(RunOptions(batch, own, out, token_file), stack)
         wanted = opened.load()

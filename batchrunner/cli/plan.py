@@ -71,7 +71,7 @@ def plan(
 
     No server is contacted, except with --ask.
     """
-    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), allow_outside))
+    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), allow_outside, out))
     now = time.time()
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None

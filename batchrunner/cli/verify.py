@@ -84,7 +84,7 @@ def verify(
 
     With --redo, a damaged file is renamed, never deleted.
     """
-    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
     options = RunOptions(batch, own, out, token_file, allow_commands=allow_commands)
     if redo:  # everything is asked before anything is changed
         stored = require_batch(options)
