@@ -40,6 +40,7 @@ from batchrunner.process import (
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
 from batchrunner.servers import ServerAccess, secret_variables
+from batchrunner.show.events import started_event
 from batchrunner.state import read_state
 
 if TYPE_CHECKING:
@@ -179,8 +180,9 @@ class Run:
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
-        self._set_until(board, jobs)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
+        listeners.event(started_event(wall(), str(self.folder.absolute())))
+        self._set_until(board, jobs)
         observer = RunObserver(
             board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
         )

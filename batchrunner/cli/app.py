@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from rich.console import Console
 
 from batchrunner import consent
-from batchrunner.cli.output import say, show, write
+from batchrunner.cli.output import answer, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
@@ -31,7 +30,7 @@ from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.errors import YoursError
+from batchrunner.errors import TheirsError, YoursError
 from batchrunner.ledger import Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, moment, read_token, read_until
@@ -86,9 +85,9 @@ def plan(
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now)
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now)
     if as_json:
-        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
+        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
         # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
         if limited and limited.missed:
@@ -97,7 +96,9 @@ def plan(
             planned = replace(planned, until=limited.message)
         show(plan_view(planned))
     if missing:
-        raise YoursError("\n".join(missing))  # as `run` would
+        raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
+    if unchecked:
+        raise TheirsError("\n".join(unchecked))
 
 
 def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float) -> Plan:
@@ -164,14 +165,11 @@ def status(
     if as_json:
         write(json_text(status_json(*_progress(batch, out)[:3])))
         return
-    console = Console(stderr=True, highlight=False)
     shown = None
     while True:
         now = _progress(batch, out)
         if now != shown:
-            if watch and console.is_terminal:
-                console.clear()
-            _show_status(*now)
+            _show_status(*now, clear=watch)
             shown = now
         _, jobs, states, _ = now
         if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
@@ -199,10 +197,12 @@ def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State],
     return name, jobs, job_states(snapshot.batch, snapshot.jobs, snapshot.facts), dropped
 
 
-def _show_status(name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str]) -> None:
+def _show_status(
+    name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str], *, clear: bool = False
+) -> None:
     """Show the progress of a batch; jobs that are out of it are only counted."""
     out = [job.id for job in jobs if isinstance(states.get(job.id), Unwanted)]
     if len(out) < len(jobs):
-        show(status_view(name, [job for job in jobs if job.id not in out], states))
+        show(status_view(name, [job for job in jobs if job.id not in out], states), clear=clear)
     for reason, count in Counter(dropped[job] for job in out).items():
-        say(f"{reason}: {counted(count, 'job')}")
+        answer(f"{reason}: {counted(count, 'job')}")

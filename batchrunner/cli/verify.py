@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli.output import say, write
+from batchrunner.cli.output import answer, say, write
 from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
@@ -90,14 +90,14 @@ def verify(
         }
         lines = [f"{path}: {fault}" for found in faults.values() for path, fault in found.items()]
         for line in lines[:_MAX_FAULTS]:
-            say(line)
+            answer(line)
         if len(lines) > _MAX_FAULTS:
-            say(f"… and {len(lines) - _MAX_FAULTS} more")
+            answer(f"… and {len(lines) - _MAX_FAULTS} more")
         if saved:
             result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
-            say(f"{counted(len(saved), 'job')} checked: {result}")
+            answer(f"{counted(len(saved), 'job')} checked: {result}")
         else:
-            say("no finished jobs to check")
+            answer("no finished jobs to check")
         if redo:
             for job, found in faults.items():
                 for path in found:
@@ -106,7 +106,7 @@ def verify(
     if faults and redo:
         return run_batch(options)
     if faults:
-        say(f"to render them again: {options.command('verify --redo')}")
+        answer(f"to render them again: {options.command('verify --redo')}")
     return 1 if faults else 0
 
 

@@ -24,7 +24,7 @@ from batchrunner.core.facts import (
     fact_name,
 )
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
-from batchrunner.text import clock, counted, duration, event_line, json_text, printable, size, stamp
+from batchrunner.text import PATH_LIMIT, clock, counted, duration, event_line, json_text, printable, size, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +92,11 @@ def server_event(at: float, url: str, state: str, message: str = "") -> RunEvent
     text = f"{url} is {state}: {message}" if message else f"{url} is {state}"
     level = logging.INFO if state == "up" else logging.WARNING
     return RunEvent("server", at, text, fields={"server": url, "state": state, "message": message}, level=level)
+
+
+def started_event(at: float, folder: str) -> RunEvent:
+    """Return the first event of a run: where its results go, an absolute path."""
+    return RunEvent("started", at, f"the results go to {printable(folder, PATH_LIMIT)}", fields={"folder": folder})
 
 
 def note_event(at: float, message: str) -> RunEvent:

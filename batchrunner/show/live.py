@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _FAILED_POLLS = 2
 """A server is called away after so many failed polls in a row: a single one may fail any time."""
-_SHOWN_EVENTS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
+_SHOWN_EVENTS = frozenset({"started", "saved", "server", "note", "reopened", "dropped", "finished"})
 _LEAST_LINES = 12
 """Lines of the board on a low terminal; on a higher one a third of it is left to the events."""
 _MOST_MESSAGES = 3

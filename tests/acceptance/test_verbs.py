@@ -152,7 +152,7 @@ def test_verify(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         assert batch.run().code == 0
         fine = _verb(batch, "verify")
-        assert (fine.code, fine.err) == (0, "4 jobs checked: all files are intact\n")
+        assert (fine.code, fine.out) == (0, "4 jobs checked: all files are intact\n")
         missing, cut, changed = (batch.home / name for name in ("cat-1-s7.mp4", "cat-1-s8.mp4", "cat-2-s7.mp4"))
         missing.unlink()
         cut.write_bytes(cut.read_bytes()[:-100])
@@ -160,10 +160,10 @@ def test_verify(tmp_path: Path) -> None:
         damaged = {cut.read_bytes(), changed.read_bytes()}
         found = _verb(batch, "verify")
         assert found.code == 1
-        assert "cat-1-s7.mp4: missing" in found.err
-        assert "cat-1-s8.mp4: " in found.err
-        assert "cat-2-s7.mp4: the content was changed" in found.err
-        assert "4 jobs checked: 3 with missing or damaged files" in found.err
+        assert "cat-1-s7.mp4: missing" in found.out
+        assert "cat-1-s8.mp4: " in found.out
+        assert "cat-2-s7.mp4: the content was changed" in found.out
+        assert "4 jobs checked: 3 with missing or damaged files" in found.out
         assert len(server.events("posted")) == 4
         redone = _verb(batch, "verify", "--redo")
         assert redone.code == 0, redone.err

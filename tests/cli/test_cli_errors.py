@@ -106,6 +106,15 @@ def test_a_batch_that_never_ran(folder: Path, verb: str) -> None:
     assert not (folder / "outputs").exists()
 
 
+@pytest.mark.parametrize(("server", "code"), [("http://127.0.0.1:1", 3), ("sim", 0)])
+def test_a_server_that_cannot_be_asked(folder: Path, server: str, code: int) -> None:
+    """`plan --ask` answers on stdout, names on stderr the server that can't be asked, and exits with 3 then."""
+    told = _call("plan", "night.yaml", "--ask", "--server", server)
+    assert (told.code, told.out.startswith("night  4 jobs")) == (code, True)
+    assert told.err.startswith("http://127.0.0.1:1: couldn't check nodes and models: " if code else "")
+    assert told.err.count("\n") == bool(code)
+
+
 @pytest.mark.parametrize("verb", ["plan", "status"])
 def test_looking_ahead(folder: Path, verb: str) -> None:
     """Plan and status of a batch never run are fine, and make nothing."""
@@ -169,7 +178,7 @@ def test_status_of_a_folder(folder: Path) -> None:
     _ran(folder)
     assert _refused(2, "status", "outputs") == f"no batch in {folder}/outputs; did you mean outputs/night?\n"
     told = _call("status", "outputs/night")
-    assert (told.code, told.err) == (0, "night  0 done, 4 left of 4\n")
+    assert (told.code, told.out) == (0, "night  0 done, 4 left of 4\n")
 
 
 def test_watch(folder: Path) -> None:
@@ -181,9 +190,9 @@ def test_watch(folder: Path) -> None:
     _ran(folder, *_story(jobs[0], "a/s1.mp4"), *lost, *out)
     told = _call("status", "night.yaml", "--watch")
     assert told.code == 0
-    assert told.err.startswith("night  1 done, 1 failed of 2\n")
-    assert told.err.endswith("cancelled: 2 jobs\n")
-    assert "\x1b" not in told.err
+    assert told.out.startswith("night  1 done, 1 failed of 2\n")
+    assert told.out.endswith("cancelled: 2 jobs\n")
+    assert "\x1b" not in told.out
     assert json.loads(_call("status", "night.yaml", "--json").out)["total"] == 2
 
 
@@ -243,13 +252,13 @@ def test_verify_says_what_is_wrong(folder: Path) -> None:
     """Each missing, cut or unreadable file is a line, then how many jobs have one, then the command that helps."""
     jobs = [job.id for job in load(folder / "night.yaml", Options()).jobs]
     assert _ran(folder)
-    assert _call("verify", "night.yaml").err == "no finished jobs to check\n"
+    assert _call("verify", "night.yaml").out == "no finished jobs to check\n"
     _ran(folder, *_story(jobs[0], "gone.mp4"), *_story(jobs[1], "cut.mp4"), *_story(jobs[2], "folder.mp4"))
     (folder / "outputs" / "night" / "cut.mp4").write_bytes(b"1234")
     (folder / "outputs" / "night" / "folder.mp4").mkdir()
     told = _call("verify", "night.yaml")
-    assert (told.code, told.out) == (1, "")
-    assert told.err.splitlines() == [
+    assert (told.code, told.err) == (1, "")
+    assert told.out.splitlines() == [
         "gone.mp4: missing",
         "cut.mp4: 4 bytes instead of 5",
         "folder.mp4: not a readable file",
@@ -274,7 +283,7 @@ def test_cancel_and_the_status_after_it(folder: Path) -> None:
     assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
     assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
     for batch in ("night.yaml", "outputs/night"):
-        assert _call("status", batch).err == "cancelled: 4 jobs\n"
+        assert _call("status", batch).out == "cancelled: 4 jobs\n"
 
 
 def test_commands_to_copy_name_the_folder(folder: Path) -> None:
@@ -440,6 +449,11 @@ def test_help_is_plain(verb: str, text: str) -> None:
     told = _call(verb, "-h")
     assert text in told.out
     assert told == _call(verb, "--help")
+
+
+def test_completion_of_the_shell() -> None:
+    """`--show-completion` prints a script for the shell."""
+    assert "_batchrunner_completion" in _call("--show-completion", "bash").out
 
 
 def test_the_version_is_told() -> None:
