@@ -107,7 +107,8 @@ def test_a_batch_that_never_ran(folder: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize(("server", "code"), [("http://127.0.0.1:1", 3), ("sim", 0)])
-def test_a_server_that_cannot_be_asked(folder: Path, server: str, code: int) -> None:
+@pytest.mark.usefixtures("folder")
+def test_a_server_that_cannot_be_asked(server: str, code: int) -> None:
     """`plan --ask` answers on stdout, names on stderr the server that can't be asked, and exits with 3 then."""
     told = _call("plan", "night.yaml", "--ask", "--server", server)
     assert (told.code, told.out.startswith("night  4 jobs")) == (code, True)
@@ -205,36 +206,58 @@ def test_a_cancelled_job_is_planned_for(folder: Path) -> None:
 
 
 def test_why_by_any_name(folder: Path) -> None:
-    """A job is found by its id, its beginning, its file's name or path, its sidecar's, and one that is not there."""
-    job = load(folder / "night.yaml", Options()).jobs[0]
-    _ran(folder, *_story(job.id, "a/s1 (x).mp4"))
+    """A job is found by its id, its prompt's, its file's name or path, its sidecar's, and by how one of them begins."""
+    (job, *others) = load(folder / "night.yaml", Options()).jobs
+    _ran(folder, replace(_story(job.id, "")[0], prompt="the-prompt"), *_story(job.id, "a/s1 (x).mp4")[1:])
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep([job, *(replace(other, file=f"b/{place}") for place, other in enumerate(others))])
     home = folder / "outputs" / "night"
     names = [job.id, job.id[:6], "a/s1", "./a/s1", "a/s1.webm", "a/s1 (x).mp4", "s1 (x).mp4", "s1 (x).json"]
+    names += ["the-prompt", "the-p", "a/s1 (", "a/"]
     paths = [str(home / "a" / "s1 (x).mp4"), "outputs/night/a/s1 (x).json", "outputs/night/a/s1.mp4"]
     told = {_call("why", name).out for name in names + paths}
     assert len(told) == 1
-    assert "a/s1 (job " in told.pop()
+    assert _call("why", "night.yaml", "the-prompt").out == _call("why", "outputs/night", "the-prompt").out == told.pop()
     with chdir(home):
         assert _call("why", "a/s1 (x).mp4").code == 0
 
 
 def test_why_names_the_jobs_there_are(folder: Path) -> None:
-    """A name that fits no job is answered with the nearest one, else with the first few; a vague one with how many."""
+    """A name that fits no job is answered with the nearest or the first few; a vague one with those it fits."""
     jobs = _ran(folder)
-    assert _refused(2, "why", "zzz") == 'no job "zzz" in outputs; jobs: a/s1, b/s1, a/s2, b/s2\n'
-    assert _refused(2, "why", "a/s11") == 'no job "a/s11" in outputs - did you mean a/s1?\n'
+    place = folder / "outputs"
+    assert _refused(2, "why", "zzz") == f'no job "zzz" in {place}; jobs: a/s1, b/s1, a/s2, b/s2\n'
+    assert _refused(2, "why", "night.yaml", "a/s11") == f'no job "a/s11" in {place}/night - did you mean a/s1?\n'
+    told = _call("why", "s1")
+    assert told.err.splitlines() == [
+        '"s1" fits 2 jobs; give more of it:',
+        f"  a/s1  {jobs[0].id}  in outputs/night",
+        f"  b/s1  {jobs[1].id}  in outputs/night",
+    ]
     with Ledger.open(folder / "outputs" / "night", "night") as ledger:
         ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
-    assert _refused(2, "why", "abc") == '"abc" fits 10 jobs; give more of the id or the file name\n'
+    assert (told.code, _call("why", "abc").err.splitlines()[-1]) == (2, "  … and 1 more")
+    assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
 
 
-@pytest.mark.parametrize("name", ["", ".", "/", "..", "nobody", "a", "outputs/night", "/nowhere/x.mp4", "\x1b[2J"])
+def test_export(folder: Path) -> None:
+    """`export --csv` prints a row for each saved file, of a manifest or a folder."""
+    jobs = _ran(folder)
+    assert "--csv" in _refused(2, "export", "night.yaml")
+    _ran(folder, *_story(jobs[0].id, "a/s1.mp4"))
+    told = _call("export", "night.yaml", "--csv")
+    assert told == _call("export", "outputs/night", "--csv")
+    header, row = told.out.splitlines()
+    assert (told.code, told.err, header.split(",")[:3]) == (0, "", ["path", "job", "seed"])
+    assert row.startswith(f"a/s1.mp4,{jobs[0].id},1,")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "nobody", "s", "outputs/night", "/nowhere/x.mp4", "\x1b[2J"])
 def test_why_nobody(folder: Path, name: str) -> None:
-    """A name that means no job, or no job for sure, is told on one harmless line."""
+    """A name that means no job, or no job for sure, is told in harmless words."""
     _ran(folder)
-    found = [job for job in load(folder / "night.yaml", Options()).jobs if name and job.id.startswith(name)]
-    if not found:
-        assert "\x1b" not in _refused(2, "why", name)
+    told = _call("why", name)
+    assert (told.code, told.out, "\x1b" in told.err) == (2, "", False)
 
 
 def test_why_beside_a_damaged_state(folder: Path) -> None:
@@ -425,7 +448,7 @@ def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
     assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "promote", "init", "schema", "sim"])
+@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "export", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
     told = _call(*filter(None, [verb]), "--help")
