@@ -12,7 +12,7 @@ import anyio
 import typer
 
 from batchrunner import consent
-from batchrunner.cli.output import answer, show, write
+from batchrunner.cli.output import answer, say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
@@ -30,21 +30,22 @@ from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.errors import TheirsError, YoursError
-from batchrunner.ledger import Ledger
+from batchrunner.errors import LocalError, TheirsError, YoursError
+from batchrunner.find_job import batch_folders
+from batchrunner.ledger import Ledger, holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, moment, read_token, read_until
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
-from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
+from batchrunner.show.status import Plan, batch_json, batch_line, plan_json, plan_view, status_json, status_view
 from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
@@ -154,14 +155,20 @@ async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]
 
 
 def status(
-    batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
+    batch: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder; all batches without it."),
+    ] = None,
     out: Out = OUT,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a batch, running or not."""
-    if watch and as_json:
-        raise YoursError("--watch can't be combined with --json")
+    if watch and (as_json or batch is None):
+        raise YoursError(f"--watch can't be combined with --json{'' if batch else ', and needs a MANIFEST or FOLDER'}")
+    if batch is None:
+        _list_batches(out, as_json=as_json)
+        return
     if as_json:
         write(json_text(status_json(*_progress(batch, out)[:3])))
         return
@@ -175,6 +182,32 @@ def status(
         if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
             return
         time.sleep(_WATCH_INTERVAL)
+
+
+def _list_batches(out: Path, *, as_json: bool) -> None:
+    """Show a line for each batch in `out`; what can't be read is told, and hides no other."""
+    documents: list[Json] = []
+    folders = batch_folders(out)
+    if not folders:
+        raise no_batch(out)
+    for folder in folders:
+        try:
+            snapshot = Ledger.read(folder)
+            if snapshot is None:
+                continue
+            states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts)
+            runner = holder(folder)
+        except LocalError as error:
+            say(str(error))
+            continue
+        jobs = list(snapshot.jobs.values())
+        documents.append(
+            batch_json(snapshot.batch, str(folder.absolute()), jobs, states, runner.pid if runner else None)
+        )
+        if not as_json:
+            answer(batch_line(snapshot.batch, jobs, states) + (f"; process {runner.pid} runs it" if runner else ""))
+    if as_json:
+        write(json_text({"version": 1, "batches": documents}))
 
 
 def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str]]:

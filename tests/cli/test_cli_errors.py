@@ -182,6 +182,24 @@ def test_status_of_a_folder(folder: Path) -> None:
     assert (told.code, told.out) == (0, "night  0 done, 4 left of 4\n")
 
 
+def test_status_of_every_batch(folder: Path) -> None:
+    """`status` without a name is a line for each batch, with the process that runs it; a damaged one hides no other."""
+    assert _refused(2, "status") == f"no batch in {folder}/outputs\n"
+    job, *_ = _ran(folder)
+    _ran(folder, *_story(job.id, "a/s1.mp4"))
+    (folder / "outputs" / "bad").mkdir()
+    (folder / "outputs" / "bad" / "state.sqlite3").write_bytes(b"no database" * 100)
+    told = _call("status")
+    assert (told.code, told.out) == (0, "night  1 done, 3 left of 4\n")
+    assert "outputs/bad/state.sqlite3: it is damaged" in told.err
+    with hold(folder / "outputs" / "night"):
+        assert _call("status").out == f"night  1 done, 3 left of 4; process {os.getpid()} runs it\n"
+        (batch,) = json.loads(_call("status", "--json").out)["batches"]
+    assert (batch["batch"], batch["total"], batch["counts"]["done"], batch["runner"]) == ("night", 4, 1, os.getpid())
+    assert batch["folder"] == str(folder / "outputs" / "night")
+    assert "needs a MANIFEST" in _refused(2, "status", "--watch")
+
+
 def test_watch(folder: Path) -> None:
     """--watch ends by itself when every job is done, failed or left out, shows that, and is not for JSON."""
     assert "--json" in _refused(2, "status", "night.yaml", "--watch", "--json")
@@ -361,6 +379,9 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
     text = (folder / "night-picks.yaml").read_bytes()
     assert "already exists" in _refused(2, "promote", "picks.json", "--set", "steps=9")
     assert (folder / "night-picks.yaml").read_bytes() == text
+    assert "must lie in ." in _refused(2, "promote", "picks.json", "-o", "outputs/large.yaml")
+    assert "wrote large (1).yaml with 1 pick;" in _call("promote", "picks.json", "-o", "large (1).yaml").err
+    assert load(folder / "large (1).yaml", Options()).name == "large--1-"
 
 
 @pytest.mark.parametrize("name", ["sdxl_api", "wan_api"])
