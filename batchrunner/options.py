@@ -38,6 +38,8 @@ class RunOptions:
     token_file: Path | None = None
     until: str | None = None
     """A time of day, instead of the manifest's: submit nothing that can't be downloaded by then."""
+    hours: str | None = None
+    """Two times of day, `22:00-07:00`, instead of the manifest's: submit only between them."""
     as_json: bool = False
     verbose: bool = False
     allow_commands: bool = False
@@ -86,6 +88,8 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | No
 Zone: TypeAlias = Callable[[float], time.struct_time]
 """From seconds since the epoch to local time."""
 
+_LATER = re.compile(r"\+([0-9]{1,4}(?:\.[0-9]+)?) ?(m|h|d)")
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _MINUTE, _DAY = 60, 24 * 60
 _JUST_MISSED = 30 * 60
@@ -107,8 +111,11 @@ class Until:
 def read_until(hh_mm: str, now: float, zone: Zone = time.localtime) -> Until:
     """Return the next moment at which clocks show `hh_mm`, and what to tell people about it.
 
-    Raises YoursError for anything but a time of day.
+    `+8h` is eight hours from now. Raises YoursError for anything else.
     """
+    if match := _LATER.fullmatch(hh_mm.strip()):
+        at = now + float(match[1]) * _UNITS[match[2]]
+        return Until(at, f"until {moment(at, now, zone)} (in {duration(at - now)})", missed=False)
     at, last = next_moment(hh_mm, now, zone), next_moment(hh_mm, now - _JUST_MISSED, zone)
     asked = "{:02}:{:02}".format(*divmod(_minutes(hh_mm), 60))
     when = f"{moment(at, now, zone)} (in {duration(at - now)})"
@@ -156,7 +163,7 @@ def _minutes(hh_mm: str) -> int:
     """Return the minutes from midnight to a time of day. Raises YoursError."""
     match = _TIME.fullmatch(hh_mm.strip())
     if match is None:
-        raise YoursError(f"--until {hh_mm}: not a time of day; write it as 07:30")
+        raise YoursError(f"--until {hh_mm}: not a time of day; write it as 07:30, or +8h for eight hours")
     return int(match[1]) * 60 + int(match[2])
 
 

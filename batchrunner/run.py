@@ -18,12 +18,14 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
+from batchrunner.core.hours import Hours
 from batchrunner.core.job import client_id
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.hours import read_hours
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -85,6 +87,9 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, time.time()) if hh_mm else None
+    hours = options.hours or batch.hours
+    if hours:
+        read_hours(hours)  # what is wrong with it is told before anything is created
     recipients = targets(batch.notify, environment(), access.secrets)
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
@@ -104,7 +109,16 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
         if files.warning:
             displays.warn(files.warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
-        run = Run(batch, folder, access, ledger, displays, content=content, until=until.at if until else None)
+        run = Run(
+            batch,
+            folder,
+            access,
+            ledger,
+            displays,
+            content=content,
+            until=until.at if until else None,
+            hours=hours,
+        )
         return anyio.run(run.run)
 
 
@@ -122,6 +136,8 @@ class Run:
     """What the ledger holds, if it was read already."""
     until: float | None = None
     """When everything must be downloaded, in seconds since the epoch; None for no limit."""
+    hours: str = ""
+    """When prompts may be submitted, `22:00-07:00`; empty for always."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """The id of this boot of the machine."""
@@ -184,7 +200,14 @@ class Run:
         listeners.event(started_event(wall(), str(self.folder.absolute())))
         self._set_until(board, jobs)
         observer = RunObserver(
-            board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
+            board,
+            jobs,
+            listeners,
+            wall,
+            lambda: downloader.transfers,
+            self.displays.interval,
+            self.displays.gallery,
+            self.hours,
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -237,7 +260,9 @@ class Run:
             raise YoursError("\n".join(stopping))
 
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
-        """Set the time by which everything must be downloaded, and warn of jobs that will not be."""
+        """Set the hours, and the time by which everything must be downloaded; warn of jobs that will not be."""
+        if self.hours:
+            board.hours = Hours(read_hours(self.hours))
         if self.until is None:
             return
         now = self.clock.now()

@@ -83,7 +83,7 @@ def quote(text: str, width: int = 60) -> str:
     return f'"{printable(text, width)}"'
 
 
-def listing(words: Iterable[str], most: int = 24, width: int = 60) -> str:
+def listing(words: Iterable[str], most: int = 32, width: int = 60) -> str:
     """Return `a, b, c`, each word within `width`, or `nothing`; past `most` words, how many more there are."""
     every = list(words)
     shown = ", ".join(printable(word, width) for word in every[:most])

@@ -90,6 +90,8 @@ class Batch:
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
     until: str = ""
+    hours: str = ""
+    """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
 
     def server_rules(self) -> dict[str, Rules]:

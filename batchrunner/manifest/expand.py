@@ -86,6 +86,7 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         outputs=parts.outputs,
         notify=parts.notify,
         until=parts.settings.until,
+        hours=parts.settings.hours,
     )
 
 
