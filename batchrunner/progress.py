@@ -14,6 +14,7 @@ import anyio
 from rich.console import Console
 
 from batchrunner.core.eta import progress, time_left
+from batchrunner.core.facts import Saved
 from batchrunner.core.lifecycle import Queued
 from batchrunner.core.server import SIM
 from batchrunner.errors import BatchrunnerError
@@ -145,6 +146,8 @@ class RunObserver:
     gallery: Gallery | None = None
     hours: str = ""
     """As the person wrote them."""
+    saved: Callable[[Saved], None] | None = None
+    """Called with each file that is home."""
     _closed: bool = False
     _reporter: Reporter = field(init=False)
     _began: float | None = None
@@ -160,6 +163,8 @@ class RunObserver:
         self._reporter.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
+        if self.saved and isinstance(fact, Saved):
+            self.saved(fact)
 
     def update(self, board: Board, now: float) -> float:
         """Show the board if it is time; return when to be called again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from batchrunner.errors import YoursError, unwrapped
 from batchrunner.hours import read_hours
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
-from batchrunner.notify import targets
+from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, targets, without_secrets
 from batchrunner.options import read_token, read_until
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
@@ -43,10 +43,11 @@ from batchrunner.process import (
 from batchrunner.progress import Displays, RunObserver, open_displays
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
+from batchrunner.show.status import saved_files
 from batchrunner.state import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from batchrunner.core.actions import Submit
@@ -236,13 +237,39 @@ class Run:
             engine.leave()
 
         self._stop = finish_downloads
-        ending = await engine.run()
-        self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
+        async with self._saved_commands(board, jobs, observer):
+            ending = await engine.run()
+            self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
         with suppress(OSError):
             downloader.sweep()
         code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
         await self.displays.finish(observer, ending, code)
         return code
+
+    @asynccontextmanager
+    async def _saved_commands(
+        self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
+    ) -> AsyncIterator[None]:
+        """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
+        if not self.batch.on_saved:
+            yield
+            return
+        shared = without_secrets(environment(), self.access.secrets)
+        folder = str(self.folder.absolute())
+        commands = SavedCommands(
+            lambda saved: saved_json(self.batch.name, folder, jobs[saved.job], saved),
+            lambda body, limit: run_program(self.batch.on_saved, shared, body, limit),
+            lambda mark: self.ledger.mark(mark, value=True),
+            self.displays.warn,
+        )
+        marks = self.ledger.marks()
+        for job in board.positions:
+            for saved in saved_files(board.states[job]):
+                if handled_mark(saved) not in marks:
+                    commands.put(saved)
+        observer.saved = commands.put
+        async with commands.running():
+            yield
 
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Check whether the servers can run the batch, unless prompts of ours are out there: those come first.

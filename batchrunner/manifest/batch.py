@@ -92,6 +92,8 @@ class Batch:
     until: str = ""
     hours: str = ""
     """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
+    on_saved: tuple[str, ...] = ()
+    """A program and its arguments that is run for each saved file, or empty."""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
 
     def server_rules(self) -> dict[str, Rules]:

@@ -87,6 +87,7 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         notify=parts.notify,
         until=parts.settings.until,
         hours=parts.settings.hours,
+        on_saved=parts.settings.on_saved,
     )
 
 

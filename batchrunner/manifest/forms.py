@@ -425,6 +425,11 @@ class Settings(Form):
     until: Annotated[str, _TIME, _key("Submit nothing that cannot be finished by then: a time, 07:30.")] = ""
     hours: Annotated[str, _HOURS, _key("Submit only between these times of day, every day: 22:00-07:00.")] = ""
     notify: Annotated[object, _key("Who is notified: one target, or a list.")] = None
+    on_saved: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_command),
+        Field(min_length=1, description="A program and its arguments, run for each saved file; it reads JSON."),
+    ] = ()
     max_jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="The most jobs that the blocks may multiply to.")] = (
         10_000
     )
