@@ -45,6 +45,6 @@ def hours_text(hours: str, window: Window, now: float, zone: Zone = time.localti
     """Return what is allowed at `now`, in a line for people."""
     if now < window.opens:
         opens = f"{moment(window.opens, now, zone)} (in {duration(window.opens - now)})"
-        return f"outside the hours {hours}: nothing is submitted until {opens}"
+        return f"nothing is submitted until {opens}: the hours are {hours}"
     closes = f"{moment(window.closes, now, zone)} (in {duration(window.closes - now)})"
     return f"within the hours {hours}: until {closes}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import stat
@@ -58,24 +57,27 @@ class RunOptions:
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
     """Return the token of `--token-file`, else that of BATCHRUNNER_TOKEN, None if there is neither.
 
-    Raises YoursError if the file can't be read, is a link, or may be read by other users.
+    The file may be a link (mounted secrets are) or a pipe (`<(pass show token)`), which is waited for.
+    Raises YoursError if it can't be read.
     """
     if file is None:
         text = environment.get(TOKEN_VARIABLE, "").strip()
         return Secret(text) if text else None
     try:
-        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with file.open("rb") as opened:
+            return Secret(opened.read(_MAX_TOKEN).decode("ascii", "replace"))
     except OSError as error:
         raise YoursError(f"--token-file {file}: {error.strerror}") from None
+
+
+def token_warning(file: Path | None) -> str:
+    """Return a warning of a token file that other users can read; empty if there is nothing to say."""
     try:
-        mode = os.fstat(opened).st_mode
-        if not stat.S_ISREG(mode):
-            raise YoursError(f"--token-file {file}: not a regular file")
-        if mode & 0o077:
-            raise YoursError(f"--token-file {file}: other users can access it; run chmod 600 {file}")
-        return Secret(os.read(opened, _MAX_TOKEN).decode("ascii", "replace"))
-    finally:
-        os.close(opened)
+        mode = file.stat().st_mode if file else 0
+    except OSError:
+        return ""
+    is_open = stat.S_ISREG(mode) and mode & 0o077
+    return f"--token-file {file}: other users can access it; run chmod 600 {file}" if is_open else ""
 
 
 # -- `--until 07:30`

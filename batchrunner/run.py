@@ -29,14 +29,16 @@ from batchrunner.hours import read_hours
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, targets, without_secrets
-from batchrunner.options import read_token, read_until
+from batchrunner.options import read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
     boot_id,
+    check_names,
     environment,
     handle_signals,
     hide_secrets,
+    kept_signals,
     raise_file_limit,
     simulator,
 )
@@ -83,6 +85,7 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     command line is wrong.
     """
     batch = load(options.manifest, options.manifest_options)
+    check_names(job.file for job in batch.jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
@@ -93,6 +96,7 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
         read_hours(hours)  # what is wrong with it is told before anything is created
     recipients = targets(batch.notify, environment(), access.secrets)
     with ExitStack() as stack:
+        stack.enter_context(kept_signals())
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         for request in agreed:
@@ -107,8 +111,8 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
-        if files.warning:
-            displays.warn(files.warning)
+        for warning in filter(None, (files.warning, token_warning(options.token_file))):
+            displays.warn(warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
         run = Run(
             batch,
@@ -173,7 +177,9 @@ class Run:
         http = await stack.enter_async_context(comfy.session())
         addresses: dict[str, str] = {}
         if SIM in self.batch.servers:
-            addresses[SIM] = await stack.enter_async_context(simulator(self.folder, self.batch.rules.ttl))
+            addresses[SIM] = await stack.enter_async_context(
+                simulator(self.folder, self.batch.rules.ttl, self.displays.warn)
+            )
 
         @cache
         def client(name: str) -> comfy.Client:

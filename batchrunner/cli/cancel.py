@@ -22,7 +22,7 @@ from batchrunner.errors import YoursError
 from batchrunner.find_job import batch_folder
 from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
-from batchrunner.options import OUT, RunOptions, read_token
+from batchrunner.options import OUT, RunOptions, read_token, token_warning
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
@@ -66,6 +66,8 @@ def cancel(
         for mark in consent.obtain(requests, batch.ledger.marks(), allowed=allow_commands):
             batch.ledger.mark(mark, value=True)
         access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         access.remember(batch.ledger.marks())
         counts = anyio.run(_remove_prompts, batch, access)
         waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]

@@ -34,7 +34,7 @@ from batchrunner.errors import LocalError, TheirsError, YoursError
 from batchrunner.find_job import batch_folders
 from batchrunner.ledger import Ledger, holder
 from batchrunner.manifest import Options, load
-from batchrunner.options import OUT, moment, read_token, read_until
+from batchrunner.options import OUT, moment, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
@@ -84,6 +84,8 @@ def plan(
         marks = snapshot.marks if snapshot else {}
         consent.obtain(tuple(consent.sending_requests(batch)), marks, allowed=allow_commands)
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
     planned = _planned(batch, snapshot, [*batch.warnings, *consents], now)

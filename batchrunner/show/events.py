@@ -116,9 +116,12 @@ def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
     return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
 
 
-def text_line(event: RunEvent) -> str:
-    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
-    return event_line(event.at, event.label or event.job or "", event.message)
+def text_line(event: RunEvent, width: int | None = None) -> str:
+    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`.
+
+    The name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    return event_line(event.at, event.label or event.job or "", event.message, width)
 
 
 def json_line(batch: str, event: RunEvent) -> str:

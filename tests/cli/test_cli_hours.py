@@ -76,7 +76,7 @@ def test_people_are_told_until_when() -> None:
     """One line says whether the hours are open, and until when that is so."""
     window = Window(_epoch("2026-11-28T22:00Z"), _epoch("2026-11-29T07:00Z"))
     closed = hours_text("22:00-07:00", window, _epoch("2026-11-28T19:00Z"), _zone("UTC"))
-    assert closed == "outside the hours 22:00-07:00: nothing is submitted until 22:00 (in 3 h)"
+    assert closed == "nothing is submitted until 22:00 (in 3 h): the hours are 22:00-07:00"
     opened = hours_text("22:00-07:00", window, _epoch("2026-11-28T22:00Z"), _zone("UTC"))
     assert opened == "within the hours 22:00-07:00: until Sun 29 Nov 07:00 (in 9 h)"
 
@@ -130,5 +130,5 @@ def test_a_run_waits_for_its_hours(tmp_path: Path) -> None:
     assert len(claimed) == 3
     assert opened[0] <= claimed[0] < opened[0] + 30.0
     notes = [event.message for event in told.events if event.name == "note"]
-    assert re.search(r"^outside the hours .*: nothing is submitted until .* \(in (2 h|1 h 59 min)", notes[0]), notes
+    assert re.search(r"^nothing is submitted until .* \(in (2 h|1 h 59 min)", notes[0]), notes
     assert notes[1].startswith("within the hours ")
