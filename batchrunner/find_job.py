@@ -45,7 +45,7 @@ def batch_folder(batch: Path, out: Path) -> Path:
 
     Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
     """
-    folder = batch if batch.is_dir() else out / load(batch, Options()).name
+    folder = batch if batch.is_dir() else out / load(batch, Options(out=out)).name
     if not (folder / STATE).exists():
         raise no_batch(folder)
     return folder

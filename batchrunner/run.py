@@ -26,6 +26,7 @@ from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
 from batchrunner.hours import read_hours
+from batchrunner.inputs import copy_inputs
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, targets, without_secrets
@@ -203,6 +204,7 @@ class Run:
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
+        await copy_inputs(self.folder, self.batch, board.states)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         listeners.event(started_event(wall(), str(self.folder.absolute())))
         self._set_until(board, jobs)

@@ -58,7 +58,7 @@ def cancel(
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
     touched. Files that are already rendered are downloaded by the next `run`. A run of this batch is stopped first.
     """
-    options = RunOptions(manifest, Options(tuple(server), tuple(sets), allow_outside=allow_outside), out)
+    options = RunOptions(manifest, Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out), out)
     stop_run(batch_folder(manifest, out), say)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
@@ -177,7 +177,7 @@ def forget(
 
     The next `run` renders its jobs on another server. No attempt is counted, and no server is contacted.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         holders: dict[str, dict[str, int]] = {}
