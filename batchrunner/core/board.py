@@ -61,6 +61,8 @@ class Board:
 
     hours: Hours | None = None
     """When prompts may be submitted; None for always."""
+    missing_files: tuple[str, ...] = ()
+    """Paths of saved files that were not in the folder, or not whole, when this run began."""
 
     def __init__(
         self,
