@@ -13,7 +13,6 @@ from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.files import replace_file
 from batchrunner.manifest.hashes import MEMORY, Hashes, LocalFile, opened
-from batchrunner.state import chosen_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +34,8 @@ async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -
     A copy that is there and whole is left alone. Raises YoursError if a file is not what it was when the manifest was
     read, LocalError if it can't be copied.
     """
-    jobs = [job for job in chosen_jobs(batch) if not isinstance(states.get(job.id), Done)]
+    chosen = (job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen)
+    jobs = [job for job in chosen if not isinstance(states.get(job.id), Done)]
     needed = dict.fromkeys(file for job in jobs for file in job.inputs)
     if not needed:
         return

@@ -183,11 +183,15 @@ def test_jobs_come_back_with_their_largest_seed(ledger: Ledger) -> None:
 
 
 def test_keeping_again_reorders_and_forgets_nothing(ledger: Ledger) -> None:
-    """Jobs come in the order of the manifest kept last; one it no longer names is still known."""
+    """Jobs come in the order of the manifest kept last; one it no longer names is still known, and last."""
     one, two, three = (Job(str(n) * 12, str(n) * 64, {"n": n}, f"f{n}", 0.0) for n in (1, 2, 3))
     ledger.keep([three, one])
     ledger.keep([two, one])
-    assert list(ledger.jobs()) == [two.id, three.id, one.id]
+    content = ledger.content()
+    assert list(ledger.jobs()) == list(content.jobs) == [two.id, one.id, three.id]
+    assert (content.current, content.gone) == ([two, one], {three.id})
+    ledger.keep([three])
+    assert ledger.content().current == [three]
 
 
 def test_keeping_what_is_kept_writes_nothing(ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,8 @@ from batchrunner.core.lifecycle import (
     State,
     Unwanted,
 )
+from batchrunner.options import RunOptions
+from batchrunner.remembered import commands
 from batchrunner.show.gallery import PageStatus, gallery_data
 from batchrunner.show.gallery.data import ABSENT, axes, constant, first_axes, kind_of, link, value_text, varied
 
@@ -160,9 +163,13 @@ def test_values_are_shown_as_people_write_them(value: Scalar, text: str) -> None
 
 def test_commands_survive_the_shell() -> None:
     """A manifest's name cannot smuggle anything into a command that somebody copies."""
-    page_status = PageStatus(0.0, manifest="my cats; rm -rf ~.yaml", options=("--out", "$(x)"))
-    content: Any = gallery_data("cats", [], {}, [], page_status)
-    assert content["commands"]["retry"] == "batchrunner retry 'my cats; rm -rf ~.yaml' --out '$(x)' --only job="
+    options = RunOptions(Path("my cats; rm -rf ~.yaml"), out=Path("$(x)"))
+    content: Any = gallery_data("cats", [], {}, [], PageStatus(0.0, commands=commands(options, "cats")))
+    assert content["commands"] == {
+        "resume": "batchrunner run 'my cats; rm -rf ~.yaml' --out '$(x)'",
+        "run": "batchrunner run 'my cats; rm -rf ~.yaml' --out '$(x)' --only job=",
+        "retry": "batchrunner retry '$(x)/cats' --only job=",
+    }
 
 
 def test_a_cell_has_its_videos_shape() -> None:

@@ -5,7 +5,6 @@ Every number that a browser could round is a text: a seed has up to 20 digits, a
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from batchrunner.core.facts import Rendered
 from batchrunner.core.job import INPUTS
 from batchrunner.core.lifecycle import Done, Fetching
+from batchrunner.show.report import Commands
 from batchrunner.show.status import counts, failure, saved_files, state_name, wanted_jobs
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ class PageStatus:
     """Now, by the wall clock."""
     live: bool = False
     """Whether a run is on: the page then reads its data again often."""
+    next_at: float | None = None
+    """When a live run writes the page's data again at the latest: one that does not was killed."""
+    trouble: Sequence[str] = ()
+    """What is wrong with the servers, a line each."""
     rendering: Collection[str] = ()
     """Ids of the jobs that a server renders right now; others it has are in its queue."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -161,9 +165,9 @@ class PageStatus:
     until: tuple[float, float] | None = None
     """Between which two clock times that will be; None if there is no forecast."""
     manifest: str = ""
-    """As it was given on the command line, for commands to copy."""
-    options: tuple[str, ...] = ()
-    """What belongs to every such command: `--out`, `elsewhere`."""
+    """Its path, absolute, for `picks.json`."""
+    commands: Commands = field(default_factory=Commands)
+    """To copy."""
     posters: Mapping[str, str] = field(default_factory=dict)
     """By a saved file's path: the path of its poster."""
     report: Json = None
@@ -193,10 +197,16 @@ def gallery_data(
         "batch": batch,
         "at": page_status.at,
         "live": page_status.live,
+        "next_at": page_status.next_at,
+        "trouble": [*page_status.trouble],
         "left": page_status.left,
         "until": [*page_status.until] if page_status.until else None,
         "manifest": page_status.manifest,
-        "commands": _commands(page_status),
+        "commands": {
+            "resume": page_status.commands.run,
+            "run": page_status.commands.run_job,
+            "retry": page_status.commands.retry_job,
+        },
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
@@ -279,10 +289,3 @@ def _took(facts: Iterable[Fact], states: Mapping[str, State]) -> dict[str, float
         if fact.attempt == state.prompt.attempt:
             found[fact.job] = fact.seconds
     return found
-
-
-def _commands(page_status: PageStatus) -> Json:
-    """Return how a command begins that concerns one job; its id follows."""
-    words = (page_status.manifest or "MANIFEST", *page_status.options, "--only", "job=")
-    line = shlex.join(words)
-    return {"run": f"batchrunner run {line}", "retry": f"batchrunner retry {line}"}

@@ -100,7 +100,7 @@ function drawStanding() {
   const { counts, total } = store.data;
   const parts = [`${counts.done} of ${total} done`];
   if (counts.failed) parts.push(`${counts.failed} failed`);
-  if (store.data.left > 0) parts.push(`about ${spokenDuration(store.data.left)} left, ${spokenEnd(store.data)}`);
+  if (isAlive() && store.data.left > 0) parts.push(`about ${spokenDuration(store.data.left)} left, ${spokenEnd(store.data)}`);
   const text = parts.join(" · ");
   if (byId("standing").textContent !== text) byId("standing").textContent = text;
   const going = counts.sending + counts.queued + counts.fetching;
