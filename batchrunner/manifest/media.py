@@ -100,10 +100,11 @@ class MediaFiles:
         parts = PurePosixPath(pattern).parts
         plain = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
         above, rest = PurePosixPath(*parts[:plain]), parts[max(plain, 0) :]
-        folder = self._files.path(str(above), location, path) if rest and pattern.isprintable() else None
-        if not rest or not pattern.isprintable() or ".." in rest:
+        if not rest or not pattern.isprintable() or not {"..", "/"}.isdisjoint(rest):
             self._files.report(location, path, f"{quote(pattern)} is not a pattern of files such as shots/*.png")
-        if folder is None or ".." in rest:
+            return []
+        folder = self._files.path(str(above), location, path)
+        if folder is None:
             return []
         found = _matches(folder, rest)
         if not found:
@@ -159,7 +160,7 @@ def _matches(folder: Path, parts: tuple[str, ...]) -> list[str]:
                 found.append(str(name))
             if len(found) > MAX_FILES:
                 break
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return sorted(found, key=natural_key)
 

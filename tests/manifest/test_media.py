@@ -223,6 +223,7 @@ def test_only_takes_a_path_or_a_stem(value: str) -> None:
         ("sweep: {image: {files: '*.jpg'}}", '11:24: sweep.image.files: "*.jpg" matches no file'),
         ("sweep: {image: {files: '../*.jpg'}}", '11:24: sweep.image.files: "..": leads outside the manifest\'s folder'),
         ("sweep: {image: {files: '*/../../*'}}", '11:24: sweep.image.files: "*/../../*" is not a pattern of files'),
+        ("sweep: {image: {files: /}}", '11:24: sweep.image.files: "/" is not a pattern of files'),
         ("sweep: {image: {files: ''}}", "11:24: sweep.image.files: is empty"),
         ("sweep: {image: {files: '*.mp4'}}", '11:24: sweep.image.files: "clip.mp4": is a video, and a picture'),
         ("sweep: {prompt: {files: '*.png'}}", "11:17: sweep.prompt: takes no files"),
