@@ -99,7 +99,7 @@ def promote(
         raise no_batch(out / picked.batch)
     last = recalled(content.marks, RunOptions(source, out=out)).manifest_options
     servers = server or ([] if names_servers(source) else last.servers)
-    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside)
+    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=out)
     path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
     if path.parent.resolve() != source.parent.resolve():
         raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
