@@ -144,10 +144,10 @@ def _located(job: Job, batch: str, parts: Parts, source: Path, options: Options)
 
     A path of a table's cell, or of another batch, leads elsewhere from the manifest; and a file may be gone or edited.
     """
+    if options.out is None:
+        return job
     params = dict(job.params)
     for file in job.inputs:
-        if options.out is None:
-            break
         copy = os.path.relpath(options.out / batch / INPUTS / file.name, source.parent)
         for name in (name for name, upload in job.uploads.items() if upload == file.name):
             if not parts.media.hashes.is_file(source.parent / str(params[name]), file.sha256):
