@@ -70,7 +70,7 @@ class MediaFiles:
         """Where the content of each input file was found, by the name that it is uploaded under."""
         self.hashes = hashes
         self._files = files
-        self._looked: dict[tuple[Path, str], tuple[LocalFile, bytes] | str] = {}
+        self._looked: dict[tuple[Path, str, Path | None], tuple[LocalFile, bytes] | str] = {}
         self._named: dict[tuple[str, str, str, Path | None], InputFile] = {}
 
     def check(self, param: str, placed: PlacedText) -> bool:
@@ -117,7 +117,7 @@ class MediaFiles:
     def _find(self, param: str, placed: PlacedText) -> LocalFile | None:
         name = placed.text
         base = placed.root or self._files.beside(placed.location)
-        key = base, name
+        key = base, name, placed.root
         if key not in self._looked:
             found = self._files.path(name, placed.location, placed.path, base, placed.root)
             if found is None:
