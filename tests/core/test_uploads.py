@@ -314,7 +314,7 @@ def test_a_file_that_nobody_takes_fails_its_jobs_alone() -> None:
     assert isinstance(claim, Claimed)
     assert (claim.job, claim.attempt, claim.server, claim.body) == (JOB, 1, A, "")
     assert isinstance(lost, Lost)
-    assert (lost.why, lost.final, lost.message) == (Why.REFUSED, True, TOO_LARGE.message)
+    assert (lost.why, lost.final, lost.message) == (Why.INPUT_REFUSED, True, TOO_LARGE.message)
     assert isinstance(board.states[JOB], Failed)
     assert board.refusals == []
     assert refused(board, 5.0) == []
