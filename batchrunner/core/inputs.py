@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _CONFIRMED_FOR = 300.0
 """Seconds for which a file that was seen there is taken to be there."""
 _RETRY, _RETRY_CAP = 1.0, 60.0
+_TOLD_FROM = 3
+"""Failed uploads of a file in a row from which on people are told: a single one may fail any time."""
 _HOPELESS_TRIES, _HOPELESS_FOR = 6, 600.0
 """So many uploads of a file, in so many seconds, fail before it is the file's failure, and not the server's."""
 
@@ -45,6 +47,8 @@ class UploadTrouble:
     since: float
     until: float
     """Not tried again before then."""
+    message: str = ""
+    """How the last one ended, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,11 @@ class ServerInputs:
         """Return when the next file may be uploaded again, None if none rests."""
         return min((trouble.until for trouble in self.troubles.values() if trouble.until > now), default=None)
 
+    def trouble(self) -> UploadTrouble | None:
+        """Return what has failed most often in a row, None if nothing failed more than twice."""
+        worst = max(self.troubles.values(), key=lambda trouble: trouble.failures, default=None)
+        return worst if worst and worst.failures >= _TOLD_FROM else None
+
     def refusal(self, files: Iterable[InputFile]) -> str:
         """Return why one of these files never gets there, or ""."""
         return next((self.refused[file.name] for file in files if file.name in self.refused), "")
@@ -108,7 +117,10 @@ class ServerInputs:
         failures = before.failures + 1
         pause = backoff(f"{server}/{note.file}", failures, _RETRY, _RETRY_CAP)
         until = note.now + max(pause, note.failure.retry_after or 0.0)
-        return replace(self, troubles={**self.troubles, note.file: UploadTrouble(failures, before.since, until)})
+        return replace(
+            self,
+            troubles={**self.troubles, note.file: UploadTrouble(failures, before.since, until, note.failure.message)},
+        )
 
     def refused_for(self, name: str, message: str) -> ServerInputs:
         """Take in that a file never gets there."""

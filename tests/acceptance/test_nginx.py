@@ -30,7 +30,7 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
-    listen 127.0.0.1:{port}; client_max_body_size {limit};
+    listen 127.0.0.1:{port}; client_max_body_size {limit}; client_body_buffer_size {limit};
     location / {{
       if ($http_authorization != "Bearer {token}") {{ return 401 '{{"error": "Unauthorized"}}'; }}
       proxy_pass {upstream}; proxy_http_version 1.1; proxy_read_timeout 3s;

@@ -263,8 +263,12 @@ def test_a_failed_upload_is_tried_again_after_a_pause() -> None:
     assert due is not None
     assert 100.8 < due < 101.2
     assert Upload(A, CAT) in planned(board, due)
+    assert board.servers[A].inputs.trouble() is None
     for _ in range(8):
         upload(board, UNAVAILABLE, Upload(A, CAT), now=200.0)
+    trouble = board.servers[A].inputs.trouble()
+    assert trouble is not None
+    assert (trouble.since, trouble.message) == (100.0, "502")
     assert 252.0 < board.servers[A].inputs.rests_until(CAT.name) <= 260.0
     bring(board, CAT, now=300.0)
     assert board.servers[A].inputs.next_at(300.0) is None
