@@ -29,8 +29,6 @@ class Options:
     """(name, value) pairs that win over defaults, blocks and presets."""
     only: tuple[tuple[str, str], ...] = ()
     """(name, value) pairs: of one name any, of several names all; `job` is the id, or how it begins."""
-    limit: int | None = None
-    """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
     out: Path | None = None
@@ -81,7 +79,7 @@ class Batch:
     jobs: tuple[Job, ...]
     """In the order they run; no two would render the same."""
     chosen: frozenset[str] | None
-    """The ids that `--only` and `--limit` choose, None for all; the others still belong to the batch."""
+    """The ids that `--only` chooses, None for all; the others still belong to the batch."""
     warnings: tuple[str, ...]
     template: Template
     axes: tuple[tuple[str, int], ...]
@@ -94,6 +92,10 @@ class Batch:
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
     until: str = ""
+    hours: str = ""
+    """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
+    on_saved: tuple[str, ...] = ()
+    """A program and its arguments that is run for each saved file, or empty."""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
     sources: Mapping[str, LocalFile] = field(default_factory=dict)
     """Where the content of each of `inputs` was found, by its name."""

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
-from batchrunner.manifest.axes import Filled, Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.fill import Filled, Filler
 from batchrunner.manifest.forms import SIM
-from batchrunner.manifest.hashes import Hashes
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
@@ -25,7 +24,6 @@ from batchrunner.workflow.params import Identify, costly
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-    from batchrunner.manifest.batch import Options
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.forms import Order, Settings
     from batchrunner.manifest.load import Parts
@@ -47,7 +45,7 @@ class Draft:
         return {name: files[name].name for name in template.media if name in files}
 
 
-def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
+def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
     """Return the batch that `parts` describe.
 
     Raises ManifestError if a text cannot be filled in, nothing is left to do, or `--only` matches no job.
@@ -68,12 +66,12 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
     if not jobs:
         diagnostics.add(parts.exclusions[0].location, "exclude", "leaves no job")
     chosen = None
-    if parts.only or options.limit is not None:
+    if parts.only:
         found = choose(jobs, parts.only, parts.template.media)
         if jobs and not found:
             written = " ".join(f"--only {name}={node.text}" for name, nodes in parts.only.items() for node in nodes)
             diagnostics.add(Location("--only", 1, 1), "", f"no job matches {printable(written)}")
-        chosen = frozenset(job.id for job in found[: options.limit])
+        chosen = frozenset(job.id for job in found)
     lines, bare = temporary(jobs, parts.template, parts.outputs)
     for line in lines if bare else ():
         diagnostics.add(parts.workflow, "workflow", line)
@@ -94,8 +92,10 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         outputs=parts.outputs,
         notify=parts.notify,
         until=parts.settings.until,
-        sources=parts.media.sources if parts.media else {},
-        hashes=parts.media.hashes if parts.media else Hashes(),
+        hours=parts.settings.hours,
+        on_saved=parts.settings.on_saved,
+        sources=parts.media.sources,
+        hashes=parts.media.hashes,
     )
 
 
