@@ -25,7 +25,7 @@ _RETRY, _RETRY_CAP = 1.0, 60.0
 _TOLD_FROM = 3
 """Failed uploads of a file in a row from which on people are told: a single one may fail any time."""
 _HOPELESS_TRIES, _HOPELESS_FOR = 6, 600.0
-"""So many uploads of a file, in so many seconds, fail before it is the file's failure, and not the server's."""
+"""So many uploads of a file, in so many seconds, fail before it may be the file's trouble, and not the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class ServerInputs:
     troubles: Mapping[str, UploadTrouble] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     """Files that this server never gets, and why."""
+    uploaded_at: float = -inf
+    """When the last upload got there, loop's clock."""
 
     # -- what it allows
 
@@ -93,20 +95,26 @@ class ServerInputs:
         """Return why one of these files never gets there, or ""."""
         return next((self.refused[file.name] for file in files if file.name in self.refused), "")
 
-    def is_hopeless(self, name: str, now: float, server_fails_since: float | None) -> bool:
-        """Whether one more failed upload is the file's own: others got through since its first one failed."""
+    def is_hopeless(self, name: str, now: float, *, denied: bool) -> bool:
+        """Whether one more failed upload is the file's own trouble, and not the server's.
+
+        It is, after many in ten minutes, if another file got there since the first one; or if it was `denied` by
+        something before the server, and no other file is in trouble there.
+        """
         trouble = self.troubles.get(name)
         if trouble is None or trouble.failures + 1 < _HOPELESS_TRIES or now - trouble.since < _HOPELESS_FOR:
             return False
-        return server_fails_since is None or server_fails_since > trouble.since
+        return self.uploaded_at > trouble.since or (denied and len(self.troubles) == 1)
 
     # -- what follows
 
     def stored_as(self, note: InputStored) -> ServerInputs:
         """Take in that a file is there."""
-        known = StoredInput(note.name, note.etag, note.now)
+        before, known = self.stored.get(note.file), StoredInput(note.name, note.etag, note.now)
+        only_seen = before is not None and (before.name, before.etag) == (note.name, note.etag)
         return replace(
             self,
+            uploaded_at=self.uploaded_at if only_seen else note.now,
             stored={**self.stored, note.file: known},
             troubles={name: trouble for name, trouble in self.troubles.items() if name != note.file},
         )

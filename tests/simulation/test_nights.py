@@ -92,6 +92,19 @@ def test_every_shape_is_drawn() -> None:
     assert drawn(7, 12) == drawn(7, 12)
 
 
+def test_a_night_of_pictures(tmp_path: Path) -> None:
+    """Of twelve pictures in two seeds come 24 videos, none twice, none of another's picture.
+
+    Others' files lie under their names, ten kills, three uploads cut in the middle, an input folder emptied four times.
+    """
+    kills = [Fault("kill", at=700.0 * number, lasts=15.0) for number in range(1, 11)]
+    emptied = [Fault("empty-inputs", at=400.0 + 1900.0 * number) for number in range(3)]
+    cut = [Fault("cut-upload", at=100.0 + 2500.0 * number, size=9000) for number in range(3)]
+    script = (*kills, *emptied, *cut, Fault("new-pod", at=3100.0, lasts=10.0))
+    outcome = pass_night(tmp_path, Plan(1, 24, script, axes=Axes(pictures=12), strangers=True))
+    assert (outcome.broken, outcome.done, outcome.exits.count(-9)) == ((), 24, 10)
+
+
 def test_the_runner_has_faults_once() -> None:
     """Each server has faults of its own; those of the runner come from the first one's script alone."""
     plan = next(plan for seed in range(100) if len((plan := drawn(seed, 12)).hosts) == 3)
