@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchrunner.manifest.diagnostics import join
 from batchrunner.manifest.tables import Cell
 from batchrunner.text import did_you_mean, listing, quote
-from batchrunner.workflow.values import Limit, UnfitError, fit
+from batchrunner.workflow.values import ANY, UnfitError, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.yamltree import Location, ScalarNode
     from batchrunner.workflow.params import Param
+    from batchrunner.workflow.values import Limit
 
 BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
     "quality": {
@@ -126,7 +127,7 @@ class Names:
 
     def limit(self, name: str) -> Limit:
         """Return what fits a parameter or an own variable."""
-        return self.params[name].limit if name in self.params else Limit("any")
+        return self.params[name].limit if name in self.params else ANY
 
     def point(self, name: str, node: ScalarNode, path: str) -> Point | None:
         """Return what `name: node` sets, or None after recording why it cannot."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 import yaml
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json, Scalar
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A place in a file a person wrote; `line` and `column` count from 1."""
 
     file: str
@@ -35,8 +34,7 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(NamedTuple):
     """A scalar: its value, and the text it was written as."""
 
     location: Location
@@ -177,7 +175,7 @@ class _Composer:
     """Makes the tree of a document from a parser's events, and keeps the limits."""
 
     def __init__(self, text: str, file: str, restore: dict[int, str]) -> None:
-        self._parser = _Parser(text)
+        self._next = _Parser(text).get_event
         self._file = file
         self._restore = restore
         self._written = _lines(text)
@@ -187,15 +185,14 @@ class _Composer:
         """Anchor -> its tree and size; None while that is being made."""
 
     def document(self) -> Tree:
-        parser = self._parser
-        parser.get_event()
-        if parser.check_event(yaml.StreamEndEvent):
-            self._fail(parser.peek_event(), "the manifest is empty")
-        parser.get_event()
-        tree, _ = self._node(parser.get_event(), 0)
-        parser.get_event()
-        if not parser.check_event(yaml.StreamEndEvent):
-            self._fail(parser.peek_event(), "a second document begins here; a manifest is one")
+        self._next()
+        begun = self._next()
+        if isinstance(begun, yaml.StreamEndEvent):
+            self._fail(begun, "the manifest is empty")
+        tree, _ = self._node(self._next(), 0)
+        self._next()
+        if not isinstance(end := self._next(), yaml.StreamEndEvent):
+            self._fail(end, "a second document begins here; a manifest is one")
         return tree
 
     def _node(self, event: yaml.NodeEvent, depth: int) -> tuple[Tree, int]:
@@ -233,7 +230,7 @@ class _Composer:
     def _list(self, event: yaml.NodeEvent, depth: int) -> tuple[ListNode, int]:
         items: list[Tree] = []
         size = 1
-        while not isinstance(begun := self._parser.get_event(), yaml.SequenceEndEvent):
+        while not isinstance(begun := self._next(), yaml.SequenceEndEvent):
             tree, count = self._node(begun, depth)
             size = self._sum(size, count, begun)
             items.append(tree)
@@ -243,7 +240,7 @@ class _Composer:
     def _mapping(self, event: yaml.NodeEvent, depth: int) -> tuple[MappingNode, int]:
         entries: dict[str, KeyValue] = {}
         size = 1
-        while not isinstance(begun := self._parser.get_event(), yaml.MappingEndEvent):
+        while not isinstance(begun := self._next(), yaml.MappingEndEvent):
             key, count = self._node(begun, depth)
             size = self._sum(size, count, begun)
             if not isinstance(key, ScalarNode):
@@ -253,7 +250,7 @@ class _Composer:
             if key.text in entries:
                 first = entries[key.text].location.line
                 self._fail(begun, f"the key {quote(key.text)} stands twice: in line {first} and here")
-            tree, count = self._node(self._parser.get_event(), depth)
+            tree, count = self._node(self._next(), depth)
             size = self._sum(size, count, begun)
             entries[key.text] = KeyValue(key.location, tree)
         self._check_tag(event, "map")
@@ -271,7 +268,7 @@ class _Composer:
             _fail(location, "half of a surrogate pair is no character")
         if event.tag is None:
             if event.implicit[0]:
-                return ScalarNode(location, resolve_scalar(text), text, self._doubt(event))
+                return ScalarNode(location, resolve_scalar(text), text, self._doubt(event, location.line))
             return ScalarNode(location, text, text)
         if event.tag == "!":
             return ScalarNode(location, text, text)
@@ -283,15 +280,15 @@ class _Composer:
             _fail(location, f"{quote(text)} is no !!{tag}")
         return ScalarNode(location, value, text)
 
-    def _doubt(self, event: yaml.ScalarEvent) -> str:
-        """Return why an unquoted scalar may have lost its end or taken in what follows it."""
-        first, last = event.start_mark, event.end_mark
-        if first is None or last is None or last.line >= len(self._written):
+    def _doubt(self, event: yaml.ScalarEvent, first: int) -> str:
+        """Return why an unquoted scalar that begins in line `first` may have lost its end or taken in what follows."""
+        mark = event.end_mark
+        last = mark.line + 1 if mark else first
+        if mark is None or last > len(self._written):
             return ""
-        if _COMMENT.match(self._written[last.line], last.column):
+        if _COMMENT.match(self._written[last - 1], mark.column):
             return f"the text ends where ` #` starts a comment; if that was part of it, {QUOTE_IT}"
-        following = self._written[first.line + 1 : last.line + 1] if first.line < last.line else ()
-        if any(line.lstrip().startswith("-") for line in following):
+        if first < last and any(line.lstrip().startswith("-") for line in self._written[first:last]):
             cure = "begin each entry in the same column, with `- `"
             return f"a line that begins with - continues the text above it; to make it an entry of the list, {cure}"
         return ""
