@@ -232,7 +232,7 @@ def _number(kind: Kind, value: Scalar) -> int | float:
     wanted = "a whole number" if kind == "int" else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnfitError(f"must be {wanted}, not {_written(value)}")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UnfitError("must be finite")
     if kind == "int" and isinstance(value, float):
         if not value.is_integer():
