@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import stat
 import time
 from calendar import timegm
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from batchrunner.comfy.secret import Secret
 from batchrunner.errors import YoursError
 from batchrunner.manifest import Options
-from batchrunner.text import duration
+from batchrunner.text import Zone, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUT = Path("outputs")
+OUT_VARIABLE = "BATCHRUNNER_OUT"
 TOKEN_VARIABLE = "BATCHRUNNER_TOKEN"  # noqa: S105 - the name of a variable
 _MAX_TOKEN = 8192
 """Bytes read of a token file."""
@@ -42,15 +41,8 @@ class RunOptions:
     verbose: bool = False
     allow_commands: bool = False
     """What the manifest asks consent for is agreed to."""
-
-    @property
-    def out_words(self) -> tuple[str, ...]:
-        """The words that every command about this batch needs."""
-        return () if self.out == OUT else ("--out", str(self.out))
-
-    def command(self, verb: str) -> str:
-        """Return the command line that applies `verb` to this batch, for a person to copy."""
-        return shlex.join(("batchrunner", *verb.split(), str(self.manifest), *self.out_words))
+    limit: int | None = None
+    """How many jobs that are still to do, the first in run order."""
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
@@ -82,9 +74,6 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | No
 # comes twice when it ends. A zone is given as a function, as `time.localtime` is, and is asked for every minute until
 # the clock shows the time: at most 25 hours of minutes, a few milliseconds.
 
-
-Zone: TypeAlias = Callable[[float], time.struct_time]
-"""From seconds since the epoch to local time."""
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _MINUTE, _DAY = 60, 24 * 60
@@ -143,13 +132,6 @@ def next_moment(hh_mm: str, now: float, zone: Zone) -> float:
         if (wanted - first) % _DAY <= shown - first:
             return float(at * _MINUTE)
         before = shown
-
-
-def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
-    """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
-    then = zone(at)
-    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
-    return date + time.strftime("%H:%M", then)
 
 
 def _minutes(hh_mm: str) -> int:

@@ -18,12 +18,13 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
-from batchrunner.core.job import client_id
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.inputs import copy_inputs
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -39,8 +40,10 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
+from batchrunner.remembered import record, record_key, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
-from batchrunner.state import read_state
+from batchrunner.show.status import missing_text
+from batchrunner.state import missing_files, read_state, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,14 +74,19 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
 
 
-def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
+def run_batch(options: RunOptions, *, may_restart: bool = False, jobs: frozenset[str] | None = None) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
+    `jobs`: run only these, now, in place of those that the options choose; what is remembered of the last run stays.
     `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(options.manifest, options.manifest_options)
+    batch = load(
+        options.manifest, options.manifest_options if jobs is None else replace(options.manifest_options, only=())
+    )
+    if jobs is not None:
+        batch = replace(batch, chosen=jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
@@ -96,14 +104,25 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
             if content.marks.get(place) != url:
                 ledger.mark(place, value=url)
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
-        displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, access.secrets))
+        stack.enter_context(running(ledger, content, time.time))
+        displays = stack.enter_context(open_displays(options, content, recipients, access.secrets))
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
         if files.warning:
             displays.warn(files.warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
-        run = Run(batch, folder, access, ledger, displays, content=content, until=until.at if until else None)
+        run = Run(
+            batch,
+            folder,
+            access,
+            ledger,
+            displays,
+            content=content,
+            until=until.at if until else None,
+            limit=options.limit,
+            record=record(without_secrets(options, access.secrets)) if jobs is None else None,
+        )
         return anyio.run(run.run)
 
 
@@ -121,6 +140,10 @@ class Run:
     """What the ledger holds, if it was read already."""
     until: float | None = None
     """When everything must be downloaded, in seconds since the epoch; None for no limit."""
+    limit: int | None = None
+    """How many jobs that are still to do."""
+    record: Json = None
+    """What is to be remembered of this run (`remembered.record`), if anything."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """The id of this boot of the machine."""
@@ -165,21 +188,25 @@ class Run:
                     "--server names it again"
                 )
             url = addresses.get(name) or self.access.url(name)
-            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
+            inputs = self.folder / INPUTS
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs, inputs=inputs)
 
         return client
 
     async def build_board(self, downloader: Downloader) -> tuple[Board, Mapping[str, Job]]:
         """Return the board, and every job that the ledger or the manifest knows, by id."""
-        content = self.content or self.ledger.content()
-        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now())
+        content = self.content = self.content or self.ledger.content()
+        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now(), limit=self.limit)
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
+        self._remember()
+        await copy_inputs(self.folder, self.batch, board.states, self.limit)
         self._set_until(board, jobs)
+        self._find_missing(board)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         observer = RunObserver(
             board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
@@ -191,7 +218,8 @@ class Run:
             return self.batch.graph(job, prefix) if job.id in current else None
 
         def body(action: Submit) -> bytes:
-            return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
+            workflow = self.batch.graph(jobs[action.job], action.prefix)
+            return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
         target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         engine = Engine(
@@ -233,6 +261,20 @@ class Run:
             self.displays.warn(message)
         if stopping:
             raise YoursError("\n".join(stopping))
+
+    def _remember(self) -> None:
+        """Keep the manifest's jobs, and how the batch is run: only now, for what is refused leaves it as it was."""
+        content = self.content or self.ledger.content()
+        if content.current != list(self.batch.jobs):
+            self.ledger.keep(self.batch.jobs)
+        if self.record is not None and content.marks.get(record_key()) != self.record:
+            self.ledger.mark(record_key(), self.record)
+
+    def _find_missing(self, board: Board) -> None:
+        """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""
+        board.missing_files = tuple(missing_files(self.folder, (board.states[job] for job in board.positions)))
+        if board.missing_files:
+            self.displays.warn(f"{missing_text(board.missing_files)}; verify --redo renders them again")
 
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
         """Set the time by which everything must be downloaded, and warn of jobs that will not be."""

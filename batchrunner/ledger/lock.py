@@ -7,7 +7,9 @@ import fcntl
 import os
 import re
 import socket
+import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
@@ -74,6 +76,8 @@ def file_exists(path: Path) -> bool:
 
 
 _WIDTH = 128
+_PROBED = 0.05
+"""Seconds; `holder` has the lock for a thousandth of that."""
 _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
 
 
@@ -94,6 +98,45 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a batch right now."""
+
+    pid: int
+    """0 if the lock does not say."""
+    host: str
+    since: float
+    """Seconds since the epoch, by the clock of the file system."""
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who holds the batch in `folder`, None if nobody does: the lock itself tells. Creates nothing.
+
+    LocalError if the lock can't be read.
+    """
+    path = folder / LOCK
+    if not file_exists(path):
+        return None
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalError(f"{path}: can't be opened: {error.strerror}") from error
+    try:
+        match = _HOLDER.fullmatch(os.pread(opened, _WIDTH, 0))
+        pid, host = (int(match[1]), match[2].decode()) if match else (0, "")
+        return Holder(pid, host, os.fstat(opened).st_mtime) if _is_locked(opened) else None
+    finally:
+        os.close(opened)
+
+
+def _is_locked(opened: int) -> bool:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
 def _open(path: Path) -> int:
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, PRIVATE)
@@ -109,7 +152,11 @@ def _open(path: Path) -> int:
 
 def _lock(opened: int, folder: Path) -> None:
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PROBED)  # `holder` may just have tried it
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BusyError(f"{folder}: another runner holds this batch{_holder(opened)}") from error
     except OSError as error:
@@ -125,7 +172,10 @@ def _write_holder(opened: int) -> None:
     """Write who holds the lock, in a fixed width so that nothing needs truncating; not into a file with a hard link."""
     if os.fstat(opened).st_nlink != 1:
         return
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
-    line = f"pid {os.getpid()} on {host}".encode().ljust(_WIDTH - 1) + b"\n"
+    line = f"pid {os.getpid()} on {_host()}".encode().ljust(_WIDTH - 1) + b"\n"
     with suppress(OSError):
         os.pwrite(opened, line, 0)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]

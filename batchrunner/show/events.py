@@ -46,11 +46,10 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.WITHDRAWN: "it was cancelled on the server",
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
+    Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""
-
-_STOPPING = "cancelled because the run is stopping; it will be sent again next time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
     match fact:
         case Claimed() | Opened():
             level = logging.DEBUG
+        case Lost(why=Why.WITHDRAWN):
+            level = logging.INFO
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
         case Rendered() if fact.left_out:
@@ -106,9 +107,10 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, and its exit code."""
-    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
+def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 
 def text_line(event: RunEvent) -> str:
@@ -150,7 +152,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
         case Lost(final=True):
             return f"failed ({fact.why}): {fact.message}"
         case Lost(why=Why.WITHDRAWN):
-            return _STOPPING
+            return fact.message
         case Lost():
             return f"attempt {fact.attempt} failed, another follows ({fact.why}): {fact.message}"
         case Reopened():

@@ -94,8 +94,10 @@ def test_no_manifest(folder: Path, verb: str) -> None:
     (folder / "afolder").mkdir()
     (folder / "text.yaml").write_text("just words", encoding="utf-8")
     before = sorted(folder.iterdir())
-    for name in ("missing.yaml", "text.yaml", os.devnull, *(["afolder"] if verb != "status" else [])):
+    for name in ("missing.yaml", "text.yaml", os.devnull):
         assert _refused(2, verb, name).startswith(f"{name}:1:1: ")
+    wrong = "afolder:1:1: " if verb in {"run", "plan"} else "no batch in "
+    assert _refused(2, verb, "afolder").startswith(wrong)
     assert sorted(folder.iterdir()) == before
 
 
@@ -169,7 +171,8 @@ def test_status_of_a_folder(folder: Path) -> None:
     _ran(folder)
     assert _refused(2, "status", "outputs") == f"no batch in {folder}/outputs; did you mean outputs/night?\n"
     told = _call("status", "outputs/night")
-    assert (told.code, told.err) == (0, "night  0 done, 4 left of 4\n")
+    expected = "night  0 done, 4 left of 4\nnot running\n\nnext: batchrunner run MANIFEST\n"
+    assert (told.code, told.err) == (0, expected)
 
 
 def test_watch(folder: Path) -> None:
@@ -254,7 +257,7 @@ def test_verify_says_what_is_wrong(folder: Path) -> None:
         "cut.mp4: 4 bytes instead of 5",
         "folder.mp4: not a readable file",
         "3 jobs checked: 3 with missing or damaged files",
-        "to render them again: batchrunner verify --redo night.yaml",
+        "to render them again: batchrunner verify --redo outputs/night",
     ]
 
 
@@ -274,7 +277,7 @@ def test_cancel_and_the_status_after_it(folder: Path) -> None:
     assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
     assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
     for batch in ("night.yaml", "outputs/night"):
-        assert _call("status", batch).err == "cancelled: 4 jobs\n"
+        assert _call("status", batch).err == "night  no jobs left\nnot running\ncancelled: 4 jobs\n"
 
 
 def test_commands_to_copy_name_the_folder(folder: Path) -> None:
