@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.nodes import Input, NodeClass
+from batchrunner.sim.nodes import ANY, Input, NodeClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.sim.nodes import Catalogue
 
-ANY = "*"
-"""The type of inputs and outputs that fit everything."""
 _MEDIA = {
     "VHS_LoadVideo": ("video", "video"),
     "VHS_LoadVideoFFmpeg": ("video", "video"),
