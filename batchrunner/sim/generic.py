@@ -20,6 +20,7 @@ _MEDIA = {
 }
 """Loaders of uploaded files: the input that names one, and its kind."""
 _MOST_OUTPUTS = 255
+_NAMES = ("filename_prefix", "prefix", "file_prefix", "output_prefix", "filename", "file_name", "base_filename")
 _SAVES = ("Save", "Preview", "VHS_VideoCombine")
 
 
@@ -45,6 +46,11 @@ def generic_classes(
         name: NodeClass(inputs, tuple(outputs.get(name, (ANY,))), _kind(name, links[name], saves=name in saving))
         for name, inputs in found.items()
     }
+
+
+def named_by(inputs: Mapping[str, Json]) -> str:
+    """Return which input of a saving node of an unknown class its files are named by; empty if none is."""
+    return next((name for name in _NAMES if isinstance(inputs.get(name), str)), "")
 
 
 def form_of(class_type: str, inputs: Mapping[str, Json]) -> str:
