@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import is_hopeless
+from batchrunner.core.eta import ends_at, is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Done, Failed
@@ -58,11 +58,11 @@ def _settled(board: Board) -> Exit:
     failed = [job for job in board.positions if isinstance(board.states[job], Failed)]
     waiting = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
     own = sum(job in board.chosen for job in failed)
-    rest = [f"{waiting} others wait for another run"] if waiting else []
+    rest = [f"{waiting} more wait for another run"] if waiting else []
     if own or (failed and not waiting):
         jobs = f"{own} of {_jobs(chosen)}" if own else f"{len(failed)} of {_jobs(total)}"
         return Exit(FAILED, "; ".join([f"{jobs} failed", *rest]))
-    rest += [f"{len(failed)} others failed"] if failed else []
+    rest += [f"{len(failed)} more failed"] if failed else []
     if rest:
         return Exit(DONE, "; ".join([f"{_jobs(chosen)} {'is' if chosen == 1 else 'are'} done", *rest]))
     if board.missing_files:
@@ -78,12 +78,13 @@ def _jobs(count: int) -> str:
 
 def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
-    if board.until is None or _busy(board) or any(board.open_count(name) for name in board.servers):
+    if ends_at(board) is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
-    if not is_hopeless(board, board.until, now):
+    if not is_hopeless(board, now):
         return None
     ending = _settled(board)
-    left = f"{_jobs(len(board.waiting))} left for the next run: they would not have been finished in time"
+    are, they = ("is", "it") if len(board.waiting) == 1 else ("are", "they")
+    left = f"{_jobs(len(board.waiting))} {are} left for the next run: {they} would not have been finished in time"
     return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 
@@ -113,6 +114,8 @@ def _is_waited_for(board: Board, server: Server, now: float) -> bool:
     open_count = board.open_count(server.name) > 0
     if frees_at(board, server) is not None:
         return True  # what it holds will be rendered elsewhere
+    if board.is_closed() and not board.held_by(server.name) and server.health.condition is not Condition.UNAUTHORIZED:
+        return server.named and bool(board.waiting)  # it may be off until the hours begin
     if board.is_out(server, now):
         # One that refuses new prompts may still bring home what it has.
         stuck = server.health.stuck_since()
