@@ -157,7 +157,7 @@ class Client:
         self._unread = 0
         """Polls so far that could not read an id."""
         self._last_queue: tuple[bytes, tuple[Row, ...]] = (b"", ())
-        """The sha256 of the last queue that was read at once, and its rows."""
+        """The sha256 of the last queue that was read, and its rows."""
 
     async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
@@ -253,7 +253,8 @@ class Client:
         if isinstance(answer, Failure):
             return answer
         unread = self._too_large(_QUEUE) if answer.cut else None
-        rows = await self._rows(answer, self._small_queue, partial(large.queue, cut=answer.cut))
+        read = partial(self._once, lambda body: wire.queue(wire.parse(body)))
+        rows = await self._rows(answer, read, partial(self._once, partial(large.queue, cut=answer.cut)))
         if isinstance(rows, Failure):
             return unread or rows
         return PollResult(rows, {}, date=_date(answer), unread=unread)
@@ -271,22 +272,16 @@ class Client:
                 return ()
             if not answer.cut:
                 scan = partial(large.recent, nodes=self._nodes)
-                entries = await self._rows(answer, self._small_recent, scan)
-                if isinstance(entries, Failure):
-                    return entries
-                return entries
+                return await self._rows(answer, lambda body: wire.recent(wire.parse(body), self._nodes), scan)
             items //= 2
         return ()
 
-    def _small_queue(self, body: bytes | bytearray) -> tuple[Row, ...]:
-        """Return the rows of a queue. While a video renders most polls bring the very same one: it is parsed once."""
+    def _once(self, read: Callable[[bytes | bytearray], tuple[Row, ...]], body: bytes | bytearray) -> tuple[Row, ...]:
+        """Read a queue, unless it is the last one again: most polls bring the very same while a video renders."""
         digest = sha256(body).digest()
         if digest != self._last_queue[0]:
-            self._last_queue = (digest, wire.queue(wire.parse(body)))
+            self._last_queue = (digest, read(body))
         return self._last_queue[1]
-
-    def _small_recent(self, body: bytes | bytearray) -> tuple[Entry, ...]:
-        return wire.recent(wire.parse(body), self._nodes)
 
     async def _rows(
         self,
