@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +12,15 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write_new
-from batchrunner.cli.parameters import Manifest, Out, Outside, Servers, Sets
+from batchrunner.cli.parameters import Out, Outside, Place, Servers, Sets
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
-from batchrunner.manifest import Options, load
+from batchrunner.manifest import Options, names_servers
 from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
+from batchrunner.remembered import recalled, run_context
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
@@ -26,46 +29,35 @@ from batchrunner.show.gallery import (
     write_page,
     write_posters,
 )
-from batchrunner.show.report import RunContext, report, report_json
-from batchrunner.state import job_states, require_state
+from batchrunner.show.report import report, report_json
+from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
 
 
 def gallery(
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
-    sets: Sets = [],
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine, for a browser.")] = False,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one).")
     ] = 0,
-    allow_outside: Outside = False,
 ) -> None:
     """Rebuild the page of all results, with preview pictures."""
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
-    batch = load(manifest, options.manifest_options)
-    folder = out / batch.name
-    snapshot = require_state(folder, batch.name)
-    states = job_states(batch.name, snapshot.jobs, snapshot.facts)
-    paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    summary = report(
-        batch.name,
-        batch.jobs,
-        states,
-        snapshot.facts,
-        RunContext(str(manifest), str(folder), options=options.out_words),
-    )
+    stored = require_batch(RunOptions(batch, out=out))
+    jobs, facts = stored.content.current, stored.content.facts
+    context = replace(run_context(stored.going_on, stored.name), runs=tuple(past_runs(stored.content)))
+    summary = report(stored.name, jobs, stored.states, facts, context)
     page_status = PageStatus(
         at=time.time(),
-        manifest=str(manifest),
-        options=options.out_words,
-        posters=write_posters(folder, paths),
+        manifest=context.manifest,
+        commands=context.lasting,
+        posters=write_posters(stored.folder, [fact.path for fact in facts if isinstance(fact, Saved)]),
         report=report_json(summary),
     )
-    page = write_page(folder, batch.name)
-    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))
+    page = write_page(stored.folder, stored.name)
+    write_data(stored.folder, gallery_data(stored.name, jobs, stored.states, facts, page_status))
     if serve:
-        anyio.run(_serve, folder, port)
+        anyio.run(_serve, stored.folder, port)
     else:
         say(f"wrote {page}")
 
@@ -84,6 +76,9 @@ def promote(
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
+    ] = None,
     allow_outside: Outside = False,
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
@@ -99,8 +94,16 @@ def promote(
         raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    jobs = require_state(out / picked.batch, picked.batch).jobs
-    text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
-    path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    content = read_state(out / picked.batch, picked.batch)
+    if content is None:
+        raise no_batch(out / picked.batch)
+    last = recalled(content.marks, RunOptions(source, out=out)).manifest_options
+    servers = server or ([] if names_servers(source) else last.servers)
+    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside)
+    path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    if path.parent.resolve() != source.parent.resolve():
+        raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
+    text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
     write_new(path, text)
-    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")
+    command = shlex.join(("batchrunner", "plan", str(path)))
+    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: {command}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 Scalar: TypeAlias = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A local file that a workflow reads: each server gets it under `name` before the POST that needs it."""
+
+    sha256: str
+    """Of its bytes, 64 hex digits."""
+    size: int
+    """Bytes, at least 1."""
+    name: str
+    """Under which it is uploaded, and kept in the batch folder's `inputs/`: `upload_name`."""
+
+    def is_named_in(self, text: str) -> bool:
+        """Whether a server's words name this file; it may have stored it as `NAME (1).png`."""
+        return self.name.partition(".")[0] in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,10 @@ class Job:
     """Local name below the batch folder, `/` between folders, without an extension."""
     cost: float
     """Relative effort: width x height x frames x steps where the workflow has them, else 0."""
+    inputs: tuple[InputFile, ...] = ()
+    """The local files that its workflow reads, each once."""
+    uploads: Mapping[str, str] = field(default_factory=dict)
+    """For every parameter that is a local file, the name in `inputs` that its workflow holds in place of the path."""
 
 
 # -- Names that make a render recognisable wherever it turns up: in a queue, in a history, inside a file.
@@ -51,11 +71,15 @@ _ID_DIGITS = 12
 _ATTEMPT_PREFIX = re.compile(rf".+-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}", re.DOTALL)
 _OUR_PREFIX = re.compile(rf"[A-Za-z0-9._-]{{1,64}}-[0-9a-f]{{{_ID_DIGITS}}}-a[1-9][0-9]{{0,8}}")
 """What `file_prefix` makes: a manifest may send it to an input of any name."""
+_UPLOADED = re.compile(r"(batchrunner-[0-9a-f]{40})(?: \([0-9]{1,9}\))?(\.[a-z0-9]{1,8})?")
+"""What `upload_name` makes, with the number that a server adds where the name is taken (docs/comfyui.md §22)."""
 _LONGEST_NUMBER = 64
 """Characters of a text that may be a number; no server makes one of more."""
 _WORD = re.compile("[A-EG-HJ-MO-SU-Za-hj-mo-z]")
 """How a text begins that is no number to Python: not even `inf`, `nan`, `True` or `False`."""
 PREFIX_INPUT = "filename_prefix"
+INPUTS = "inputs"
+"""The folder in a batch's folder that holds a copy of each `InputFile`, under its name."""
 
 
 def node_text(class_type: str, inputs: Mapping[str, Json]) -> str:
@@ -75,7 +99,8 @@ def render_digest(workflow: Json) -> str:
 
     The same before and after a server coerced its inputs: a number is the same as its text, and true as 1
     (docs/comfyui.md §3: the JSON in history is the coerced one). Only `class_type` and `inputs` count, no file prefix;
-    `is_changed` and `_meta` stand beside them. Where a server cut off a fraction, what is rendered differs, and so does
+    `is_changed` and `_meta` stand beside them. A number that a server gave to an uploaded file whose name was taken is
+    left out: the name says what is in it. Where a server cut off a fraction, what is rendered differs, and so does
     this. Empty for what is nested too deeply. For comparison only: jobs are named by `job_digest`.
     """
     nodes = workflow.items() if isinstance(workflow, dict) else ()
@@ -126,9 +151,32 @@ def prefixes(workflow: Json) -> tuple[str, ...]:
     return tuple(value for key, value in pairs if isinstance(value, str) and is_prefix(key, value))
 
 
+def upload_name(digest: str, suffix: str) -> str:
+    """Return the name under which a file with this sha256 is uploaded: ASCII, and of its content alone.
+
+    `suffix` is the file's own, `.PNG`; one that is no plain word is left out.
+    """
+    plain = suffix.lower()
+    return f"batchrunner-{digest[:40]}{plain if re.fullmatch('[.][a-z0-9]{1,8}', plain) else ''}"
+
+
+def with_stored_names(workflow: Mapping[str, Json], stored: Iterable[tuple[str, str]]) -> dict[str, Json]:
+    """Return an API-format workflow with the names under which a server has our input files: (ours, the server's)."""
+    names = {ours: theirs for ours, theirs in stored if ours != theirs}
+    return {key: _stored(node, names) for key, node in workflow.items()} if names else dict(workflow)
+
+
 def is_prefix(key: str, value: Json) -> bool:
     """Tell whether an input holds a file prefix: any text under `filename_prefix`, one of ours under any name."""
     return isinstance(value, str) and (key == PREFIX_INPUT or bool(_OUR_PREFIX.fullmatch(value)))
+
+
+def _stored(value: Json, names: Mapping[str, str]) -> Json:
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, list):
+        return [_stored(item, names) for item in value]
+    return {key: _stored(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _rendered(node: Json) -> Json:
@@ -142,6 +190,8 @@ def _rendered(node: Json) -> Json:
 def _uncoerced(value: Json) -> Json:
     """Return what an input has in common with all that `int`, `float`, `str` and `bool` may have made of it."""
     if isinstance(value, str):
+        if uploaded := _UPLOADED.fullmatch(value):
+            return f"{uploaded[1]}{uploaded[2] or ''}"
         return _number(value) if len(value) <= _LONGEST_NUMBER and not _WORD.match(value) else value
     if isinstance(value, bool):
         return int(value)

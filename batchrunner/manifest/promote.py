@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.axes import fields_of
 from batchrunner.manifest.diagnostics import Diagnostics
+from batchrunner.manifest.fill import fields_of
 from batchrunner.manifest.forms import MAX_NAME
 from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
@@ -42,6 +42,16 @@ _LONGEST_NOTE = 200
 _DOLLAR = "_dollar"
 """An own variable that holds a `$`: `${` in a prompt that is filled in already must not be filled in again."""
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
+
+
+class _OnServer(str):
+    """A media input's value that is no local file: what the server has under this name."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Differ from a local file's path."""
+        return f"{{server: {_scalar(str(self))}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,10 @@ def promoted_name(name: str) -> str:
     return f"{name[: MAX_NAME - len('-picks')]}-picks"
 
 
-def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options) -> str:
+def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options, name: str = "") -> str:
     """Return the text of a manifest that renders the picked jobs with `options.sets` changed.
+
+    Its batch is called `name`, as far as a batch may be; unless given, after the batch of the picks.
 
     `jobs` are the batch's by id, `source` is its manifest; the new one belongs into the same folder, since the
     workflow it names lies there. Raises YoursError if a pick is no job of the batch, ManifestError if `source` is not
@@ -109,16 +121,17 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     if not isinstance(tree, MappingNode):
         raise YoursError(f"{printable(str(source), PATH_LIMIT)}: this is not a manifest")
     parts = read_parts(source, tree, options, Diagnostics())
-    name = parts.settings.name
-    if picks.batch not in {"", name}:
-        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(name)}")
+    batch = parts.settings.name
+    if picks.batch not in {"", batch}:
+        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(batch)}")
+    new = re.sub(r"[^A-Za-z0-9._-]|\.\.", "-", name)[:MAX_NAME] or promoted_name(batch)
     # Picks that differ only in what is set anew are one row.
     rows: dict[str, Row] = {}
     for pick in picks.picks:
         row = _row(jobs[pick.job], parts)
         _, notes = rows.setdefault(repr(row), (row, []))
         notes += [pick.note] if pick.note else []
-    text = "\n".join(_manifest(tree, parts, list(rows.values()), options)) + "\n"
+    text = "\n".join(_manifest(tree, parts, list(rows.values()), options, new)) + "\n"
     if len(text.encode()) > MANIFEST_BYTES:
         raise YoursError(f"picks: {len(rows)} are too many for one manifest of {MANIFEST_BYTES >> 20} MiB")
     return text
@@ -132,18 +145,19 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     for name in names:
         value = job.params[name]
         is_named = name in parts.template.params or name.startswith("_")
-        is_usual = name not in _ALWAYS and name in own and own[name] == value
+        is_usual = name not in _ALWAYS and name not in job.uploads and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.overrides:
-            found[name] = value
+            on_server = isinstance(value, str) and name in parts.template.media and name not in job.uploads
+            found[name] = _OnServer(value) if on_server else value
     if any(isinstance(value, str) and fields_of(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
 
 
-def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options) -> Iterator[str]:
-    name = parts.settings.name
-    yield f"# {len(rows)} of the jobs of {name}, with their prompts and seeds; what `sweep` sets first is new."
-    yield f"name: {promoted_name(name)}"
+def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options, name: str) -> Iterator[str]:
+    of = parts.settings.name
+    yield f"# {len(rows)} of the jobs of {of}, with their prompts and seeds; what `sweep` sets first is new."
+    yield f"name: {_scalar(name)}"
     if options.servers:
         yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:
@@ -177,6 +191,8 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
+    if isinstance(value, _OnServer):
+        return repr(value)
     is_filled = isinstance(value, str) and fields_of(value)
     return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 

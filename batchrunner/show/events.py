@@ -24,7 +24,7 @@ from batchrunner.core.facts import (
     fact_name,
 )
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
-from batchrunner.text import clock, counted, duration, event_line, json_text, printable, size, stamp
+from batchrunner.text import PATH_LIMIT, clock, counted, duration, event_line, json_text, printable, size, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,11 +46,10 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.WITHDRAWN: "it was cancelled on the server",
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
+    Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""
-
-_STOPPING = "cancelled because the run is stopping; it will be sent again next time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
     match fact:
         case Claimed() | Opened():
             level = logging.DEBUG
+        case Lost(why=Why.WITHDRAWN):
+            level = logging.INFO
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
         case Rendered() if fact.left_out:
@@ -94,6 +95,11 @@ def server_event(at: float, url: str, state: str, message: str = "") -> RunEvent
     return RunEvent("server", at, text, fields={"server": url, "state": state, "message": message}, level=level)
 
 
+def started_event(at: float, folder: str) -> RunEvent:
+    """Return the first event of a run: where its results go, an absolute path."""
+    return RunEvent("started", at, f"the results go to {printable(folder, PATH_LIMIT)}", fields={"folder": folder})
+
+
 def note_event(at: float, message: str) -> RunEvent:
     """Return something a person should know, about no job in particular."""
     return RunEvent("note", at, message, fields={"message": message}, level=logging.WARNING)
@@ -106,14 +112,18 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, and its exit code."""
-    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
+def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 
-def text_line(event: RunEvent) -> str:
-    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
-    return event_line(event.at, event.label or event.job or "", event.message)
+def text_line(event: RunEvent, width: int | None = None) -> str:
+    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`.
+
+    The name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    return event_line(event.at, event.label or event.job or "", event.message, width)
 
 
 def json_line(batch: str, event: RunEvent) -> str:
@@ -150,7 +160,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
         case Lost(final=True):
             return f"failed ({fact.why}): {fact.message}"
         case Lost(why=Why.WITHDRAWN):
-            return _STOPPING
+            return fact.message
         case Lost():
             return f"attempt {fact.attempt} failed, another follows ({fact.why}): {fact.message}"
         case Reopened():

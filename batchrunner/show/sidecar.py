@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
+from batchrunner.core.job import INPUTS
 from batchrunner.files import replace_file
 from batchrunner.text import json_text, stamp
 
@@ -41,6 +42,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
         "file": {"path": saved.path, "bytes": saved.size, "sha256": saved.sha256},
         "params": {**job.params},
         "seed": job.params.get("seed"),
+        "inputs": _inputs(job),
         "times": {
             "claimed": stamp(claimed.at) if claimed else None,
             "accepted": stamp(accepted.at) if accepted else None,
@@ -66,6 +68,22 @@ def write(path: Path, content: Mapping[str, Json]) -> None:
 
 def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
     return next((fact for fact in facts if isinstance(fact, kind)), None)
+
+
+def _inputs(job: Job) -> Json:
+    """Return every parameter that is a local file: its path as written, its content, and where the copy lies."""
+    files = {file.name: file for file in job.inputs}
+    return [
+        {
+            "param": param,
+            "path": job.params.get(param),
+            "copy": f"{INPUTS}/{name}",
+            "bytes": files[name].size,
+            "sha256": files[name].sha256,
+        }
+        for param, name in job.uploads.items()
+        if name in files
+    ]
 
 
 def _lost(fact: Lost) -> Json:

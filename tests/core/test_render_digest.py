@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, strategies as st
 
-from batchrunner.core.job import attempt_digest, file_prefix, render_digest
+from batchrunner.core.job import attempt_digest, file_prefix, render_digest, upload_name
 
 if TYPE_CHECKING:
     from batchrunner.core.job import Json
@@ -88,3 +88,18 @@ def test_only_a_prefix_of_an_attempt_is_worth_a_digest() -> None:
     for prefix in ("", "generated-video", "cats-0123456789ab-a0", "cats-0123456789AB-a1", "-0123456789ab-a1"):
         assert attempt_digest(graph(5), [prefix]) == ""
     assert attempt_digest(graph(5), []) == ""
+
+
+def test_a_number_that_a_server_gave_to_an_uploaded_file_changes_nothing_of_what_is_rendered() -> None:
+    """The name of an upload says what is in it, and a server adds a number where the name is taken."""
+    ours = upload_name("ab" * 32, ".PNG")
+    assert ours == f"batchrunner-{'ab' * 20}.png"
+    assert upload_name("ab" * 32, ".p ng") == f"batchrunner-{'ab' * 20}"
+    stored = f"batchrunner-{'ab' * 20} (1).png"
+    assert _digest(ours) == _digest(stored) != _digest(upload_name("cd" * 32, ".png"))
+    bare = upload_name("ab" * 32, "")
+    assert _digest(bare) == _digest(f"{bare} (12)")
+
+
+def _digest(name: str) -> str:
+    return render_digest({"1": {"class_type": "LoadImage", "inputs": {"image": name}}})
