@@ -40,7 +40,7 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
-from batchrunner.remembered import record, record_key, without_secrets
+from batchrunner.remembered import RECORD, record, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.status import missing_text
 from batchrunner.state import missing_files, read_state, running
@@ -267,8 +267,8 @@ class Run:
         content = self.content or self.ledger.content()
         if content.current != list(self.batch.jobs):
             self.ledger.keep(self.batch.jobs)
-        if self.record is not None and content.marks.get(record_key()) != self.record:
-            self.ledger.mark(record_key(), self.record)
+        if self.record is not None and content.marks.get(RECORD) != self.record:
+            self.ledger.mark(RECORD, self.record)
 
     def _find_missing(self, board: Board) -> None:
         """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""

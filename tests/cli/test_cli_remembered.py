@@ -18,7 +18,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered
 from batchrunner.ledger import Ledger, hold, holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import RunOptions
-from batchrunner.remembered import UNKNOWN, recalled, record, record_key
+from batchrunner.remembered import RECORD, UNKNOWN, recalled, record
 from batchrunner.show.runner import FILE, read_runner
 from batchrunner.state import chosen_ids, job_states, past_runs, read_state, running
 
@@ -148,7 +148,7 @@ def _ran(options: RunOptions, *facts: Fact) -> list[str]:
     batch = load(options.manifest, options.manifest_options)
     with Ledger.open(options.out / batch.name, batch.name) as ledger:
         ledger.keep(batch.jobs)
-        ledger.mark(record_key(), record(options))
+        ledger.mark(RECORD, record(options))
         for fact in facts:
             ledger.append(fact)
     return [job.id for job in batch.jobs]
@@ -226,16 +226,15 @@ def test_a_folder_from_elsewhere_says_nothing_of_files(folder: Path) -> None:
     """What another user or machine remembered is not obeyed: it could name any manifest, server or permission."""
     _write()
     _ran(_LAST)
-    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
-        found = ledger.marks()[record_key()]
-        ledger.mark(record_key(), None)
-        ledger.mark("run of somebody else", found)
-    assert _asked(folder / "outputs" / "night") == RunOptions(UNKNOWN)
+    for planted in ({"allow_outside": True}, {"manifest": "/home/me/other.yaml"}, {"seal": "0" * 64}):
+        with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+            ledger.mark(RECORD, {**record(_LAST), **planted})
+        assert _asked(folder / "outputs" / "night") == RunOptions(UNKNOWN)
     code, _, told = _call("cancel", "outputs/night")
     assert (code, "name the manifest" in told) == (2, True)
     assert _call("cancel", "outputs/night", "--set", "size=sd")[0] == 2
     for broken in ([], {"manifest": 7}, {**record(_LAST), "sets": ["x"]}):
-        assert recalled({record_key(): broken}, RunOptions(UNKNOWN)) == RunOptions(UNKNOWN)
+        assert recalled({RECORD: broken}, RunOptions(UNKNOWN)) == RunOptions(UNKNOWN)
 
 
 def test_a_renamed_folder_is_no_second_batch(folder: Path) -> None:
@@ -323,7 +322,7 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
     _ran(_LAST)
     home = folder / "outputs" / "night"
     assert holder(home) is None
-    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": []}
+    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": [], "messages": ["no room"]}
     (home / FILE).write_text(json.dumps({"pid": 0, **left}), encoding="ascii")
     told = _call("status", "night.yaml")[2]
     assert "\nnot running since Thu 1 Jan " in told
@@ -336,6 +335,7 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
         (home / FILE).write_text(json.dumps({"pid": held.pid, **left}), encoding="ascii")
         told = _call("status", "night.yaml")[2]
         assert f"(process {held.pid}); done at about " in told
+        assert "\nno room\n" in told
         assert "next: " not in told
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] == {
             "pid": held.pid,
