@@ -13,7 +13,6 @@ from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.files import replace_file
 from batchrunner.manifest.hashes import MEMORY, Hashes, LocalFile, opened
-from batchrunner.state import chosen_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,15 +28,14 @@ _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP,
 """What `copy_file_range` answers where a disk, or two of them, can't do it."""
 
 
-async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State], limit: int | None = None) -> None:
+async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -> None:
     """Copy into a batch's folder the input files of all chosen jobs that are not done; remember their hashes.
 
     A copy that is there and whole is left alone. Raises YoursError if a file is not what it was when the manifest was
     read, LocalError if it can't be copied.
     """
-    chosen = chosen_ids(batch, states, limit)
-    wanted = (job for job in batch.jobs if chosen is None or job.id in chosen)
-    jobs = [job for job in wanted if not isinstance(states.get(job.id), Done)]
+    chosen = (job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen)
+    jobs = [job for job in chosen if not isinstance(states.get(job.id), Done)]
     needed = dict.fromkeys(file for job in jobs for file in job.inputs)
     if not needed:
         return

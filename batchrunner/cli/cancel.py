@@ -13,20 +13,22 @@ import typer
 
 from batchrunner import consent
 from batchrunner.cli.output import say, write
-from batchrunner.cli.parameters import AsJson, Commands, Out, Outside, Place, Sets, TokenFile
+from batchrunner.cli.parameters import AsJson, Commands, Out, Outside, Place, Servers, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
 from batchrunner.core.server import OUR_DISK, SIM
 from batchrunner.errors import YoursError
+from batchrunner.find_job import batch_folder
 from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
-from batchrunner.options import OUT, RunOptions, read_token
+from batchrunner.options import OUT, RunOptions, read_token, token_warning
 from batchrunner.process import environment
 from batchrunner.remembered import resume_command
 from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
+from batchrunner.stop_run import stop_run
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def cancel(
     batch: Place,
     out: Out = OUT,
     sets: Sets = [],
+    server: Servers = [],
     token_file: TokenFile = None,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
@@ -55,9 +58,10 @@ def cancel(
     """Remove this batch's prompts from the servers.
 
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
-    touched. Files that are already rendered are downloaded by the next `run`.
+    touched. Files that are already rendered are downloaded by the next `run`. A run of this batch is stopped first.
     """
-    own = Options(sets=tuple(sets), allow_outside=allow_outside, out=out)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
+    stop_run(batch_folder(batch, out), say)
     with ExitStack() as stack:
         opened = open_batch(RunOptions(batch, own, out, token_file), stack)
         wanted = opened.load()
@@ -65,6 +69,8 @@ def cancel(
         for mark in consent.obtain(requests, opened.content.marks, allowed=allow_commands):
             opened.ledger.mark(mark, value=True)
         access = ServerAccess(wanted, read_token(opened.options.token_file, environment()), environment())
+        if warning := token_warning(opened.options.token_file):
+            say(warning)
         access.remember(opened.content.marks)
         counts = anyio.run(_remove_prompts, opened, access, render_digests(wanted))
         waiting = [job for job, state in opened.states.items() if isinstance(state, Waiting)]

@@ -76,6 +76,9 @@ def promote(
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
+    ] = None,
     allow_outside: Outside = False,
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
@@ -97,8 +100,10 @@ def promote(
     last = recalled(content.marks, RunOptions(source, out=out)).manifest_options
     servers = server or ([] if names_servers(source) else last.servers)
     options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside)
-    text = promoted_manifest(picked, content.jobs, source, options)
-    path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    if path.parent.resolve() != source.parent.resolve():
+        raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
+    text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
     write_new(path, text)
     command = shlex.join(("batchrunner", "plan", str(path)))
     say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: {command}")

@@ -10,7 +10,7 @@ import anyio
 import typer
 
 from batchrunner import consent
-from batchrunner.cli.output import show, write
+from batchrunner.cli.output import say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
@@ -31,9 +31,9 @@ from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
 from batchrunner.core.startup import startup_facts
-from batchrunner.errors import YoursError
+from batchrunner.errors import TheirsError, YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.options import OUT, read_token, read_until
+from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
@@ -82,18 +82,22 @@ def plan(
         marks = snapshot.marks if snapshot else {}
         consent.obtain(tuple(consent.sending_requests(batch)), marks, allowed=allow_commands)
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now, limit)
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now, limit)
     if as_json:
-        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
+        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
         # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
         if limited:
             planned = _in_time(planned, batch, snapshot, limited, now)
         show(plan_view(planned))
     if missing:
-        raise YoursError("\n".join(missing))  # as `run` would
+        raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
+    if unchecked:
+        raise TheirsError("\n".join(unchecked))
 
 
 def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:

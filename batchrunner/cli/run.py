@@ -10,6 +10,7 @@ from batchrunner.cli.parameters import (
     OWN_PROCESS,
     AsJson,
     Commands,
+    Hours,
     Limit,
     Manifest,
     Only,
@@ -34,6 +35,7 @@ def run(
     only: Only = [],
     limit: Limit = None,
     until: Until = None,
+    hours: Hours = None,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
     token_file: TokenFile = None,
@@ -43,6 +45,6 @@ def run(
     """Start a batch, or continue it, until every job is done or failed."""
     options = Options(tuple(server), tuple(sets), tuple(only), allow_outside, out)
     return run_batch(
-        RunOptions(manifest, options, out, token_file, until, as_json, verbose, allow_commands, limit),
+        RunOptions(manifest, options, out, token_file, until, hours, as_json, verbose, allow_commands, limit),
         may_restart=context.obj is OWN_PROCESS,
     )

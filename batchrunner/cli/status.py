@@ -9,57 +9,79 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from batchrunner.cli.output import say, show, write
+from batchrunner.cli.output import answer, say, show, write
 from batchrunner.cli.parameters import AsJson, Out
 from batchrunner.core.facts import Dropped
 from batchrunner.core.lifecycle import Done, Failed, Unwanted
 from batchrunner.core.server import SIM
-from batchrunner.errors import YoursError
+from batchrunner.errors import LocalError, YoursError
+from batchrunner.find_job import batch_folders
 from batchrunner.ledger import holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, RunOptions
 from batchrunner.remembered import commands, resume_command, verb_command
 from batchrunner.show.report import next_command
 from batchrunner.show.runner import read_runner
-from batchrunner.show.status import Standing, counts, status_json, status_view
-from batchrunner.state import last_seen, missing_files, read_batch
+from batchrunner.show.status import Standing, batch_json, batch_line, counts, status_json, status_view
+from batchrunner.state import last_seen, missing_files, no_batch, read_batch
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
 
 _WATCH_INTERVAL = 2.0
 
 
 def status(
-    batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
+    batch: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder; all batches without it."),
+    ] = None,
     out: Out = OUT,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a batch, and whether it is running."""
-    if watch and as_json:
-        raise YoursError("--watch can't be combined with --json")
+    if watch and (as_json or batch is None):
+        raise YoursError(f"--watch can't be combined with --json{'' if batch else ', and needs a MANIFEST or FOLDER'}")
+    if batch is None:
+        _list_batches(out, as_json=as_json)
+        return
     if as_json:
         seen = _progress(batch, out)
         write(json_text(status_json(seen.name, seen.jobs, seen.states, seen.standing)))
         return
-    console = Console(stderr=True, highlight=False)
     shown = None
     while True:
         seen = _progress(batch, out)
         now = replace(seen, standing=replace(seen.standing, now=0.0))
         if now != shown:
-            if watch and console.is_terminal:
-                console.clear()
-            _show(seen)
+            _show(seen, clear=watch)
             shown = now
         if not watch or all(isinstance(seen.states.get(job.id), Done | Failed | Unwanted) for job in seen.jobs):
             return
         time.sleep(_WATCH_INTERVAL)
+
+
+def _list_batches(out: Path, *, as_json: bool) -> None:
+    """Show a line for each batch in `out`; what can't be read is told, and hides no other."""
+    documents: list[Json] = []
+    folders = batch_folders(out)
+    if not folders:
+        raise no_batch(out)
+    for folder in folders:
+        try:
+            seen = _progress(folder, out)
+        except LocalError as error:
+            say(str(error))
+            continue
+        documents.append(batch_json(seen.name, str(folder.absolute()), seen.jobs, seen.states, seen.standing))
+        if not as_json:
+            answer(batch_line(seen.name, seen.jobs, seen.states, seen.standing))
+    if as_json:
+        write(json_text({"version": 1, "batches": documents}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +105,7 @@ def _progress(place: Path, out: Path) -> _Progress:
     stored = read_batch(options)
     if stored is None or not (stored.content.jobs or place.is_dir()):
         # No server is asked, so none need be named.
-        batch = load(place, Options(servers=(SIM,)))
+        batch = load(place, Options(servers=(SIM,), out=out))
         standing = _standing(out / batch.name, None, ())
         return _Progress(batch.name, list(batch.jobs), {}, replace(standing, command=resume_command(options)))
     jobs = stored.content.current
@@ -110,9 +132,11 @@ def _standing(folder: Path, last: float | None, missing: tuple[str, ...]) -> Sta
     return Standing(now, held.pid, left.since, left.ends_at, left.servers, left.messages, missing=missing)
 
 
-def _show(seen: _Progress) -> None:
+def _show(seen: _Progress, *, clear: bool) -> None:
     """Show the progress of a batch; jobs that are out of it are only counted."""
     out = [job.id for job in seen.jobs if isinstance(seen.states.get(job.id), Unwanted)]
-    show(status_view(seen.name, [job for job in seen.jobs if job.id not in out], seen.states, seen.standing))
+    show(
+        status_view(seen.name, [job for job in seen.jobs if job.id not in out], seen.states, seen.standing), clear=clear
+    )
     for reason, count in Counter(seen.dropped[job] for job in out).items():
-        say(f"{reason}: {counted(count, 'job')}")
+        answer(f"{reason}: {counted(count, 'job')}")

@@ -7,9 +7,11 @@ import fcntl
 import os
 import re
 import socket
+import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,6 @@ from batchrunner.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # -- Creating the batch's folder and its private files.
 #
@@ -76,6 +77,7 @@ def file_exists(path: Path) -> bool:
 
 
 _WIDTH = 128
+_LOCKS = Path("/proc/locks")
 _PROBED = 0.05
 """Seconds; `holder` has the lock for a thousandth of that."""
 _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
@@ -127,6 +129,23 @@ def holder(folder: Path) -> Holder | None:
         return Holder(pid, host, os.fstat(opened).st_mtime) if _is_locked(opened) else None
     finally:
         os.close(opened)
+
+
+def is_held_by(folder: Path, holder: Holder) -> bool:
+    """Whether that process really holds the batch, and not another one that has got its number since.
+
+    Linux lists who holds which lock; elsewhere the command line must be ours.
+    """
+    if holder.host != _host():
+        return False
+    try:
+        inode = (folder / LOCK).stat().st_ino
+        locks = _LOCKS.read_text(encoding="ascii")
+    except OSError:
+        command = ["ps", "-o", "command=", "-p", str(holder.pid)]
+        found = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - a number, and no shell
+        return b"batchrunner" in found.stdout
+    return re.search(rf" FLOCK .* WRITE {holder.pid} [^ ]*:{inode} ", locks) is not None
 
 
 def _is_locked(opened: int) -> bool:

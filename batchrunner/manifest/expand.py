@@ -92,6 +92,8 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         outputs=parts.outputs,
         notify=parts.notify,
         until=parts.settings.until,
+        hours=parts.settings.hours,
+        on_saved=parts.settings.on_saved,
         sources=parts.media.sources,
         hashes=parts.media.hashes,
     )

@@ -126,6 +126,23 @@ def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
     }
 
 
+def batch_json(
+    batch: str, folder: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing
+) -> dict[str, Json]:
+    """Return what `status --json` says of one batch of several: `folder` is an absolute path."""
+    whole = status_json(batch, jobs, states, standing)
+    kept = {key: whole[key] for key in ("batch", "total", "counts", "runner", "ends_at", "missing")}
+    return {**kept, "folder": folder}
+
+
+def batch_line(batch: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing) -> str:
+    """Return how far a batch is, and whether it runs, in a line."""
+    wanted = wanted_jobs(jobs, states)
+    stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
+    missing = f"; {counted(len(standing.missing), 'file')} missing or changed" if standing.missing else ""
+    return f"{printable(batch)}  {stands}{missing}; {_runs(standing)}"
+
+
 def _stamp(at: float | None) -> str | None:
     return None if at is None else stamp(at)
 

@@ -254,7 +254,7 @@ def test_a_run_that_was_refused_changes_nothing(folder: Path) -> None:
     for wrong in (["--set", "size=sd"], ["--server", "http://me:s3cret@gpu"], ["--server", CLOSED, "--only", "seed=9"]):
         assert _call("run", "night.yaml", *wrong)[0] == 2
     assert [job.id for job in _stored(folder / "outputs" / "night").current] == jobs
-    assert _asked(folder / "outputs" / "night").manifest_options == _LAST.manifest_options
+    assert record(_asked(folder / "outputs" / "night")) == record(_LAST)
     assert b"s3cret" not in (folder / "outputs" / "night" / "state.sqlite3").read_bytes()
 
 
