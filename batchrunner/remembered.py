@@ -63,6 +63,7 @@ def record(options: RunOptions) -> dict[str, Json]:
         "allow_outside": own.allow_outside,
         "limit": options.limit,
         "until": options.until,
+        "hours": options.hours,
         "token_file": str(token_file) if token_file and not str(token_file).startswith(_PASSING) else None,
     }
 
@@ -82,7 +83,7 @@ def recalled(marks: Mapping[str, Json], given: RunOptions) -> RunOptions:
 
 def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
     own = given.manifest_options
-    token_file, until, limit = (found[key] for key in ("token_file", "until", "limit"))
+    token_file, until, hours, limit = (found.get(key) for key in ("token_file", "until", "hours", "limit"))
     return replace(
         given,
         manifest=_near(Path(str(found["manifest"]))) if given.manifest == UNKNOWN else given.manifest,
@@ -95,6 +96,7 @@ def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
         ),
         token_file=given.token_file or (_near(Path(token_file)) if isinstance(token_file, str) else None),
         until=given.until or (until if isinstance(until, str) else None),
+        hours=given.hours or (hours if isinstance(hours, str) else None),
         limit=given.limit or (limit if isinstance(limit, int) else None),
     )
 
@@ -130,6 +132,7 @@ def resume_command(options: RunOptions, only: Iterable[tuple[str, str]] | None =
     if only is None:
         words += ["--limit", str(options.limit)] if options.limit is not None else []
         words += ["--until", options.until] if options.until else []
+        words += ["--hours", options.hours] if options.hours else []
     words += _token_words(options)
     words += ["--allow-outside"] if own.allow_outside else []
     return shlex.join(("batchrunner", *words))

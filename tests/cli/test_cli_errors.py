@@ -472,7 +472,7 @@ def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
     assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "export", "promote", "init", "schema", "sim"])
+@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "rerun", "export", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
     told = _call(*filter(None, [verb]), "--help")
