@@ -51,9 +51,9 @@ def rerun(
     allow_commands: Commands = False,
     as_json: AsJson = False,
 ) -> int:
-    """Render one result again, exactly: the same workflow, parameters and seed.
+    """Render one result again, exactly.
 
-    The file that is there keeps its name; the new one gets another.
+    Workflow, parameters and seed are the same. The file that is there keeps its name; the new one gets another.
     """
     found, errors = find_job(job, None, out)
     for damage in errors:

@@ -261,6 +261,21 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
 
 
+def test_rerun(folder: Path) -> None:
+    """`rerun` has that one job wait again and runs it; of one that the manifest no longer describes it says why not."""
+    quick = _NIGHT.replace("name: night", "name: night\npatience: 50ms\ngrace: 50ms")
+    (folder / "night.yaml").write_text(quick, encoding="utf-8")
+    assert _call("run", "night.yaml").code == 3  # nobody is there; it is remembered which manifest that was
+    jobs = _ran(folder)
+    _ran(folder, *_story(jobs[0].id, "a/s1.mp4"), *_story(jobs[1].id, "b/s1.mp4"))
+    told = _call("rerun", "a/s1.mp4")
+    assert (told.code, "does not answer" in told.err) == (3, True), told.err
+    counts = json.loads(_call("status", "night.yaml", "--json").out)["counts"]
+    assert (counts["done"], counts["waiting"]) == (1, 3)
+    (folder / "night.yaml").write_text(quick.replace("[a, b]", "[c, d]"), encoding="utf-8")
+    assert _refused(2, "rerun", "b/s1.mp4").startswith('night.yaml does not describe "b/s1" any more: ')
+
+
 def test_export(folder: Path) -> None:
     """`export --csv` prints a row for each saved file, of a manifest or a folder."""
     jobs = _ran(folder)
