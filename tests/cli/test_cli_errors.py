@@ -402,6 +402,17 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
     assert load(folder / "large (1).yaml", Options()).name == "large--1-"
 
 
+def test_promote_from_the_folder(folder: Path) -> None:
+    """A batch's folder is promoted from the picks that the served page kept there, of the manifest that we remember."""
+    jobs = _ran(folder)
+    assert "outputs/night/picks.json: there is no such file" in _refused(2, "promote", "outputs/night")
+    picks = {"batch": "night", "manifest": "/etc/other.yaml", "picks": [{"job": jobs[0].id}]}
+    (folder / "outputs" / "night" / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
+    assert "add --manifest FILE" in _refused(2, "promote", "outputs/night")
+    told = _call("promote", "outputs/night", "--manifest", "night.yaml")
+    assert (told.code, "wrote night-picks.yaml with 1 pick;" in told.err) == (0, True), told.err
+
+
 @pytest.mark.parametrize("name", ["sdxl_api", "wan_api"])
 def test_init(folder: Path, name: str) -> None:
     """A first manifest for an exported workflow is accepted by plan as it is, and no other is overwritten for it."""
