@@ -40,6 +40,7 @@ async def build_board(  # noqa: PLR0913 - what a run begins with
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
+    board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
     board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import INPUTS
@@ -49,7 +50,8 @@ async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -
         for file in needed:
             await to_thread(_copy, home, file, batch.sources[file.name], batch.hashes)
     finally:
-        replace_file(folder / INPUTS / MEMORY, batch.hashes.content())
+        with suppress(LocalError):
+            replace_file(folder / INPUTS / MEMORY, batch.hashes.content())
 
 
 def _copy(home: Folder, file: InputFile, source: LocalFile, hashes: Hashes) -> None:
@@ -89,6 +91,7 @@ def _is_whole(home: Folder, path: str, file: InputFile, hashes: Hashes, sha256: 
 def _copy_content(home: Folder, part: str, source: LocalFile) -> tuple[int, str]:
     """Copy a file; return the length and the sha256 of what was written."""
     with opened(source.path) as (file, _), os.fdopen(home.create(part), "wb") as target:
+        os.fchmod(target.fileno(), 0o600)  # the file may be its owner's secret
         if not _cloned(file, target.fileno()):
             while portion := file.read(_PORTION):
                 target.write(portion)

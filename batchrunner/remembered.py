@@ -47,7 +47,7 @@ def without_secrets(options: RunOptions, secrets: tuple[str, ...]) -> RunOptions
         return str(redact(text, secrets))
 
     sets, only = (tuple((name, clean(value)) for name, value in pairs) for pairs in (own.sets, own.only))
-    kept = Options(tuple(map(clean, own.servers)), sets, only, own.allow_outside)
+    kept = replace(own, servers=tuple(map(clean, own.servers)), sets=sets, only=only)
     return replace(options, manifest_options=kept)
 
 

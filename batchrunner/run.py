@@ -19,7 +19,7 @@ from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.hours import Hours
-from batchrunner.core.job import client_id
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
@@ -203,7 +203,8 @@ class Run:
                     "--server names it again"
                 )
             url = addresses.get(name) or self.access.url(name)
-            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
+            inputs = self.folder / INPUTS
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs, inputs=inputs)
 
         return client
 
@@ -217,8 +218,8 @@ class Run:
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
-        await copy_inputs(self.folder, replace(self.batch, chosen=frozenset(board.chosen)), board.states)
         self._remember()
+        await copy_inputs(self.folder, replace(self.batch, chosen=frozenset(board.chosen)), board.states)
         self._find_missing(board)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         listeners.event(started_event(wall(), str(self.folder.absolute())))
@@ -240,7 +241,8 @@ class Run:
             return self.batch.graph(job, prefix) if job.id in current else None
 
         def body(action: Submit) -> bytes:
-            return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
+            workflow = self.batch.graph(jobs[action.job], action.prefix)
+            return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
         target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         engine = Engine(

@@ -60,7 +60,7 @@ def cancel(
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
     touched. Files that are already rendered are downloaded by the next `run`. A run of this batch is stopped first.
     """
-    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
     stop_run(batch_folder(batch, out), say)
     with ExitStack() as stack:
         opened = open_batch(RunOptions(batch, own, out, token_file), stack)

@@ -59,8 +59,8 @@ def retry(batch: Place, out: Out = OUT, only: Only = []) -> None:
 def _reaching(batch: StoredBatch, jobs: list[Job]) -> Iterable[tuple[str, str]] | None:
     """Return the `--only` of a run that comes to all of `jobs`: None for that of the last run, if it does."""
     own = batch.options.manifest_options.only
-    reached = set(matching(batch.content.current, own)) if own else set()
-    if batch.options.limit is None and all(job in reached for job in jobs if own):
+    reached = {job.id for job in matching(batch.content.current, own)}
+    if batch.options.limit is None and all(job.id in reached for job in jobs):
         return None
     return [("job", job.id) for job in jobs]
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from batchrunner.core.lifecycle import Open, Prompt
     from batchrunner.core.settings import Rules
 
-_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, Why.SERVER_GONE})
 MOST_FILES = 1_000
 """Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
+_NOT_FOUND = "FileNotFoundError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +67,31 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
     return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
 
 
-def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
+def classify(
+    case: Attempt, entry: Entry, date: float | None, *, excused: bool = False, input_lost: bool = False
+) -> Rendered | Lost:
     """Return what a history entry says of its job (docs/comfyui.md §6: by its last message, not its status).
 
     `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
-    server's and costs the job nothing.
+    server's and costs the job nothing. `input_lost`: nor does this one (`misses_input`).
     """
     if entry.ended is Ended.SUCCESS:
         return _success(case, entry, date)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
     message = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.message}"
+    if input_lost:
+        return lose(case, Why.INPUT_LOST, message)
     error = "" if is_memory(entry) or excused else f"{entry.node}: {entry.exception}"
     return lose(case, Why.ERROR, message, error=error, burns=not excused)
+
+
+def misses_input(board: Board, job: str, entry: Entry) -> bool:
+    """Whether a node did not find an input file of ours, which was deleted while its prompt waited.
+
+    The node need not be the loader: one that takes a video opens the file itself (docs/comfyui.md §22).
+    """
+    return _NOT_FOUND in entry.exception and board.misses_input(job, entry.message)
 
 
 def is_memory(entry: Entry) -> bool:

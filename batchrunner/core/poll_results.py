@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Cause, Ended, Failure
 from batchrunner.core.adoption import adopt
-from batchrunner.core.attempts import Attempt, accept, classify, lose
+from batchrunner.core.attempts import Attempt, accept, classify, lose, misses_input
 from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
@@ -183,7 +183,8 @@ class _Reading:
 
         A workflow that is not ours any more is kept all the same: we sent it, so it was rewritten on the server.
         """
-        fact = classify(attempt, entry, self.result.date, excused=self._is_sick())
+        lost = misses_input(self.board, attempt.job, entry)
+        fact = classify(attempt, entry, self.result.date, excused=self._is_sick(), input_lost=lost)
         if isinstance(fact, Rendered) and entry.digest and not self.board.is_own(attempt.job, entry.digest):
             return replace(fact, differs=True)
         return fact

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
-from batchrunner.manifest.axes import Filled, Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.fill import Filled, Filler
 from batchrunner.manifest.forms import SIM
-from batchrunner.manifest.hashes import Hashes
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
@@ -95,8 +94,8 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         until=parts.settings.until,
         hours=parts.settings.hours,
         on_saved=parts.settings.on_saved,
-        sources=parts.media.sources if parts.media else {},
-        hashes=parts.media.hashes if parts.media else Hashes(),
+        sources=parts.media.sources,
+        hashes=parts.media.hashes,
     )
 
 

@@ -69,7 +69,7 @@ class Parts:
     """The values of `--set`."""
     exclusions: Sequence[Exclusion]
     naming: Naming
-    media: MediaFiles | None
+    media: MediaFiles
     notify: tuple[Recipient, ...]
     only: Mapping[str, Sequence[ScalarNode]]
 
@@ -135,8 +135,8 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     template = _template(settings, tree, files, diagnostics)
     if template is None:
         diagnostics.fail()
-    known = options.out / settings.name if options.out else None
-    media = MediaFiles(template.media, files, Hashes.read(known) if known else Hashes()) if template.media else None
+    home = options.out / settings.name if options.out and template.media else None
+    media = MediaFiles(template.media, files, Hashes.read(home) if home else Hashes())
     names = Names(template.params, diagnostics, media)
     reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
     under = {key: entry.tree for key, entry in tree.entries.items()}

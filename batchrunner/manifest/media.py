@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class MediaFiles:
         self.hashes = hashes
         self._files = files
         self._looked: dict[tuple[Path, str], tuple[LocalFile, bytes] | str] = {}
+        self._named: dict[tuple[str, str, str, Path | None], InputFile] = {}
 
     def check(self, param: str, placed: PlacedText) -> bool:
         """Tell whether a file can be what `param` loads; record why it can't."""
@@ -77,6 +79,9 @@ class MediaFiles:
 
     def input_file(self, param: str, placed: PlacedText) -> InputFile | None:
         """Return the file that `param` loads, or None after recording why it can't. Reads the whole file, once."""
+        key = param, placed.text, placed.location.file, placed.root
+        if (known := self._named.get(key)) is not None:
+            return known
         found = self._find(param, placed)
         if found is None:
             return None
@@ -87,6 +92,7 @@ class MediaFiles:
             return None
         file = InputFile(sha256, found.size, upload_name(sha256, PurePosixPath(placed.text).suffix))
         self.sources.setdefault(file.name, found)
+        self._named[key] = file
         return file
 
     def matching(self, pattern: str, location: Location, path: str) -> list[str]:
@@ -124,6 +130,7 @@ class MediaFiles:
         return seen[0]
 
 
+@lru_cache(maxsize=4096)
 def stem(name: str) -> str:
     """Return what stands for a file in texts and file names: `shots/shot2.png` and `shot2.png [output]` are shot2."""
     return PurePosixPath(_ANNOTATION.sub("", name)).stem

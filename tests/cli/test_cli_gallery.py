@@ -58,17 +58,17 @@ def test_it_follows_at_its_own_pace(tmp_path: Path) -> None:
     board, gallery, data = _board(), _gallery(tmp_path, []), tmp_path / "gallery-data.js"
     gallery.update(board, JOBS, 0.0)
     data.unlink()
-    gallery.update(board, JOBS, 100.0)
+    gallery.update(board, JOBS, 30.0)
     assert not data.exists()
     for fact in STORY[:3]:
-        _happened(gallery, board, fact, 100.0)
-    gallery.update(board, JOBS, 100.0)
+        _happened(gallery, board, fact, 30.0)
+    gallery.update(board, JOBS, 30.0)
     assert data.exists()
     data.unlink()
-    _happened(gallery, board, STORY[3], 100.5)
-    gallery.update(board, JOBS, 100.5)
+    _happened(gallery, board, STORY[3], 30.5)
+    gallery.update(board, JOBS, 30.5)
     assert not data.exists()
-    gallery.update(board, JOBS, 102.0)
+    gallery.update(board, JOBS, 32.0)
     assert f"{ONE}.mp4" in data.read_text(encoding="ascii")
 
 

@@ -115,8 +115,8 @@ def test_only_time_in_which_a_runner_ran_counts() -> None:
     """What lies between two runs is neither time that the batch took nor time in which a server was idle."""
     facts = [*_render("j0", 0.0, 100.0), *_render("j1", 10_000.0, 100.0)]
     told = _told(facts, RunContext(runs=((0.0, 150.0), (9_990.0, 10_200.0))))
-    assert (told.wall, told.servers[0].gaps) == (210.0, (Gap(100.0, 60.0),))
-    assert headline(told) == "2 of 6 done, 4 left, in 3 min 30 s"
+    assert (told.wall, told.servers[0].gaps) == (260.0, (Gap(100.0, 60.0),))
+    assert headline(told) == "2 of 6 done, 4 left, in 4 min 20 s"
 
 
 def test_every_failed_job_is_named() -> None:

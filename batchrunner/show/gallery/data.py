@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from batchrunner.core.facts import Rendered
+from batchrunner.core.job import INPUTS
 from batchrunner.core.lifecycle import Done, Fetching
 from batchrunner.show.report import Commands
 from batchrunner.show.status import counts, failure, saved_files, state_name, wanted_jobs
@@ -96,6 +97,27 @@ def first_axes(found: Sequence[Varied]) -> tuple[str, str]:
     return rows.name, columns.name if columns else ""
 
 
+def pictures(one: Varied, jobs: Sequence[Job], media: Iterable[str]) -> Json:
+    """Return for each value of a parameter the URL of the one input picture that all its jobs have, null without.
+
+    A prompt that is written for a picture has that picture, too. One that all jobs of the batch have tells nothing
+    apart; null for the whole where no value has any. `media` are the parameters that are input files.
+    """
+    found: list[Json] = [None for _ in one.values]
+    for name in sorted(media, key=lambda name: name != one.name):
+        names: list[set[str]] = [set() for _ in one.values]
+        for job, place in zip(jobs, one.at, strict=True):
+            if place != ABSENT:
+                names[place].add(job.uploads.get(name, ""))
+        if len(set().union(*names)) == 1:
+            continue
+        for place, some in enumerate(names):
+            only = next(iter(some)) if len(some) == 1 else ""
+            if found[place] is None and PurePosixPath(only).suffix in PICTURES:
+                found[place] = link(f"{INPUTS}/{only}")
+    return found if any(found) else None
+
+
 def _varied(name: str, values: Sequence[Scalar]) -> Varied:
     known = {value_text(value): value for value in values if value is not None}
     numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
@@ -166,6 +188,7 @@ def gallery_data(
     chosen = [job for job, _ in wanted]
     found = varied(chosen)
     names = axes(found)
+    media = dict.fromkeys(name for job in chosen for name in job.uploads)
     rows, columns = first_axes(found)
     took = _took(facts, states)
     return {
@@ -188,7 +211,15 @@ def gallery_data(
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
         "columns": columns,
-        "params": [{"name": one.name, "values": [*one.values], "axis": one.name in names} for one in found],
+        "params": [
+            {
+                "name": one.name,
+                "values": [*one.values],
+                "axis": one.name in names,
+                "pictures": pictures(one, chosen, media),
+            }
+            for one in found
+        ],
         "fixed": [[name, value] for name, value in constant(chosen).items()],
         "cells": [
             _cell(job, state, [one.at[place] for one in found], took, page_status)
