@@ -87,9 +87,8 @@ def run_batch(options: RunOptions, *, may_restart: bool = False, jobs: frozenset
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(
-        options.manifest, options.manifest_options if jobs is None else replace(options.manifest_options, only=())
-    )
+    chosen = options.manifest_options.only if jobs is None else ()
+    batch = load(options.manifest, replace(options.manifest_options, only=chosen, out=options.out))
     if jobs is not None:
         batch = replace(batch, chosen=jobs)
     check_names(job.file for job in batch.jobs)

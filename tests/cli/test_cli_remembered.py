@@ -127,7 +127,7 @@ def test_the_next_command_goes_on_with_the_same_batch(folder: Path, name: str, s
     found = (home / "report.md").read_text(encoding="utf-8")
     lasting = next(line.strip() for line in found.splitlines() if line.startswith("    batchrunner run "))
     where = "." if home.is_relative_to(folder) else ".."
-    assert _next(_call("status", str(home))[2]).startswith("batchrunner run ")
+    assert _next(_call("status", str(home))[1]).startswith("batchrunner run ")
     for typed, place in ((command, "."), (lasting, "/")):
         with chdir(place):
             code, _, told = _typed(typed)
@@ -186,8 +186,8 @@ def test_other_commands_need_no_options(folder: Path, place: str) -> None:
     told = json.loads(_call("status", place, "--json")[1])
     assert (told["total"], [job["id"] for job in told["jobs"]]) == (4, jobs)
     assert known <= told["jobs"][0].items()
-    assert _next(_call("status", place)[2]) == _COMMAND
-    again = _call("verify", place)[2].splitlines()
+    assert _next(_call("status", place)[1]) == _COMMAND
+    again = _call("verify", place)[1].splitlines()
     assert again[-1] == "to render them again: batchrunner verify --redo outputs/night"
     assert _call("retry", place)[2] == f"to be tried again: 1 job; now run: {_COMMAND}\n"
     assert _call("cancel", place)[2].splitlines() == ["cancelled: 3 jobs", f"to continue: {_COMMAND}"]
@@ -218,7 +218,7 @@ def test_a_choice_that_is_done_is_not_repeated(folder: Path) -> None:
         (folder / "outputs" / "night").mkdir(parents=True, exist_ok=True)
         (folder / "outputs" / "night" / f"{place}.mp4").write_bytes(b"12345")
         _ran(last, *_done(job, f"{place}.mp4"))
-    assert _next(_call("status", "outputs/night")[2]) == _COMMAND
+    assert _next(_call("status", "outputs/night")[1]) == _COMMAND
     assert _next(_call("run", *shlex.split(_COMMAND)[2:], "--only", "seed=1")[2]) == _COMMAND
 
 
@@ -305,13 +305,13 @@ def test_a_deleted_video_is_told(folder: Path) -> None:
         (home / name).write_bytes(b"12345")
     run = shlex.split(_COMMAND)[1:]
     assert _call(*run)[2].count("every job is done\n") == 1
-    assert "missing" not in _call("status", "night.yaml")[2]
+    assert "missing" not in _call("status", "night.yaml")[1]
     (home / "a.mp4").unlink()
     (home / "b.mp4").write_bytes(b"1234")
     told = _call(*run)[2]
     assert "missing or changed on disk: 2 files: a.mp4, b.mp4; verify --redo renders them again" in told
     assert "every job was done, but 2 files are missing or changed on disk" in told
-    told = _call("status", "night.yaml")[2]
+    told = _call("status", "night.yaml")[1]
     assert "missing or changed on disk: 2 files: a.mp4, b.mp4" in told
     assert _next(told) == "batchrunner verify --redo outputs/night"
     assert json.loads(_call("status", "night.yaml", "--json")[1])["missing"] == ["a.mp4", "b.mp4"]
@@ -325,16 +325,16 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
     assert holder(home) is None
     left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": []}
     (home / FILE).write_text(json.dumps({"pid": 0, **left}), encoding="ascii")
-    told = _call("status", "night.yaml")[2]
+    told = _call("status", "night.yaml")[1]
     assert "\nnot running since Thu 1 Jan " in told
     assert "done at" not in told
     with hold(home):
         held = holder(home)
         assert held is not None
-        assert "another command is using it" in _call("status", "night.yaml")[2]
+        assert "another command is using it" in _call("status", "night.yaml")[1]
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] is None
         (home / FILE).write_text(json.dumps({"pid": held.pid, **left}), encoding="ascii")
-        told = _call("status", "night.yaml")[2]
+        told = _call("status", "night.yaml")[1]
         assert f"(process {held.pid}); done at about " in told
         assert "next: " not in told
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] == {
