@@ -99,7 +99,7 @@ def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
             own.sets or tuple(_pairs(found["sets"])),
             own.only or tuple(_pairs(found["only"])),
             own.allow_outside or found["allow_outside"] is True,
-            given.out,
+            own.out,
         ),
         token_file=given.token_file or (_near(Path(token_file)) if isinstance(token_file, str) else None),
         until=given.until or (until if isinstance(until, str) else None),

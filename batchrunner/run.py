@@ -79,15 +79,21 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
 
 
-def run_batch(options: RunOptions, *, may_restart: bool = False, remember: bool = True) -> int:
+def run_batch(
+    options: RunOptions, *, may_restart: bool = False, remember: bool = True, jobs: frozenset[str] | None = None
+) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
     `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
     `remember`: the batch remembers from now on that it was run so.
+    `jobs`: run only these, in place of those that the options choose.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(options.manifest, options.manifest_options)
+    chosen = options.manifest_options.only if jobs is None else ()
+    batch = load(options.manifest, replace(options.manifest_options, only=chosen, out=options.out))
+    if jobs is not None:
+        batch = replace(batch, chosen=jobs)
     check_names(job.file for job in batch.jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)

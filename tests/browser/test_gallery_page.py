@@ -46,6 +46,22 @@ async def test_it_works_over_http(tmp_path: Path, view: View) -> None:
     assert all(asked.startswith((url, "data:")) for asked in view.asked)
 
 
+async def test_stars_are_kept_in_the_folder(tmp_path: Path, view: View) -> None:
+    """Served, the page writes its stars to `picks.json`, and has them from there where the browser kept nothing."""
+    begun = evening(tmp_path, swept(), films=1)
+    async with serving(tmp_path) as url:
+        await view.page.goto(url)
+        await view.until("document.querySelectorAll('.tile').length === 12")
+        async with view.page.expect_response(lambda answer: answer.request.method == "PUT"):
+            await view.page.locator(".tile [aria-pressed]").first.click()
+        picks = json.loads((tmp_path / "picks.json").read_text(encoding="utf-8"))
+        assert [pick["job"] for pick in picks["picks"]] == [begun.jobs[0].id]
+        await view.page.evaluate("localStorage.clear()")
+        await view.page.reload()
+        await view.until("document.querySelectorAll('.tile.starred').length === 1")
+    assert view.said == CLEAN
+
+
 async def test_every_cell_says_how_it_stands(tmp_path: Path, view: View) -> None:
     """Waiting with its forecast, rendering, failed and why, done: each in words for eyes and for ears."""
     begun = evening(tmp_path, swept(), films=1)

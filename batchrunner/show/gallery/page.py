@@ -58,6 +58,7 @@ _POLICY = (
     "style-src 'sha256-{style}'",
     "img-src 'self' file: data:",
     "media-src 'self' file:",
+    "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
     "require-trusted-types-for 'script'",
