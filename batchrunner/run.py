@@ -20,6 +20,7 @@ from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.job import client_id
 from batchrunner.core.server import SIM
+from batchrunner.core.video import UNKNOWN
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
@@ -41,14 +42,16 @@ from batchrunner.process import (
 from batchrunner.progress import Displays, RunObserver, open_displays
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.state import read_state
+from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.actions import Submit
+    from batchrunner.core.actions import Download, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job, Json
+    from batchrunner.core.video import Video
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
     from batchrunner.options import RunOptions
@@ -176,7 +179,15 @@ class Run:
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
+        params = {job.id: job.params for job in self.batch.jobs}
+
+        def asked(action: Download) -> Video:
+            if action.server == SIM or action.job not in params:
+                return UNKNOWN  # the built-in simulator makes small and short videos, whatever is asked for
+            return asked_video(self.batch.template, params[action.job], action.file.node)
+
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
+        downloader.asked = asked
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         self._set_until(board, jobs)
@@ -193,7 +204,8 @@ class Run:
         def body(action: Submit) -> bytes:
             return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
 
-        target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        target = BatchFolder(*parts, self.batch.labels)
         engine = Engine(
             board,
             self.ledger,

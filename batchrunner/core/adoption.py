@@ -127,7 +127,7 @@ def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) ->
         history = replace(history, highest=max(history.highest, one.highest))
         prompt = Prompt(found.attempt, found.prompt, found.prefix, server.name, claimed=False)
         attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules)
-        yield classify(attempt, found.found, result.date)
+        yield classify(attempt, found.found, result.date, board.nodes)
 
 
 def _duplicates(

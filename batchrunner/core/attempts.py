@@ -12,8 +12,11 @@ from batchrunner.core.actions import Ended
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
+from batchrunner.core.suffixes import VIDEOS, suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from batchrunner.core.actions import Download, Entry, NodeError, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
@@ -66,14 +69,16 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
     return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
 
 
-def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
+def classify(
+    case: Attempt, entry: Entry, date: float | None, nodes: Sequence[str] = (), *, excused: bool = False
+) -> Rendered | Lost:
     """Return what a history entry says of its job (docs/comfyui.md §6: by its last message, not its status).
 
-    `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
-    server's and costs the job nothing.
+    `date` is the server's clock at the poll, for entries that carry no time of their own; `nodes` the workflow's, in
+    its order. `excused`: an error is the server's and costs the job nothing.
     """
     if entry.ended is Ended.SUCCESS:
-        return _success(case, entry, date)
+        return _success(case, entry, date, nodes)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
     message = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.message}"
@@ -108,8 +113,9 @@ def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -
     return ""
 
 
-def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
-    files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
+def _success(case: Attempt, entry: Entry, date: float | None, nodes: Sequence[str]) -> Rendered | Lost:
+    ours = dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt))
+    files = tuple(_in_order(ours, nodes))
     if not files:
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
@@ -117,6 +123,12 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
     left_out = max(0, len(files) - MOST_FILES)
     files = files[:MOST_FILES]
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
+
+
+def _in_order(files: Iterable[File], nodes: Sequence[str]) -> list[File]:
+    """Return videos first, then by the workflow's nodes: servers list outputs as they please (docs/comfyui.md §11)."""
+    places = {node: place for place, node in enumerate(nodes)}
+    return sorted(files, key=lambda file: (suffix(file.name) not in VIDEOS, places.get(file.node, len(nodes))))
 
 
 def _without_files(entry: Entry) -> str:

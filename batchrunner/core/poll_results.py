@@ -146,7 +146,7 @@ class _Reading:
         if prompt.id not in self.result.history:
             return [], []
         missed = MissedBy(
-            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_file)
+            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_files)
         )
         return interpret_missing(attempt, record, missed)
 
@@ -183,7 +183,7 @@ class _Reading:
 
         A workflow that is not ours any more is kept all the same: we sent it, so it was rewritten on the server.
         """
-        fact = classify(attempt, entry, self.result.date, excused=self._is_sick())
+        fact = classify(attempt, entry, self.result.date, self.board.nodes, excused=self._is_sick())
         if isinstance(fact, Rendered) and entry.digest and not self.board.is_own(attempt.job, entry.digest):
             return replace(fact, differs=True)
         return fact

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
 from batchrunner.core.suffixes import SUFFIXES
+from batchrunner.core.video import UNKNOWN, Video
 from batchrunner.download import mp4
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Inspection:
     prefixes: tuple[str, ...] | None = None
     digest: str = ""
     """What the workflow in it renders (`job.render_digest`); empty if it carries none of an attempt whole."""
+    video: Video = UNKNOWN
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
@@ -79,7 +81,7 @@ def inspect_open(file: BinaryIO) -> Inspection:
     kind = _kind(file.read(16))
     if kind == "mp4":
         walk = mp4.walk(file, size)
-        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts))
+        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts), walk.video)
     if kind == "png":
         return _png(file, size)
     if not kind:

@@ -86,6 +86,8 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> what stands for it in file names, where files of several nodes are wanted."""
     notify: tuple[Recipient, ...] = ()
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""

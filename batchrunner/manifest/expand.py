@@ -13,6 +13,7 @@ from batchrunner.core.settings import Rules
 from batchrunner.manifest.axes import Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.filenames import node_labels
 from batchrunner.manifest.forms import SIM
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
@@ -84,6 +85,10 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         axes=tuple((join(block.path, axis.name) if several else axis.name, axis.size) for block, axis in axes),
         counted=sum(block.size for block in parts.blocks),
         outputs=parts.outputs,
+        labels=node_labels(
+            parts.template.graph,
+            [node for node in parts.template.saves if parts.outputs is None or node in parts.outputs],
+        ),
         notify=parts.notify,
         until=parts.settings.until,
     )

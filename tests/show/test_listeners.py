@@ -48,6 +48,7 @@ TOLD: list[tuple[Fact, str]] = [
     (Opened(JOB, 1, 0.0, "x.mp4", "e", -1, "p", "b"), "downloading x.mp4, ?"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one.mp4", 13_200_000, "0"), "saved, 13.2 MB"),
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one-1.mp4", 1, "0"), "saved as cats/one-1.mp4, 1 byte"),
+    (Saved(JOB, 1, 0.0, "x.mp4", "cats/one.mp4", 1, "0", "no sound"), "saved, 1 byte; warning: no sound"),
     (DownloadFailed(JOB, 1, 0.0, "x.mp4", "reset"), "download interrupted: reset"),
     (Lost(JOB, 2, 0.0, Why.ERROR, "boom\n"), "attempt 2 failed, another follows (error): boom"),
     (
@@ -106,7 +107,7 @@ def test_an_event_is_one_json_line_of_known_shape() -> None:
         "batch": "cats",
         "job": JOB,
         "attempt": 1,
-        "files": [{"name": "x.mp4", "subfolder": "", "kind": "output"}],
+        "files": [{"name": "x.mp4", "subfolder": "", "kind": "output", "node": ""}],
         "deadline": 9.0,
         "seconds": 2.0,
         "differs": False,
