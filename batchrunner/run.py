@@ -25,6 +25,7 @@ from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.inputs import copy_inputs
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -190,6 +191,7 @@ class Run:
         downloader.asked = asked
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
+        await copy_inputs(self.folder, self.batch, board.states)
         self._set_until(board, jobs)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         observer = RunObserver(

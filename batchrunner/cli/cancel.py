@@ -55,7 +55,7 @@ def cancel(
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
     touched. Files that are already rendered are downloaded by the next `run`.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         requests = tuple(consent.sending_requests(batch.batch))
@@ -171,7 +171,7 @@ def forget(
 
     The next `run` renders its jobs on another server. No attempt is counted, and no server is contacted.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         holders: dict[str, dict[str, int]] = {}

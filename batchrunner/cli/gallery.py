@@ -42,7 +42,7 @@ def gallery(
     allow_outside: Outside = False,
 ) -> None:
     """Rebuild the page of all results, with preview pictures."""
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
     batch = load(manifest, options.manifest_options)
     folder = out / batch.name
     snapshot = require_state(folder, batch.name)

@@ -73,7 +73,7 @@ def plan(
 
     No server is contacted, except with --ask.
     """
-    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside))
+    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside, out))
     now = time.time()
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
@@ -190,7 +190,7 @@ def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State],
             raise no_batch(batch)
         name, jobs = snapshot.batch, list(snapshot.jobs.values())
     else:
-        loaded = load(batch, Options())
+        loaded = load(batch, Options(out=out))
         name, jobs = loaded.name, list(loaded.jobs)
         snapshot = read_state(out / name, name)
         if snapshot is None:

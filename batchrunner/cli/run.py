@@ -41,7 +41,7 @@ def run(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, as plain lines.")] = False,
 ) -> int:
     """Start a batch, or continue it, until every job is done or failed."""
-    options = Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside)
+    options = Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside, out)
     return run_batch(
         RunOptions(manifest, options, out, token_file, until, as_json, verbose, allow_commands),
         may_restart=context.obj is OWN_PROCESS,

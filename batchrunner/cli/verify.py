@@ -47,7 +47,7 @@ def retry(
     allow_outside: Outside = False,
 ) -> None:
     """Let the next `run` try failed jobs again."""
-    options = RunOptions(manifest, Options((), tuple(sets), tuple(only), None, allow_outside), out)
+    options = RunOptions(manifest, Options((), tuple(sets), tuple(only), None, allow_outside, out), out)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         failed = [job.id for job in chosen_jobs(batch.batch) if isinstance(batch.states.get(job.id), Failed)]
@@ -74,7 +74,7 @@ def verify(
 
     With --redo, a damaged file is renamed, never deleted.
     """
-    manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
+    manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
     options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
     if redo:  # everything is asked before anything is changed
         ask_consent(options, load(manifest, manifest_options), may_restart=context.obj is OWN_PROCESS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
@@ -48,6 +48,8 @@ class Job:
     """Relative effort: width x height x frames x steps where the workflow has them, else 0."""
     inputs: tuple[InputFile, ...] = ()
     """The local files that its workflow reads, each once."""
+    uploads: Mapping[str, str] = field(default_factory=dict)
+    """For every parameter that is a local file, the name in `inputs` that its workflow holds in place of the path."""
 
 
 # -- Names that make a render recognisable wherever it turns up: in a queue, in a history, inside a file.
@@ -72,6 +74,8 @@ _LONGEST_NUMBER = 64
 _WORD = re.compile("[A-EG-HJ-MO-SU-Za-hj-mo-z]")
 """How a text begins that is no number to Python: not even `inf`, `nan`, `True` or `False`."""
 PREFIX_INPUT = "filename_prefix"
+INPUTS = "inputs"
+"""The folder in a batch's folder that holds a copy of each `InputFile`, under its name."""
 
 
 def node_text(class_type: str, inputs: Mapping[str, Json]) -> str:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, read_form
 from batchrunner.manifest.dynamic import DynamicReader, draw, every
-from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, Range, Seeds
-from batchrunner.manifest.names import DerivedSeed, TextTemplate
+from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, FromPattern, Range, Seeds
+from batchrunner.manifest.media import PlacedText, is_media_name, stem
+from batchrunner.manifest.names import DerivedSeed, TextTemplate, path_itself
 from batchrunner.manifest.tables import TableError, no_column, same_column, table_suffix
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, printable, quote
@@ -26,8 +27,9 @@ from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from batchrunner.core.job import Scalar
+    from batchrunner.core.job import InputFile, Scalar
     from batchrunner.manifest.diagnostics import Diagnostics
+    from batchrunner.manifest.media import MediaFiles
     from batchrunner.manifest.names import Names, Point
     from batchrunner.manifest.tables import Files, Row
     from batchrunner.manifest.yamltree import Location, Tree
@@ -37,7 +39,7 @@ MAX_FIELDS = 30
 MAX_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""
 _FIELD = re.compile(r"\$\{([^{}\n]*)\}")
-_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "split", "dynamic", "all")
+_KEYS = ("from", "to", "step", "count", "base", "per", "file", "files", "column", "split", "dynamic", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,10 @@ class AxisReader:
 
         An empty cell of a column is skipped; in a `zipped` axis it keeps its place and sets nothing.
         """
-        if isinstance(tree, ScalarNode):
-            point = self._names.point(name, tree, path)
+        on_server = isinstance(tree, MappingNode) and "server" in tree.entries and self._names.takes_files(name)
+        if isinstance(tree, ScalarNode) or on_server:
+            node = self._names.single(name, tree, path)
+            point = self._names.point(name, node, path) if node else None
             return axis_of(name, location, [point], fixed=True) if point is not None else None
         if isinstance(tree, ListNode):
             if not tree.items:
@@ -87,14 +91,17 @@ class AxisReader:
                 return None
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
-        if not keys.isdisjoint(("from", "to", "file", "count", "dynamic")):
+        if not keys.isdisjoint(("from", "to", "file", "files", "count", "dynamic")):
             if "file" in keys and keys.isdisjoint(("from", "to", "dynamic")):
                 return self._file(name, location, tree, path, zipped=zipped)
             number = self._seeds if keys.isdisjoint(("from", "to")) else self._range
-            return (self._dynamic if "dynamic" in keys else number)(name, location, tree, path)
+            other = self._dynamic if "dynamic" in keys else self._matching if "files" in keys else number
+            return other(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         forms = "{from, to, step}, {from, to, count}, {count}, {file} or {dynamic}"
+        if self._names.takes_files(name):
+            forms = "{files}, {file} or {server}"
         text = not_single(tree) if is_braced_text(tree) else f"must be a value, a list, {forms}{near}"
         self._report(tree.location, path, text)
         return None
@@ -103,17 +110,37 @@ class AxisReader:
         """Return the axis of some values with their paths, or None if any of them is wrong."""
         points: list[Point] = []
         for node, where in nodes:
-            if not isinstance(node, ScalarNode):
-                self._report(node.location, where, not_single(node))
-            elif (point := self._names.point(name, node, where)) is not None:
+            single = self._names.single(name, node, where)
+            if single is not None and (point := self._names.point(name, single, where)) is not None:
                 points.append(point)
         return axis_of(name, location, points) if len(points) == len(nodes) else None
+
+    def _matching(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
+        """Return the axis of the files that match a pattern."""
+        form = read_form(FromPattern, tree, path, self._names.diagnostics)
+        media = self._names.media
+        if form is None:
+            return None
+        if media is None or name not in media.params:
+            cure = "name the input under params as {input: …, upload: true} if it does"
+            self._report(tree.location, path, f"takes no files: {{files}} is for an input that loads one; {cure}")
+            return None
+        at, where = tree.entries["files"].tree.location, join(path, "files")
+        found = [PlacedText(text, at, where) for text in media.matching(form.files, at, where)]
+        # More jobs than any manifest may make are counted and refused, not looked at.
+        points = [{name: file} for file in found[: self._files.max_rows] if media.check(name, file)]
+        if not found or len(points) < min(len(found), self._files.max_rows):
+            return None
+        return Axis(name, location, frozenset({name}), len(found), lambda: points)
 
     def _file(self, name: str, location: Location, tree: MappingNode, path: str, *, zipped: bool) -> Axis | None:
         form = read_form(FromFile, tree, path, self._names.diagnostics)
         if form is None:
             return None
         at = tree.entries["file"].tree.location
+        if self._names.takes_files(name) and is_media_name(form.file):
+            self._report(at, path, path_itself(name, form.file))
+            return None
         points: list[Point | None] = []
         size = empty = 0
         try:
@@ -194,7 +221,8 @@ class AxisReader:
             return None
         written, at = tree.entries["dynamic"].tree, join(path, "dynamic")
         limit = self._names.limit(name)
-        if name in self._names.presets or limit.kind not in {"text", "any"} or limit.choices:
+        takes_text = limit.kind in {"text", "any"} and not self._names.takes_files(name)
+        if name in self._names.presets or not takes_text or limit.choices:
             self._report(tree.location, path, "takes no dynamic prompt: that is for texts")
             return None
         if (form.count is None) != form.all:
@@ -285,40 +313,105 @@ def fields_of(text: str) -> tuple[str, ...]:
     return tuple(_FIELD.findall(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The final values of one job."""
+
+    params: dict[str, Scalar]
+    files: Mapping[str, InputFile]
+    """Parameters and own variables that are local files; in `params` stands the path as it was written."""
+    stems: Mapping[str, str]
+    """What stands in texts and file names for every value that is a file."""
+
+
 class Filler:
-    """Turns a job's written values into its final ones: texts with `${…}` filled in, seeds derived.
+    """Turns a job's written values into its final ones: files found, texts with `${…}` filled in, seeds derived.
 
     One pass: what is put in is not read again, so a value with `${` in it arrives as it is, and a lone `$` or `{` means
     itself.
     """
 
-    def __init__(self, diagnostics: Diagnostics) -> None:
+    def __init__(self, diagnostics: Diagnostics, media: MediaFiles | None = None) -> None:
         self._report = diagnostics.add
+        self._media = media
         self._kept: dict[tuple[str, ...], str] = {}
         self._characters_left = MAX_CHARACTERS
 
-    def fill(self, values: Point) -> dict[str, Scalar] | None:
+    def fill(self, values: Point) -> Filled | None:
         """Return the final values of one job, or None after recording why there are none.
 
-        Texts first, then the seeds derived from them, then the texts that name such a seed.
+        Files first, then texts, then the seeds derived from them, then the texts that name such a seed.
         """
+        files: dict[str, InputFile] = {}
+        stems: dict[str, str] = {}
+        if self._media is not None:
+            found = self._with_files(values, self._media, files, stems)
+            if found is None:
+                return None
+            values = found
+        params = self._filled(values, files, stems)
+        return None if params is None else Filled(params, files, stems)
+
+    def _with_files(
+        self, values: Point, media: MediaFiles, files: dict[str, InputFile], stems: dict[str, str]
+    ) -> Point | None:
+        """Return `values` with a text for each file, and note the files; None after recording what is wrong."""
+        found = {name: value.text if isinstance(value, PlacedText) else value for name, value in values.items()}
+        for name in media.params.keys() & values.keys():
+            value, source = values[name], name
+            if isinstance(value, TextTemplate):
+                # Alone it is the path; a longer text makes one.
+                (only,) = fields_of(value.text)[:1] or ("",)
+                alone = value.text == f"${{{only}}}" and (only in media.params or only.startswith("_"))
+                if alone and isinstance(named := values.get(only), PlacedText | str):
+                    value, source = named, only
+            if isinstance(value, TextTemplate):
+                value = self._filled_path(value, values, stems)
+            if value is None:
+                return None
+            if isinstance(value, PlacedText):
+                file = media.input_file(name, value)
+                if file is None:
+                    return None
+                files |= {name: file, source: file}
+                value = value.text
+            if isinstance(value, str):
+                found |= {name: value, source: value}
+                stems |= {name: stem(value), source: stem(value)}
+        return found
+
+    def _filled_path(self, template: TextTemplate, values: Point, stems: Mapping[str, str]) -> PlacedText | None:
+        """Return the path that a text makes of other values, which hold no `${…}` and no derived seed themselves."""
+        final: dict[str, Scalar] = {}
+        for name, value in values.items():
+            if not isinstance(value, TextTemplate | DerivedSeed):
+                final[name] = value.text if isinstance(value, PlacedText) else value
+        text = self._text(template, {}, final, stems)
+        return None if text is None else PlacedText(text, template.location, template.path)
+
+    def _filled(
+        self, values: Point, files: Mapping[str, InputFile], stems: Mapping[str, str]
+    ) -> dict[str, Scalar] | None:
         texts = {name: value for name, value in values.items() if isinstance(value, TextTemplate)}
         seeds = {name: value for name, value in values.items() if isinstance(value, DerivedSeed)}
         final: dict[str, Scalar] = {
-            name: None if isinstance(value, TextTemplate | DerivedSeed) else value for name, value in values.items()
+            name: None if isinstance(value, TextTemplate | DerivedSeed | PlacedText) else value
+            for name, value in values.items()
         }
         if not texts and not seeds:
             return final
         raw = {name: template.text for name, template in texts.items()}
         late = {name for name, text in raw.items() if not seeds.keys().isdisjoint(fields_of(text))}
-        final |= {name: self._text(texts[name], raw, final) for name in texts if name not in late}
-        final |= {name: self._seed(seed, late | seeds.keys(), final) for name, seed in seeds.items()}
+        final |= {name: self._text(texts[name], raw, final, stems) for name in texts if name not in late}
+        final |= {name: self._seed(seed, late | seeds.keys(), final, files) for name, seed in seeds.items()}
         if any(final[name] is None for name in seeds):
             return None
-        final |= {name: self._text(texts[name], raw, final) for name in texts if name in late}
+        final |= {name: self._text(texts[name], raw, final, stems) for name in texts if name in late}
         return None if any(final[name] is None for name in texts) else final
 
-    def _text(self, template: TextTemplate, raw: Mapping[str, str], final: Mapping[str, Scalar]) -> str | None:
+    def _text(
+        self, template: TextTemplate, raw: Mapping[str, str], final: Mapping[str, Scalar], stems: Mapping[str, str]
+    ) -> str | None:
         names = fields_of(template.text)
         if len(names) > MAX_FIELDS:
             self._report(template.location, template.path, f"names more than {MAX_FIELDS} values to fill in")
@@ -329,7 +422,8 @@ class Filler:
             self._report(template.location, template.path, f"${{{printable(name, 60)}}} is not set here{near}")
         if unknown:
             return None
-        key = (template.text, *[raw[name] if name in raw else shown(final[name]) for name in names])
+        words = {**{name: shown(final[name]) for name in names}, **raw, **stems}
+        key = (template.text, *[words[name] for name in names])
         if key not in self._kept:
             length = sum(map(len, key))
             self._characters_left -= length
@@ -338,15 +432,19 @@ class Filler:
                 total = f"all filled texts together are longer than {MAX_CHARACTERS:,} characters"
                 self._report(template.location, template.path, text if length > LONGEST_TEXT else total)
                 return None
-            words = iter(key[1:])
-            self._kept[key] = _FIELD.sub(lambda _: next(words), template.text)
+            rest = iter(key[1:])
+            self._kept[key] = _FIELD.sub(lambda _: next(rest), template.text)
         return self._kept[key]
 
-    def _seed(self, seed: DerivedSeed, late: set[str], final: Mapping[str, Scalar]) -> int | None:
+    def _seed(
+        self, seed: DerivedSeed, late: set[str], final: Mapping[str, Scalar], files: Mapping[str, InputFile]
+    ) -> int | None:
         if seed.per not in final:
             self._report(seed.location, seed.path, f"{quote(seed.per)} is not set here")
             return None
         if seed.per in late:
             self._report(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
             return None
-        return derive(seed.base, seed.index, shown(final[seed.per]))
+        # A file's own seeds stay when it is renamed.
+        text = files[seed.per].sha256 if seed.per in files else shown(final[seed.per])
+        return derive(seed.base, seed.index, text)

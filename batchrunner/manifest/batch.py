@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import file_prefix, render_digest
+from batchrunner.manifest.hashes import Hashes
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from batchrunner.core.job import Job, Json
+    from batchrunner.core.job import InputFile, Job, Json
     from batchrunner.core.settings import Rules
+    from batchrunner.manifest.hashes import LocalFile
     from batchrunner.workflow.params import Template
 
 
@@ -31,6 +33,8 @@ class Options:
     """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
+    out: Path | None = None
+    """Where the batch has its folder, in which the hashes of input files are remembered; None: nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,15 @@ class Batch:
     """Of every server, by its name."""
     until: str = ""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
+    sources: Mapping[str, LocalFile] = field(default_factory=dict)
+    """Where the content of each of `inputs` was found, by its name."""
+    hashes: Hashes = field(default_factory=Hashes)
+    """What is known of the input files' content."""
+
+    @property
+    def inputs(self) -> tuple[InputFile, ...]:
+        """The local files that its jobs read, each once."""
+        return tuple(dict.fromkeys(file for job in self.jobs for file in job.inputs))
 
     def server_rules(self) -> dict[str, Rules]:
         """Return the rules of every server that has its own, by its name."""
@@ -104,7 +117,7 @@ class Batch:
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""
-        return self.template.fill(job.params, prefix)
+        return self.template.fill({**job.params, **job.uploads}, prefix)
 
     def renders(self, job: Job) -> str:
         """Return the `render_digest` of `job`'s own workflow."""
@@ -112,8 +125,9 @@ class Batch:
 
     def refusals(self, object_info: Json) -> list[str]:
         """Return what a server that answers `object_info` lacks for any job, one line each; see `check_against`."""
-        found = dict.fromkeys(check_against(object_info, self.graph(self.jobs[0], "preflight")))
+        ours = frozenset(file.name for file in self.inputs)
+        found = dict.fromkeys(check_against(object_info, self.graph(self.jobs[0], "preflight"), ours))
         for name in self.template.params:
-            for value in dict.fromkeys(job.params[name] for job in self.jobs):
-                found |= dict.fromkeys(check_against(object_info, self.template.driven(name, value)))
+            for value in dict.fromkeys(job.uploads.get(name, job.params[name]) for job in self.jobs):
+                found |= dict.fromkeys(check_against(object_info, self.template.driven(name, value), ours))
         return list(found)

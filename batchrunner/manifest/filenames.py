@@ -12,6 +12,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from batchrunner.core.job import INPUTS
 from batchrunner.text import did_you_mean, listing, quote
 from batchrunner.workflow.values import shown
 
@@ -68,6 +69,8 @@ class Naming:
             words[index] = job if field == "job" else f"no-{slug(field)}" if value is None else slug(value)
         *folders, last = "".join(words).split("/")
         folder = "".join(f"{_component(part)}/" for part in folders)
+        if _folded(folder).startswith(f"{INPUTS}/"):
+            folder = f"_{folder}"  # what lies there are copies of input files
         name = folder + _component(last, job)
         if _folded(name) in self._taken:
             name = f"{folder}{_cut(_component(last), MAX_BYTES - len(job) - 1)}-{job}"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 SIM = "sim"
 MAX_JOBS = 100_000
-TAGS = ("<a URL>", "<a mapping>")
-"""The forms of a server, in the paths of pydantic's errors."""
+TAGS = ("<a text>", "<a mapping>")
+"""The forms of what may be written as either, in the paths of pydantic's errors."""
 Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
 Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -277,6 +277,27 @@ class FromFile(Form):
     ] = "line"
 
 
+class FromPattern(Form):
+    """An axis of files, in natural order, for an input that loads one."""
+
+    files: Annotated[str, Field(min_length=1, description="A pattern beside the manifest: `shots/*.png`.")]
+
+
+class OnServer(Form):
+    """A file that the server has already, for an input that loads one."""
+
+    server: Annotated[str, _key("Its name in the server's input folder; nothing is uploaded.")]
+
+
+class ParamForm(Form):
+    """The inputs that a parameter drives, and whether it takes local files."""
+
+    input: Annotated[_Texts, _key("The input, or inputs, that it drives.")]
+    upload: Annotated[bool, _key("Whether it takes local files, which are uploaded; known for the usual loaders.")] = (
+        False
+    )
+
+
 class FromTable(Form):
     """Rows from a table beside the manifest."""
 
@@ -348,6 +369,12 @@ _AnyServer: TypeAlias = Annotated[
 ]
 
 
+_AnyParam: TypeAlias = Annotated[
+    Annotated[_Texts, Tag(TAGS[0])] | Annotated[ParamForm, Tag(TAGS[1])],
+    Discriminator(lambda written: TAGS[isinstance(written, dict | ParamForm)]),
+]
+
+
 class Settings(Form):
     """Every key of a manifest; what stands in its blocks is read elsewhere."""
 
@@ -372,7 +399,7 @@ class Settings(Form):
         ),
     ]
     params: Annotated[
-        dict[str, _Texts],
+        dict[str, _AnyParam],
         Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
     prefix: Annotated[

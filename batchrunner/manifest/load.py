@@ -10,7 +10,9 @@ from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
-from batchrunner.manifest.forms import NO_URL, SIM, RecipientForm, ServerForm, Settings, server_url
+from batchrunner.manifest.forms import NO_URL, SIM, ParamForm, RecipientForm, ServerForm, Settings, server_url
+from batchrunner.manifest.hashes import Hashes
+from batchrunner.manifest.media import MediaFiles
 from batchrunner.manifest.names import RESERVED, Names
 from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
@@ -56,6 +58,7 @@ class Parts:
     """The values of `--set`."""
     exclusions: Sequence[Exclusion]
     naming: Naming
+    media: MediaFiles | None
     notify: tuple[Recipient, ...]
     only: Mapping[str, Sequence[ScalarNode]]
 
@@ -90,7 +93,9 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     template = _template(settings, tree, files, diagnostics)
     if template is None:
         diagnostics.fail()
-    names = Names(template.params, diagnostics)
+    known = options.out / settings.name if options.out else None
+    media = MediaFiles(template.media, files, Hashes.read(known) if known else Hashes()) if template.media else None
+    names = Names(template.params, diagnostics, media)
     reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
     under = {key: entry.tree for key, entry in tree.entries.items()}
     outputs = _outputs(settings, tree, template, diagnostics)
@@ -121,6 +126,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
         overrides=overrides,
         exclusions=exclusions,
         naming=naming,
+        media=media,
         notify=notify,
         only=_option_values("--only", only),
     )
@@ -184,14 +190,16 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
         diagnostics.add(location, "workflow", f"{quote(settings.workflow)}: {no_saving_node(graph)}")
         return None
     params: dict[str, Param] = {}
-    for name, selectors in settings.params.items():
+    for name, written in settings.params.items():
+        form = ParamForm.model_construct(input=written) if isinstance(written, tuple) else written
+        upload = form.upload if "upload" in form.model_fields_set else None
         where = join("params", name)
         if not NAME.fullmatch(name) or name in RESERVED:
             key = given.entries.get(name) if isinstance(given, MappingNode) else None
             diagnostics.add((key or given).location, where, NOT_A_NAME)
             continue
         try:
-            params[name] = make_param(graph, name, selectors)
+            params[name] = make_param(graph, name, form.input, upload=upload)
         except (WorkflowError, UnfitError) as error:
             diagnostics.add(follow(given, (name,)).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.

@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.diagnostics import join, not_single
+from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.tables import Cell
-from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.manifest.yamltree import MappingNode, ScalarNode
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import Limit, UnfitError, fit
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Scalar
     from batchrunner.manifest.diagnostics import Diagnostics
-    from batchrunner.manifest.yamltree import Location, ScalarNode
+    from batchrunner.manifest.media import MediaFiles
+    from batchrunner.manifest.yamltree import Location, Tree
     from batchrunner.workflow.params import Param
 
 BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
@@ -71,16 +74,28 @@ class DerivedSeed:
     path: str
 
 
-Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed"
+class ServerFile(ScalarNode):
+    """A media input's value that is a file on the server already: `{server: example.png}`."""
+
+
+Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText"
 Point: TypeAlias = "Mapping[str, Value]"
 """Values that are set together: by one value of an axis, or by the defaults."""
+
+
+def path_itself(name: str, file: str) -> str:
+    """Return what to write instead of `name: {file: a.png}`."""
+    said = printable(file, 60)
+    return f"{{file: …}} is an axis from a text or a table; the file itself is {name}: {said}"
 
 
 class Names:
     """Everything that may be set for a job; records in `diagnostics` what is wrong with a use of it."""
 
-    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics) -> None:
+    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics, media: MediaFiles | None = None) -> None:
         self.params = params
+        self.media = media
+        """The files of the parameters that take some; None if none does."""
         self.presets: dict[str, dict[str, Point]] = {}
         self.diagnostics = diagnostics
         self.variables: set[str] = set()
@@ -128,6 +143,24 @@ class Names:
         """Return what fits a parameter or an own variable."""
         return self.params[name].limit if name in self.params else Limit("any")
 
+    def takes_files(self, name: str) -> bool:
+        """Tell whether a parameter takes files."""
+        return self.media is not None and name in self.media.params
+
+    def single(self, name: str, tree: Tree, path: str) -> ScalarNode | None:
+        """Return the one value that `name: tree` is, or None after recording that it is none."""
+        if isinstance(tree, ScalarNode):
+            return tree
+        only = next(iter(tree.entries.items())) if isinstance(tree, MappingNode) and len(tree.entries) == 1 else None
+        if self.takes_files(name) and only and isinstance(node := only[1].tree, ScalarNode):
+            if only[0] == "server":
+                return ServerFile(node.location, node.value, node.text)
+            if only[0] == "file":
+                self.diagnostics.add(tree.location, path, path_itself(name, node.text))
+                return None
+        self.diagnostics.add(tree.location, path, not_single(tree))
+        return None
+
     def point(self, name: str, node: ScalarNode, path: str) -> Point | None:
         """Return what `name: node` sets, or None after recording why it cannot."""
         if name in self.presets and name not in self.params:
@@ -153,8 +186,20 @@ class Names:
             return None
         if node.doubt and isinstance(value, str) and not limit.choices:
             self.diagnostics.warn(node.location, path, node.doubt)
-        is_template = isinstance(value, str) and "${" in value
-        return {name: TextTemplate(str(value), node.location, path) if is_template else value}
+        return (
+            {name: value}
+            if not isinstance(value, str) or isinstance(node, ServerFile)
+            else self._text(name, value, node.location, path)
+        )
+
+    def _text(self, name: str, text: str, location: Location, path: str) -> Point | None:
+        """Return what a text sets: one to be filled in, a file, a text that may become a file's path, or itself."""
+        if "${" in text:
+            return {name: TextTemplate(text, location, path)}
+        placed = PlacedText(text, location, path)
+        if self.media is not None and name in self.media.params:
+            return {name: placed} if self.media.check(name, placed) else None
+        return {name: placed if self.media is not None and name.startswith("_") else text}
 
     def _preset(self, group: str, node: ScalarNode, path: str) -> Point | None:
         options = self.presets[group]

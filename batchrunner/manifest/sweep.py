@@ -8,15 +8,16 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest.axes import Axis, AxisReader, axis_of
-from batchrunner.manifest.diagnostics import describe, join, not_single, read_form
+from batchrunner.manifest.diagnostics import describe, join, read_form
 from batchrunner.manifest.forms import FromTable
+from batchrunner.manifest.media import stem
 from batchrunner.manifest.names import BUILT_IN, RESERVED
 from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, follow
 from batchrunner.text import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
     from batchrunner.manifest.forms import Sample
@@ -89,10 +90,8 @@ class BlockReader:
             where = join(path, key)
             if not self._names.declare(key, entry.location, where):
                 continue
-            if isinstance(entry.tree, ScalarNode):
-                nodes[key] = entry.tree
-            else:
-                self._report(entry.tree.location, where, not_single(entry.tree))
+            if (node := self._names.single(key, entry.tree, where)) is not None:
+                nodes[key] = node
         return self.together(nodes, path)
 
     def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
@@ -280,17 +279,23 @@ def _zipped(axes: Sequence[Axis], size: int) -> Sequence[Point]:
 
 
 class AnyOf:
-    """Some written values: texts are compared by their text, numbers by what they are, true is not 1."""
+    """Some written values: texts are compared by their text, numbers by what they are, true is not 1.
 
-    __slots__ = ("_texts", "_values")
+    A file is meant by its path as written, or by its stem.
+    """
 
-    def __init__(self, nodes: Iterable[ScalarNode]) -> None:
+    __slots__ = ("_are_files", "_texts", "_values")
+
+    def __init__(self, nodes: Iterable[ScalarNode], *, are_files: bool = False) -> None:
         nodes = tuple(nodes)
+        self._are_files = are_files
         self._texts = frozenset(node.text for node in nodes)
         self._values = frozenset((type(node.value) is bool, node.value) for node in nodes)
 
     def __contains__(self, value: Scalar) -> bool:
-        return value in self._texts if isinstance(value, str) else (type(value) is bool, value) in self._values
+        if isinstance(value, str):
+            return value in self._texts or (self._are_files and stem(value) in self._texts)
+        return (type(value) is bool, value) in self._values
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +342,9 @@ def _exclusion(table: MappingNode, path: str, names: Names) -> Exclusion:
             if not isinstance(item, ScalarNode):
                 text = f"must be a value or a list of values, not {describe(item)}"
                 names.diagnostics.add(item.location, where, text)
-            elif names.point(name, item, where) is not None:
+            elif names.takes_files(name) or names.point(name, item, where) is not None:
                 nodes.append(item)
-        wanted[name] = AnyOf(nodes)
+        wanted[name] = AnyOf(nodes, are_files=names.takes_files(name))
     return Exclusion(table.location, path, wanted)
 
 
@@ -349,9 +354,12 @@ def sampled(digests: Iterable[str], sample: Sample) -> set[str]:
     return set(ranked[: sample.count])
 
 
-def choose(jobs: Sequence[Job], wanted: Mapping[str, Sequence[ScalarNode]]) -> list[Job]:
-    """Return the jobs of `--only`: those with one of each name's values; `job` is the id, or how it begins."""
+def choose(jobs: Sequence[Job], wanted: Mapping[str, Sequence[ScalarNode]], media: Container[str] = ()) -> list[Job]:
+    """Return the jobs of `--only`: those with one of each name's values; `job` is the id, or how it begins.
+
+    `media` are the parameters that take files.
+    """
     starts = tuple(node.text for node in wanted.get("job", ()) if node.text)
-    values = {name: AnyOf(nodes) for name, nodes in wanted.items() if name != "job"}
+    values = {name: AnyOf(nodes, are_files=name in media) for name, nodes in wanted.items() if name != "job"}
     found = [job for job in jobs if all(job.params.get(name) in each for name, each in values.items())]
     return [job for job in found if job.id.startswith(starts)] if "job" in wanted else found

@@ -151,21 +151,30 @@ class Files:
         """How many rows of one file are built; the others are only counted, for they make too many jobs."""
         self._folder = folder
         self._allow_outside = allow_outside
-        self._report = diagnostics.add
+        self.report = diagnostics.add
         self._warn = diagnostics.warn
         self._values = 0
 
-    def path(self, name: str, location: Location, path: str) -> Path | None:
-        """Return where a file is that the manifest may name, or None; whether there is one is not checked."""
+    def path(
+        self, name: str, location: Location, path: str, beside: Path | None = None, root: Path | None = None
+    ) -> Path | None:
+        """Return where a file is that the manifest may name, or None; whether there is one is not checked.
+
+        It is relative to the folder `beside`, and may not leave `root`; both are the manifest's folder unless given.
+        """
         if not name or not name.isprintable():
-            self._report(location, path, f"{quote(name)}: is not a file name")
+            self.report(location, path, f"{quote(name)}: is not a file name")
             return None
-        root, found = os.path.realpath(self._folder), os.path.realpath(self._folder / name)
-        if not self._allow_outside and not Path(found).is_relative_to(root):
-            text = f"{quote(name)}: leads outside the manifest's folder; --allow-outside permits that"
-            self._report(location, path, text)
+        within, found = os.path.realpath(root or self._folder), os.path.realpath((beside or self._folder) / name)
+        if (root or not self._allow_outside) and not Path(found).is_relative_to(within):
+            cure = "its folder" if root else "the manifest's folder; --allow-outside permits that"
+            self.report(location, path, f"{quote(name)}: leads outside {cure}")
             return None
         return Path(found)
+
+    def beside(self, location: Location) -> Path:
+        """Return the folder that a path written there is relative to; the manifest's for the command line."""
+        return self._folder if location.file.startswith("--") else Path(location.file).parent
 
     def text(self, name: str, location: Location, path: str, near: str = "") -> tuple[str, str] | None:
         """Return a file's text and its name in diagnostics, or None; `near` is a suggestion if it is missing."""
@@ -176,9 +185,9 @@ class Files:
             return read_text(found, NAMED_BYTES), shown
         except SourceError as error:
             if (error.line, error.column) == (1, 1):
-                self._report(location, path, f"{quote(name)}: {error}{near}")
+                self.report(location, path, f"{quote(name)}: {error}{near}")
             else:
-                self._report(Location(shown, error.line, error.column), "", str(error))
+                self.report(Location(shown, error.line, error.column), "", str(error))
             return None
 
     def rows(self, name: str, location: Location, path: str, choose: Choose) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
+from batchrunner.core.job import INPUTS
 from batchrunner.files import replace_file
 from batchrunner.text import json_text, stamp
 
@@ -43,6 +44,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
         "warning": saved.warning or None,
         "params": {**job.params},
         "seed": job.params.get("seed"),
+        "inputs": _inputs(job),
         "times": {
             "claimed": stamp(claimed.at) if claimed else None,
             "accepted": stamp(accepted.at) if accepted else None,
@@ -76,6 +78,22 @@ def _node(rendered: Rendered | None, saved: Saved, workflow: Json) -> dict[str, 
     sent = workflow.get(node) if isinstance(workflow, dict) else None
     meta = sent.get("_meta") if isinstance(sent, dict) else None
     return {"node": node or None, "title": meta.get("title") if isinstance(meta, dict) else None}
+
+
+def _inputs(job: Job) -> Json:
+    """Return every parameter that is a local file: its path as written, its content, and where the copy lies."""
+    files = {file.name: file for file in job.inputs}
+    return [
+        {
+            "param": param,
+            "path": job.params.get(param),
+            "copy": f"{INPUTS}/{name}",
+            "bytes": files[name].size,
+            "sha256": files[name].sha256,
+        }
+        for param, name in job.uploads.items()
+        if name in files
+    ]
 
 
 def _lost(fact: Lost) -> Json:

@@ -94,8 +94,10 @@ MEDIA: dict[tuple[str, str], str] = {
     ("VHS_LoadVideoFFmpeg", "video"): "video",
     ("VHS_LoadAudioUpload", "audio"): "audio",
     ("Load3D", "model_file"): "mesh",
+    ("Load3DAdvanced", "model_file"): "mesh",
+    ("Load3DAnimation", "model_file"): "mesh",
 }
-"""(class, input) of the loaders that take an uploaded file, and what kind of file that is."""
+"""(class, input) of the loaders that take an uploaded file, and its kind (docs/comfyui.md §19, §22)."""
 
 
 def limit_of(class_type: str, name: str, value: Json) -> Limit:

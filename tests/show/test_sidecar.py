@@ -47,6 +47,7 @@ def test_a_sidecar_tells_how_the_video_came_to_be() -> None:
         "warning": None,
         "params": {"prompt": "A cat", "seed": 2**64 - 1},
         "seed": 2**64 - 1,
+        "inputs": [],
         "times": {
             "claimed": "1970-01-01T00:00:03.000Z",
             "accepted": "1970-01-01T00:00:04.000Z",
