@@ -42,6 +42,10 @@ class RunOptions:
     verbose: bool = False
     allow_commands: bool = False
     """What the manifest asks consent for is agreed to."""
+    agreed: tuple[str, ...] = ()
+    """Marks of what was agreed to when this command began, as `consent.obtain` returns them."""
+    began: float | None = None
+    """When this command began, seconds since the epoch, for `until`; None for now."""
 
     @property
     def out_words(self) -> tuple[str, ...]:

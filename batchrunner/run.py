@@ -21,11 +21,12 @@ from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.job import client_id
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
+from batchrunner.download.folder import to_thread
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
-from batchrunner.inputs import copy_inputs
+from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import targets
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
     from batchrunner.core.video import Video
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
-    from batchrunner.options import RunOptions
+    from batchrunner.notify import Target
+    from batchrunner.options import RunOptions, Until
 
 _MAX_NAMED = 5
 """Jobs that are named where many could be."""
@@ -72,7 +74,16 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     if may_restart:
         hide_secrets(secret_variables(batch))
     snapshot = read_state(options.out / batch.name, batch.name)
-    return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    known = {**(snapshot.marks if snapshot else {}), **dict.fromkeys(options.agreed, True)}
+    return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands)
+
+
+def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, tuple[Target, ...]]:
+    """Return what options and environment say of a run of `batch`. Raises YoursError for what is wrong with them."""
+    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
+    hh_mm = options.until or batch.until
+    until = read_until(hh_mm, options.began or time.time()) if hh_mm else None
+    return access, until, targets(batch.notify, environment(), access.secrets)
 
 
 def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
@@ -85,10 +96,7 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     batch = load(options.manifest, options.manifest_options)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
-    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
-    hh_mm = options.until or batch.until
-    until = read_until(hh_mm, time.time()) if hh_mm else None
-    recipients = targets(batch.notify, environment(), access.secrets)
+    access, until, recipients = check_options(options, batch)
     with ExitStack() as stack:
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
@@ -180,6 +188,7 @@ class Run:
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
+        self.batch = await to_thread(make_frames, self.folder, self.batch)
         params = {job.id: job.params for job in self.batch.jobs}
 
         def asked(action: Download) -> Video:

@@ -14,7 +14,8 @@ from batchrunner.cli.parameters import Manifest, Out, Outside, Servers, Sets
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
+from batchrunner.manifest.picks import read_picks
+from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal

@@ -27,6 +27,9 @@ def key_value(text: str) -> KeyValue:
 
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The YAML file that describes the batch.")]
+Manifests = Annotated[
+    list[Path], typer.Argument(metavar="MANIFEST...", help="The YAML files that describe the batches, in their order.")
+]
 Servers = Annotated[
     list[str],
     typer.Option("--server", metavar="URL", help="Use this server (sim: built-in simulator); repeatable."),

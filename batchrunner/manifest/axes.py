@@ -18,11 +18,11 @@ from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, r
 from batchrunner.manifest.dynamic import DynamicReader, draw, every
 from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, FromPattern, Range, Seeds
 from batchrunner.manifest.media import PlacedText, is_media_name, stem
-from batchrunner.manifest.names import DerivedSeed, TextTemplate, path_itself
+from batchrunner.manifest.names import DerivedSeed, Reference, TextTemplate, path_itself
 from batchrunner.manifest.tables import TableError, no_column, same_column, table_suffix
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
+from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, UnfitError, fit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -344,6 +344,11 @@ class Filler:
         """
         files: dict[str, InputFile] = {}
         stems: dict[str, str] = {}
+        if any(isinstance(value, Reference) for value in values.values()):
+            referred = self._referred(values)
+            if referred is None:
+                return None
+            values = referred
         if self._media is not None:
             found = self._with_files(values, self._media, files, stems)
             if found is None:
@@ -351,6 +356,29 @@ class Filler:
             values = found
         params = self._filled(values, files, stems)
         return None if params is None else Filled(params, files, stems)
+
+    def _referred(self, values: Point) -> Point | None:
+        """Return `values` with what each reference stands for; None after recording that one does not fit."""
+        found = dict(values)
+        for name, value in values.items():
+            if not isinstance(value, Reference):
+                continue
+            given = values.get(value.variable)
+            text = given.text if isinstance(given, TextTemplate | PlacedText) else given
+            wrong = ""
+            if value.variable not in values:
+                wrong = f"${{{value.variable}}} is not set here{did_you_mean(value.variable, values)}"
+            elif isinstance(text, DerivedSeed | Reference):
+                wrong = f"${{{value.variable}}} depends on other values itself"
+            else:
+                try:
+                    found[name] = fit(value.limit, text)
+                except UnfitError as error:
+                    wrong = str(error)
+            if wrong:
+                self._report(value.location, value.path, wrong)
+                return None
+        return found
 
     def _with_files(
         self, values: Point, media: MediaFiles, files: dict[str, InputFile], stems: dict[str, str]
@@ -384,7 +412,7 @@ class Filler:
         """Return the path that a text makes of other values, which hold no `${…}` and no derived seed themselves."""
         final: dict[str, Scalar] = {}
         for name, value in values.items():
-            if not isinstance(value, TextTemplate | DerivedSeed):
+            if not isinstance(value, TextTemplate | DerivedSeed | Reference):
                 final[name] = value.text if isinstance(value, PlacedText) else value
         text = self._text(template, {}, final, stems)
         return None if text is None else PlacedText(text, template.location, template.path)
@@ -395,7 +423,7 @@ class Filler:
         texts = {name: value for name, value in values.items() if isinstance(value, TextTemplate)}
         seeds = {name: value for name, value in values.items() if isinstance(value, DerivedSeed)}
         final: dict[str, Scalar] = {
-            name: None if isinstance(value, TextTemplate | DerivedSeed | PlacedText) else value
+            name: None if isinstance(value, TextTemplate | DerivedSeed | PlacedText | Reference) else value
             for name, value in values.items()
         }
         if not texts and not seeds:

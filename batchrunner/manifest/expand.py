@@ -100,6 +100,7 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         notify=parts.notify,
         until=parts.settings.until,
         sources=parts.media.sources if parts.media else {},
+        frames=parts.media.frames if parts.media else {},
         hashes=parts.media.hashes if parts.media else Hashes(),
     )
 
