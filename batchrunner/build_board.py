@@ -39,6 +39,7 @@ async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloade
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
+    board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
     if list(content.jobs.values()) != list(batch.jobs):

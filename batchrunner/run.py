@@ -18,7 +18,7 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
-from batchrunner.core.job import client_id
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
 from batchrunner.download.folder import to_thread
@@ -177,7 +177,8 @@ class Run:
                     "--server names it again"
                 )
             url = addresses.get(name) or self.access.url(name)
-            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
+            inputs = self.folder / INPUTS
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs, inputs=inputs)
 
         return client
 
@@ -213,7 +214,8 @@ class Run:
             return self.batch.graph(job, prefix) if job.id in current else None
 
         def body(action: Submit) -> bytes:
-            return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
+            workflow = self.batch.graph(jobs[action.job], action.prefix)
+            return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
         parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         target = BatchFolder(*parts, self.batch.labels)

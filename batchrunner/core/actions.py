@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.facts import File, Opened
+    from batchrunner.core.job import InputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,21 @@ class Submit:
     prefix: str
     server: str
     again: bool = False
-    """Same id, same body as before: its claim is written already."""
+    """Same id, same body as before: its claim is written already. Only the names in `inputs` may be others."""
+    inputs: tuple[tuple[str, str], ...] = ()
+    """Every input file of the job: (`InputFile.name`, the name under which the server has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bring one input file to a server, or see that it still has what this run brought there."""
+
+    server: str
+    file: InputFile
+    stored: str = ""
+    """The name under which the server stored it for this run; empty if it did not, or may have lost it."""
+    etag: str = ""
+    """Of what lay there then; empty if the server gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +86,13 @@ class Interrupt:
     prompt: str
 
 
-Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt
+Action: TypeAlias = Poll | Submit | Upload | Download | Withdraw | Interrupt
 
 
 # -- What the shell brings back: polls of a server, answers to a POST, ends of a download.
 #
-# These are observations, not judgements: what follows from them is decided in `poll_results`, `post_results` and
-# `download_results`.
+# These are observations, not judgements: what follows from them is decided in `poll_results`, `post_results`,
+# `upload_results` and `download_results`.
 
 
 class Cause(StrEnum):
@@ -214,6 +229,23 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The server has the file, whole."""
+
+    name: str
+    """What a workflow calls it: `x.png`, `x (1).png` where the name was taken, `sub/x.png`."""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotUploaded:
+    """413: the server, or a proxy before it, takes no file of this size."""
+
+    message: str
+    """Who it was, and what to change there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Downloaded:
     """The file is home."""
 
@@ -256,4 +288,5 @@ class LocalFile:
 
 PollEnd: TypeAlias = PollResult | Failure
 PostEnd: TypeAlias = Taken | Refused | Failure
+UploadEnd: TypeAlias = Uploaded | NotUploaded | Failure
 DownloadEnd: TypeAlias = Downloaded | NotFound | Rejected | Failure

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from batchrunner.core.lifecycle import Open, Prompt
     from batchrunner.core.settings import Rules
 
-_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, Why.SERVER_GONE})
 MOST_FILES = 1_000
 """Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
+_NOT_FOUND = "FileNotFoundError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Attempt:
     at: float
     """Wall clock, for the fact."""
     rules: Rules
+    nodes: Sequence[str] = ()
+    """The ids of the workflow's nodes, in its order."""
 
 
 def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | None:
@@ -70,20 +73,30 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
 
 
 def classify(
-    case: Attempt, entry: Entry, date: float | None, nodes: Sequence[str] = (), *, excused: bool = False
+    case: Attempt, entry: Entry, date: float | None, *, excused: bool = False, input_lost: bool = False
 ) -> Rendered | Lost:
     """Return what a history entry says of its job (docs/comfyui.md §6: by its last message, not its status).
 
-    `date` is the server's clock at the poll, for entries that carry no time of their own; `nodes` the workflow's, in
-    its order. `excused`: an error is the server's and costs the job nothing.
+    `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
+    server's and costs the job nothing. `input_lost`: nor does this one (`misses_input`).
     """
     if entry.ended is Ended.SUCCESS:
-        return _success(case, entry, date, nodes)
+        return _success(case, entry, date)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
     message = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.message}"
+    if input_lost:
+        return lose(case, Why.INPUT_LOST, message)
     error = "" if is_memory(entry) or excused else f"{entry.node}: {entry.exception}"
     return lose(case, Why.ERROR, message, error=error, burns=not excused)
+
+
+def misses_input(board: Board, job: str, entry: Entry) -> bool:
+    """Whether a node did not find an input file of ours, which was deleted while its prompt waited.
+
+    The node need not be the loader: one that takes a video opens the file itself (docs/comfyui.md §22).
+    """
+    return _NOT_FOUND in entry.exception and board.misses_input(job, entry.message)
 
 
 def is_memory(entry: Entry) -> bool:
@@ -113,9 +126,9 @@ def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -
     return ""
 
 
-def _success(case: Attempt, entry: Entry, date: float | None, nodes: Sequence[str]) -> Rendered | Lost:
+def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
     ours = dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt))
-    files = tuple(_in_order(ours, nodes))
+    files = tuple(_in_order(ours, case.nodes))
     if not files:
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date

@@ -32,15 +32,24 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     refusal = board.refused_alike()
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
-    if board.disk.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.disk.message}: free some space, then run the same command again")
-    if board.sockets.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.sockets.message}: close what holds so many, then run the same command again")
+    if trouble := _local_trouble(board):
+        return Exit(LOCAL, f"{trouble}, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if reason := _template(refusal) if refusal else board.hopeless_loss():
         return None if _busy(board) or _withdrawing(board) else Exit(STOPPED, reason)
     return _in_time(board, now) or _stopped(board, now)
+
+
+def _local_trouble(board: Board) -> str:
+    """Return what this machine has lacked for too long, and what to do about it; empty if nothing."""
+    grace = board.rules.grace
+    if board.disk.is_out(grace):
+        return f"{board.disk.message}: free some space"
+    if board.sockets.is_out(grace):
+        return f"{board.sockets.message}: close what holds so many"
+    # Other jobs need other files, and what is out there comes home first.
+    return f"{board.inputs.message}: check it" if board.inputs.is_out(grace) and not board.holds_any() else ""
 
 
 def _settled(board: Board) -> Exit:

@@ -35,6 +35,8 @@ class Why(StrEnum):
     """Something before the server refuses this prompt, a firewall for one, while it lets others pass."""
     STUCK = "stuck"
     """It ran far longer than it should and was interrupted by us."""
+    INPUT_LOST = "input lost"
+    """The server had lost a file that the workflow reads: it is uploaded again."""
     SERVER_GONE = "server gone"
     """Its server was given up: it is rendered elsewhere."""
 

@@ -31,6 +31,10 @@ class InputFile:
     name: str
     """Under which it is uploaded, and kept in the batch folder's `inputs/`: `upload_name`."""
 
+    def is_named_in(self, text: str) -> bool:
+        """Whether a server's words name this file; it may have stored it as `NAME (1).png`."""
+        return self.name.partition(".")[0] in text
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -156,9 +160,28 @@ def upload_name(digest: str, suffix: str) -> str:
     return f"batchrunner-{digest[:40]}{plain if re.fullmatch('[.][a-z0-9]{1,8}', plain) else ''}"
 
 
+def with_stored_names(workflow: Mapping[str, Json], stored: Iterable[tuple[str, str]]) -> dict[str, Json]:
+    """Return an API-format workflow with the names under which a server has our input files: (ours, the server's)."""
+    names = {ours: theirs for ours, theirs in stored if ours != theirs}
+    return {key: _stored(node, names) for key, node in workflow.items()} if names else dict(workflow)
+
+
+def is_upload(value: Json) -> bool:
+    """Tell whether an input holds the name of one of our uploads: no server lists it before it has the file."""
+    return isinstance(value, str) and bool(_UPLOADED.fullmatch(value))
+
+
 def is_prefix(key: str, value: Json) -> bool:
     """Tell whether an input holds a file prefix: any text under `filename_prefix`, one of ours under any name."""
     return isinstance(value, str) and (key == PREFIX_INPUT or bool(_OUR_PREFIX.fullmatch(value)))
+
+
+def _stored(value: Json, names: Mapping[str, str]) -> Json:
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, list):
+        return [_stored(item, names) for item in value]
+    return {key: _stored(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _rendered(node: Json) -> Json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Cause, Ended, Failure
 from batchrunner.core.adoption import adopt
-from batchrunner.core.attempts import Attempt, accept, classify, lose
+from batchrunner.core.attempts import Attempt, accept, classify, lose, misses_input
 from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
@@ -105,7 +105,9 @@ class _Reading:
         for job, state in self.board.open_on(self.server.name):
             if state.prompt.id in self.action.ids and not self.board.in_flight.is_posting(job):
                 record = self.board.tracked[job]
-                found, said = self._prompt(Attempt(job, state, self.moment.at, self.server.rules), record)
+                found, said = self._prompt(
+                    Attempt(job, state, self.moment.at, self.server.rules, self.board.nodes), record
+                )
                 facts += found
                 notes += said
         facts += self._gone_files()
@@ -183,7 +185,8 @@ class _Reading:
 
         A workflow that is not ours any more is kept all the same: we sent it, so it was rewritten on the server.
         """
-        fact = classify(attempt, entry, self.result.date, self.board.nodes, excused=self._is_sick())
+        lost = misses_input(self.board, attempt.job, entry)
+        fact = classify(attempt, entry, self.result.date, excused=self._is_sick(), input_lost=lost)
         if isinstance(fact, Rendered) and entry.digest and not self.board.is_own(attempt.job, entry.digest):
             return replace(fact, differs=True)
         return fact

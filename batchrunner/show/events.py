@@ -46,6 +46,7 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.WITHDRAWN: "it was cancelled on the server",
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
+    Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""

@@ -275,7 +275,7 @@ class Execution:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)
             if wanted.media and isinstance(value, str):
-                self._machine.read_media(value, wanted.media)
+                self._note(What.LOADED, self._machine.read_media(value, wanted.media))
 
     def _show(self, name: str, shown: Shown) -> None:
         if shown:

@@ -138,6 +138,12 @@ class Simulator:
         if was_running:
             self._executing = self._begin(self._execute())
 
+    def lose_inputs(self) -> None:
+        """Delete every input file, as a clean-up does, or a container that begins anew."""
+        for name in self.folders.inputs():
+            (self.folder / "input" / name).unlink()
+            self.record.add(What.SWEPT, note=name)
+
     def wedge(self, why: str = "told to") -> None:
         """Stop executing for good, while HTTP goes on answering (docs/comfyui.md §4); `restart` ends that."""
         self._kill()

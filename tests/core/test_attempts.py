@@ -168,7 +168,7 @@ def test_videos_come_first_and_nodes_in_the_order_of_the_workflow() -> None:
     files = {node: File(f"{prefix()}{name}", node=node) for node, name in names.items()}
     for listed in (list(files), list(reversed(files))):
         entry = replace(success(), files=tuple(files[node] for node in listed))
-        fact = classify(case(), entry, None, ("9", "15", "12", "20"))
+        fact = classify(replace(case(), nodes=("9", "15", "12", "20")), entry, None)
         assert isinstance(fact, Rendered)
         assert [file.node for file in fact.files] == ["15", "20", "9", "12", ""]
 

@@ -162,10 +162,13 @@ def _may_hang(world: World, place: Place, job: str, before: float) -> float:
 
 
 def _files(world: World, states: dict[str, State]) -> Iterator[str]:
-    """P5, P7, P11: what was ever called saved lies there unchanged and is the right job's; nothing unfinished does."""
+    """P5, P7, P11, P18: what was ever called saved lies there unchanged, and is its job's own."""
+    renders = {job.id: world.batch.renders(job) for job in world.batch.jobs}
     for job, state in states.items():
         for saved in state.files if isinstance(state, Done) else ():
             seen = media.inspect(world.home / saved.path) if (world.home / saved.path).is_file() else None
+            if seen and seen.digest != renders[job]:
+                yield f"P18 {job} has {saved.path}, whose workflow is another's"
             prefixes = seen.prefixes or () if seen else ()
             if not any((ours := parse_prefix(world.batch.name, prefix)) and ours[0] == job for prefix in prefixes):
                 yield f"P7 {job} has {saved.path}, which carries {prefixes}"
