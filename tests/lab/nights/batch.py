@@ -10,9 +10,8 @@ from math import ceil
 from random import Random
 from typing import TYPE_CHECKING
 
-from batchrunner.core.job import InputFile, upload_name
+from batchrunner.core.job import INPUTS, InputFile, upload_name
 from batchrunner.manifest import load
-from batchrunner.run import INPUTS
 from batchrunner.workflow.ltx2 import NAME, PLACES
 from tests.lab.nights.plan import url_of
 

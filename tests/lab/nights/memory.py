@@ -12,8 +12,9 @@ from aiohttp import web
 from yarl import URL
 
 from batchrunner.comfy import client as comfy
+from batchrunner.core.job import INPUTS
 from batchrunner.ledger import Ledger
-from batchrunner.run import INPUTS, Run
+from batchrunner.run import Run
 from tests.lab.schedule import Schedule
 
 if TYPE_CHECKING:

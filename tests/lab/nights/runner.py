@@ -8,10 +8,10 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.core.actions import Failure
+from batchrunner.core.job import INPUTS
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
 from batchrunner.progress import Displays
-from batchrunner.run import INPUTS
 from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listeners
 from batchrunner.show.log import StreamOutput

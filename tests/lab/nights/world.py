@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from batchrunner.core.job import INPUTS
 from batchrunner.ledger import LOCK, STATE, StateError
-from batchrunner.run import INPUTS
 from tests.lab.fake_disk import FakeDisk
 from tests.lab.faults import Fault
 from tests.lab.nights.batch import pictures
