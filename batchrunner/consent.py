@@ -34,6 +34,8 @@ def requests(batch: Batch) -> tuple[str, ...]:
     """Return what the manifest of `batch` asks consent for, one line each; the same manifest gives the same lines."""
     commands = [recipient.command for recipient in batch.notify if recipient.command]
     lines = [f"run this command to notify you: {shlex.join(command)}" for command in commands]
+    if batch.on_saved:
+        lines.append(f"run this command for each saved file: {shlex.join(batch.on_saved)}")
     return tuple(dict.fromkeys([*lines, *sending_requests(batch)]))
 
 

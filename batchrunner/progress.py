@@ -14,9 +14,11 @@ import anyio
 from rich.console import Console
 
 from batchrunner.core.eta import progress, time_left
+from batchrunner.core.facts import Saved
 from batchrunner.core.lifecycle import Queued
 from batchrunner.core.server import SIM
 from batchrunner.errors import BatchrunnerError
+from batchrunner.hours import hours_text
 from batchrunner.notify import Notifier
 from batchrunner.show.events import finished_event
 from batchrunner.show.gallery import Gallery
@@ -142,6 +144,11 @@ class RunObserver:
     interval: float
     """Between two updates."""
     gallery: Gallery | None = None
+    hours: str = ""
+    """As the person wrote them."""
+    saved: Callable[[Saved], None] | None = None
+    """Called with each file that is home."""
+    _closed: bool = False
     _reporter: Reporter = field(init=False)
     _began: float | None = None
     _left: float | None = None
@@ -156,13 +163,21 @@ class RunObserver:
         self._reporter.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
+        if self.saved and isinstance(fact, Saved):
+            self.saved(fact)
 
     def update(self, board: Board, now: float) -> float:
         """Show the board if it is time; return when to be called again."""
         self._began = now if self._began is None else self._began
+        if board.is_closed() != self._closed:
+            self._closed = not self._closed
+            self.listeners.note(self.wall(), self._hours_text(board))
         if self.gallery:
             self.gallery.update(board, self.jobs, now)
         return self._reporter.update(board, now)
+
+    def _hours_text(self, board: Board) -> str:
+        return hours_text(self.hours, board.hours.window, self.wall()) if board.hours else ""
 
     def bug(self, error: Exception) -> None:
         """Show that there was an error that should not be."""
@@ -179,7 +194,8 @@ class RunObserver:
             self._left, self._left_at = (left.seconds if left else None), now
         view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
         downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
-        return replace(view, downloads=downloads, left=self._left)
+        messages = (self._hours_text(board),) if board.is_closed() else ()
+        return replace(view, downloads=downloads, left=self._left, messages=messages)
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:

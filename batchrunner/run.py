@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
+from batchrunner.core.hours import Hours
 from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
@@ -26,28 +27,33 @@ from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.hours import read_hours
 from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
-from batchrunner.notify import targets
-from batchrunner.options import read_token, read_until
+from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, targets, without_secrets
+from batchrunner.options import read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
     boot_id,
+    check_names,
     environment,
     handle_signals,
     hide_secrets,
+    kept_signals,
     raise_file_limit,
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
 from batchrunner.servers import ServerAccess, secret_variables
+from batchrunner.show.events import started_event
+from batchrunner.show.status import saved_files
 from batchrunner.state import read_state
 from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from batchrunner.core.actions import Download, Submit
@@ -78,12 +84,19 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands)
 
 
-def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, tuple[Target, ...]]:
-    """Return what options and environment say of a run of `batch`. Raises YoursError for what is wrong with them."""
+def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, str, tuple[Target, ...]]:
+    """Return what options and environment say of a run of `batch`: who gets what, until when, at which hours.
+
+    Raises YoursError for what is wrong with them; nothing is created.
+    """
+    check_names(job.file for job in batch.jobs)
     access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
     hh_mm = options.until or batch.until
     until = read_until(hh_mm, options.began or time.time()) if hh_mm else None
-    return access, until, targets(batch.notify, environment(), access.secrets)
+    hours = options.hours or batch.hours
+    if hours:
+        read_hours(hours)
+    return access, until, hours, targets(batch.notify, environment(), access.secrets)
 
 
 def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
@@ -96,8 +109,9 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
     batch = load(options.manifest, options.manifest_options)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
-    access, until, recipients = check_options(options, batch)
+    access, until, hours, recipients = check_options(options, batch)
     with ExitStack() as stack:
+        stack.enter_context(kept_signals())
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         for request in agreed:
@@ -112,10 +126,19 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
-        if files.warning:
-            displays.warn(files.warning)
+        for warning in filter(None, (files.warning, token_warning(options.token_file))):
+            displays.warn(warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
-        run = Run(batch, folder, access, ledger, displays, content=content, until=until.at if until else None)
+        run = Run(
+            batch,
+            folder,
+            access,
+            ledger,
+            displays,
+            content=content,
+            until=until.at if until else None,
+            hours=hours,
+        )
         return anyio.run(run.run)
 
 
@@ -133,6 +156,8 @@ class Run:
     """What the ledger holds, if it was read already."""
     until: float | None = None
     """When everything must be downloaded, in seconds since the epoch; None for no limit."""
+    hours: str = ""
+    """When prompts may be submitted, `22:00-07:00`; empty for always."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """The id of this boot of the machine."""
@@ -167,7 +192,9 @@ class Run:
         http = await stack.enter_async_context(comfy.session())
         addresses: dict[str, str] = {}
         if SIM in self.batch.servers:
-            addresses[SIM] = await stack.enter_async_context(simulator(self.folder, self.batch.rules.ttl))
+            addresses[SIM] = await stack.enter_async_context(
+                simulator(self.folder, self.batch.rules.ttl, self.displays.warn)
+            )
 
         @cache
         def client(name: str) -> comfy.Client:
@@ -202,10 +229,18 @@ class Run:
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         await copy_inputs(self.folder, self.batch, board.states)
-        self._set_until(board, jobs)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
+        listeners.event(started_event(wall(), str(self.folder.absolute())))
+        self._set_until(board, jobs)
         observer = RunObserver(
-            board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
+            board,
+            jobs,
+            listeners,
+            wall,
+            lambda: downloader.transfers,
+            self.displays.interval,
+            self.displays.gallery,
+            self.hours,
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -236,13 +271,39 @@ class Run:
             engine.leave()
 
         self._stop = finish_downloads
-        ending = await engine.run()
-        self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
+        async with self._saved_commands(board, jobs, observer):
+            ending = await engine.run()
+            self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
         with suppress(OSError):
             downloader.sweep()
         code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
         await self.displays.finish(observer, ending, code)
         return code
+
+    @asynccontextmanager
+    async def _saved_commands(
+        self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
+    ) -> AsyncIterator[None]:
+        """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
+        if not self.batch.on_saved:
+            yield
+            return
+        shared = without_secrets(environment(), self.access.secrets)
+        folder = str(self.folder.absolute())
+        commands = SavedCommands(
+            lambda saved: saved_json(self.batch.name, folder, jobs[saved.job], saved),
+            lambda body, limit: run_program(self.batch.on_saved, shared, body, limit),
+            lambda mark: self.ledger.mark(mark, value=True),
+            self.displays.warn,
+        )
+        marks = self.ledger.marks()
+        for job in board.positions:
+            for saved in saved_files(board.states[job]):
+                if handled_mark(saved) not in marks:
+                    commands.put(saved)
+        observer.saved = commands.put
+        async with commands.running():
+            yield
 
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Check whether the servers can run the batch, unless prompts of ours are out there: those come first.
@@ -260,7 +321,9 @@ class Run:
             raise YoursError("\n".join(stopping))
 
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
-        """Set the time by which everything must be downloaded, and warn of jobs that will not be."""
+        """Set the hours, and the time by which everything must be downloaded; warn of jobs that will not be."""
+        if self.hours:
+            board.hours = Hours(read_hours(self.hours))
         if self.until is None:
             return
         now = self.clock.now()

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from rich import filesize
+from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,7 +84,7 @@ def quote(text: str, width: int = 60) -> str:
     return f'"{printable(text, width)}"'
 
 
-def listing(words: Iterable[str], most: int = 24, width: int = 60) -> str:
+def listing(words: Iterable[str], most: int = 32, width: int = 60) -> str:
     """Return `a, b, c`, each word within `width`, or `nothing`; past `most` words, how many more there are."""
     every = list(words)
     shown = ", ".join(printable(word, width) for word in every[:most])
@@ -148,7 +149,22 @@ def _moment(epoch: float) -> datetime | None:
     return moment if 1 < moment.year < 9999 else None
 
 
-def event_line(at: float, job: str, message: str) -> str:
-    """Return one printable line: when (seconds since the epoch), about which job if any, what."""
-    about = f"{printable(job)}: " if job else ""
-    return f"{clock(at)} {about}{printable(message, 300)}"
+def fitted(text: str, cells: int) -> str:
+    """Return at most `cells` cells of a name, but 8 at least, cut in the middle: its end may be the seed."""
+    shown, cells = printable(text), max(8, cells)
+    if cell_len(shown) <= cells:
+        return shown
+    end = min(24, cells // 2)
+    return f"{set_cell_size(shown, cells - end - 1)}…{set_cell_size(shown[::-1], end)[::-1]}"
+
+
+def event_line(at: float, job: str, message: str, width: int | None = None) -> str:
+    """Return one printable line: when (seconds since the epoch), about which job if any, what.
+
+    The job's name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    time, text = clock(at), printable(message, 300)
+    if not job:
+        return f"{time} {text}"
+    about = printable(job) if width is None else fitted(job, width - cell_len(f"{time} : {text}"))
+    return f"{time} {about}: {text}"

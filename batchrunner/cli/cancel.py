@@ -12,19 +12,21 @@ import typer
 
 from batchrunner import consent
 from batchrunner.cli.output import say, write
-from batchrunner.cli.parameters import AsJson, Commands, Manifest, Out, Outside, Sets, TokenFile
+from batchrunner.cli.parameters import AsJson, Commands, Manifest, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
 from batchrunner.core.server import OUR_DISK, SIM
 from batchrunner.errors import YoursError
+from batchrunner.find_job import batch_folder
 from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
-from batchrunner.options import OUT, RunOptions, read_token
+from batchrunner.options import OUT, RunOptions, read_token, token_warning
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
+from batchrunner.stop_run import stop_run
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def cancel(
     manifest: Manifest,
     out: Out = OUT,
     sets: Sets = [],
+    server: Servers = [],
     token_file: TokenFile = None,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
@@ -53,15 +56,18 @@ def cancel(
     """Remove this batch's prompts from the servers.
 
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
-    touched. Files that are already rendered are downloaded by the next `run`.
+    touched. Files that are already rendered are downloaded by the next `run`. A run of this batch is stopped first.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
+    options = RunOptions(manifest, Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out), out)
+    stop_run(batch_folder(manifest, out), say)
     with ExitStack() as stack:
         batch = open_batch(options, stack)
         requests = tuple(consent.sending_requests(batch.batch))
         for mark in consent.obtain(requests, batch.ledger.marks(), allowed=allow_commands):
             batch.ledger.mark(mark, value=True)
         access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         access.remember(batch.ledger.marks())
         counts = anyio.run(_remove_prompts, batch, access)
         waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]

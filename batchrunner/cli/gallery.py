@@ -85,6 +85,9 @@ def promote(
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
+    ] = None,
     allow_outside: Outside = False,
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
@@ -101,7 +104,10 @@ def promote(
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
     jobs = require_state(out / picked.batch, picked.batch).jobs
-    text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
-    path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    if path.parent.resolve() != source.parent.resolve():
+        raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
+    options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
+    text = promoted_manifest(picked, jobs, source, options, path.stem if output else "")
     write_new(path, text)
     say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")

@@ -20,7 +20,7 @@ from batchrunner.process import wait_for_signal
 from batchrunner.sim.machine import REFERENCE_STEPS, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
-from batchrunner.sim.video import PyavRenderer
+from batchrunner.sim.video import renderer
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
@@ -101,7 +101,7 @@ def sim(
                 pace=Pace(step=seconds / REFERENCE_STEPS),
                 token=os.environ.get(TOKEN_VARIABLE) or None,
                 ttl=ttl or None,
-                renderer=BoxRenderer() if plain else PyavRenderer(),
+                renderer=BoxRenderer() if plain else renderer(say),
                 listener=listener,
                 strict=strict,
             )

@@ -51,7 +51,14 @@ Outside = Annotated[bool, typer.Option("--allow-outside", help="Allow files outs
 Commands = Annotated[
     bool, typer.Option("--allow-commands", help="Let the manifest run its commands and send variables to its hosts.")
 ]
-Until = Annotated[str | None, typer.Option(metavar="HH:MM", help="Submit nothing that can't be downloaded by then.")]
+Until = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Submit nothing that can't be downloaded by then: 07:30, or +8h from now."),
+]
+Hours = Annotated[
+    str | None,
+    typer.Option(metavar="FROM-TO", help="Submit only between these times of day, every day: 22:00-07:00."),
+]
 TokenFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Read the token from FILE, not from BATCHRUNNER_TOKEN.")
 ]

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from rich.console import Console
 
 from batchrunner import consent
-from batchrunner.cli.output import say, show, write
+from batchrunner.cli.output import answer, say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
@@ -31,21 +30,22 @@ from batchrunner.comfy import client as comfy
 from batchrunner.core.facts import Dropped, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.errors import YoursError
-from batchrunner.ledger import Ledger
+from batchrunner.errors import LocalError, TheirsError, YoursError
+from batchrunner.find_job import batch_folders
+from batchrunner.ledger import Ledger, holder
 from batchrunner.manifest import Options, load
-from batchrunner.options import OUT, moment, read_token, read_until
+from batchrunner.options import OUT, moment, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
-from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
+from batchrunner.show.status import Plan, batch_json, batch_line, plan_json, plan_view, status_json, status_view
 from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
@@ -84,11 +84,13 @@ def plan(
         marks = snapshot.marks if snapshot else {}
         consent.obtain(tuple(consent.sending_requests(batch)), marks, allowed=allow_commands)
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now)
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now)
     if as_json:
-        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
+        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
         # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
         if limited and limited.missed:
@@ -97,7 +99,9 @@ def plan(
             planned = replace(planned, until=limited.message)
         show(plan_view(planned))
     if missing:
-        raise YoursError("\n".join(missing))  # as `run` would
+        raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
+    if unchecked:
+        raise TheirsError("\n".join(unchecked))
 
 
 def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float) -> Plan:
@@ -153,30 +157,59 @@ async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]
 
 
 def status(
-    batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
+    batch: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder; all batches without it."),
+    ] = None,
     out: Out = OUT,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a batch, running or not."""
-    if watch and as_json:
-        raise YoursError("--watch can't be combined with --json")
+    if watch and (as_json or batch is None):
+        raise YoursError(f"--watch can't be combined with --json{'' if batch else ', and needs a MANIFEST or FOLDER'}")
+    if batch is None:
+        _list_batches(out, as_json=as_json)
+        return
     if as_json:
         write(json_text(status_json(*_progress(batch, out)[:3])))
         return
-    console = Console(stderr=True, highlight=False)
     shown = None
     while True:
         now = _progress(batch, out)
         if now != shown:
-            if watch and console.is_terminal:
-                console.clear()
-            _show_status(*now)
+            _show_status(*now, clear=watch)
             shown = now
         _, jobs, states, _ = now
         if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
             return
         time.sleep(_WATCH_INTERVAL)
+
+
+def _list_batches(out: Path, *, as_json: bool) -> None:
+    """Show a line for each batch in `out`; what can't be read is told, and hides no other."""
+    documents: list[Json] = []
+    folders = batch_folders(out)
+    if not folders:
+        raise no_batch(out)
+    for folder in folders:
+        try:
+            snapshot = Ledger.read(folder)
+            if snapshot is None:
+                continue
+            states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts)
+            runner = holder(folder)
+        except LocalError as error:
+            say(str(error))
+            continue
+        jobs = list(snapshot.jobs.values())
+        documents.append(
+            batch_json(snapshot.batch, str(folder.absolute()), jobs, states, runner.pid if runner else None)
+        )
+        if not as_json:
+            answer(batch_line(snapshot.batch, jobs, states) + (f"; process {runner.pid} runs it" if runner else ""))
+    if as_json:
+        write(json_text({"version": 1, "batches": documents}))
 
 
 def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str]]:
@@ -199,10 +232,12 @@ def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State],
     return name, jobs, job_states(snapshot.batch, snapshot.jobs, snapshot.facts), dropped
 
 
-def _show_status(name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str]) -> None:
+def _show_status(
+    name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str], *, clear: bool = False
+) -> None:
     """Show the progress of a batch; jobs that are out of it are only counted."""
     out = [job.id for job in jobs if isinstance(states.get(job.id), Unwanted)]
     if len(out) < len(jobs):
-        show(status_view(name, [job for job in jobs if job.id not in out], states))
+        show(status_view(name, [job for job in jobs if job.id not in out], states), clear=clear)
     for reason, count in Counter(dropped[job] for job in out).items():
-        say(f"{reason}: {counted(count, 'job')}")
+        answer(f"{reason}: {counted(count, 'job')}")

@@ -10,6 +10,7 @@ from batchrunner.cli.parameters import (
     OWN_PROCESS,
     AsJson,
     Commands,
+    Hours,
     Limit,
     Manifests,
     Only,
@@ -35,6 +36,7 @@ def run(
     only: Only = [],
     limit: Limit = None,
     until: Until = None,
+    hours: Hours = None,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
     token_file: TokenFile = None,
@@ -45,6 +47,6 @@ def run(
     options = Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside, out)
     if len(manifests) > 1 and (sets or only or limit):
         raise YoursError("--set, --only and --limit are for a single manifest")
-    more = (out, token_file, until, as_json, verbose, allow_commands)
+    more = (out, token_file, until, hours, as_json, verbose, allow_commands)
     several = [RunOptions(manifest, options, *more) for manifest in manifests]
     return run_passes(several, may_restart=context.obj is OWN_PROCESS)

@@ -1,4 +1,4 @@
-"""`retry`, `verify` and `why`: finished jobs tried again, checked, and explained."""
+"""`retry` and `verify`: failed jobs tried again, finished ones checked."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli.output import say, write
+from batchrunner.cli.output import answer, say
 from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
-from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import STATE, Ledger
+from batchrunner.errors import LocalError
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, RunOptions
 from batchrunner.run import ask_consent, run_batch
-from batchrunner.show.events import job_history
-from batchrunner.show.sidecar import beside
-from batchrunner.state import chosen_jobs, job_states, open_batch
-from batchrunner.text import counted, did_you_mean, listing, quote
+from batchrunner.state import chosen_jobs, open_batch
+from batchrunner.text import counted
 
 if TYPE_CHECKING:
-    from batchrunner.ledger import Snapshot
     from batchrunner.state import OpenBatch
 
 _MAX_FAULTS = 20
@@ -90,14 +86,14 @@ def verify(
         }
         lines = [f"{path}: {fault}" for found in faults.values() for path, fault in found.items()]
         for line in lines[:_MAX_FAULTS]:
-            say(line)
+            answer(line)
         if len(lines) > _MAX_FAULTS:
-            say(f"… and {len(lines) - _MAX_FAULTS} more")
+            answer(f"… and {len(lines) - _MAX_FAULTS} more")
         if saved:
             result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
-            say(f"{counted(len(saved), 'job')} checked: {result}")
+            answer(f"{counted(len(saved), 'job')} checked: {result}")
         else:
-            say("no finished jobs to check")
+            answer("no finished jobs to check")
         if redo:
             for job, found in faults.items():
                 for path in found:
@@ -106,7 +102,7 @@ def verify(
     if faults and redo:
         return run_batch(options)
     if faults:
-        say(f"to render them again: {options.command('verify --redo')}")
+        answer(f"to render them again: {options.command('verify --redo')}")
     return 1 if faults else 0
 
 
@@ -142,58 +138,3 @@ def _rename_damaged(path: Path) -> None:
         path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
         raise LocalError(f"{path}: can't be renamed: {os_error_text(error)}") from None
-
-
-def why(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id or how it begins, or the name of its file.")],
-    out: Out = OUT,
-) -> None:
-    """Explain what happened to a job, step by step."""
-    # A path into a batch's folder means that batch; anything else is looked for in all batches.
-    folder = next((above for above in Path(job).parents if (above / STATE).exists()), None)
-    wanted = Path(job).relative_to(folder or "").as_posix() if folder or not Path(job).is_absolute() else job
-    if folder:
-        folders = [folder]
-    else:
-        folders = [out] if (out / STATE).exists() else sorted(path.parent for path in out.glob(f"*/{STATE}"))
-    found: list[str] = []
-    known: list[str] = []
-    errors: list[LocalError] = []
-    for place in folders:
-        try:
-            if snapshot := Ledger.read(place):
-                found += _histories(snapshot, wanted)
-                known += [each.file for each in snapshot.jobs.values()]
-        except LocalError as error:
-            errors.append(error)
-    if not found and errors:
-        raise errors[0]
-    if not found:
-        hint = did_you_mean(wanted, known) or f"; jobs: {listing(known, _MAX_NAMED)}"
-        raise YoursError(f"no job {quote(job)} in {folder or out}{hint}")
-    if len(found) > _MAX_HISTORIES:
-        raise YoursError(f"{quote(job)} fits {len(found)} jobs; give more of the id or the file name")
-    for damage in errors:
-        say(str(damage))
-    write("\n\n".join(found))
-
-
-def _histories(snapshot: Snapshot, name: str) -> list[str]:
-    """Return the history of each job with that id or file, else with that file name under another extension."""
-    names = {job.id: _both_names(job.file) for job in snapshot.jobs.values()}
-    for fact in snapshot.facts:
-        if isinstance(fact, Saved) and fact.job in names:
-            names[fact.job] |= _both_names(fact.path) | _both_names(beside(fact.path))
-    jobs = snapshot.jobs.values()
-    meant = [job for job in jobs if name in names[job.id] or job.id.startswith(name)]
-    stem = name.rpartition(".")[0]
-    histories: list[str] = []
-    for job in meant or [job for job in jobs if stem in names[job.id]]:
-        facts = [fact for fact in snapshot.facts if fact.job == job.id]
-        histories.append("\n".join(job_history(job, facts, job_states(snapshot.batch, [job.id], facts)[job.id])))
-    return histories
-
-
-def _both_names(path: str) -> set[str]:
-    """Return a file's path and its name."""
-    return {path, PurePosixPath(path).name}

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Action, LocalFile
     from batchrunner.core.facts import Fact
+    from batchrunner.core.hours import Hours
     from batchrunner.core.job import InputFile
     from batchrunner.core.lifecycle import Open, State
     from batchrunner.core.notes import Note
@@ -67,6 +68,8 @@ class Board:
 
     nodes: tuple[str, ...] = ()
     """Ids of the workflow's nodes, in its order."""
+    hours: Hours | None = None
+    """When prompts may be submitted; None for always."""
 
     def __init__(
         self,
@@ -398,6 +401,8 @@ class Board:
         their clocks and machines are suspended.
         """
         self.until = None if self.until_wall is None else self.until_wall - wall + now
+        if self.hours is not None and self.hours.tick(now, wall):
+            self._await_servers(now)
         self.jobs_moved = False
         self.attention.call_up(now)
         for job in self._rests.over(now):
@@ -409,7 +414,18 @@ class Board:
         if calm is not None and (now >= calm or not self._with_files):
             self.disk.worked()
 
+    def _await_servers(self, now: float) -> None:
+        """Wait for all servers from now on: before the hours began, those that hold nothing had no reason to answer."""
+        for name, server in self.servers.items():
+            if not self.held_by(name):
+                server.health = server.health.awaited(now)
+                self.touch(name)
+
     # -- questions
+
+    def is_closed(self) -> bool:
+        """Whether prompts may not be submitted now, outside `hours`."""
+        return self.hours is not None and self.hours.closed
 
     def open_on(self, name: str) -> list[tuple[str, Sending | Queued]]:
         """Return the prompts that a server holds or may hold, oldest first."""

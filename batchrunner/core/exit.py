@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import is_hopeless
+from batchrunner.core.eta import ends_at, is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Done, Failed
@@ -64,9 +64,9 @@ def _settled(board: Board) -> Exit:
 
 def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
-    if board.until is None or _busy(board) or any(board.open_count(name) for name in board.servers):
+    if ends_at(board) is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
-    if not is_hopeless(board, board.until, now):
+    if not is_hopeless(board, now):
         return None
     ending = _settled(board)
     left = f"{len(board.waiting)} jobs are left for the next run: they would not have been finished in time"
@@ -99,6 +99,8 @@ def _is_waited_for(board: Board, server: Server, now: float) -> bool:
     open_count = board.open_count(server.name) > 0
     if frees_at(board, server) is not None:
         return True  # what it holds will be rendered elsewhere
+    if board.is_closed() and not board.held_by(server.name) and server.health.condition is not Condition.UNAUTHORIZED:
+        return server.named and bool(board.waiting)  # it may be off until the hours begin
     if board.is_out(server, now):
         # One that refuses new prompts may still bring home what it has.
         stuck = server.health.stuck_since()

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
-from batchrunner.core.eta import fits, stuck_job
+from batchrunner.core.eta import ends_at, fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.job import file_prefix, prompt_id
@@ -64,6 +64,8 @@ def wake(board: Board, now: float) -> float | None:
     times = [board.rests_until(), board.disk.calms_at(), board.inputs.calms_at(), board.attention.next_at()]
     if board.until is not None:
         times += [board.until, now + _CLOCK_CHECK]
+    if board.hours is not None:
+        times += [board.hours.opens, board.hours.closes, now + _CLOCK_CHECK]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     if board.unsurveyed:
@@ -202,7 +204,9 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
 def _holds_back(board: Board) -> bool:
     """Whether nothing at all is to be submitted."""
     ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
-    return board.leaving_at is not None or ailing or bool(board.refused_alike() or board.hopeless_loss())
+    if board.leaving_at is not None or ailing or board.is_closed():
+        return True
+    return bool(board.refused_alike() or board.hopeless_loss())
 
 
 def _may_submit(board: Board, now: float) -> bool:
@@ -218,7 +222,7 @@ def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float)
     spots = {name: room + AHEAD if board.input_files else 0 for name, room in rooms.items()}
     room, left = sum(rooms.values()), sum(spots.values())
     tripped = any(board.servers[name].breaker.trips for name in rooms)
-    picky = board.until is not None or tripped or bool(board.input_files)
+    picky = ends_at(board) is not None or tripped or bool(board.input_files)
     ahead = min(room + left, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
     fit: dict[str, dict[float, bool]] = {name: {} for name in rooms}

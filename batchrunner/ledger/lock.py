@@ -7,7 +7,10 @@ import fcntl
 import os
 import re
 import socket
+import subprocess
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,6 @@ from batchrunner.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # -- Creating the batch's folder and its private files.
 #
@@ -74,6 +76,7 @@ def file_exists(path: Path) -> bool:
 
 
 _WIDTH = 128
+_LOCKS = Path("/proc/locks")
 _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
 
 
@@ -92,6 +95,50 @@ def hold(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(opened)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds a batch."""
+
+    pid: int
+    host: str
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who says in the lock file that it holds the batch in `folder`; None if nobody holds it, or says so.
+
+    Creates nothing. LocalError if the lock can't be read.
+    """
+    if not (folder / LOCK).exists():
+        return None
+    opened = _open(folder / LOCK)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        match = _HOLDER.fullmatch(os.pread(opened, _WIDTH, 0))
+        return Holder(int(match[1]), match[2].decode()) if match else None
+    else:
+        return None
+    finally:
+        os.close(opened)
+
+
+def is_held_by(folder: Path, holder: Holder) -> bool:
+    """Whether that process really holds the batch, and not another one that has got its number since.
+
+    Linux lists who holds which lock; elsewhere the command line must be ours.
+    """
+    if holder.host != _host():
+        return False
+    try:
+        inode = (folder / LOCK).stat().st_ino
+        locks = _LOCKS.read_text(encoding="ascii")
+    except OSError:
+        command = ["ps", "-o", "command=", "-p", str(holder.pid)]
+        found = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - a number, and no shell
+        return b"batchrunner" in found.stdout
+    return re.search(rf" FLOCK .* WRITE {holder.pid} [^ ]*:{inode} ", locks) is not None
 
 
 def _open(path: Path) -> int:
@@ -125,7 +172,10 @@ def _write_holder(opened: int) -> None:
     """Write who holds the lock, in a fixed width so that nothing needs truncating; not into a file with a hard link."""
     if os.fstat(opened).st_nlink != 1:
         return
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
-    line = f"pid {os.getpid()} on {host}".encode().ljust(_WIDTH - 1) + b"\n"
+    line = f"pid {os.getpid()} on {_host()}".encode().ljust(_WIDTH - 1) + b"\n"
     with suppress(OSError):
         os.pwrite(opened, line, 0)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]

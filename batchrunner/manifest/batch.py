@@ -99,6 +99,10 @@ class Batch:
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
     until: str = ""
+    hours: str = ""
+    """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
+    on_saved: tuple[str, ...] = ()
+    """A program and its arguments that is run for each saved file, or empty."""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
     sources: Mapping[str, LocalFile] = field(default_factory=dict)
     """Where the content of each of `inputs` was found, by its name."""

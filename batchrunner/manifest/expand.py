@@ -99,6 +99,8 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         ),
         notify=parts.notify,
         until=parts.settings.until,
+        hours=parts.settings.hours,
+        on_saved=parts.settings.on_saved,
         sources=parts.media.sources if parts.media else {},
         frames=parts.media.frames if parts.media else {},
         hashes=parts.media.hashes if parts.media else Hashes(),

@@ -214,7 +214,9 @@ _NAME = _Text(
     f"1 to {MAX_NAME} letters, digits, `.`, `_` or `-`, without `..`",
 )
 _TOPIC = _Text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, `_` or `-`")
-_TIME = _Text("([01]?[0-9]|2[0-3]):[0-5][0-9]", "a time of day such as 07:30")
+_CLOCK = "([01]?[0-9]|2[0-3]):[0-5][0-9]"
+_TIME = _Text(_CLOCK, "a time of day such as 07:30")
+_HOURS = _Text(rf"(?!0?(\d?\d:\d\d) *- *0?\1$){_CLOCK} *- *{_CLOCK}", "two different times of day such as 22:00-07:00")
 
 Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 _Server: TypeAlias = Annotated[
@@ -459,7 +461,13 @@ class Settings(Form):
         _key("How many times its forecast a job may run before it is interrupted; `off`: never."),
     ] = 3.0
     until: Annotated[str, _TIME, _key("Submit nothing that cannot be finished by then: a time, 07:30.")] = ""
+    hours: Annotated[str, _HOURS, _key("Submit only between these times of day, every day: 22:00-07:00.")] = ""
     notify: Annotated[object, _key("Who is notified: one target, or a list.")] = None
+    on_saved: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_command),
+        Field(min_length=1, description="A program and its arguments, run for each saved file; it reads JSON."),
+    ] = ()
     max_jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="The most jobs that the blocks may multiply to.")] = (
         10_000
     )

@@ -48,8 +48,10 @@ def promoted_name(name: str) -> str:
     return f"{name[: MAX_NAME - len('-picks')]}-picks"
 
 
-def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options) -> str:
+def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options, name: str = "") -> str:
     """Return the text of a manifest that renders the picked jobs with `options.sets` changed.
+
+    Its batch is called `name`, as far as a batch may be; unless given, after the batch of the picks.
 
     `jobs` are the batch's by id, `source` is its manifest; the new one belongs into the same folder, since the
     workflow it names lies there. Raises YoursError if a pick is no job of the batch, ManifestError if `source` is not
@@ -65,16 +67,17 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     if not isinstance(tree, MappingNode):
         raise YoursError(f"{printable(str(source), PATH_LIMIT)}: this is not a manifest")
     parts = read_parts(source, tree, options, Diagnostics())
-    name = parts.settings.name
-    if picks.batch not in {"", name}:
-        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(name)}")
+    batch = parts.settings.name
+    if picks.batch not in {"", batch}:
+        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(batch)}")
+    new = re.sub(r"[^A-Za-z0-9._-]|\.\.", "-", name)[:MAX_NAME] or promoted_name(batch)
     # Picks that differ only in what is set anew are one row.
     rows: dict[str, Row] = {}
     for pick in picks.picks:
         row = _row(jobs[pick.job], parts)
         _, notes = rows.setdefault(repr(row), (row, []))
         notes += [pick.note] if pick.note else []
-    text = "\n".join(_manifest(tree, parts, list(rows.values()), options)) + "\n"
+    text = "\n".join(_manifest(tree, parts, list(rows.values()), options, new)) + "\n"
     if len(text.encode()) > MANIFEST_BYTES:
         raise YoursError(f"picks: {len(rows)} are too many for one manifest of {MANIFEST_BYTES >> 20} MiB")
     return text
@@ -96,10 +99,10 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     return found
 
 
-def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options) -> Iterator[str]:
-    name = parts.settings.name
-    yield f"# {len(rows)} of the jobs of {name}, with their prompts and seeds; what `sweep` sets first is new."
-    yield f"name: {promoted_name(name)}"
+def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options, name: str) -> Iterator[str]:
+    of = parts.settings.name
+    yield f"# {len(rows)} of the jobs of {of}, with their prompts and seeds; what `sweep` sets first is new."
+    yield f"name: {_scalar(name)}"
     if options.servers:
         yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:

@@ -24,7 +24,7 @@ from batchrunner.core.facts import (
     fact_name,
 )
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
-from batchrunner.text import clock, counted, duration, event_line, json_text, printable, size, stamp
+from batchrunner.text import PATH_LIMIT, clock, counted, duration, event_line, json_text, printable, size, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +97,11 @@ def server_event(at: float, url: str, state: str, message: str = "") -> RunEvent
     return RunEvent("server", at, text, fields={"server": url, "state": state, "message": message}, level=level)
 
 
+def started_event(at: float, folder: str) -> RunEvent:
+    """Return the first event of a run: where its results go, an absolute path."""
+    return RunEvent("started", at, f"the results go to {printable(folder, PATH_LIMIT)}", fields={"folder": folder})
+
+
 def note_event(at: float, message: str) -> RunEvent:
     """Return something a person should know, about no job in particular."""
     return RunEvent("note", at, message, fields={"message": message}, level=logging.WARNING)
@@ -114,9 +119,12 @@ def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
     return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
 
 
-def text_line(event: RunEvent) -> str:
-    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
-    return event_line(event.at, event.label or event.job or "", event.message)
+def text_line(event: RunEvent, width: int | None = None) -> str:
+    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`.
+
+    The name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    return event_line(event.at, event.label or event.job or "", event.message, width)
 
 
 def json_line(batch: str, event: RunEvent) -> str:

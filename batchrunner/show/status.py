@@ -88,6 +88,27 @@ def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) ->
     }
 
 
+def batch_json(
+    batch: str, folder: str, jobs: Sequence[Job], states: Mapping[str, State], runner: int | None
+) -> dict[str, Json]:
+    """Return what `status --json` says of one batch of several; `runner` is the process that runs it."""
+    wanted = wanted_jobs(jobs, states)
+    return {
+        "batch": batch,
+        "folder": folder,
+        "total": len(wanted),
+        "counts": {**counts(state for _, state in wanted)},
+        "runner": runner,
+    }
+
+
+def batch_line(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> str:
+    """Return how far a batch is, in a line."""
+    wanted = wanted_jobs(jobs, states)
+    stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
+    return f"{printable(batch)}  {stands}"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What `run` would do."""

@@ -85,9 +85,9 @@ def test_until_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soon, before = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, -2))
     path = tmp_path / "night.yaml"
     path.write_text(f"{_LIMITED}, until: '{soon}'}}", encoding="utf-8")
-    told = _plan(path, capsys)[1]
+    told = _plan(path, capsys)[0]
     assert re.search(rf"^until (\w+ \d+ \w+ )?{soon} \(in (1 h 59 min|2 h)\)$", told, re.MULTILINE), told
-    told = _plan(path, capsys, "--until", before)[1]
+    told = _plan(path, capsys, "--until", before)[0]
     assert re.search(rf"^until (\w+ \d+ \w+ )?{before} \(in 2[12] h", told, re.MULTILINE), told
 
 
@@ -96,7 +96,7 @@ def test_a_time_that_has_just_passed(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "night.yaml"
     path.write_text(f"{_LIMITED}}}", encoding="utf-8")
     before = f"{datetime.now().astimezone() - timedelta(minutes=5):%H:%M}"
-    told = _plan(path, capsys, "--until", before)[1]
+    told = _plan(path, capsys, "--until", before)[0]
     assert re.search(rf"^warning: {before} was [56] minutes ago: this means (today|tomorrow), ", told, re.MULTILINE)
 
 

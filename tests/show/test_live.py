@@ -141,6 +141,29 @@ def test_a_long_name_is_cut_before_a_number_is() -> None:
     assert lines[3].endswith("3.2 MB of 13.2 MB")
 
 
+def test_sixty_columns() -> None:
+    """On 60 columns the seed and the time of what is rendered stay, and what is less important is left out."""
+    name = f"rain/{'a-cat-' * 9}high-s4294967295"
+    shown = BoardView(
+        "cats",
+        0.0,
+        1.0,
+        {"done": 120, "failed": 2, "waiting": 78},
+        (
+            ServerView(
+                "http://gpu-box-one.example.net:8188", "up", running=name, running_for=312.0, pending=1, foreign=3
+            ),
+        ),
+        (DownloadView(f"{name}.mp4", 3_200_000, 13_200_000),),
+    )
+    lines = _drawn(shown, 60, 24)
+    assert lines[0].endswith("120 done, 2 failed, 78 left of 200")
+    assert lines[2] == "  gpu-box-one.examp…  renders rain/a-…4967295 for 5 min 12 s"
+    assert lines[3].startswith("  ↓ rain/a-c")
+    assert "4294967295.mp4  " in lines[3]
+    assert lines[3].endswith("3.2 MB of 13.2 MB")
+
+
 def test_what_does_not_fit_is_counted() -> None:
     """Many servers and downloads end in a line that says how many more there are; both keep a place."""
     shown = BoardView(

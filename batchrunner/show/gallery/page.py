@@ -1,4 +1,4 @@
-"""The gallery's files beside the videos: the page, its data, `report.md` and posters, kept current during a run.
+"""The files beside the videos: the page, its data, posters, `report.md` and `index.csv`, kept current during a run.
 
 Each is written whole or not at all. The page is template, style and script of this package in one file that loads
 nothing from the network. What a manifest or a server wrote reaches it only through the data file, as JSON, and the DOM
@@ -26,6 +26,7 @@ from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.gallery.frames import Frames
 from batchrunner.show.report import RunContext, report, report_json, report_markdown
+from batchrunner.show.table import results_csv
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 REPORT = "report.md"
+TABLE = "index.csv"
 DATA = "gallery-data.js"
 """The file beside the page that holds everything it shows."""
 RECEIVER = "batchrunnerGallery"
@@ -105,11 +107,15 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
 
 def is_current(folder: Path, batch: str, key: str) -> bool:
-    """Tell whether a batch's folder has the page of this version, data with this key, and a report."""
+    """Tell whether a batch's folder has the page of this version, data with this key, a report and a table."""
     try:
         with (folder / DATA).open("rb") as file:
             found = f'"key":"{key}"'.encode() in file.read(_KEY_BYTES)
-        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page_html(batch).encode()
+        return (
+            found
+            and all((folder / name).is_file() for name in (REPORT, TABLE))
+            and (folder / PAGE).read_bytes() == page_html(batch).encode()
+        )
     except OSError:
         return False
 
@@ -190,6 +196,8 @@ class Gallery:
                 write_page(self.folder, self.batch)
                 self._page_written = True
             write_data(self.folder, gallery_data(self.batch, wanted, board.states, self.facts, status))
+            table = results_csv(wanted, board.states, self.facts)
+            replace_file(self.folder / TABLE, table.encode())
         except LocalError as error:
             self._failed = True
             self.warn(f"couldn't update the gallery: {error}")
