@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,14 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write_new
-from batchrunner.cli.parameters import Manifest, Out, Outside, Servers, Sets
+from batchrunner.cli.parameters import KeyValue, Manifest, Out, Outside, Servers, Sets, key_value
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
+from batchrunner.files import replace_file
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.picks import read_picks
+from batchrunner.manifest.picks import Picks, read_picks
 from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
+from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
@@ -78,13 +81,22 @@ async def _serve(folder: Path, port: int) -> None:
 
 
 def promote(
-    picks: Annotated[Path, typer.Argument(metavar="picks.json", help="The file saved from the gallery.")],
+    picks: Annotated[Path, typer.Argument(metavar="PICKS|FOLDER", help="The gallery's picks, or a batch's folder.")],
     sets: Sets = [],
     server: Servers = [],
     out: Out = OUT,
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    workflow: Annotated[
+        Path | None, typer.Option(metavar="WORKFLOW.json", help="Send the picked files through this workflow.")
+    ] = None,
+    inputs: Annotated[
+        list[KeyValue],
+        typer.Option(
+            "--input", metavar="P=NODE.INPUT", parser=key_value, help="Where a value goes in --workflow; repeatable."
+        ),
+    ] = [],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
     ] = None,
@@ -92,22 +104,53 @@ def promote(
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
 
-    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger.
+    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger. With --workflow their files go
+    through another workflow instead: --workflow upscale.json --input video=10.file.
     """
-    try:
-        picked = read_picks(read_text(picks, NAMED_BYTES))
-    except (SourceError, YoursError) as error:
-        raise YoursError(f"{picks}: {error}") from None
-    source = manifest or Path(picked.manifest)
-    if not source.name:
-        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+    picked, folder, file = _picked(picks, out, required=workflow is None)
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    jobs = require_state(out / picked.batch, picked.batch).jobs
+    jobs = require_state(folder, picked.batch).jobs
+    source = manifest or (Path(picked.manifest) if picked.manifest else None)
+    options = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=folder.parent)
+    if workflow is not None:
+        path = output or workflow.with_name(f"{picked.batch}-{workflow.stem}.yaml")
+        names = {name for job in jobs.values() for name in job.params}
+        within = _within(file, folder, path) if file else ""
+        if file and not (folder / within).exists():  # the copy is made last: what is picked is not looked up yet
+            options = replace(options, pending={picked.batch: tuple(jobs.values())})
+        text = second_pass(SecondPass(picked.batch, within, workflow, inputs, names), path, source, options)
+        if file and not (folder / within).exists():
+            replace_file(folder / within, file.read_bytes())
+        done = counted(len(picked.picks), "pick") if file else "the finished jobs"
+        of = f" of {folder.parent}" if folder.parent != OUT else ""
+        write_new(path, text)
+        say(f"wrote {path} with {done}{of}; to check it: batchrunner plan {path}")
+        return
+    if source is None:
+        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
     if path.parent.resolve() != source.parent.resolve():
         raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
-    options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
     text = promoted_manifest(picked, jobs, source, options, path.stem if output else "")
     write_new(path, text)
     say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")
+
+
+def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Path | None]:
+    """Return what is picked, the batch's folder, and the file; of a folder without picks no file."""
+    is_folder = picks.is_dir()
+    file = picks / "picks.json" if is_folder else picks
+    if is_folder and not required and not file.exists():
+        return Picks(picks.resolve().name, ()), picks, None
+    try:
+        found = read_picks(read_text(file, NAMED_BYTES))
+    except (SourceError, YoursError) as error:
+        raise YoursError(f"{file}: {error}") from None
+    return found, picks if is_folder else out / found.batch, file
+
+
+def _within(picks: Path, folder: Path, target: Path) -> str:
+    """Return where picks lie in their batch's folder, or are to be copied to."""
+    file, root = picks.resolve(), folder.resolve()
+    return str(file.relative_to(root)) if file.is_relative_to(root) else f"{target.stem}.picks.json"

@@ -102,19 +102,19 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
 def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options, name: str) -> Iterator[str]:
     of = parts.settings.name
     yield f"# {len(rows)} of the jobs of {of}, with their prompts and seeds; what `sweep` sets first is new."
-    yield f"name: {_scalar(name)}"
+    yield f"name: {scalar_text(name)}"
     if options.servers:
-        yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
+        yield f"server: [{', '.join(scalar_text(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:
         if key in tree.entries and not (key == "server" and options.servers):
-            yield from _block(key, tree.entries[key].tree)
+            yield from block_lines(key, tree.entries[key].tree)
     common = _common([row for row, _ in rows])
     yield from ["defaults:"] if common else []
     yield from (f"  {key}: {_row_value(value)}" for key, value in common.items())
     yield "sweep:"
     for key, text in dict(options.sets).items():
         # What follows KEY= on the command line means the same here.
-        yield f"  {key}: {_scalar(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
+        yield f"  {key}: {scalar_text(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
     yield "  rows:"
     for row, notes in rows:
         yield from (f"    # {printable(note, _LONGEST_NOTE)}" for note in notes)
@@ -137,10 +137,11 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
     is_filled = isinstance(value, str) and fields_of(value)
-    return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
+    return scalar_text(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 
 
-def _scalar(value: Scalar) -> str:
+def scalar_text(value: Scalar) -> str:
+    """Return a value as it stands in YAML."""
     if not isinstance(value, str):
         return repr(value) if type(value) in {int, float} else json.dumps(value)
     if _PLAIN.fullmatch(value) and isinstance(resolve_scalar(value), str):
@@ -149,13 +150,13 @@ def _scalar(value: Scalar) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
-def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
+def block_lines(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
     """Yield the lines of `name: …`; mappings below each other, lists in one line."""
-    head = f"{' ' * indent}{_scalar(name)}:"
+    head = f"{' ' * indent}{scalar_text(name)}:"
     if isinstance(tree, MappingNode) and tree.entries:
         yield head
         for inner, entry in tree.entries.items():
-            yield from _block(inner, entry.tree, indent + 2)
+            yield from block_lines(inner, entry.tree, indent + 2)
     else:
         yield f"{head} {_flow(tree)}"
 
@@ -163,7 +164,7 @@ def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
 def _flow(tree: Tree) -> str:
     match tree:
         case ScalarNode():
-            return _scalar(tree.text) if isinstance(tree.value, str) else tree.text or "null"
+            return scalar_text(tree.text) if isinstance(tree.value, str) else tree.text or "null"
         case ListNode():
             return f"[{', '.join(map(_flow, tree.items))}]"
         case MappingNode():
@@ -171,4 +172,4 @@ def _flow(tree: Tree) -> str:
 
 
 def _flow_mapping(entries: Iterable[tuple[str, str]]) -> str:
-    return f"{{{', '.join(f'{_scalar(name)}: {value}' for name, value in entries)}}}"
+    return f"{{{', '.join(f'{scalar_text(name)}: {value}' for name, value in entries)}}}"
