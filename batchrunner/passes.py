@@ -19,7 +19,7 @@ from batchrunner.run import ask_consent, check_options, run_batch
 from batchrunner.servers import secret_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchrunner.core.job import Job
     from batchrunner.manifest import Batch
@@ -30,8 +30,10 @@ _FAILED = 1
 """The exit code of a batch that ended with failed jobs."""
 
 
-def run_passes(several: Sequence[RunOptions], *, may_restart: bool = False) -> int:
-    """Run manifests in their order; return the highest exit code. `may_restart` as in `run_batch`.
+def run_passes(
+    several: Sequence[RunOptions], *, may_restart: bool = False, runner: Callable[[RunOptions], int] = run_batch
+) -> int:
+    """Run manifests in their order, each by `runner`; return the highest exit code. `may_restart` as in `run_batch`.
 
     The next one also runs when jobs of the last one failed, and does not when that was stopped: by a server, this
     machine or a signal. Raises BatchrunnerError as `run_batch` does, with nothing sent if any manifest is wrong.
@@ -45,7 +47,7 @@ def run_passes(several: Sequence[RunOptions], *, may_restart: bool = False) -> i
         checked.append(replace(options, agreed=ask_consent(options, batch, may_restart=False), began=began))
     code = 0
     for options in checked:
-        code = max(code, run_batch(options))
+        code = max(code, runner(options))
         if code > _FAILED:
             break
     return code
