@@ -13,7 +13,7 @@ from batchrunner.core.notes import AttemptSeen, Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
-from batchrunner.state import contradiction_is_damage, render_digests
+from batchrunner.state import chosen_ids, contradiction_is_damage, render_digests
 from batchrunner.workflow.saving import expected_files
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 _SIM_POLL = 0.2
 
 
-async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloader: Downloader, now: float) -> Board:
-    """Return the board of `batch`; its jobs are in the ledger from now on. `content` is what the ledger holds.
+async def build_board(  # noqa: PLR0913 - what a run begins with
+    batch: Batch, ledger: Ledger, content: Snapshot, downloader: Downloader, now: float, *, limit: int | None = None
+) -> Board:
+    """Return the board of `batch`, with `limit` jobs that are still to do. `content` is what the ledger holds.
 
-    Raises StateError if they can't be kept, or if what the ledger holds can't be true.
+    Raises StateError if what the ledger holds can't be true.
     """
     rules = batch.rules
     if rules.poll is None and batch.servers == (SIM,):
@@ -42,9 +44,7 @@ async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloade
     board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
-    if list(content.jobs.values()) != list(batch.jobs):
-        ledger.keep(batch.jobs)
-    board.want([job.id for job in batch.jobs], batch.chosen, now)
+    board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)
     for name in list(board.servers):
         if surveyed(content.marks, name):
             board.apply(Surveyed(name))

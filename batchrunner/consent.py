@@ -47,7 +47,12 @@ def sending_requests(batch: Batch) -> Iterator[str]:
 
 def mark(request: str) -> str:
     """Return the ledger's key for «this user agreed to this, on this machine»: a state from elsewhere has no say."""
-    return f"allowed {sha256(f'{_here()} {request}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"allowed {personal(request)}"
+
+
+def personal(text: str) -> str:
+    """Return a digest of `text` that is another one for every user and machine."""
+    return sha256(f"{_here()} {text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @cache

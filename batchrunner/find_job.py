@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, Saved
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import STATE, Ledger
-from batchrunner.manifest import Options, load
+from batchrunner.manifest import read_name
 from batchrunner.show.sidecar import beside
 from batchrunner.state import no_batch
 from batchrunner.text import did_you_mean, listing, printable, quote
@@ -45,7 +45,7 @@ def batch_folder(batch: Path, out: Path) -> Path:
 
     Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
     """
-    folder = batch if batch.is_dir() else out / load(batch, Options(out=out)).name
+    folder = batch if batch.is_dir() else out / read_name(batch)
     if not (folder / STATE).exists():
         raise no_batch(folder)
     return folder

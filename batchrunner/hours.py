@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.hours import Window
 from batchrunner.errors import YoursError
-from batchrunner.options import Zone, moment, next_moment
-from batchrunner.text import duration
+from batchrunner.options import next_moment
+from batchrunner.text import Zone, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

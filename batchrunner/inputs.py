@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from batchrunner.errors import LocalError, YoursError
 from batchrunner.files import replace_file
 from batchrunner.manifest.hashes import MEMORY, Hashes, LocalFile, opened
 from batchrunner.show.gallery.frames import Frames
-from batchrunner.state import chosen_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,8 @@ async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -
     A copy that is there and whole is left alone. Raises YoursError if a file is not what it was when the manifest was
     read, LocalError if it can't be copied.
     """
-    jobs = [job for job in chosen_jobs(batch) if not isinstance(states.get(job.id), Done)]
+    chosen = (job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen)
+    jobs = [job for job in chosen if not isinstance(states.get(job.id), Done)]
     needed = dict.fromkeys(file for job in jobs for file in job.inputs)
     if not needed:
         return
@@ -46,7 +47,8 @@ async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -
         for file in needed:
             await to_thread(_copy, home, file, batch.sources[file.name], batch.hashes)
     finally:
-        replace_file(folder / INPUTS / MEMORY, batch.hashes.content())
+        with suppress(LocalError):
+            replace_file(folder / INPUTS / MEMORY, batch.hashes.content())
 
 
 def make_frames(folder: Path, batch: Batch) -> Batch:
@@ -131,6 +133,7 @@ def _is_whole(home: Folder, path: str, file: InputFile, hashes: Hashes, sha256: 
 def _copy_content(home: Folder, part: str, source: LocalFile) -> tuple[int, str]:
     """Copy a file; return the length and the sha256 of what was written."""
     with opened(source.path) as (file, _), os.fdopen(home.create(part), "wb") as target:
+        os.fchmod(target.fileno(), 0o600)  # the file may be its owner's secret
         if not _cloned(file, target.fileno()):
             while portion := file.read(_PORTION):
                 target.write(portion)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import re
-import shlex
 import stat
 import time
 from calendar import timegm
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from batchrunner.comfy.secret import Secret
 from batchrunner.errors import YoursError
 from batchrunner.manifest import Options
-from batchrunner.text import duration
+from batchrunner.text import Zone, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUT = Path("outputs")
+OUT_VARIABLE = "BATCHRUNNER_OUT"
 TOKEN_VARIABLE = "BATCHRUNNER_TOKEN"  # noqa: S105 - the name of a variable
 _MAX_TOKEN = 8192
 """Bytes read of a token file."""
@@ -43,19 +42,12 @@ class RunOptions:
     verbose: bool = False
     allow_commands: bool = False
     """What the manifest asks consent for is agreed to."""
+    limit: int | None = None
+    """How many jobs that are still to do, the first in run order."""
     agreed: tuple[str, ...] = ()
     """Marks of what was agreed to when this command began, as `consent.obtain` returns them."""
     began: float | None = None
     """When this command began, seconds since the epoch, for `until`; None for now."""
-
-    @property
-    def out_words(self) -> tuple[str, ...]:
-        """The words that every command about this batch needs."""
-        return () if self.out == OUT else ("--out", str(self.out))
-
-    def command(self, verb: str) -> str:
-        """Return the command line that applies `verb` to this batch, for a person to copy."""
-        return shlex.join(("batchrunner", *verb.split(), str(self.manifest), *self.out_words))
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
@@ -90,9 +82,6 @@ def token_warning(file: Path | None) -> str:
 # comes twice when it ends. A zone is given as a function, as `time.localtime` is, and is asked for every minute until
 # the clock shows the time: at most 25 hours of minutes, a few milliseconds.
 
-
-Zone: TypeAlias = Callable[[float], time.struct_time]
-"""From seconds since the epoch to local time."""
 
 _LATER = re.compile(r"\+([0-9]{1,4}(?:\.[0-9]+)?) ?(m|h|d)")
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -156,13 +145,6 @@ def next_moment(hh_mm: str, now: float, zone: Zone) -> float:
         if (wanted - first) % _DAY <= shown - first:
             return float(at * _MINUTE)
         before = shown
-
-
-def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
-    """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
-    then = zone(at)
-    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
-    return date + time.strftime("%H:%M", then)
 
 
 def _minutes(hh_mm: str) -> int:

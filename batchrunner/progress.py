@@ -20,12 +20,16 @@ from batchrunner.core.server import SIM
 from batchrunner.errors import BatchrunnerError
 from batchrunner.hours import hours_text
 from batchrunner.notify import Notifier
+from batchrunner.options import RunOptions
+from batchrunner.remembered import UNKNOWN, going_on, run_context, without_secrets
 from batchrunner.show.events import finished_event
 from batchrunner.show.gallery import Gallery
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter, RunLog, TextLines
 from batchrunner.show.live import DownloadView, LiveBoard, board_view
 from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
-from batchrunner.show.report import report_lines
+from batchrunner.show.report import LONGEST_COMMAND, next_command, report_lines
+from batchrunner.show.runner import RunnerFile
+from batchrunner.state import past_runs
 from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
     from batchrunner.core.exit import Exit
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
+    from batchrunner.ledger import Snapshot
     from batchrunner.notify import Target
-    from batchrunner.options import RunOptions
     from batchrunner.show.listeners import Listener
     from batchrunner.show.live import BoardView
 
@@ -60,6 +64,8 @@ class Displays:
     """Seconds between two updates of the board."""
     notifier: Notifier | None = None
     gallery: Gallery | None = None
+    options: RunOptions = field(default_factory=lambda: RunOptions(UNKNOWN))
+    """How the batch is run, without secrets."""
 
     def warn(self, message: str) -> None:
         """Tell people something about no job in particular."""
@@ -68,37 +74,42 @@ class Displays:
     async def finish(self, observer: RunObserver, ending: Exit, code: int) -> None:
         """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
         board = observer.board
+        tally, command = board.tally(), ""
+        if self.gallery:
+            wanted = [observer.jobs[job] for job in board.positions]
+            after = run_context(going_on(self.options, wanted, board.states), board.batch)
+            self.gallery.context = replace(self.gallery.context, commands=after.commands, lasting=after.lasting)
+            command = next_command(tally, after.lasting)
         if self.notifier:
             # The last line of `run --json` is the end, so notifications are sent before it.
-            self.notifier.event(finished_event(time.time(), board.tally(), code))
+            self.notifier.event(finished_event(time.time(), tally, code, command))
             await self.notifier.drain()
         now = anyio.current_time()
         summary = report_lines(self.gallery.finish(board, observer.jobs, now)) if self.gallery else []
-        self.listeners.event(finished_event(time.time(), board.tally(), code))
+        self.listeners.event(finished_event(time.time(), tally, code, command))
         self.listeners.close()
         for line in (*ending.message.splitlines(), *summary, *_still_rendering(observer, now)):
-            self.console.write(printable(line, limit=_MAX_LINE))
+            self.console.write(printable(line, limit=_MAX_LINE if not line.startswith("next: ") else LONGEST_COMMAND))
 
 
 @contextmanager
 def open_displays(
-    options: RunOptions,
-    batch: str,
-    recipients: Sequence[Target],
-    facts: Sequence[Fact],
-    secrets: tuple[str, ...],
+    options: RunOptions, content: Snapshot, recipients: Sequence[Target], secrets: tuple[str, ...]
 ) -> Iterator[Displays]:
     """Open every display and the log; close them when the run ends, however it ends.
 
-    `facts` are those of earlier runs, oldest first; `secrets` are in none of what is shown. Raises BatchrunnerError
-    for a bug, which is in the log then.
+    `content` is what earlier runs left; `secrets` are in none of what is shown. Raises BatchrunnerError for a bug,
+    which is in the log then.
     """
+    batch, began = content.batch, time.time()
     folder = options.out / batch
+    shown = without_secrets(options, secrets)
+    context = replace(run_context(shown, batch), runs=(*past_runs(content), (began, math.inf)))
     console = StreamOutput(sys.stderr)
     file = FileOutput(folder / _LOG)
     log = file_log(file, secrets)
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    displays: list[Listener] = [RunLog(log)]
+    displays: list[Listener] = [RunLog(log), RunnerFile(folder, os.getpid(), began)]
     if options.as_json:
         displays.append(JsonLines(StreamOutput(sys.stdout), batch))
     if terminal and not options.verbose:
@@ -113,9 +124,9 @@ def open_displays(
 
     notifier = Notifier(batch, recipients, warn)
     listeners.join(notifier)
-    gallery = Gallery(folder, batch, str(options.manifest), options.out_words, time.time, warn, list(facts))
+    gallery = Gallery(folder, batch, context, time.time, warn, list(content.facts))
     try:
-        yield Displays(listeners, console, interval, notifier, gallery)
+        yield Displays(listeners, console, interval, notifier, gallery, shown)
     except BatchrunnerError:
         raise
     except Exception as error:

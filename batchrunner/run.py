@@ -31,7 +31,7 @@ from batchrunner.hours import read_hours
 from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
-from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, targets, without_secrets
+from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, shared_environment, targets
 from batchrunner.options import read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
@@ -46,10 +46,11 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
+from batchrunner.remembered import record, record_key, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
-from batchrunner.show.status import saved_files
-from batchrunner.state import read_state
+from batchrunner.show.status import missing_text, saved_files
+from batchrunner.state import missing_files, read_state, running
 from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
@@ -99,14 +100,19 @@ def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Unti
     return access, until, hours, targets(batch.notify, environment(), access.secrets)
 
 
-def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
+def run_batch(options: RunOptions, *, may_restart: bool = False, jobs: frozenset[str] | None = None) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
+    `jobs`: run only these, now, in place of those that the options choose; what is remembered of the last run stays.
     `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(options.manifest, options.manifest_options)
+    batch = load(
+        options.manifest, options.manifest_options if jobs is None else replace(options.manifest_options, only=())
+    )
+    if jobs is not None:
+        batch = replace(batch, chosen=jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
     access, until, hours, recipients = check_options(options, batch)
@@ -122,7 +128,8 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
             if content.marks.get(place) != url:
                 ledger.mark(place, value=url)
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
-        displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, access.secrets))
+        stack.enter_context(running(ledger, content, time.time))
+        displays = stack.enter_context(open_displays(options, content, recipients, access.secrets))
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
@@ -138,6 +145,8 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
             content=content,
             until=until.at if until else None,
             hours=hours,
+            limit=options.limit,
+            record=record(without_secrets(options, access.secrets)) if jobs is None else None,
         )
         return anyio.run(run.run)
 
@@ -158,6 +167,10 @@ class Run:
     """When everything must be downloaded, in seconds since the epoch; None for no limit."""
     hours: str = ""
     """When prompts may be submitted, `22:00-07:00`; empty for always."""
+    limit: int | None = None
+    """How many jobs that are still to do."""
+    record: Json = None
+    """What is to be remembered of this run (`remembered.record`), if anything."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """The id of this boot of the machine."""
@@ -211,8 +224,8 @@ class Run:
 
     async def build_board(self, downloader: Downloader) -> tuple[Board, Mapping[str, Job]]:
         """Return the board, and every job that the ledger or the manifest knows, by id."""
-        content = self.content or self.ledger.content()
-        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now())
+        content = self.content = self.content or self.ledger.content()
+        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now(), limit=self.limit)
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
@@ -228,7 +241,9 @@ class Run:
         downloader.asked = asked
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
-        await copy_inputs(self.folder, self.batch, board.states)
+        self._remember()
+        await copy_inputs(self.folder, replace(self.batch, chosen=frozenset(board.chosen)), board.states)
+        self._find_missing(board)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         listeners.event(started_event(wall(), str(self.folder.absolute())))
         self._set_until(board, jobs)
@@ -288,7 +303,7 @@ class Run:
         if not self.batch.on_saved:
             yield
             return
-        shared = without_secrets(environment(), self.access.secrets)
+        shared = shared_environment(environment(), self.access.secrets)
         folder = str(self.folder.absolute())
         commands = SavedCommands(
             lambda saved: saved_json(self.batch.name, folder, jobs[saved.job], saved),
@@ -319,6 +334,20 @@ class Run:
             self.displays.warn(message)
         if stopping:
             raise YoursError("\n".join(stopping))
+
+    def _remember(self) -> None:
+        """Keep the manifest's jobs, and how the batch is run: only now, for what is refused leaves it as it was."""
+        content = self.content or self.ledger.content()
+        if content.current != list(self.batch.jobs):
+            self.ledger.keep(self.batch.jobs)
+        if self.record is not None and content.marks.get(record_key()) != self.record:
+            self.ledger.mark(record_key(), self.record)
+
+    def _find_missing(self, board: Board) -> None:
+        """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""
+        board.missing_files = tuple(missing_files(self.folder, (board.states[job] for job in board.positions)))
+        if board.missing_files:
+            self.displays.warn(f"{missing_text(board.missing_files)}; verify --redo renders them again")
 
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
         """Set the hours, and the time by which everything must be downloaded; warn of jobs that will not be."""

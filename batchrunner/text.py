@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich import filesize
 from rich.cells import cell_len, set_cell_size
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Json
 
+Zone: TypeAlias = Callable[[float], time.struct_time]
+"""From seconds since the epoch to local time."""
 UNKNOWN = "?"
 REDACTED = "***"
 PATH_LIMIT = 4096
@@ -138,6 +142,16 @@ def clock(epoch: float, form: str = "%H:%M:%S") -> str:
     """Return the time of day of `epoch` (seconds) in this machine's zone, `07:30:05`; or its date by a `form`."""
     moment = _moment(epoch)
     return moment.astimezone().strftime(form) if moment else UNKNOWN
+
+
+def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
+    """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
+    try:
+        then = zone(at)
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
+    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
+    return date + time.strftime("%H:%M", then)
 
 
 def _moment(epoch: float) -> datetime | None:

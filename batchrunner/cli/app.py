@@ -17,8 +17,9 @@ from batchrunner.cli.init import init, schema, sim
 from batchrunner.cli.jobs import export, why
 from batchrunner.cli.output import open_streams, say, write
 from batchrunner.cli.parameters import OWN_PROCESS
-from batchrunner.cli.plan import plan, status
+from batchrunner.cli.plan import plan
 from batchrunner.cli.run import run
+from batchrunner.cli.status import status
 from batchrunner.cli.verify import retry, verify
 from batchrunner.errors import BatchrunnerError
 from batchrunner.options import TOKEN_VARIABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,18 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write_new
-from batchrunner.cli.parameters import KeyValue, Manifest, Out, Outside, Servers, Sets, key_value
+from batchrunner.cli.parameters import KeyValue, Out, Outside, Place, Servers, Sets, key_value
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
 from batchrunner.files import replace_file
-from batchrunner.manifest import Options, load
+from batchrunner.manifest import Options, names_servers
 from batchrunner.manifest.picks import Picks, read_picks
 from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
 from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
+from batchrunner.remembered import UNKNOWN, out_words, recalled, run_context
 from batchrunner.show.gallery import (
     PageStatus,
     gallery_data,
@@ -30,46 +32,35 @@ from batchrunner.show.gallery import (
     write_page,
     write_posters,
 )
-from batchrunner.show.report import RunContext, report, report_json
-from batchrunner.state import job_states, require_state
+from batchrunner.show.report import report, report_json
+from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
 
 
 def gallery(
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
-    sets: Sets = [],
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine, for a browser.")] = False,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one).")
     ] = 0,
-    allow_outside: Outside = False,
 ) -> None:
     """Rebuild the page of all results, with preview pictures."""
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside, out=out), out)
-    batch = load(manifest, options.manifest_options)
-    folder = out / batch.name
-    snapshot = require_state(folder, batch.name)
-    states = job_states(batch.name, snapshot.jobs, snapshot.facts)
-    paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    summary = report(
-        batch.name,
-        batch.jobs,
-        states,
-        snapshot.facts,
-        RunContext(str(manifest), str(folder), options=options.out_words),
-    )
+    stored = require_batch(RunOptions(batch, out=out))
+    jobs, facts = stored.content.current, stored.content.facts
+    context = replace(run_context(stored.going_on, stored.name), runs=tuple(past_runs(stored.content)))
+    summary = report(stored.name, jobs, stored.states, facts, context)
     page_status = PageStatus(
         at=time.time(),
-        manifest=str(manifest),
-        options=options.out_words,
-        posters=write_posters(folder, paths),
+        manifest=context.manifest,
+        commands=context.lasting,
+        posters=write_posters(stored.folder, [fact.path for fact in facts if isinstance(fact, Saved)]),
         report=report_json(summary),
     )
-    page = write_page(folder, batch.name)
-    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))
+    page = write_page(stored.folder, stored.name)
+    write_data(stored.folder, gallery_data(stored.name, jobs, stored.states, facts, page_status))
     if serve:
-        anyio.run(_serve, folder, port)
+        anyio.run(_serve, stored.folder, port)
     else:
         say(f"wrote {page}")
 
@@ -110,31 +101,39 @@ def promote(
     picked, folder, file = _picked(picks, out, required=workflow is None)
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    jobs = require_state(folder, picked.batch).jobs
-    source = manifest or (Path(picked.manifest) if picked.manifest else None)
-    options = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=folder.parent)
+    content = read_state(folder, picked.batch)
+    if content is None:
+        raise no_batch(folder)
+    named = manifest or (Path(picked.manifest) if picked.manifest else UNKNOWN)
+    run = recalled(content.marks, RunOptions(named, out=folder.parent))
+    source, last = run.manifest, run.manifest_options
+    known = source != UNKNOWN
+    servers = server or ([] if known and names_servers(source) else last.servers)
+    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=folder.parent)
     if workflow is not None:
         path = output or workflow.with_name(f"{picked.batch}-{workflow.stem}.yaml")
-        names = {name for job in jobs.values() for name in job.params}
         within = _within(file, folder, path) if file else ""
-        if file and not (folder / within).exists():  # the copy is made last: what is picked is not looked up yet
-            options = replace(options, pending={picked.batch: tuple(jobs.values())})
-        text = second_pass(SecondPass(picked.batch, within, workflow, inputs, names), path, source, options)
-        if file and not (folder / within).exists():
+        copied = file and not (folder / within).exists()
+        if copied:  # the copy is made last: what is picked is not looked up yet
+            options = replace(options, pending={picked.batch: tuple(content.jobs.values())})
+        names = {name for job in content.jobs.values() for name in job.params}
+        wanted = SecondPass(picked.batch, within, workflow, inputs, names)
+        text = second_pass(wanted, path, source if known else None, options)
+        if file and copied:
             replace_file(folder / within, file.read_bytes())
         done = counted(len(picked.picks), "pick") if file else "the finished jobs"
-        of = f" of {folder.parent}" if folder.parent != OUT else ""
-        write_new(path, text)
-        say(f"wrote {path} with {done}{of}; to check it: batchrunner plan {path}")
-        return
-    if source is None:
-        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
-    path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
-    if path.parent.resolve() != source.parent.resolve():
-        raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
-    text = promoted_manifest(picked, jobs, source, options, path.stem if output else "")
+    else:
+        if not known:
+            raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+        path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+        if path.parent.resolve() != source.parent.resolve():
+            near = source.parent
+            raise YoursError(f"-o {path}: must lie in {near}, where the workflow and the input files are found")
+        text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
+        done = counted(len(picked.picks), "pick")
     write_new(path, text)
-    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")
+    command = shlex.join(("batchrunner", "plan", str(path), *out_words(run)))
+    say(f"wrote {path} with {done}; to check it: {command}")
 
 
 def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Path | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +53,7 @@ def init(
         schema_path.write_text(_schema() + "\n", encoding="utf-8")
     except OSError as error:
         raise LocalError(f"{schema_path}: {error.strerror}") from None
-    say(f"wrote {path}; set its `server`, then check it: batchrunner plan {path}")
+    say(f"wrote {path}; set its `server`, then check it: {shlex.join(('batchrunner', 'plan', str(path)))}")
 
 
 def schema() -> None:

@@ -1,18 +1,16 @@
-"""`plan` and `status`: what a run would do, and where a batch stands."""
+"""`plan`: what a run would do, and how long that takes."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
 
 from batchrunner import consent
-from batchrunner.cli.output import answer, say, show, write
+from batchrunner.cli.output import say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
@@ -27,30 +25,30 @@ from batchrunner.cli.parameters import (
     Until,
 )
 from batchrunner.comfy import client as comfy
-from batchrunner.core.facts import Dropped, Rendered
+from batchrunner.core.board import Board
+from batchrunner.core.eta import too_late
+from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.errors import LocalError, TheirsError, YoursError
-from batchrunner.find_job import batch_folders
-from batchrunner.ledger import Ledger, holder
+from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
+from batchrunner.core.startup import startup_facts
+from batchrunner.errors import TheirsError, YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.options import OUT, moment, read_token, read_until, token_warning
+from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
-from batchrunner.show.status import Plan, batch_json, batch_line, plan_json, plan_view, status_json, status_view
-from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
-from batchrunner.text import counted, json_text
+from batchrunner.show.status import Plan, plan_json, plan_view
+from batchrunner.state import chosen_ids, contradiction_is_damage, job_states, read_state
+from batchrunner.text import json_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batchrunner.core.job import Job, Json
-    from batchrunner.core.lifecycle import State
+    from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
+    from batchrunner.options import Until as UntilMoment
 
-_WATCH_INTERVAL = 2.0
 _TO_RENDER = (Waiting, Sending, Queued, Unwanted)
 """States of jobs that a run has rendered; it takes up what was cancelled."""
 
@@ -73,7 +71,7 @@ def plan(
 
     No server is contacted, except with --ask.
     """
-    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside, out))
+    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), allow_outside, out))
     now = time.time()
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
@@ -88,15 +86,13 @@ def plan(
             say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now)
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now, limit)
     if as_json:
         write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
         # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
-        if limited and limited.missed:
-            planned = replace(planned, warnings=[limited.message, *planned.warnings])
-        elif limited:
-            planned = replace(planned, until=limited.message)
+        if limited:
+            planned = _in_time(planned, batch, snapshot, limited, now)
         show(plan_view(planned))
     if missing:
         raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
@@ -104,7 +100,7 @@ def plan(
         raise TheirsError("\n".join(unchecked))
 
 
-def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float) -> Plan:
+def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:
     """Return what `run` would do, and how long that takes by this batch's earlier renders, else by the guess."""
     states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
     known = snapshot.jobs if snapshot else {}
@@ -113,7 +109,8 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: 
     def seconds(some: Sequence[Job]) -> float:
         return forecast.total([job.cost for job in some], batch.servers).seconds
 
-    jobs, wanted = chosen_jobs(batch), {job.id for job in batch.jobs}
+    chosen, wanted = chosen_ids(batch, states, limit), {job.id for job in batch.jobs}
+    jobs = [job for job in batch.jobs if chosen is None or job.id in chosen]
     left = [job for job in jobs if isinstance(states.get(job.id, Waiting()), _TO_RENDER)]
     whole = round(seconds(left), 1)
     return Plan(
@@ -125,6 +122,33 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: 
         seconds=whole,
         ends=moment(now + whole, now) if whole else "",
         shares=[(name, seconds(some)) for name, some in jobs_by_preset(batch, left).items()],
+    )
+
+
+def _in_time(planned: Plan, batch: Batch, snapshot: Snapshot | None, until: UntilMoment, now: float) -> Plan:
+    """Return a plan that submits nothing that can't be downloaded by `until`, as a run that begins now would not."""
+    board = Board(batch.name, batch.rules, batch.servers, now, batch.server_rules())
+    known = snapshot.jobs if snapshot else {}
+    board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
+    with contradiction_is_damage(batch.name):
+        board.load(known, snapshot.facts if snapshot else (), now)
+    board.want([job.id for job in batch.jobs], frozenset(job.id for job in planned.jobs), now)
+    for fact in startup_facts(board, now):
+        if (state := board.follow(fact)) is not None:
+            board.put(fact.job, state, now, fact)
+    board.until_wall = until.at
+    board.tick(now, now)
+    late = set(too_late(board, now))
+    costs = [board.costs[job.id] for job in planned.jobs if job.id in board.unsettled - late]
+    seconds = board.forecast.total(costs, batch.servers).seconds
+    if until.missed:
+        planned = replace(planned, warnings=[until.message, *planned.warnings])
+    return replace(
+        planned,
+        until="" if until.missed else until.message,
+        late=[job for job in planned.jobs if job.id in late],
+        seconds=seconds,
+        ends=moment(now + seconds, now) if seconds else "",
     )
 
 
@@ -154,90 +178,3 @@ async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]
     """Return what the servers lack, and which of them could not be checked."""
     async with comfy.session() as http:
         return await check_servers(batch, lambda name: comfy.Client(access.url(name), http, access.credentials(name)))
-
-
-def status(
-    batch: Annotated[
-        Path | None,
-        typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder; all batches without it."),
-    ] = None,
-    out: Out = OUT,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the progress of a batch, running or not."""
-    if watch and (as_json or batch is None):
-        raise YoursError(f"--watch can't be combined with --json{'' if batch else ', and needs a MANIFEST or FOLDER'}")
-    if batch is None:
-        _list_batches(out, as_json=as_json)
-        return
-    if as_json:
-        write(json_text(status_json(*_progress(batch, out)[:3])))
-        return
-    shown = None
-    while True:
-        now = _progress(batch, out)
-        if now != shown:
-            _show_status(*now, clear=watch)
-            shown = now
-        _, jobs, states, _ = now
-        if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
-            return
-        time.sleep(_WATCH_INTERVAL)
-
-
-def _list_batches(out: Path, *, as_json: bool) -> None:
-    """Show a line for each batch in `out`; what can't be read is told, and hides no other."""
-    documents: list[Json] = []
-    folders = batch_folders(out)
-    if not folders:
-        raise no_batch(out)
-    for folder in folders:
-        try:
-            snapshot = Ledger.read(folder)
-            if snapshot is None:
-                continue
-            states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts)
-            runner = holder(folder)
-        except LocalError as error:
-            say(str(error))
-            continue
-        jobs = list(snapshot.jobs.values())
-        documents.append(
-            batch_json(snapshot.batch, str(folder.absolute()), jobs, states, runner.pid if runner else None)
-        )
-        if not as_json:
-            answer(batch_line(snapshot.batch, jobs, states) + (f"; process {runner.pid} runs it" if runner else ""))
-    if as_json:
-        write(json_text({"version": 1, "batches": documents}))
-
-
-def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str]]:
-    """Return a batch's name, jobs, states, and why jobs are out of it: a folder's by its state, a manifest's by both.
-
-    Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
-    """
-    if batch.is_dir():
-        snapshot = Ledger.read(batch)
-        if snapshot is None:
-            raise no_batch(batch)
-        name, jobs = snapshot.batch, list(snapshot.jobs.values())
-    else:
-        loaded = load(batch, Options(out=out))
-        name, jobs = loaded.name, list(loaded.jobs)
-        snapshot = read_state(out / name, name)
-        if snapshot is None:
-            return name, jobs, {}, {}
-    dropped = {fact.job: fact.message for fact in snapshot.facts if isinstance(fact, Dropped)}
-    return name, jobs, job_states(snapshot.batch, snapshot.jobs, snapshot.facts), dropped
-
-
-def _show_status(
-    name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str], *, clear: bool = False
-) -> None:
-    """Show the progress of a batch; jobs that are out of it are only counted."""
-    out = [job.id for job in jobs if isinstance(states.get(job.id), Unwanted)]
-    if len(out) < len(jobs):
-        show(status_view(name, [job for job in jobs if job.id not in out], states), clear=clear)
-    for reason, count in Counter(dropped[job] for job in out).items():
-        answer(f"{reason}: {counted(count, 'job')}")

@@ -44,9 +44,9 @@ def run(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, as plain lines.")] = False,
 ) -> int:
     """Start a batch, or continue it, until every job is done or failed. Several run one after another."""
-    options = Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside, out)
+    options = Options(tuple(server), tuple(sets), tuple(only), allow_outside, out)
     if len(manifests) > 1 and (sets or only or limit):
         raise YoursError("--set, --only and --limit are for a single manifest")
-    more = (out, token_file, until, hours, as_json, verbose, allow_commands)
+    more = (out, token_file, until, hours, as_json, verbose, allow_commands, limit)
     several = [RunOptions(manifest, options, *more) for manifest in manifests]
     return run_passes(several, may_restart=context.obj is OWN_PROCESS)

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchrunner.cli.output import answer, say
-from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
+from batchrunner.cli.parameters import OWN_PROCESS, Commands, Only, Out, Outside, Place, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
-from batchrunner.errors import LocalError
-from batchrunner.manifest import Options, load
+from batchrunner.errors import LocalError, YoursError
+from batchrunner.manifest import Options, matching
 from batchrunner.options import OUT, RunOptions
+from batchrunner.remembered import resume_command, verb_command
 from batchrunner.run import ask_consent, run_batch
-from batchrunner.state import chosen_jobs, open_batch
+from batchrunner.state import open_batch, require_batch
 from batchrunner.text import counted
 
 if TYPE_CHECKING:
-    from batchrunner.state import OpenBatch
+    from collections.abc import Iterable
+
+    from batchrunner.core.job import Job
+    from batchrunner.state import OpenBatch, StoredBatch
 
 _MAX_FAULTS = 20
 _MAX_HISTORIES = 9
@@ -35,29 +39,35 @@ _MAX_HISTORIES = 9
 _MAX_NAMED = 5
 
 
-def retry(
-    manifest: Manifest,
-    out: Out = OUT,
-    sets: Sets = [],
-    only: Only = [],
-    allow_outside: Outside = False,
-) -> None:
+def retry(batch: Place, out: Out = OUT, only: Only = []) -> None:
     """Let the next `run` try failed jobs again."""
-    options = RunOptions(manifest, Options((), tuple(sets), tuple(only), None, allow_outside, out), out)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
-        failed = [job.id for job in chosen_jobs(batch.batch) if isinstance(batch.states.get(job.id), Failed)]
+        opened = open_batch(RunOptions(batch, out=out), stack)
+        jobs = matching(opened.content.current, only)
+        if only and not jobs:
+            raise YoursError(f"no job matches {' '.join(f'--only {name}={value}' for name, value in only)}")
+        failed = [job for job in jobs if isinstance(opened.states.get(job.id), Failed)]
         for job in failed:
-            _reopen(batch, job)
+            _reopen(opened, job.id)
     if failed:
-        say(f"to be tried again: {counted(len(failed), 'job')}; now run: {options.command('run')}")
+        command = resume_command(opened.options, _reaching(opened, failed))
+        say(f"to be tried again: {counted(len(failed), 'job')}; now run: {command}")
     else:
         say("no failed jobs")
 
 
+def _reaching(batch: StoredBatch, jobs: list[Job]) -> Iterable[tuple[str, str]] | None:
+    """Return the `--only` of a run that comes to all of `jobs`: None for that of the last run, if it does."""
+    own = batch.options.manifest_options.only
+    reached = {job.id for job in matching(batch.content.current, own)}
+    if batch.options.limit is None and all(job.id in reached for job in jobs):
+        return None
+    return [("job", job.id) for job in jobs]
+
+
 def verify(
     context: typer.Context,
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
     sets: Sets = [],
     server: Servers = [],
@@ -70,19 +80,20 @@ def verify(
 
     With --redo, a damaged file is renamed, never deleted.
     """
-    manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
-    options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
+    options = RunOptions(batch, own, out, token_file, allow_commands=allow_commands)
     if redo:  # everything is asked before anything is changed
-        ask_consent(options, load(manifest, manifest_options), may_restart=context.obj is OWN_PROCESS)
+        stored = require_batch(options)
+        ask_consent(stored.options, stored.load(), may_restart=context.obj is OWN_PROCESS)
         options = replace(options, allow_commands=True)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
-        done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
+        opened = open_batch(options, stack)
+        done = {job.id: opened.states.get(job.id) for job in opened.content.current}
         saved = {job: state.files for job, state in done.items() if isinstance(state, Done)}
         faults = {
             job: found
             for job, files in saved.items()
-            if (found := {file.path: fault for file in files if (fault := file_fault(batch.folder, file))})
+            if (found := {file.path: fault for file in files if (fault := file_fault(opened.folder, file))})
         }
         lines = [f"{path}: {fault}" for found in faults.values() for path, fault in found.items()]
         for line in lines[:_MAX_FAULTS]:
@@ -97,12 +108,12 @@ def verify(
         if redo:
             for job, found in faults.items():
                 for path in found:
-                    _rename_damaged(batch.folder / path)
-                _reopen(batch, job)
+                    _rename_damaged(opened.folder / path)
+                _reopen(opened, job)
     if faults and redo:
-        return run_batch(options)
+        return run_batch(opened.options, jobs=frozenset(faults))
     if faults:
-        answer(f"to render them again: {options.command('verify --redo')}")
+        answer(f"to render them again: {verb_command(opened.options, opened.name, 'verify', '--redo')}")
     return 1 if faults else 0
 
 

@@ -117,7 +117,7 @@ def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None
         ended=ended,
         files=_files(entry.get("outputs"), nodes),
         prefixes=found,
-        node=_node(error),
+        node=_node(error, workflow),
         exception=text(error.get("exception_type"), NAME).strip(),
         message=text(error.get("exception_message")).strip(),
         began=_stamp(messages.get("execution_start")),
@@ -223,9 +223,16 @@ def _is_from_cache(workflow: Json, cached: Json) -> bool:
     return bool(taken) and taken <= known | saving.keys()
 
 
-def _node(error: Mapping[str, Json]) -> str:
+def _node(error: Mapping[str, Json], workflow: Json) -> str:
+    """Return what raised: its class and id, and its title if a person gave it one."""
     kind, node = text(error.get("node_type"), 200), error.get("node_id")
-    return f"{kind} #{node}"[:300].strip() if isinstance(node, str | int) else kind
+    if not isinstance(node, str | int):
+        return kind
+    own = workflow.get(str(node)) if isinstance(workflow, dict) else None
+    meta = own.get("_meta") if isinstance(own, dict) else None
+    title = text(meta.get("title"), NAME).strip() if isinstance(meta, dict) else ""
+    told = f' "{title}"' if title and title != kind and " raised " not in title else ""
+    return f"{kind} #{node}{told}"[:300].strip()
 
 
 def _stamp(message: Mapping[str, Json] | None) -> float | None:

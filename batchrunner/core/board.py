@@ -70,6 +70,8 @@ class Board:
     """Ids of the workflow's nodes, in its order."""
     hours: Hours | None = None
     """When prompts may be submitted; None for always."""
+    missing_files: tuple[str, ...] = ()
+    """Paths of saved files that were not in the folder, or not whole, when this run began."""
 
     def __init__(
         self,

@@ -53,13 +53,27 @@ def _local_trouble(board: Board) -> str:
 
 
 def _settled(board: Board) -> Exit:
-    failed = sum(isinstance(board.states[job], Failed) for job in board.chosen)
-    if failed:
-        return Exit(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
-    others = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
-    if others:
-        return Exit(DONE, f"{len(board.chosen)} jobs are done; {others} others wait for another run")
+    """Return how a run ends that is through with its jobs; other jobs of the batch may wait, or have failed."""
+    total, chosen = len(board.positions), len(board.chosen)
+    failed = [job for job in board.positions if isinstance(board.states[job], Failed)]
+    waiting = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
+    own = sum(job in board.chosen for job in failed)
+    rest = [f"{waiting} more wait for another run"] if waiting else []
+    if own or (failed and not waiting):
+        jobs = f"{own} of {_jobs(chosen)}" if own else f"{len(failed)} of {_jobs(total)}"
+        return Exit(FAILED, "; ".join([f"{jobs} failed", *rest]))
+    rest += [f"{len(failed)} more failed"] if failed else []
+    if rest:
+        return Exit(DONE, "; ".join([f"{_jobs(chosen)} {'is' if chosen == 1 else 'are'} done", *rest]))
+    if board.missing_files:
+        files = len(board.missing_files)
+        some = "1 file is" if files == 1 else f"{files} files are"
+        return Exit(DONE, f"every job was done, but {some} missing or changed on disk")
     return Exit(DONE, "every job is done")
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
 
 
 def _in_time(board: Board, now: float) -> Exit | None:
@@ -69,7 +83,8 @@ def _in_time(board: Board, now: float) -> Exit | None:
     if not is_hopeless(board, now):
         return None
     ending = _settled(board)
-    left = f"{len(board.waiting)} jobs are left for the next run: they would not have been finished in time"
+    are, they = ("is", "it") if len(board.waiting) == 1 else ("are", "they")
+    left = f"{_jobs(len(board.waiting))} {are} left for the next run: {they} would not have been finished in time"
     return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 

@@ -166,11 +166,6 @@ def with_stored_names(workflow: Mapping[str, Json], stored: Iterable[tuple[str, 
     return {key: _stored(node, names) for key, node in workflow.items()} if names else dict(workflow)
 
 
-def is_upload(value: Json) -> bool:
-    """Tell whether an input holds the name of one of our uploads: no server lists it before it has the file."""
-    return isinstance(value, str) and bool(_UPLOADED.fullmatch(value))
-
-
 def is_prefix(key: str, value: Json) -> bool:
     """Tell whether an input holds a file prefix: any text under `filename_prefix`, one of ours under any name."""
     return isinstance(value, str) and (key == PREFIX_INPUT or bool(_OUR_PREFIX.fullmatch(value)))

@@ -219,13 +219,16 @@ def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float)
 
     A job whose input files are not there yet has them uploaded to that server, and lets the next one go first.
     """
-    spots = {name: room + AHEAD if board.input_files else 0 for name, room in rooms.items()}
-    room, left = sum(rooms.values()), sum(spots.values())
+    spots = {name: room + AHEAD for name, room in rooms.items()}
+    room, left = sum(rooms.values()), sum(spots.values()) if board.input_files else 0
     tripped = any(board.servers[name].breaker.trips for name in rooms)
     picky = ends_at(board) is not None or tripped or bool(board.input_files)
     ahead = min(room + left, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
     fit: dict[str, dict[float, bool]] = {name: {} for name in rooms}
+
+    def nearest(name: str) -> tuple[bool, int, bool]:
+        return rooms[name] > 0, spots[name], uploads.is_near(job, name)
 
     def is_in_time(name: str, job: str) -> bool:
         cost, known = board.costs.get(job, 0.0), fit[name]
@@ -234,22 +237,23 @@ def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float)
         return known[cost]
 
     for job in board.next_jobs(ahead, now):
-        if not room + left:
+        if room <= 0 and left <= 0:
             break
-        files = bool(left) and job in board.input_files
-        able = [name for name, most in rooms.items() if most or (files and spots[name])]
+        files = job in board.input_files
+        able = [name for name, most in rooms.items() if most or (files and spots[name] > 0)]
         able = [name for name in able if _probes_with(board, name, job)]
         able = [name for name in able if name != board.states[job].past.stuck_on] or able
-        free = [name for name in able if uploads.may_go(job, name) and is_in_time(name, job)]
+        free = [name for name in able if (not files or uploads.may_go(job, name)) and is_in_time(name, job)]
         if not free:
             continue
-        name = max(free, key=rooms.__getitem__)
+        name = max(free, key=nearest if files else rooms.__getitem__)
         if rooms[name] and uploads.names(job, name) is not None:
             rooms[name], room = rooms[name] - 1, room - 1
+            spots[name], left = spots[name] - 1, left - 1
             fit[name].clear()
             taken[name] += board.forecast.seconds(name, board.costs.get(job, 0.0))
             yield job, name
-        elif spots[name]:
+        elif spots[name] > 0:
             uploads.want(job, name, confirmed=rooms[name] > 0)
             spots[name], left = spots[name] - 1, left - 1
 

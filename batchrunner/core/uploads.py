@@ -45,6 +45,12 @@ class UploadPlan:
         """Return what a server calls the input files of a job: (ours, the server's); None if one is to be uploaded."""
         return self._board.servers[name].inputs.names(self._board.input_files.get(job, ()), self._now)
 
+    def is_near(self, job: str, name: str) -> bool:
+        """Whether a server has the input files of a job, or will soon have them."""
+        known, in_flight = self._board.servers[name].inputs.stored, self._board.in_flight
+        files = self._board.input_files.get(job, ())
+        return all(file.name in known or in_flight.is_uploading(name, file.name) for file in files)
+
     def want(self, job: str, name: str, *, confirmed: bool) -> None:
         """Have what a job needs brought to a server; if `confirmed`, also looked for what was there some time ago."""
         inputs = self._board.servers[name].inputs

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def file_exists(path: Path) -> bool:
 
 _WIDTH = 128
 _LOCKS = Path("/proc/locks")
+_PROBED = 0.05
+"""Seconds; `holder` has the lock for a thousandth of that."""
 _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
 
 
@@ -99,27 +102,31 @@ def hold(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that holds a batch."""
+    """Who holds a batch right now."""
 
     pid: int
+    """0 if the lock does not say."""
     host: str
+    since: float
+    """Seconds since the epoch, by the clock of the file system."""
 
 
 def holder(folder: Path) -> Holder | None:
-    """Return who says in the lock file that it holds the batch in `folder`; None if nobody holds it, or says so.
+    """Return who holds the batch in `folder`, None if nobody does: the lock itself tells. Creates nothing.
 
-    Creates nothing. LocalError if the lock can't be read.
+    LocalError if the lock can't be read.
     """
-    if not (folder / LOCK).exists():
+    path = folder / LOCK
+    if not file_exists(path):
         return None
-    opened = _open(folder / LOCK)
     try:
-        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalError(f"{path}: can't be opened: {error.strerror}") from error
+    try:
         match = _HOLDER.fullmatch(os.pread(opened, _WIDTH, 0))
-        return Holder(int(match[1]), match[2].decode()) if match else None
-    else:
-        return None
+        pid, host = (int(match[1]), match[2].decode()) if match else (0, "")
+        return Holder(pid, host, os.fstat(opened).st_mtime) if _is_locked(opened) else None
     finally:
         os.close(opened)
 
@@ -141,6 +148,14 @@ def is_held_by(folder: Path, holder: Holder) -> bool:
     return re.search(rf" FLOCK .* WRITE {holder.pid} [^ ]*:{inode} ", locks) is not None
 
 
+def _is_locked(opened: int) -> bool:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
 def _open(path: Path) -> int:
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, PRIVATE)
@@ -156,7 +171,11 @@ def _open(path: Path) -> int:
 
 def _lock(opened: int, folder: Path) -> None:
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PROBED)  # `holder` may just have tried it
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BusyError(f"{folder}: another runner holds this batch{_holder(opened)}") from error
     except OSError as error:

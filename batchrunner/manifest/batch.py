@@ -29,8 +29,6 @@ class Options:
     """(name, value) pairs that win over defaults, blocks and presets."""
     only: tuple[tuple[str, str], ...] = ()
     """(name, value) pairs: of one name any, of several names all; `job` is the id, or how it begins."""
-    limit: int | None = None
-    """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
     out: Path | None = None
@@ -84,7 +82,7 @@ class Batch:
     jobs: tuple[Job, ...]
     """In the order they run; no two would render the same."""
     chosen: frozenset[str] | None
-    """The ids that `--only` and `--limit` choose, None for all; the others still belong to the batch."""
+    """The ids that `--only` chooses, None for all; the others still belong to the batch."""
     warnings: tuple[str, ...]
     template: Template
     axes: tuple[tuple[str, int], ...]

@@ -144,10 +144,9 @@ class EarlierBatches:
         plain = {f"_{name}": value for name, value in row.job.params.items() if not name.startswith("_")}
         own = {name: value for name, value in row.job.params.items() if name.startswith("_")}
         values = {**plain, **own}
-        if names.media is None:
-            return {**values, FILE: row.file}
         placed = {
-            name: PlacedText(value, at, where) if isinstance(value, str) else value for name, value in values.items()
+            name: PlacedText(value, at, where) if names.media.params and isinstance(value, str) else value
+            for name, value in values.items()
         }
         frame = None if form.frame is None else str(form.frame)
         file = PlacedText(row.file, at, where, (self.out / form.batch).resolve(), frame, future=row.future)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
-from batchrunner.manifest.axes import Filled, Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
 from batchrunner.manifest.filenames import node_labels
+from batchrunner.manifest.fill import Filled, Filler
 from batchrunner.manifest.forms import SIM
-from batchrunner.manifest.hashes import Hashes
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
@@ -26,7 +25,6 @@ from batchrunner.workflow.params import Identify, costly
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-    from batchrunner.manifest.batch import Options
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.forms import Order, Settings
     from batchrunner.manifest.load import Parts
@@ -48,7 +46,7 @@ class Draft:
         return {name: files[name].name for name in template.media if name in files}
 
 
-def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
+def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
     """Return the batch that `parts` describe.
 
     Raises ManifestError if a text cannot be filled in, nothing is left to do, or `--only` matches no job.
@@ -69,12 +67,12 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
     if not jobs:
         diagnostics.add(parts.exclusions[0].location, "exclude", "leaves no job")
     chosen = None
-    if parts.only or options.limit is not None:
+    if parts.only:
         found = choose(jobs, parts.only, parts.template.media)
         if jobs and not found:
             written = " ".join(f"--only {name}={node.text}" for name, nodes in parts.only.items() for node in nodes)
             diagnostics.add(Location("--only", 1, 1), "", f"no job matches {printable(written)}")
-        chosen = frozenset(job.id for job in found[: options.limit])
+        chosen = frozenset(job.id for job in found)
     lines, bare = temporary(jobs, parts.template, parts.outputs)
     for line in lines if bare else ():
         diagnostics.add(parts.workflow, "workflow", line)
@@ -101,9 +99,9 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         until=parts.settings.until,
         hours=parts.settings.hours,
         on_saved=parts.settings.on_saved,
-        sources=parts.media.sources if parts.media else {},
-        frames=parts.media.frames if parts.media else {},
-        hashes=parts.media.hashes if parts.media else Hashes(),
+        sources=parts.media.sources,
+        frames=parts.media.frames,
+        hashes=parts.media.hashes,
     )
 
 

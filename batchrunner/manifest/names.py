@@ -104,10 +104,10 @@ def path_itself(name: str, file: str) -> str:
 class Names:
     """Everything that may be set for a job; records in `diagnostics` what is wrong with a use of it."""
 
-    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics, media: MediaFiles | None = None) -> None:
+    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics, media: MediaFiles) -> None:
         self.params = params
         self.media = media
-        """The files of the parameters that take some; None if none does."""
+        """The parameters that take files, and these files."""
         self.presets: dict[str, dict[str, Point]] = {}
         self.diagnostics = diagnostics
         self.variables: set[str] = set()
@@ -157,7 +157,7 @@ class Names:
 
     def takes_files(self, name: str) -> bool:
         """Tell whether a parameter takes files."""
-        return self.media is not None and name in self.media.params
+        return name in self.media.params
 
     def single(self, name: str, tree: Tree, path: str) -> ScalarNode | None:
         """Return the one value that `name: tree` is, or None after recording that it is none."""
@@ -212,9 +212,9 @@ class Names:
         if "${" in text:
             return {name: TextTemplate(text, location, path)}
         placed = PlacedText(text, location, path)
-        if self.media is not None and name in self.media.params:
+        if name in self.media.params:
             return {name: placed} if self.media.check(name, placed) else None
-        return {name: placed if self.media is not None and name.startswith("_") else text}
+        return {name: placed if self.media.params and name.startswith("_") else text}
 
     def _preset(self, group: str, node: ScalarNode, path: str) -> Point | None:
         options = self.presets[group]

@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.errors import YoursError
-from batchrunner.manifest.axes import fields_of
 from batchrunner.manifest.diagnostics import Diagnostics
+from batchrunner.manifest.fill import fields_of
 from batchrunner.manifest.forms import MAX_NAME
 from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
@@ -41,6 +41,16 @@ _LONGEST_NOTE = 200
 _DOLLAR = "_dollar"
 """An own variable that holds a `$`: `${` in a prompt that is filled in already must not be filled in again."""
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
+
+
+class _OnServer(str):
+    """A media input's value that is no local file: what the server has under this name."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Differ from a local file's path."""
+        return f"{{server: {scalar_text(str(self))}}}"
 
 
 def promoted_name(name: str) -> str:
@@ -91,9 +101,10 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     for name in names:
         value = job.params[name]
         is_named = name in parts.template.params or name.startswith("_")
-        is_usual = name not in _ALWAYS and name in own and own[name] == value
+        is_usual = name not in _ALWAYS and name not in job.uploads and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.overrides:
-            found[name] = value
+            on_server = isinstance(value, str) and name in parts.template.media and name not in job.uploads
+            found[name] = _OnServer(value) if on_server else value
     if any(isinstance(value, str) and fields_of(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
@@ -136,6 +147,8 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
+    if isinstance(value, _OnServer):
+        return repr(value)
     is_filled = isinstance(value, str) and fields_of(value)
     return scalar_text(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 

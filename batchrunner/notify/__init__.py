@@ -8,8 +8,8 @@ from batchrunner.notify.notifier import (
     Timing,
     Undelivered,
     run_program,
+    shared_environment,
     targets,
-    without_secrets,
 )
 from batchrunner.notify.saved import SavedCommands, handled_mark, saved_json
 
@@ -26,6 +26,6 @@ __all__ = [
     "handled_mark",
     "run_program",
     "saved_json",
+    "shared_environment",
     "targets",
-    "without_secrets",
 ]

@@ -167,7 +167,7 @@ def targets(
     No program is given a variable that holds one of `secrets`, which are for the servers alone. Raises YoursError, with
     a line per problem and no URL, if a variable is not set or holds no URL, or if apprise is wanted and not installed.
     """
-    shared = without_secrets(environment, secrets)
+    shared = shared_environment(environment, secrets)
     found: list[Target] = []
     problems: dict[str, None] = {}
     for recipient in recipients:
@@ -181,7 +181,7 @@ def targets(
     return tuple(found)
 
 
-def without_secrets(environment: Mapping[str, str], secrets: tuple[str, ...]) -> Mapping[str, str]:
+def shared_environment(environment: Mapping[str, str], secrets: tuple[str, ...]) -> Mapping[str, str]:
     """Return the environment for a program: without the variables that hold one of `secrets`."""
     return {name: value for name, value in environment.items() if not any(secret in value for secret in secrets)}
 

@@ -51,8 +51,6 @@ LOSS_REASONS: Mapping[Why, str] = {
 }
 """Why an attempt ended without its video, in words."""
 
-_STOPPING = "cancelled because the run is stopping; it will be sent again next time"
-
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
@@ -79,6 +77,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
     match fact:
         case Claimed() | Opened():
             level = logging.DEBUG
+        case Lost(why=Why.WITHDRAWN):
+            level = logging.INFO
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
         case Rendered() if fact.left_out:
@@ -114,9 +114,10 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, and its exit code."""
-    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
+def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 
 def text_line(event: RunEvent, width: int | None = None) -> str:
@@ -161,7 +162,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
         case Lost(final=True):
             return f"failed ({fact.why}): {fact.message}"
         case Lost(why=Why.WITHDRAWN):
-            return _STOPPING
+            return fact.message
         case Lost():
             return f"attempt {fact.attempt} failed, another follows ({fact.why}): {fact.message}"
         case Reopened():

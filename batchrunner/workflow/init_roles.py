@@ -78,7 +78,7 @@ class Roles:
     others: dict[str, list[Place]] = field(default_factory=dict)
     """Parameter -> places of the same kind that it leaves alone: later stages, other texts."""
     media: frozenset[str] = frozenset()
-    """The parameters that take a file, which a server loads from its input folder."""
+    """The parameters that take files, which are uploaded to a server's input folder."""
 
 
 def find_roles(graph: Graph) -> Roles:

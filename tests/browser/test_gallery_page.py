@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -339,6 +340,20 @@ async def test_pictures_and_sounds_are_shown_too(tmp_path: Path, view: View) -> 
     await view.until("document.querySelector('.frame img')?.naturalWidth === 1")
     await view.until("document.querySelector('.frame audio')")
     assert await view.page.locator(".tile[data-kind=audio]").count() == 1
+
+
+async def test_an_input_picture_heads_its_row(tmp_path: Path, view: View) -> None:
+    """A row whose jobs all read one picture shows it; a copy that is not there yet leaves no gap."""
+    rows = [{"image": image, "seed": seed} for image in ("a.png", "b.png") for seed in (1, 2)]
+    begun = evening(tmp_path, rows)
+    begun.jobs = [replace(job, uploads={"image": str(job.params["image"])}) for job in begun.jobs]
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "a.png").write_bytes(PIXEL)
+    begun.tell()
+    await view.open(begun)
+    await view.until("document.querySelectorAll('h2 img.input').length === 1")
+    await view.until("document.querySelector('h2 img.input').naturalWidth === 1")
+    assert await view.texts("h2 .label") == ["a.png", "b.png"]
 
 
 async def test_another_version_is_said(tmp_path: Path, view: View) -> None:

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from batchrunner.errors import YoursError
-from batchrunner.options import moment, next_moment, read_until
+from batchrunner.options import next_moment, read_until
+from batchrunner.text import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -112,7 +112,7 @@ def test_the_built_in_server_forgot_what_it_rendered() -> None:
     fetch(board, NotFound(), server=SIM, now=1.0)
     (fact,) = take_poll(board, SIM, now=2.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
+    assert (fact.why, fact.burns) == (Why.WITHDRAWN, False)
     note(board, [*queued(attempt=2, server=SIM), rendered(attempt=2)])
     fetch(board, NotFound(), attempt=2, server=SIM, now=3.0)
     (fact,) = take_poll(board, SIM, now=4.0)

@@ -9,12 +9,12 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
+from manifests import batch, diagnostics, jobs
 
 from batchrunner.core.job import InputFile, upload_name
 from batchrunner.errors import ManifestError
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.hashes import MEMORY, Hashes
-from tests.manifest.manifests import batch, diagnostics, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

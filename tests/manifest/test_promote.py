@@ -157,3 +157,22 @@ def test_strangers_are_refused(tmp_path: Path) -> None:
 def test_the_new_name_is_a_name() -> None:
     """However long the batch's name is, that of its picks is within the 64 characters of one."""
     assert promoted_name("x" * 64) == "x" * 58 + "-picks"
+
+
+def test_files_are_kept(tmp_path: Path) -> None:
+    """Local files are named by their paths, even if the workflow holds that name; the server's stay its own."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["1", 0]}},
+    }
+    (tmp_path / "w.json").write_text(json.dumps(graph))
+    (tmp_path / "cat.png").write_bytes(b"mine")
+    (tmp_path / "dog.png").write_bytes(b"dog")
+    text = (
+        "name: a\nserver: sim\nworkflow: w.json\nparams: {image: {input: 1.image, upload: true}}\n"
+        "sweep: {image: [cat.png, dog.png, {server: dog.png}, {server: cat.png}]}\n"
+    )
+    source, batch = _loaded(tmp_path, text)
+    promoted = _promoted(tmp_path, source, batch, ())
+    assert [job.id for job in promoted.jobs] == [job.id for job in batch.jobs]
+    assert promoted.inputs == batch.inputs

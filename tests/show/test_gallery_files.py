@@ -117,9 +117,12 @@ def test_what_has_no_poster_has_none(tmp_path: Path) -> None:
 
 
 async def test_only_the_gallery_is_served(tmp_path: Path) -> None:
-    """The page, its data and media are; the state, the log, links and whatever lies above are not."""
+    """The page, its data, media and copies of inputs are; the state, the log, links and whatever lies above are not."""
     batch = tmp_path / "cats"
     (batch / "clips").mkdir(parents=True)
+    (batch / "inputs").mkdir()
+    for name in ("batchrunner-ab.png", ".hashes.json"):
+        (batch / "inputs" / name).write_bytes(b"0123456789")
     write_page(batch, "cats")
     write_data(batch, {})
     secret = tmp_path / "secret.mp4"
@@ -132,6 +135,8 @@ async def test_only_the_gallery_is_served(tmp_path: Path) -> None:
         "index.html": 200,
         "gallery-data.js?1": 200,
         "clips/a%20b.mp4": 200,
+        "inputs/batchrunner-ab.png": 200,
+        "inputs/.hashes.json": 404,
         "state.sqlite3": 404,
         "run.log": 404,
         "a.json": 404,

@@ -51,10 +51,7 @@ TOLD: list[tuple[Fact, str]] = [
     (Saved(JOB, 1, 0.0, "x.mp4", "cats/one.mp4", 1, "0", "no sound"), "saved, 1 byte; warning: no sound"),
     (DownloadFailed(JOB, 1, 0.0, "x.mp4", "reset"), "download interrupted: reset"),
     (Lost(JOB, 2, 0.0, Why.ERROR, "boom\n"), "attempt 2 failed, another follows (error): boom"),
-    (
-        Lost(JOB, 2, 0.0, Why.WITHDRAWN, "still pending", burns=False),
-        "cancelled because the run is stopping; it will be sent again next time",
-    ),
+    (Lost(JOB, 2, 0.0, Why.WITHDRAWN, "cancelled", burns=False), "cancelled"),
     (Lost(JOB, 2, 0.0, Why.REFUSED, "bad", final=True), "failed (refused): bad"),
     (Reopened(JOB, 1, 0.0), "waiting again"),
     (Dropped(JOB, 1, 0.0, "cancelled"), "removed from the batch: cancelled"),

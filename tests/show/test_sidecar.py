@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered, Saved, Why
-from batchrunner.core.job import Job
+from batchrunner.core.job import InputFile, Job
 from batchrunner.errors import LocalError
 from batchrunner.show.sidecar import beside, sidecar, write
 
@@ -129,3 +129,14 @@ def test_a_sidecar_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> No
     with pytest.raises(LocalError, match="can't be written"):
         write(tmp_path / "one.json", {})
     assert [item.name for item in tmp_path.iterdir()] == ["one.json"]
+
+
+def test_a_sidecar_names_each_input() -> None:
+    """Every parameter that is a local file: its path as written, its content, and where the copy lies."""
+    files = tuple(InputFile(letter * 64, 5, f"batchrunner-{letter}.png") for letter in "ab")
+    job = replace(JOB, params={"image": "shots/a.png", "mask": "m.png", "end": "shots/a.png"}, inputs=files)
+    job = replace(job, uploads={"image": files[0].name, "mask": files[1].name, "end": files[0].name})
+    told = sidecar("cats", job, [], Saved(job.id, 1, 1.0, "k", "a.mp4", 1, "c" * 64), None)["inputs"]
+    first = {"path": "shots/a.png", "copy": "inputs/batchrunner-a.png", "bytes": 5, "sha256": "a" * 64}
+    second = {"path": "m.png", "copy": "inputs/batchrunner-b.png", "bytes": 5, "sha256": "b" * 64}
+    assert told == [{"param": "image", **first}, {"param": "mask", **second}, {"param": "end", **first}]

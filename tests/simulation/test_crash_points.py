@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from defects import put_in
 
 from tests.lab.faults import Fault, Script
+from tests.lab.nights import batch as night_batch
 from tests.lab.nights.night import pass_night
-from tests.lab.nights.plan import Host, Plan
+from tests.lab.nights.plan import Axes, Host, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,29 @@ def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> Non
         where = f"killed at {number}, {reaper.points[number - 1]}"
         assert outcome.broken == (), where
         assert (outcome.done, outcome.failed, outcome.exits) == (1, 0, (-9, 0)), where
+
+
+def test_death_at_any_point_of_an_upload(tmp_path: Path) -> None:
+    """With an input file of several pieces, and a stranger's file under its name, no point is worse than any other.
+
+    After every second death the input folder is as it was, after the others a restart has emptied it.
+    """
+    plan = Plan(1, 1, axes=Axes(pictures=1), strangers=True, again=20.0)
+    calm = Reaper()
+    (tmp_path / "calm").mkdir()
+    with put_in(((night_batch, "_BYTES", (600_000, 600_000)),)):
+        assert pass_night(tmp_path / "calm", replace(plan, crash=calm)).broken == ()
+        first = calm.points.index("send POST /upload/image")
+        last = calm.points.index("sent POST /prompt")
+        assert calm.points[first:last].count("call read") == 3
+        for number in range(first + 1, last + 3):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            reaper, emptied = Reaper(number), (Fault("new-pod", lasts=5.0),) * (number % 2)
+            outcome = pass_night(folder, replace(plan, crash=reaper, aftermath=emptied))
+            where = f"killed at {number}, {reaper.points[number - 1]}"
+            assert (outcome.broken, outcome.exits) == ((), (-9, 0)), where
+            assert (outcome.done, outcome.failed) == (1, 0), where
 
 
 @pytest.mark.parametrize("hosts", [(Host(own_ids=True),), (Host(), Host(own_ids=True))])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from hashlib import sha256
 from importlib.resources import files
 from math import ceil
 from random import Random
 from typing import TYPE_CHECKING
 
-from batchrunner.core.job import INPUTS, InputFile, upload_name
+from batchrunner.core.job import upload_name
 from batchrunner.manifest import load
 from batchrunner.workflow.ltx2 import NAME, PLACES
 from tests.lab.nights.plan import url_of
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from tests.lab.nights.plan import Axes, Plan
 
 PROMPTS = ("A cat playing piano", "A dog on the moon", "Rain on a roof: slow, steady", 'A "quoted" wish & 50 % more')
-_OWN_WORKFLOW = "own.json"
+_OWN_WORKFLOW, _PICTURES = "own.json", "pictures"
 _PARAMS = ("prompt", "negative", "width", "height", "length", "batch_size", "seed", "steps", "cfg")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BYTES = (2_000, 60_000)
@@ -43,27 +42,23 @@ sweep:
 """
 
 
-def pictures(plan: Plan) -> dict[InputFile, bytes]:
-    """Return the input files of a plan's batch, and what is in them."""
+def pictures(plan: Plan) -> dict[str, bytes]:
+    """Return what is in each input file of a plan's batch, by the name under which it is uploaded."""
     dice = Random(f"{plan.seed}/input files")  # noqa: S311 - a replay, no secret
     contents = [_PNG + dice.randbytes(dice.randint(*_BYTES)) for _ in range(plan.axes.pictures)]
-    digests = [sha256(content).hexdigest() for content in contents]
-    return {
-        InputFile(digest, len(content), upload_name(digest, ".png")): content
-        for digest, content in zip(digests, contents, strict=True)
-    }
+    return {upload_name(sha256(content).hexdigest(), ".png"): content for content in contents}
 
 
 def batch_of(folder: Path, plan: Plan) -> Batch:
-    """Return the batch of a plan, from a manifest written into `folder`: exactly so many jobs, all different.
-
-    Copies of its input files are where a run keeps them.
-    """
-    axes, inputs = plan.axes, pictures(plan)
+    """Return the batch of a plan, from a manifest written into `folder`: exactly so many jobs, all different."""
+    axes = plan.axes
+    (folder / _PICTURES).mkdir(exist_ok=True)
+    for name, content in pictures(plan).items():
+        (folder / _PICTURES / name).write_bytes(content)
     text = _MANIFEST.format(
         servers=", ".join(map(url_of, plan.servers())),
-        workflow=NAME if axes.saves == 1 and not inputs else _own_workflow(folder, axes),
-        pictures=f"\n    image: {json.dumps([file.name for file in inputs])}" if inputs else "",
+        workflow=NAME if axes.saves == 1 and not axes.pictures else _own_workflow(folder, axes),
+        pictures=f'\n    image: {{files: "{_PICTURES}/*.png"}}' if axes.pictures else "",
         jobs=plan.jobs,
         order=axes.order,
         prompts=json.dumps(PROMPTS[: axes.prompts]),
@@ -75,16 +70,7 @@ def batch_of(folder: Path, plan: Plan) -> Batch:
     )
     path = folder / "night.yaml"
     path.write_text(text, encoding="utf-8")
-    batch = load(path)
-    if not inputs:
-        return batch
-    by_name = {file.name: file for file in inputs}
-    jobs = tuple(replace(job, inputs=(by_name[str(job.params["image"])],)) for job in batch.jobs)
-    copies = folder / "outputs" / batch.name / INPUTS
-    copies.mkdir(parents=True, exist_ok=True)
-    for file, content in inputs.items():
-        (copies / file.name).write_bytes(content)
-    return replace(batch, jobs=jobs)
+    return load(path)
 
 
 def _own_workflow(folder: Path, axes: Axes) -> str:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Claimed, Lost, Saved
-from batchrunner.core.job import parse_prefix
+from batchrunner.core.job import INPUTS, parse_prefix
 from batchrunner.core.lifecycle import Done, Failed, State, folded
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
@@ -202,6 +202,6 @@ def _digest(world: World) -> str:
     """P14: two runs of one seed are the same to the byte."""
     digest = sha256(world.loop.trace.digest().encode())
     for path in sorted(world.home.rglob("*")):
-        if path.is_file() and path.suffix in (".mp4", ".json"):
+        if path.is_file() and path.suffix in (".mp4", ".json") and path.parent.name != INPUTS:
             digest.update(path.relative_to(world.home).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

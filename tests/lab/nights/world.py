@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from batchrunner.core.job import INPUTS
 from batchrunner.ledger import LOCK, STATE, StateError
 from tests.lab.fake_disk import FakeDisk
 from tests.lab.faults import Fault
@@ -98,7 +97,7 @@ class World:
         self.invariants.places[place.url] = place
         if self.plan.strangers:
             for file, content in pictures(self.plan).items():
-                (place.sim.folder / "input" / file.name).write_bytes(content[:8] + content[:7:-1])
+                (place.sim.folder / "input" / file).write_bytes(content[:8] + content[:7:-1])
         return place
 
     async def live(self) -> int:
@@ -234,9 +233,7 @@ class World:
         """Lose what was not synced, but for the state: SQLite's own tests show that it survives."""
         self._boots += 1
         files = (path for path in sorted(self.home.rglob("*")) if path.is_file())
-        # The copies of input files were synced before the night began.
-        kept = (path for path in files if path.parent.name != INPUTS)
-        self._fake_disk.cut(path for path in kept if not path.name.startswith((STATE, LOCK)))
+        self._fake_disk.cut(path for path in files if not path.name.startswith((STATE, LOCK)))
 
     def _stop(self, fault: Fault) -> None:
         """Press Ctrl-C, once: the second would end the very program that simulates all this."""
