@@ -109,8 +109,11 @@ class Filler:
 
     def _with_files(self, values: Point, files: dict[str, InputFile], stems: dict[str, str]) -> Unplaced | None:
         """Return `values` with a text for each file, and note the files; None after recording what is wrong."""
-        plain = {name: each for name, each in values.items() if not isinstance(each, Reference)}
-        found: Unplaced = {name: each.text if isinstance(each, PlacedText) else each for name, each in plain.items()}
+        found: Unplaced = {
+            name: each.text if isinstance(each, PlacedText) else each
+            for name, each in values.items()
+            if not isinstance(each, Reference)
+        }
         for name in self._media.params:
             value, source = values.get(name), name
             if isinstance(value, TextTemplate):

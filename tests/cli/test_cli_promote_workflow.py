@@ -95,7 +95,7 @@ def test_a_loader_that_nobody_knows_gets_the_file_of_the_first_input(home: Path)
         (("--server", "sim", "--input", "a b=1.file"), '"a b" is not a name'),
         (("--server", "sim", "--input", "v=1.file", "-o", "HOME/out/x.yaml"), "leads outside"),
         (("--server", "ftp://x", "--input", "v=1.file"), "must be sim, or begin with http://"),
-        (("--manifest", "nowhere.yaml", "--input", "v=1.file"), "nowhere.yaml: there is no such file"),
+        (("--manifest", "nowhere.yaml", "--input", "v=1.file"), "nowhere.yaml:1:1: there is no such file"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_written(home: Path, words: tuple[str, ...], said: str) -> None:

@@ -186,7 +186,7 @@ def test_a_frame_is_identified_by_its_video_and_number(out: Path) -> None:
 
 
 def test_a_workflow_that_loads_no_file_takes_rows_too(out: Path) -> None:
-    """Prompts and seeds of another batch may go through any workflow; the file is then a text."""
+    """Prompts and seeds of another batch may go through any workflow; the file is then its stem."""
     head = "\nname: finals\nserver: sim\nworkflow: ltx2\n"
     batch = _load(out, "{rows: {batch: drafts}, prompt: '${_prompt} (${_file})', seed: '${_seed}'}", head)
-    assert [job.params["prompt"] for job in batch.jobs] == ["a cat (clips/0.mp4)", "costs ${5} (clips/1.mp4)"]
+    assert [job.params["prompt"] for job in batch.jobs] == ["a cat (0)", "costs ${5} (1)"]

@@ -95,8 +95,8 @@ class Frames:
 def _started() -> subprocess.Popen[bytes]:
     """Start the child with nothing of our environment but what Python needs: no secret is handed on."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    return subprocess.Popen(  # noqa: S603 - this very module, by the running interpreter
-        [sys.executable, "-P", "-m", __name__],
+    return subprocess.Popen(  # noqa: S603 - this very file, without the package around it, which would take a second
+        [sys.executable, "-P", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
