@@ -233,9 +233,8 @@ class Run:
         params = {job.id: job.params for job in self.batch.jobs}
 
         def asked(action: Download) -> Video:
-            if action.server == SIM or action.job not in params:
-                return UNKNOWN  # the built-in simulator makes small and short videos, whatever is asked for
-            return asked_video(self.batch.template, params[action.job], action.file.node)
+            known = action.job in params
+            return asked_video(self.batch.template, params[action.job], action.file.node) if known else UNKNOWN
 
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
         downloader.asked = asked

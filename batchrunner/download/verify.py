@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Carried: TypeAlias = tuple[tuple[str, ...] | None, str]
     """`prefixes` and `digest` of an `Inspection`."""
 
+_SIMULATED = b'{"simulated": true}'
+"""What the simulator's videos carry: they are small and short, whatever was asked for."""
 _WINDOW = 2**18
 _CHUNKS = 100_000
 _QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
@@ -81,7 +83,8 @@ def inspect_open(file: BinaryIO) -> Inspection:
     kind = _kind(file.read(16))
     if kind == "mp4":
         walk = mp4.walk(file, size)
-        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts), walk.video)
+        video = UNKNOWN if _SIMULATED in walk.texts else walk.video
+        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts), video)
     if kind == "png":
         return _png(file, size)
     if not kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,9 +197,11 @@ class _Runner:
     def __init__(self, *codes: int) -> None:
         self._codes = list(codes)
         self.ran: list[str] = []
+        self.agreed: list[int] = []
 
     def __call__(self, options: RunOptions) -> int:
         self.ran.append(options.manifest.name)
+        self.agreed.append(len(options.agreed))
         return self._codes.pop(0)
 
 
@@ -241,6 +244,19 @@ def test_all_are_checked_before_the_first_one_runs(tmp_path: Path) -> None:
     assert runner.ran == []
 
 
+def test_consent_is_asked_for_all_at_the_beginning(tmp_path: Path) -> None:
+    """A command of a later manifest is asked about before the first one runs, and not again when its turn comes."""
+    _write(tmp_path)
+    with (tmp_path / "b.yaml").open("a", encoding="utf-8") as file:
+        file.write("notify: {command: [tell, me]}\n")
+    runner = _Runner(0, 0)
+    with pytest.raises(YoursError, match="add --allow-commands"):
+        run_passes(_options(tmp_path, "a.yaml", "b.yaml"), runner=runner)
+    allowed = [replace(options, allow_commands=True) for options in _options(tmp_path, "a.yaml", "b.yaml")]
+    assert run_passes(allowed, runner=runner) == 0
+    assert runner.agreed == [0, 1]
+
+
 def test_options_that_choose_are_for_one_manifest(tmp_path: Path) -> None:
     """`--set`, `--only` and `--limit` with two manifests are a mistake of the command line."""
     _write(tmp_path)
@@ -248,3 +264,16 @@ def test_options_that_choose_are_for_one_manifest(tmp_path: Path) -> None:
         ended = CliRunner().invoke(app, ["run", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"), *option])
         assert ended.exit_code == 2
         assert "--set, --only and --limit are for a single manifest" in ended.stderr
+
+
+def test_two_manifests_in_one_command(tmp_path: Path) -> None:
+    """Each has its own folder and ends with its own `finished`; the second is what came home from the first."""
+    pytest.importorskip("av", reason="the built-in simulator makes videos with PyAV (extra: video)")
+    _write(tmp_path)
+    (tmp_path / "a.yaml").write_text(_DRAFTS.replace("[a cat, a dog]", "a cat"), encoding="utf-8")
+    words = ["run", *(str(tmp_path / name) for name in ("a.yaml", "b.yaml"))]
+    ended = CliRunner().invoke(app, [*words, "--server", "sim", "--out", str(tmp_path), "--json"])
+    assert ended.exit_code == 0, ended.stderr
+    told = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(one["batch"], one["exit"]) for one in told if one["event"] == "finished"] == [("drafts", 0), ("finals", 0)]
+    assert (tmp_path / "finals" / "a-cat-1-big.mp4").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -183,6 +184,17 @@ def test_a_frame_is_identified_by_its_video_and_number(out: Path) -> None:
     (out / "drafts" / "clips" / "0.mp4").write_bytes(b"\0\0\0\x18ftypisom another")
     again = names("last")
     assert (again[0] != last[0], again[1]) == (True, last[1])
+
+
+def test_without_pyav_there_are_no_frames(out: Path) -> None:
+    """The message says what to install; rows without frames need nothing."""
+    known = {name: sys.modules.pop(name) for name in [name for name in sys.modules if name.split(".")[0] == "av"]}
+    sys.modules["av"] = None  # type: ignore[assignment] # this is how Python spells a module that cannot be imported
+    try:
+        assert "pip install 'batchrunner[video]'" in _wrong(out, "{rows: {batch: drafts, frame: last}, prompt: x}")
+    finally:
+        del sys.modules["av"]
+        sys.modules |= known
 
 
 def test_a_workflow_that_loads_no_file_takes_rows_too(out: Path) -> None:
