@@ -245,12 +245,12 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
         try:
             params[name] = make_param(graph, name, form.input, upload=upload)
         except (WorkflowError, UnfitError) as error:
-            diagnostics.add(follow(given, (name,)).location, where, str(error))
+            diagnostics.add(follow(given, (name, "input")).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.
             params[name] = Param(name, (), Limit("any"))
         if any(prefixes.get(target.node) == target.input for target in params[name].targets):
             text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
-            diagnostics.add(follow(given, (name,)).location, where, text)
+            diagnostics.add(follow(given, (name, "input")).location, where, text)
     return Template(graph, params, prefixes=prefixes)
 
 
