@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from batchrunner import text
 from batchrunner.comfy import errors, large, submission, wire
-from batchrunner.comfy.multipart import InputBody
+from batchrunner.comfy.multipart import OVERHEAD, InputBody
 from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, NotUploaded, PollResult, Refused, Uploaded
 from batchrunner.errors import YoursError
@@ -82,7 +83,6 @@ _POSTED = 4 * MIB
 _ORDERED = MIB // 16
 _NO_HEAD = frozenset({405, 501})
 """How a proxy says that it passes on no HEAD."""
-_MEGABYTE = 1e6
 _READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
 _BODY_PORTION = MIB // 4
@@ -241,9 +241,10 @@ class Client:
         return read if isinstance(read, Failure) else await self._confirmed(action.file, read[0])
 
     async def largest_upload(self) -> float | None:
-        """Return how many bytes a request may have, None where the server does not say: an old one, or a proxy."""
+        """Return how many bytes a file may have, None where the server does not say: an old one, or a proxy."""
         answer = await self._json("/features", submission.largest, _ORDERED)
-        return None if isinstance(answer, Failure) else answer[0]
+        most = None if isinstance(answer, Failure) else answer[0]
+        return None if most is None else most - OVERHEAD
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
@@ -331,7 +332,7 @@ class Client:
 
     def _too_much(self, file: InputFile, answer: _Answer) -> NotUploaded:
         """Say who takes no file of this size: a proxy's answer is a page, ComfyUI's is plain text."""
-        size = f"no file of {file.size / _MEGABYTE:.1f} MB ({file.name})"
+        size = f"no file of {text.size(file.size)} ({file.name})"
         if answer.page is not None:
             who = f"the proxy before {self.where} takes {size}"
             return NotUploaded(f"{who}: raise its limit there (nginx: client_max_body_size)")

@@ -47,6 +47,7 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
     Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
+    Why.INPUT_REFUSED: "an input file does not get to the server",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""

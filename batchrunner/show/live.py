@@ -54,7 +54,7 @@ class ServerView:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`."""
     since: float | None = None
     """How long it has been in trouble."""
     message: str = ""
@@ -134,6 +134,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if overdue(board, server.name, now):
         began = min(running.values())
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
+    if trouble := server.inputs.trouble():
+        return "failing uploads", trouble.since, trouble.message
     return "up", None, ""
 
 
