@@ -14,7 +14,7 @@ from batchrunner.manifest.media import stem
 from batchrunner.manifest.names import BUILT_IN, RESERVED
 from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, follow
-from batchrunner.text import listing
+from batchrunner.text import listing, quote
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -254,8 +254,14 @@ class BlockReader:
         return found
 
     def _declared(self, columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
-        """Return the names of columns; an unknown one is reported once, where it is named."""
+        """Return the names of columns; unknown ones are reported once, where they are named.
+
+        Raises TableError if there are several, and not one of them is known.
+        """
         names = {column: self._names.spelled(column) for column in columns}
+        if len(names) > 1 and not any(self._names.is_name(name) for name in names.values()):
+            text = f"no column is a parameter: {listing(map(quote, names), 8)}; {CHOOSE}"
+            raise TableError(next(iter(columns.values())), "", f"{text}. The first line names the columns")
         cure = f"; {CHOOSE}"
         return {
             column: [name] for column, name in names.items() if self._names.declare(name, columns[column], column, cure)
