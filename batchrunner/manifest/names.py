@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchrunner.manifest.diagnostics import join, not_single
 from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.tables import Cell
-from batchrunner.manifest.yamltree import MappingNode, ScalarNode
+from batchrunner.manifest.yamltree import MappingNode, ScalarNode, resolve_scalar
 from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import Limit, UnfitError, fit
+from batchrunner.workflow.values import ANY, UnfitError, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.media import MediaFiles
     from batchrunner.manifest.yamltree import Location, Tree
     from batchrunner.workflow.params import Param
+    from batchrunner.workflow.values import Limit
 
 BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
     "quality": {
@@ -38,7 +39,10 @@ BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
 """The presets of every workflow that has their parameters: group -> option -> values."""
 RESERVED = frozenset({"zip", "rows", "job"})
 MAX_VARIABLES = 64
+_NUMBERS = frozenset({"int", "float", "number"})
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
+_GROUPED = re.compile(r"[-+]?[0-9]{1,3}([,. '\u2019\u00a0\u202f][0-9]{3})+")
+_PERCENT = re.compile(r"([0-9]{1,3}) ?%")
 _USUAL_NAMES = {
     **dict.fromkeys(("noise_seed", "random_seed"), "seed"),
     **dict.fromkeys(("negative_prompt", "neg_prompt"), "negative"),
@@ -89,6 +93,8 @@ class Reference:
 class ServerFile(ScalarNode):
     """A media input's value that is a file on the server already: `{server: example.png}`."""
 
+    __slots__ = ()
+
 
 Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText | Reference"
 Point: TypeAlias = "Mapping[str, Value]"
@@ -99,6 +105,16 @@ def path_itself(name: str, file: str) -> str:
     """Return what to write instead of `name: {file: a.png}`."""
     said = printable(file, 60)
     return f"{{file: …}} is an axis from a text or a table; the file itself is {name}: {said}"
+
+
+def _number_cure(text: str, kind: str) -> str:
+    """Return what to do about a number as a spreadsheet writes it: with a decimal comma, grouped digits or a %."""
+    if kind == "int" and _GROUPED.fullmatch(text):
+        return f"; write it without separators: {re.sub('[^-+0-9]', '', text)}"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"; a decimal comma: write {text.replace(',', '.')}"
+    share = _PERCENT.fullmatch(text)
+    return f"; write {int(share[1]) / 100}" if share and kind != "int" else ""
 
 
 class Names:
@@ -122,6 +138,10 @@ class Names:
         known = [*self.params, *self.presets]
         found = [] if name in known else [each for each in known if each.casefold() == name.casefold()]
         return found[0] if len(found) == 1 else name
+
+    def is_name(self, name: str) -> bool:
+        """Tell whether `name` is a parameter, a preset, or could be a variable of the user's own."""
+        return name in self.params or name in self.presets or bool(_VARIABLE.fullmatch(name))
 
     def declare(self, name: str, location: Location, path: str, cure: str = "") -> bool:
         """Tell whether `name` may be set, which makes an own variable known; record it, with `cure`, if it may not."""
@@ -153,7 +173,7 @@ class Names:
 
     def limit(self, name: str) -> Limit:
         """Return what fits a parameter or an own variable."""
-        return self.params[name].limit if name in self.params else Limit("any")
+        return self.params[name].limit if name in self.params else ANY
 
     def takes_files(self, name: str) -> bool:
         """Tell whether a parameter takes files."""
@@ -183,11 +203,12 @@ class Names:
             return {name: Reference(alone[1], limit, node.location, path)}
         # 1984 is as good a prompt as any: a text is what was written.
         is_text = limit.kind == "text" and (node.value is not None or isinstance(node, Cell))
+        # A table's cell takes its parameter's type: JSON keeps long seeds in quotes.
+        is_quoted = isinstance(node, Cell) and limit.kind in _NUMBERS
         try:
-            value = fit(limit, node.text if is_text else node.value)
+            value = fit(limit, node.text if is_text else resolve_scalar(node.text) if is_quoted else node.value)
         except UnfitError as error:
-            is_number = limit.kind in {"int", "float", "number"} and _DECIMAL_COMMA.fullmatch(node.text)
-            cure = f"; a decimal comma: write {node.text.replace(',', '.')}" if is_number else ""
+            cure = _number_cure(node.text, limit.kind) if limit.kind in _NUMBERS else ""
             self.diagnostics.add(node.location, path, f"{error}{cure}")
             return None
         if (
