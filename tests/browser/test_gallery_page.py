@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,29 @@ async def test_it_updates_itself(tmp_path: Path, view: View) -> None:
     assert (await view.texts("#standing")) == ["2 of 12 done"]
     assert await view.page.locator("[data-witness]").count() == 1
     assert await view.page.evaluate("document.activeElement.dataset.job") == begun.jobs[3].id
+    assert view.said == CLEAN
+
+
+async def test_trouble_is_a_banner(tmp_path: Path, view: View) -> None:
+    """What is wrong with servers stands above the videos while a run is on; after it, or a kill, how to go on."""
+    begun = evening(tmp_path, swept())
+    soon = time.time() + 3600
+    begun.page_status = PageStatus(soon, live=True, next_at=soon, left=600.0, trouble=("gpu-2: <b>away</b>",))
+    begun.tell()
+    await view.open(begun)
+    assert await view.texts("#trouble p") == ["gpu-2: <b>away</b>"]
+    assert "about 10 min left" in (await view.texts("#standing"))[0]
+    begun.page_status = replace(begun.page_status, next_at=1.0)  # what a killed run leaves
+    begun.tell()
+    await view.until("document.querySelector('#trouble code')")
+    assert (await view.texts("#trouble code"))[0] == "batchrunner run MANIFEST"
+    assert (await view.texts("#trouble p"))[0].startswith("Not running: last heard of at ")
+    assert "left" not in (await view.texts("#standing"))[0]
+    begun.page_status = PageStatus(soon)
+    for job in begun.jobs:
+        begun.failed(job, "no disk")
+    begun.tell()
+    await view.until("document.querySelector('#trouble').hidden")
     assert view.said == CLEAN
 
 
@@ -231,7 +255,7 @@ async def test_one_job_tells_all_and_copies(tmp_path: Path, view: View) -> None:
         copied.append(await view.page.evaluate("navigator.clipboard.readText()"))
     assert copied[0] == str(SEEDS[1])
     assert json.loads(copied[1])["quality"] == "fast"
-    assert copied[2] == "batchrunner run cats.yaml --only job=000000000001"
+    assert copied[2] == "batchrunner run MANIFEST --only job=000000000001"
     before = await view.texts("#detail h2")
     await view.press("ArrowLeft")
     assert await view.texts("#detail h2") != before
