@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import INPUTS
@@ -62,10 +62,9 @@ def _copy(home: Folder, file: InputFile, source: LocalFile, hashes: Hashes) -> N
         part = f"{final}.part"
         home.remove(part)
         try:
-            copied = _copy_content(home, part, source)
-            if copied != (file.size, file.sha256):
+            if _copy_content(home, part, source) != (file.size, file.sha256):
                 hashes.forget(source.path)
-                raise YoursError(f"{source.path}: was changed while it was copied; run the command again")
+                raise _changed(source)
             home.remove(final)
             home.publish(part, final)
         finally:
@@ -89,8 +88,13 @@ def _is_whole(home: Folder, path: str, file: InputFile, hashes: Hashes, sha256: 
 
 
 def _copy_content(home: Folder, part: str, source: LocalFile) -> tuple[int, str]:
-    """Copy a file; return the length and the sha256 of what was written."""
-    with opened(source.path) as (file, _), os.fdopen(home.create(part), "wb") as target:
+    """Copy a file; return the length and the sha256 of what was written. YoursError if it is gone."""
+    with ExitStack() as stack:
+        try:
+            file, _ = stack.enter_context(opened(source.path))
+        except (FileNotFoundError, IsADirectoryError):
+            raise _changed(source) from None
+        target = stack.enter_context(os.fdopen(home.create(part), "wb"))
         os.fchmod(target.fileno(), 0o600)  # the file may be its owner's secret
         if not _cloned(file, target.fileno()):
             while portion := file.read(_PORTION):
@@ -100,6 +104,10 @@ def _copy_content(home: Folder, part: str, source: LocalFile) -> tuple[int, str]
         raise FileNotFoundError(errno.ENOENT, "the copy is gone")
     with written:
         return digest(written)
+
+
+def _changed(source: LocalFile) -> YoursError:
+    return YoursError(f"{source.path}: was changed while it was copied; run the command again")
 
 
 def _cloned(file: BufferedReader, target: int) -> bool:

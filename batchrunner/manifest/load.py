@@ -106,7 +106,7 @@ def names_servers(path: Path) -> bool:
 
 def matching(jobs: Sequence[Job], only: Iterable[tuple[str, str]]) -> list[Job]:
     """Return those of `jobs` that the pairs of `--only` choose, as `load` does; all of them without any."""
-    return choose(jobs, _option_values("--only", only))
+    return choose(jobs, _option_values("--only", only), {name for job in jobs for name in job.uploads})
 
 
 def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:
@@ -243,12 +243,12 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
         try:
             params[name] = make_param(graph, name, form.input, upload=upload)
         except (WorkflowError, UnfitError) as error:
-            diagnostics.add(follow(given, (name,)).location, where, str(error))
+            diagnostics.add(follow(given, (name, "input")).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.
             params[name] = Param(name, (), Limit("any"))
         if any(prefixes.get(target.node) == target.input for target in params[name].targets):
             text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
-            diagnostics.add(follow(given, (name,)).location, where, text)
+            diagnostics.add(follow(given, (name, "input")).location, where, text)
     return Template(graph, params, prefixes=prefixes)
 
 

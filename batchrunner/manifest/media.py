@@ -70,7 +70,7 @@ class MediaFiles:
         """Where the content of each input file was found, by the name that it is uploaded under."""
         self.hashes = hashes
         self._files = files
-        self._looked: dict[tuple[Path, str], tuple[LocalFile, bytes] | str] = {}
+        self._looked: dict[tuple[Path, str, Path | None], tuple[LocalFile, bytes] | str] = {}
         self._named: dict[tuple[str, str, str, Path | None], InputFile] = {}
 
     def check(self, param: str, placed: PlacedText) -> bool:
@@ -100,10 +100,11 @@ class MediaFiles:
         parts = PurePosixPath(pattern).parts
         plain = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), len(parts) - 1)
         above, rest = PurePosixPath(*parts[:plain]), parts[max(plain, 0) :]
-        folder = self._files.path(str(above), location, path) if rest and pattern.isprintable() else None
-        if not rest or not pattern.isprintable() or ".." in rest:
+        if not rest or not pattern.isprintable() or not {"..", "/"}.isdisjoint(rest):
             self._files.report(location, path, f"{quote(pattern)} is not a pattern of files such as shots/*.png")
-        if folder is None or ".." in rest:
+            return []
+        folder = self._files.path(str(above), location, path)
+        if folder is None:
             return []
         found = _matches(folder, rest)
         if not found:
@@ -116,7 +117,7 @@ class MediaFiles:
     def _find(self, param: str, placed: PlacedText) -> LocalFile | None:
         name = placed.text
         base = placed.root or self._files.beside(placed.location)
-        key = base, name
+        key = base, name, placed.root
         if key not in self._looked:
             found = self._files.path(name, placed.location, placed.path, base, placed.root)
             if found is None:
@@ -159,7 +160,7 @@ def _matches(folder: Path, parts: tuple[str, ...]) -> list[str]:
                 found.append(str(name))
             if len(found) > MAX_FILES:
                 break
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return sorted(found, key=natural_key)
 

@@ -7,10 +7,12 @@ What `--set` says stands once, beside the rows, and replaces all that it sets.
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from batchrunner.core.job import INPUTS
 from batchrunner.errors import YoursError
 from batchrunner.manifest.diagnostics import Diagnostics
 from batchrunner.manifest.fill import fields_of
@@ -107,9 +109,9 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
 
     Its batch is called `name`, as far as a batch may be; unless given, after the batch of the picks.
 
-    `jobs` are the batch's by id, `source` is its manifest; the new one belongs into the same folder, since the
-    workflow it names lies there. Raises YoursError if a pick is no job of the batch, ManifestError if `source` is not
-    sound or the sets do not fit it.
+    `jobs` are the batch's by id, its folder lies in `options.out`, `source` is its manifest; the new one belongs into
+    the same folder, since the workflow it names lies there. Raises YoursError if a pick is no job of the batch,
+    ManifestError if `source` is not sound or the sets do not fit it.
     """
     unknown = [pick.job for pick in picks.picks if pick.job not in jobs]
     if unknown:
@@ -128,13 +130,29 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     # Picks that differ only in what is set anew are one row.
     rows: dict[str, Row] = {}
     for pick in picks.picks:
-        row = _row(jobs[pick.job], parts)
+        row = _row(_located(jobs[pick.job], batch, parts, source, options), parts)
         _, notes = rows.setdefault(repr(row), (row, []))
         notes += [pick.note] if pick.note else []
     text = "\n".join(_manifest(tree, parts, list(rows.values()), options, new)) + "\n"
     if len(text.encode()) > MANIFEST_BYTES:
         raise YoursError(f"picks: {len(rows)} are too many for one manifest of {MANIFEST_BYTES >> 20} MiB")
     return text
+
+
+def _located(job: Job, batch: str, parts: Parts, source: Path, options: Options) -> Job:
+    """Return a job with paths under which the new manifest finds its files: as written, else the batch's own copies.
+
+    A path of a table's cell, or of another batch, leads elsewhere from the manifest; and a file may be gone or edited.
+    """
+    if options.out is None:
+        return job
+    params = dict(job.params)
+    for file in job.inputs:
+        copy = os.path.relpath(options.out / batch / INPUTS / file.name, source.parent)
+        for name in (name for name, upload in job.uploads.items() if upload == file.name):
+            if not parts.media.hashes.is_file(source.parent / str(params[name]), file.sha256):
+                params[name] = copy
+    return replace(job, params=params)
 
 
 def _row(job: Job, parts: Parts) -> dict[str, Scalar]:

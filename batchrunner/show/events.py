@@ -113,9 +113,14 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
-    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+def finished_event(
+    at: float, counts: Mapping[str, int], code: int, command: str = "", lines: Sequence[str] = ()
+) -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, and its exit code.
+
+    `command` goes on with it, if there is something to go on with; `lines` say in words how it ended.
+    """
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None, "message": [*lines]}
     return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 

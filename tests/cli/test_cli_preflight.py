@@ -111,6 +111,20 @@ async def test_a_node_is_missing(tmp_path: Path) -> None:
     assert any("LTXVAudioVAELoader" in line for line in missing)
 
 
+@pytest.mark.parametrize(("strict", "count"), [(False, 0), (True, 3)])
+async def test_a_simulator_rehearses_any_workflow(tmp_path: Path, count: int, *, strict: bool) -> None:
+    """A simulator on a port takes node classes and models that it does not have, unless it is strict."""
+    node = {"class_type": "SomebodysVideoSaver", "inputs": {"filename_prefix": "x", "model": ["1", 0]}}
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "mine.safetensors"}}
+    picture = {"class_type": "LoadImage", "inputs": {"image": "cat.png"}}
+    (tmp_path / "w.json").write_text(json.dumps({"1": loader, "2": node, "3": picture}), encoding="utf-8")
+    async with serve(Simulator(tmp_path / "sim", strict=strict)) as url:
+        text = f"name: night\nserver: {url}\nworkflow: w.json\nsweep: {{_take: 1}}\n"
+        (tmp_path / "night.yaml").write_text(text, encoding="utf-8")
+        missing, unknown = await _asked(load(tmp_path / "night.yaml"))
+    assert (len(missing), unknown) == (count, [])
+
+
 @pytest.mark.parametrize("status", [404, 403, 401, 500, 302])
 async def test_a_server_that_does_not_tell(tmp_path: Path, status: int) -> None:
     """Where the list of nodes can't be had nothing counts as missing, and that it was not checked is said."""

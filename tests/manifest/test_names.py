@@ -26,6 +26,8 @@ SAFE = re.compile(r"[^\x00-\x1f<>:\"\\|?*]+")
         ("files: 'AUX.{seed}'\nsweep: {prompt: a, seed: 1}", "_AUX.1"),
         ("files: '{_s}.json'\nsweep: {prompt: a, _s: x}", "x.json_"),
         ("files: 'run.log/{seed}'\nsweep: {prompt: a, seed: 1}", "run.log_/1"),
+        ("files: 'Inputs/{seed}'\nsweep: {prompt: a, seed: 1}", "_Inputs/1"),
+        ("files: 'a/inputs/{seed}'\nsweep: {prompt: a, seed: 1}", "a/inputs/1"),
         ("files: state.sqlite3\nsweep: {prompt: a}", "state.sqlite3_"),
         ("files: 'index.html'\nsweep: {prompt: a}", "index.html_"),
         ("files: '-rf .{seed}. '\nsweep: {prompt: a, seed: 1}", "rf .1"),

@@ -676,7 +676,7 @@ async def test_a_cancelled_attempt_leaves_what_can_be_continued(target: Download
 
 
 def test_a_scan_finds_this_batchs_whole_films(target: DownloadTarget) -> None:
-    """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; nothing else is."""
+    """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; no copy of an input is."""
     second = picture("cats-ffffffffffff-a7")
     target.put("a/x.mp4", FILM)
     target.put("y.png", second)
@@ -685,7 +685,7 @@ def test_a_scan_finds_this_batchs_whole_films(target: DownloadTarget) -> None:
     for path, prefix in {"f.txt": PREFIX, "g.txt": "dogs-0123456789ab-a1", "e.mp4": PREFIX}.items():
         target.put(path, b"")
         target.put(f"{path[0]}.json", told(path, b"", prefix))
-    for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4"):
+    for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4", "inputs/batchrunner-x.mp4"):
         target.put(hidden, FILM)
     (target.root / "link.mp4").symlink_to("a/x.mp4")
     (target.root / "loop").symlink_to(".")
