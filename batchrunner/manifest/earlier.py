@@ -107,9 +107,8 @@ class EarlierBatches:
         if waited is None and (snapshot is None or snapshot.batch != batch):
             near = did_you_mean(batch, sorted(path.parent.name for path in self.out.glob(f"*/{STATE}")))
             raise _UnusableError(f"no batch in {(self.out / batch).absolute()}: run it first{near}")
-        jobs = snapshot.jobs if snapshot and waited is None else {job.id: job for job in waited or ()}
         found: dict[str, _Source | None] = {}
-        for job in jobs.values():
+        for job in snapshot.current if snapshot and waited is None else waited or ():
             state = states.get(job.id)
             if isinstance(state, Done):
                 found[job.id] = _Source(job, state.files[0].path)
