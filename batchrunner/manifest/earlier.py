@@ -81,7 +81,7 @@ class EarlierBatches:
             raise _UnusableError("in which folder the batch lies is not known")
         if form.frame is not None and find_spec("av") is None:
             raise _UnusableError("a frame needs PyAV: pip install 'batchrunner[video]'", "frame")
-        known = self._known(form.batch)
+        known = self._known(form.batch, picked=form.picks is not None)
         if form.picks is not None:
             known = self._picked(form.batch, form.picks, known)
         left_out = sum(row is None for row in known.values())
@@ -93,8 +93,11 @@ class EarlierBatches:
             names.diagnostics.warn(at, join(path, "picks"), said)
         return rows
 
-    def _known(self, batch: str) -> dict[str, _Source | None]:
-        """Return every job of a batch, None for one that is not finished and not under way."""
+    def _known(self, batch: str, *, picked: bool) -> dict[str, _Source | None]:
+        """Return every job of a batch, None for one that is not finished and not under way.
+
+        Those that its own manifest has no more are left out, unless they may be `picked`.
+        """
         assert self.out is not None  # noqa: S101 - the caller has looked
         try:
             snapshot = Ledger.read(self.out / batch)
@@ -108,7 +111,10 @@ class EarlierBatches:
             near = did_you_mean(batch, sorted(path.parent.name for path in self.out.glob(f"*/{STATE}")))
             raise _UnusableError(f"no batch in {(self.out / batch).absolute()}: run it first{near}")
         found: dict[str, _Source | None] = {}
-        for job in snapshot.current if snapshot and waited is None else waited or ():
+        jobs = waited or ()
+        if snapshot and waited is None:
+            jobs = list(snapshot.jobs.values()) if picked else snapshot.current
+        for job in jobs:
             state = states.get(job.id)
             if isinstance(state, Done):
                 found[job.id] = _Source(job, state.files[0].path)
