@@ -23,7 +23,7 @@ from batchrunner.cli.parameters import (
 )
 from batchrunner.manifest import Options
 from batchrunner.options import OUT, RunOptions
-from batchrunner.run import run_batch
+from batchrunner.run_batch import run_batch
 
 
 def run(
