@@ -12,8 +12,11 @@ from batchrunner.core.actions import Ended
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
+from batchrunner.core.suffixes import VIDEOS, suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from batchrunner.core.actions import Download, Entry, NodeError, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, Why.SERVER_GONE})
+_HOPELESS = frozenset({Why.REFUSED, Why.INPUT_REFUSED})
+"""Losses after which no further attempt can help; nothing was rendered."""
 MOST_FILES = 1_000
 """Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
@@ -38,6 +43,8 @@ class Attempt:
     at: float
     """Wall clock, for the fact."""
     rules: Rules
+    nodes: Sequence[str] = ()
+    """The ids of the workflow's nodes, in its order."""
 
 
 def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | None:
@@ -58,7 +65,7 @@ def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, er
     burns = why not in _FREE if burns is None else burns
     repeated = bool(error) and error == past.error
     spent = burns and past.spent >= case.rules.attempts
-    final = why is Why.REFUSED or repeated or spent
+    final = why in _HOPELESS or repeated or spent
     return Lost(case.job, case.state.prompt.attempt, case.at, why, message, burns=burns, final=final, error=error)
 
 
@@ -108,7 +115,7 @@ def burned_loss(lost: Lost) -> BurnedLoss | None:
         memory = _OUT_OF_MEMORY in what
         kind = "out of memory" if memory else f"{node} raised {what}"
         return BurnedLoss(lost.job, kind, lost.message, may_pass=memory)
-    if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
+    if lost.why is Why.DENIED or (lost.burns and lost.why not in _HOPELESS):
         return BurnedLoss(lost.job, lost.why.value, lost.message, may_pass=lost.why in _MAY_PASS)
     return None
 
@@ -122,7 +129,8 @@ def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -
 
 
 def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
-    files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
+    ours = dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt))
+    files = tuple(_in_order(ours, case.nodes))
     if not files:
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
@@ -130,6 +138,12 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
     left_out = max(0, len(files) - MOST_FILES)
     files = files[:MOST_FILES]
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
+
+
+def _in_order(files: Iterable[File], nodes: Sequence[str]) -> list[File]:
+    """Return videos first, then by the workflow's nodes: servers list outputs as they please (docs/comfyui.md §11)."""
+    places = {node: place for place, node in enumerate(nodes)}
+    return sorted(files, key=lambda file: (suffix(file.name) not in VIDEOS, places.get(file.node, len(nodes))))
 
 
 def _without_files(entry: Entry) -> str:

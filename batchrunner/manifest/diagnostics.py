@@ -32,6 +32,7 @@ _TYPES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "string_type": "a text",
+    "bool_type": "true or false",
     "dict_type": "a mapping",
     "list_type": "a list",
     "tuple_type": "a list",

@@ -76,6 +76,14 @@ class Hashes:
             self.know(local, sha256)
         return sha256
 
+    def is_file(self, path: Path, sha256: str) -> bool:
+        """Tell whether there is a file with this content. Blocks."""
+        try:
+            with opened(path.resolve()) as (_, local):
+                return self.of(local) == sha256
+        except (OSError, ValueError):
+            return False
+
     def know(self, local: LocalFile, sha256: str) -> None:
         """Note what is in a file, in place of what was in it earlier."""
         self._known[local.path] = local, sha256

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
+from batchrunner.manifest.earlier import EarlierBatches
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
 from batchrunner.manifest.forms import NO_URL, SIM, ParamForm, RecipientForm, ServerForm, Settings, server_url
@@ -106,7 +107,7 @@ def names_servers(path: Path) -> bool:
 
 def matching(jobs: Sequence[Job], only: Iterable[tuple[str, str]]) -> list[Job]:
     """Return those of `jobs` that the pairs of `--only` choose, as `load` does; all of them without any."""
-    return choose(jobs, _option_values("--only", only))
+    return choose(jobs, _option_values("--only", only), {name for job in jobs for name in job.uploads})
 
 
 def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:
@@ -138,7 +139,8 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     home = options.out / settings.name if options.out and template.media else None
     media = MediaFiles(template.media, files, Hashes.read(home) if home else Hashes())
     names = Names(template.params, diagnostics, media)
-    reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
+    earlier = EarlierBatches(settings.name, options.out, options.pending)
+    reader = BlockReader(names, files, earlier, frozenset(name for name, _ in options.sets))
     under = {key: entry.tree for key, entry in tree.entries.items()}
     outputs = _outputs(settings, tree, template, diagnostics)
     reader.add_presets(under.get("presets"))
@@ -243,12 +245,12 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
         try:
             params[name] = make_param(graph, name, form.input, upload=upload)
         except (WorkflowError, UnfitError) as error:
-            diagnostics.add(follow(given, (name,)).location, where, str(error))
+            diagnostics.add(follow(given, (name, "input")).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.
             params[name] = Param(name, (), Limit("any"))
         if any(prefixes.get(target.node) == target.input for target in params[name].targets):
             text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
-            diagnostics.add(follow(given, (name,)).location, where, text)
+            diagnostics.add(follow(given, (name, "input")).location, where, text)
     return Template(graph, params, prefixes=prefixes)
 
 

@@ -55,6 +55,7 @@ _USUAL_NAMES = {
 }
 """What other programs and nodes call a parameter -> what it is called here."""
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_ALONE = re.compile(r"\$\{(_[A-Za-z0-9_]{0,63})\}")
 _VARIABLE = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
 
@@ -78,13 +79,24 @@ class DerivedSeed:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that is no text and is taken from an own variable: `seed: ${_seed}`."""
+
+    variable: str
+    limit: Limit
+    """What the value must fit."""
+    location: Location
+    path: str
+
+
 class ServerFile(ScalarNode):
     """A media input's value that is a file on the server already: `{server: example.png}`."""
 
     __slots__ = ()
 
 
-Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText"
+Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText | Reference"
 Point: TypeAlias = "Mapping[str, Value]"
 """Values that are set together: by one value of an axis, or by the defaults."""
 
@@ -186,6 +198,9 @@ class Names:
         if name in self.presets and name not in self.params:
             return self._preset(name, node, path)
         limit = self.limit(name)
+        alone = _ALONE.fullmatch(node.text)
+        if alone and (limit.choices or limit.kind in {"int", "float", "number", "bool"}):
+            return {name: Reference(alone[1], limit, node.location, path)}
         # 1984 is as good a prompt as any: a text is what was written.
         is_text = limit.kind == "text" and (node.value is not None or isinstance(node, Cell))
         # A table's cell takes its parameter's type: JSON keeps long seeds in quotes.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.manifest.axes import Axis, AxisReader, axis_of
 from batchrunner.manifest.diagnostics import describe, join, read_form
-from batchrunner.manifest.forms import FromTable
+from batchrunner.manifest.forms import FromBatch, FromTable
 from batchrunner.manifest.media import stem
 from batchrunner.manifest.names import BUILT_IN, RESERVED
 from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
+    from batchrunner.manifest.earlier import EarlierBatches
     from batchrunner.manifest.forms import Sample
     from batchrunner.manifest.names import Names, Point, Value
     from batchrunner.manifest.tables import Files, Row
@@ -58,8 +59,9 @@ class Block:
 class BlockReader:
     """Reads blocks, defaults and presets; names in `overridden` (by `--set`) make no axes of their own."""
 
-    def __init__(self, names: Names, files: Files, overridden: frozenset[str]) -> None:
+    def __init__(self, names: Names, files: Files, earlier: EarlierBatches, overridden: frozenset[str]) -> None:
         self._names = names
+        self._earlier = earlier
         self._axes = AxisReader(names, files)
         self._files = files
         self._overridden = overridden
@@ -199,6 +201,10 @@ class BlockReader:
         tree = entry.tree
         if isinstance(tree, ScalarNode):
             return self._table(FromTable(file=tree.text), entry, tree.location, {}, path)
+        if isinstance(tree, MappingNode) and "batch" in tree.entries:
+            wanted = read_form(FromBatch, tree, path, self._names.diagnostics)
+            points, names = self._earlier.points(wanted, tree, path, self._names) if wanted else ([], frozenset())
+            return Axis("rows", entry.location, names, len(points), lambda: points) if points else None
         if isinstance(tree, MappingNode):
             form = read_form(FromTable, tree, path, self._names.diagnostics)
             if form is None:

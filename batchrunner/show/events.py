@@ -47,6 +47,7 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
     Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
+    Why.INPUT_REFUSED: "an input file does not get to the server",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""
@@ -83,6 +84,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
             level = logging.WARNING
         case Rendered() if fact.left_out:
             level = logging.WARNING
+        case Saved() if fact.warning:
+            level = logging.WARNING
         case _:
             level = logging.INFO
     return RunEvent(fact_name(type(fact)), fact.at, _fact_message(fact, label), fact.job, label, fields, level)
@@ -112,9 +115,14 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
-    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+def finished_event(
+    at: float, counts: Mapping[str, int], code: int, command: str = "", lines: Sequence[str] = ()
+) -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, and its exit code.
+
+    `command` goes on with it, if there is something to go on with; `lines` say in words how it ended.
+    """
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None, "message": [*lines]}
     return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 
@@ -154,7 +162,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():
             name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(label) else f" as {fact.path}"
-            return f"saved{name}, {size(fact.size)}"
+            return f"saved{name}, {size(fact.size)}{f'; warning: {fact.warning}' if fact.warning else ''}"
         case DownloadFailed():
             return f"download interrupted: {fact.message}"
         case Lost(final=True):
@@ -205,6 +213,8 @@ def _fact_history(fact: Fact, previous: Fact | None) -> Iterator[str]:  # noqa: 
             yield f"The download was interrupted: {printable(fact.message)}."
         case Saved():
             yield f"Saved as {printable(fact.path)}, {size(fact.size)}, sha256 {fact.sha256[:16]}…"
+            if fact.warning:
+                yield f"Warning: {printable(fact.warning)}."
         case Lost():
             details = f" Details: {printable(fact.message, 400)}." if fact.message else ""
             yield f"Attempt {fact.attempt} ended without a video: {LOSS_REASONS[fact.why]}.{details}"

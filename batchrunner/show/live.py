@@ -19,7 +19,7 @@ from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.events import counts_text, text_line
-from batchrunner.text import duration, fitted, printable, size
+from batchrunner.text import counted, duration, fitted, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class ServerView:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`."""
     since: float | None = None
     """How long it has been in trouble."""
     message: str = ""
@@ -67,6 +67,8 @@ class ServerView:
     """Prompts of ours that wait there."""
     foreign: int = 0
     """Queue entries that are not ours."""
+    uploads: int = 0
+    """Input files that are on their way there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,8 @@ class BoardView:
 def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, elapsed: float) -> BoardView:
     """Return the view of a board at `now` (the loop's clock) and `at` (the wall clock).
 
-    Downloads, time left and messages, of which the board knows nothing, are left empty. Costs what is open, not what
-    is in the batch.
+    Downloads and time left, of which the board knows nothing, are left empty. Costs what is open, not what is in the
+    batch.
     """
     return BoardView(
         batch=board.batch,
@@ -114,7 +116,14 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
+        messages=local_faults(board),
     )
+
+
+def local_faults(board: Board) -> tuple[str, ...]:
+    """Return what this machine lacks: room on its disk, connections, input files."""
+    faults = (board.disk, board.sockets, board.inputs)
+    return tuple(fault.message for fault in faults if fault.failed_at is not None)
 
 
 def server_state(board: Board, server: Server, now: float) -> tuple[str, float | None, str]:  # noqa: PLR0911 - a table
@@ -134,6 +143,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if overdue(board, server.name, now):
         began = min(running.values())
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
+    if trouble := server.inputs.trouble():
+        return "failing uploads", trouble.since, trouble.message
     return "up", None, ""
 
 
@@ -155,6 +166,7 @@ def _server_view(board: Board, server: Server, jobs: Mapping[str, Job], now: flo
         running_for=None if began is None else now - began,
         pending=sum(prompt in ours for prompt in server.queue.pending),
         foreign=server.queue.foreign,
+        uploads=board.in_flight.uploads()[server.name],
     )
 
 
@@ -271,6 +283,7 @@ def _doing(server: ServerView, room: int) -> str:
         *([] if server.running_for is None else [f" for {duration(server.running_for)}"]),
         *([f", {server.pending} waiting"] if server.pending else []),
         *([f", {server.foreign} of other users"] if server.foreign else []),
+        *([f", {counted(server.uploads, 'upload')} under way"] if server.uploads else []),
     ]
     if not job:
         return f"idle{''.join(details)}"

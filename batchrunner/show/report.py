@@ -98,6 +98,8 @@ class RunContext:
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
+    ending: tuple[str, ...] = ()
+    """How the last run ended, in lines for people: what they may not have seen, because their terminal had gone."""
     runs: tuple[tuple[float, float], ...] = ()
     """From when to when a runner ran, in seconds since the epoch; always, if there is none."""
     commands: Commands = field(default_factory=Commands)
@@ -132,6 +134,8 @@ class Report:
     """Bytes of all saved files."""
     differing: tuple[str, ...]
     """Local names of jobs whose files carry another workflow than the one that was sent."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Files that are not what was asked for, by their path in the batch folder, and how."""
     context: RunContext = field(default_factory=RunContext)
 
     @property
@@ -176,6 +180,13 @@ def report(
         wasted=sum(fact.seconds or 0.0 for fact in renders if kept.get(fact.job) != fact.attempt),
         slowest=tuple((name, -seconds) for seconds, name in slowest[:_MOST_SLOW]),
         size=sum(file.size for _, state in wanted if isinstance(state, Done) for file in state.files),
+        warnings=tuple(
+            (file.path, file.warning)
+            for _, state in wanted
+            if isinstance(state, Done)
+            for file in state.files
+            if file.warning
+        ),
         differing=tuple(names[fact.job] for fact in kept_renders if fact.differs),
         context=context,
     )
@@ -259,6 +270,9 @@ def report_lines(report: Report) -> list[str]:
         found.append(f"rendered again: {reasons}{wasted}")
     if report.differing:
         found.append(f"warning: {_differing(report)}")
+    if report.warnings:
+        path, how = report.warnings[0]
+        found.append(f"warning: {counted(len(report.warnings), 'file')} not as asked for, e.g. {path}: {how}")
     if report.slowest:
         found.append(f"slowest: {report.slowest[0][0]}, {duration(report.slowest[0][1])}")
     if report.size:
@@ -285,6 +299,7 @@ def sections(report: Report) -> dict[str, list[tuple[str, str]]]:
         "Failed": list(map(_cause_row, report.failures)),
         "Rendered again": [*map(_cause_row, report.again), *wasted],
         "Rewritten on the server": [("warning", _differing(report))] if report.differing else [],
+        "Not as asked for": list(report.warnings),
         "Servers": [row for server in report.servers for row in _server_rows(server)],
         "Slowest": [(name, duration(seconds)) for name, seconds in report.slowest],
         "Disk": [("saved files", size(report.size))] if report.size else [],
@@ -338,6 +353,7 @@ def next_steps(report: Report, commands: Commands) -> list[tuple[str, str]]:
 def report_markdown(report: Report) -> str:
     """Return `report.md`. Nothing that came from a manifest or a server is markup in it."""
     parts = [f"# {markdown_text(report.batch)}\n\n{markdown_text(headline(report))}\n"]
+    parts += [f"{markdown_text(line, _LONGEST_ROW)}\n" for line in report.context.ending]
     for title, rows in sections(report).items():
         if title == "Next":
             text = "\n".join(f"{about}:\n\n    {printable(command, LONGEST_COMMAND)}\n" for command, about in rows)

@@ -83,6 +83,10 @@ async def test_a_file_that_changes_is_not_sent(home: Path) -> None:
     with pytest.raises(YoursError, match=r"a\.png: was changed while it was copied"):
         await copy_inputs(home, batch, {})
     assert _copies(home) == {}
+    (home.parent / "a.png").unlink()
+    with pytest.raises(YoursError, match=r"a\.png: was changed while it was copied"):
+        await copy_inputs(home, batch, {})
+    (home.parent / "a.png").write_bytes(PNG + b"c")
     again = _loaded(home.parent)
     await copy_inputs(home, again, {})
     assert PNG + b"c" in _copies(home).values()

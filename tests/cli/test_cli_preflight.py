@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -67,6 +69,27 @@ async def test_a_server_that_has_it_all(tmp_path: Path) -> None:
     """Nothing is missing on a server that can run the batch."""
     async with serve(Simulator(tmp_path / "sim")) as url:
         assert await _asked(_batch(tmp_path, url)) == ([], [])
+
+
+async def test_an_input_file_is_larger_than_the_server_takes(tmp_path: Path) -> None:
+    """A file over the limit that the server tells is named, with its size and what to change; a smaller one is not."""
+    graph = json.loads(files("batchrunner.workflow").joinpath("ltx2.json").read_text("utf-8"))
+    graph["picture"] = {"class_type": "LoadImage", "inputs": {"image": "a.png"}}
+    (tmp_path / "own.json").write_text(json.dumps(graph), encoding="utf-8")
+    for name, length in (("small.png", 1_000), ("large.png", 105_000_000)):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+        os.truncate(tmp_path / name, length)
+    async with serve(Simulator(tmp_path / "sim")) as url:
+        path = tmp_path / "night.yaml"
+        path.write_text(
+            f"name: n\nserver: {url}\nworkflow: own.json\nparams: {{image: picture.image}}\n"
+            "sweep: {image: [small.png, large.png]}\n",
+            encoding="utf-8",
+        )
+        (missing,), unknown = await _asked(load(path, Options()))
+    assert unknown == []
+    assert missing.startswith(f"{url}: large.png has 105.0 MB, and it takes uploads of 104.9 MB: ")
+    assert "--max-upload-size" in missing
 
 
 async def test_a_model_is_missing(tmp_path: Path) -> None:

@@ -170,6 +170,21 @@ def test_a_parameter_takes_files_if_it_says_so() -> None:
     assert loaded(plain, plain.jobs[0]) == "nowhere.png"
 
 
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        ("{input: 1.image, uplaod: true}", "params.image.uplaod: unknown key - did you mean upload?"),
+        ("{upload: true}", "params.image.input: is required"),
+        ("{input: 1.image, upload: yes}", 'params.image.upload: must be true or false, not the text "yes"'),
+        ("{input: 1.nope, upload: true}", 'params.image: node 1 (LoadImage) has no input "nope"'),
+    ],
+)
+def test_a_wrong_parameter_is_said(param: str, said: str) -> None:
+    """The long form of a parameter is checked as the short one is."""
+    head = HEAD.replace("image: 1.image", f"image: {param}")
+    assert said in diagnostics("sweep: {seed: 1}", {"w.json": json.dumps(GRAPH)}, head=head)
+
+
 def test_seeds_of_a_file_stay_when_it_is_renamed() -> None:
     """Seeds per picture are derived from its content."""
     renamed: dict[str, str | bytes] = {"new.png": SHOTS["shots/shot1.png"]}
@@ -223,6 +238,7 @@ def test_only_takes_a_path_or_a_stem(value: str) -> None:
         ("sweep: {image: {files: '*.jpg'}}", '11:24: sweep.image.files: "*.jpg" matches no file'),
         ("sweep: {image: {files: '../*.jpg'}}", '11:24: sweep.image.files: "..": leads outside the manifest\'s folder'),
         ("sweep: {image: {files: '*/../../*'}}", '11:24: sweep.image.files: "*/../../*" is not a pattern of files'),
+        ("sweep: {image: {files: /}}", '11:24: sweep.image.files: "/" is not a pattern of files'),
         ("sweep: {image: {files: ''}}", "11:24: sweep.image.files: is empty"),
         ("sweep: {image: {files: '*.mp4'}}", '11:24: sweep.image.files: "clip.mp4": is a video, and a picture'),
         ("sweep: {prompt: {files: '*.png'}}", "11:17: sweep.prompt: takes no files"),
