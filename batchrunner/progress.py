@@ -75,10 +75,13 @@ class Displays:
         """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
         board = observer.board
         tally, command = board.tally(), ""
+        why, rendering = ending.message.splitlines(), list(_still_rendering(observer, anyio.current_time()))
         if self.gallery:
             wanted = [observer.jobs[job] for job in board.positions]
             after = run_context(going_on(self.options, wanted, board.states), board.batch)
-            self.gallery.context = replace(self.gallery.context, commands=after.commands, lasting=after.lasting)
+            self.gallery.context = replace(
+                self.gallery.context, commands=after.commands, lasting=after.lasting, ending=(*why, *rendering)
+            )
             command = next_command(tally, after.lasting)
         if self.notifier:
             # The last line of `run --json` is the end, so notifications are sent before it.
@@ -86,9 +89,9 @@ class Displays:
             await self.notifier.drain()
         now = anyio.current_time()
         summary = report_lines(self.gallery.finish(board, observer.jobs, now)) if self.gallery else []
-        self.listeners.event(finished_event(time.time(), tally, code, command))
+        self.listeners.event(finished_event(time.time(), tally, code, command, [*why, *rendering]))
         self.listeners.close()
-        for line in (*ending.message.splitlines(), *summary, *_still_rendering(observer, now)):
+        for line in (*why, *summary, *rendering):
             self.console.write(printable(line, limit=_MAX_LINE if not line.startswith("next: ") else LONGEST_COMMAND))
 
 

@@ -6,6 +6,7 @@ say which manifest is run, and with which permissions, could have any file of ou
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from dataclasses import replace
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
 
+RECORD = "how it was run"
+"""The ledger's key for it."""
+_SEAL = "seal"
 UNKNOWN = Path("MANIFEST")
 """Stands in commands for a manifest that nobody remembers."""
 _PASSING = ("/dev/", "/proc/")
 """Where a token file lies that is gone with the command that named it: `--token-file <(pass show gpu)`."""
-
-
-def record_key() -> str:
-    """Return the ledger's key for how this user on this machine ran the batch last."""
-    return f"run {personal('how it was run last')}"
 
 
 def without_secrets(options: RunOptions, secrets: tuple[str, ...]) -> RunOptions:
@@ -52,10 +51,10 @@ def without_secrets(options: RunOptions, secrets: tuple[str, ...]) -> RunOptions
 
 
 def record(options: RunOptions) -> dict[str, Json]:
-    """Return what is remembered of a run. What was agreed to with `--allow-commands` has marks of its own."""
+    """Return what is remembered of a run, sealed. What was agreed to with `--allow-commands` has marks of its own."""
     own = options.manifest_options
     token_file = options.token_file.absolute() if options.token_file else None
-    return {
+    kept: dict[str, Json] = {
         "manifest": str(options.manifest.absolute()),
         "servers": [*own.servers],
         "sets": [[name, value] for name, value in own.sets],
@@ -63,26 +62,35 @@ def record(options: RunOptions) -> dict[str, Json]:
         "allow_outside": own.allow_outside,
         "limit": options.limit,
         "until": options.until,
+        "hours": options.hours,
         "token_file": str(token_file) if token_file and not str(token_file).startswith(_PASSING) else None,
     }
+    return {**kept, _SEAL: _seal(kept)}
+
+
+def _seal(kept: Mapping[str, Json]) -> str:
+    """Return what nobody else can write under a record: it would let a folder from elsewhere say what is run here."""
+    return personal(f"ran it so: {json.dumps(kept, sort_keys=True)}")
 
 
 def recalled(marks: Mapping[str, Json], given: RunOptions) -> RunOptions:
     """Return how the batch was run last, by its ledger's marks, with what the command line says instead.
 
-    `given.manifest` may be `UNKNOWN`; `given.out` is where the batch lies now. A record that this version can't have
-    written counts as none.
+    `given.manifest` may be `UNKNOWN`; `given.out` is where the batch lies now. A record that this version, this user on
+    this machine, can't have written counts as none.
     """
-    found = marks.get(record_key())
+    found = marks.get(RECORD)
+    if not isinstance(found, dict) or found.get(_SEAL) != _seal({key: found[key] for key in found if key != _SEAL}):
+        return given
     try:
-        return _merged(found, given) if isinstance(found, dict) else given
+        return _merged(found, given)
     except (KeyError, TypeError, ValueError):
         return given
 
 
 def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
     own = given.manifest_options
-    token_file, until, limit = (found[key] for key in ("token_file", "until", "limit"))
+    token_file, until, hours, limit = (found[key] for key in ("token_file", "until", "hours", "limit"))
     return replace(
         given,
         manifest=_near(Path(str(found["manifest"]))) if given.manifest == UNKNOWN else given.manifest,
@@ -91,10 +99,11 @@ def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
             own.sets or tuple(_pairs(found["sets"])),
             own.only or tuple(_pairs(found["only"])),
             own.allow_outside or found["allow_outside"] is True,
-            given.out,
+            own.out,
         ),
         token_file=given.token_file or (_near(Path(token_file)) if isinstance(token_file, str) else None),
         until=given.until or (until if isinstance(until, str) else None),
+        hours=given.hours or (hours if isinstance(hours, str) else None),
         limit=given.limit or (limit if isinstance(limit, int) else None),
     )
 
@@ -130,6 +139,7 @@ def resume_command(options: RunOptions, only: Iterable[tuple[str, str]] | None =
     if only is None:
         words += ["--limit", str(options.limit)] if options.limit is not None else []
         words += ["--until", options.until] if options.until else []
+        words += ["--hours", options.hours] if options.hours else []
     words += _token_words(options)
     words += ["--allow-outside"] if own.allow_outside else []
     return shlex.join(("batchrunner", *words))

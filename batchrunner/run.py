@@ -44,7 +44,7 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
-from batchrunner.remembered import record, record_key, without_secrets
+from batchrunner.remembered import RECORD, record, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
 from batchrunner.show.status import missing_text, saved_files
@@ -79,17 +79,19 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
 
 
-def run_batch(options: RunOptions, *, may_restart: bool = False, jobs: frozenset[str] | None = None) -> int:
+def run_batch(
+    options: RunOptions, *, may_restart: bool = False, remember: bool = True, jobs: frozenset[str] | None = None
+) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
-    `jobs`: run only these, now, in place of those that the options choose; what is remembered of the last run stays.
     `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
+    `remember`: the batch remembers from now on that it was run so.
+    `jobs`: run only these, in place of those that the options choose.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(
-        options.manifest, options.manifest_options if jobs is None else replace(options.manifest_options, only=())
-    )
+    chosen = options.manifest_options.only if jobs is None else ()
+    batch = load(options.manifest, replace(options.manifest_options, only=chosen, out=options.out))
     if jobs is not None:
         batch = replace(batch, chosen=jobs)
     check_names(job.file for job in batch.jobs)
@@ -132,7 +134,7 @@ def run_batch(options: RunOptions, *, may_restart: bool = False, jobs: frozenset
             until=until.at if until else None,
             hours=hours,
             limit=options.limit,
-            record=record(without_secrets(options, access.secrets)) if jobs is None else None,
+            record=record(without_secrets(options, access.secrets)) if remember else None,
         )
         return anyio.run(run.run)
 
@@ -316,8 +318,8 @@ class Run:
         content = self.content or self.ledger.content()
         if content.current != list(self.batch.jobs):
             self.ledger.keep(self.batch.jobs)
-        if self.record is not None and content.marks.get(record_key()) != self.record:
-            self.ledger.mark(record_key(), self.record)
+        if self.record is not None and content.marks.get(RECORD) != self.record:
+            self.ledger.mark(RECORD, self.record)
 
     def _find_missing(self, board: Board) -> None:
         """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""

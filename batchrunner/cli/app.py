@@ -14,7 +14,7 @@ import typer
 from batchrunner.cli.cancel import cancel, forget
 from batchrunner.cli.gallery import gallery, promote
 from batchrunner.cli.init import init, schema, sim
-from batchrunner.cli.jobs import export, why
+from batchrunner.cli.jobs import export, rerun, why
 from batchrunner.cli.output import open_streams, say, write
 from batchrunner.cli.parameters import OWN_PROCESS
 from batchrunner.cli.plan import plan
@@ -88,5 +88,21 @@ def _exiting(verb: Callable[P, int | None]) -> Callable[P, None]:
     return exiting
 
 
-for _verb in (run, plan, status, retry, verify, why, export, cancel, forget, gallery, promote, init, schema, sim):
+for _verb in (
+    run,
+    plan,
+    status,
+    retry,
+    verify,
+    why,
+    rerun,
+    export,
+    cancel,
+    forget,
+    gallery,
+    promote,
+    init,
+    schema,
+    sim,
+):
     app.command()(_exiting(_verb))

@@ -20,8 +20,9 @@ from batchrunner.manifest.promote import promote as promoted_manifest, promoted_
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
-from batchrunner.remembered import recalled, run_context
+from batchrunner.remembered import UNKNOWN, recalled, run_context
 from batchrunner.show.gallery import (
+    PICKS,
     PageStatus,
     gallery_data,
     serving,
@@ -39,8 +40,9 @@ def gallery(
     out: Out = OUT,
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine, for a browser.")] = False,
     port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one).")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one)."),
+    ] = None,
 ) -> None:
     """Rebuild the page of all results, with preview pictures."""
     stored = require_batch(RunOptions(batch, out=out))
@@ -62,14 +64,17 @@ def gallery(
         say(f"wrote {page}")
 
 
-async def _serve(folder: Path, port: int) -> None:
+async def _serve(folder: Path, port: int | None) -> None:
     async with serving(folder, port) as url:
         say(f"gallery: {url} (press Ctrl-C to stop)")
         await wait_for_signal()
 
 
 def promote(
-    picks: Annotated[Path, typer.Argument(metavar="picks.json", help="The file saved from the gallery.")],
+    picks: Annotated[
+        Path,
+        typer.Argument(metavar="PICKS|FOLDER", help="The picks.json saved from the gallery, or a folder with one."),
+    ],
     sets: Sets = [],
     server: Servers = [],
     out: Out = OUT,
@@ -85,16 +90,19 @@ def promote(
 
     Prompts and seeds stay the same. --set size=1080p, for example, renders them larger.
     """
+    stored = require_batch(RunOptions(picks, out=out)) if picks.is_dir() else None
+    picks = picks / PICKS if stored else picks
     try:
         picked = read_picks(read_text(picks, NAMED_BYTES))
     except (SourceError, YoursError) as error:
         raise YoursError(f"{picks}: {error}") from None
-    source = manifest or Path(picked.manifest)
-    if not source.name:
+    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
+    source = manifest or (stored.options.manifest if stored else Path(picked.manifest))
+    if not source.name or source == UNKNOWN:
         raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    content = read_state(out / picked.batch, picked.batch)
+    content = stored.content if stored else read_state(out / picked.batch, picked.batch)
     if content is None:
         raise no_batch(out / picked.batch)
     last = recalled(content.marks, RunOptions(source, out=out)).manifest_options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -14,6 +15,7 @@ from batchrunner.cli.output import say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
+    Hours,
     Limit,
     Manifest,
     Only,
@@ -29,9 +31,11 @@ from batchrunner.core.board import Board
 from batchrunner.core.eta import too_late
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
+from batchrunner.core.hours import Hours as HoursOfRun, Window
 from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
 from batchrunner.core.startup import startup_facts
 from batchrunner.errors import TheirsError, YoursError
+from batchrunner.hours import hours_text, read_hours
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
@@ -42,13 +46,15 @@ from batchrunner.state import chosen_ids, contradiction_is_damage, job_states, r
 from batchrunner.text import json_text, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
     from batchrunner.options import Until as UntilMoment
 
+_MAX_WINDOWS = 1000
+"""Days after which a forecast is none."""
 _TO_RENDER = (Waiting, Sending, Queued, Unwanted)
 """States of jobs that a run has rendered; it takes up what was cancelled."""
 
@@ -61,6 +67,7 @@ def plan(
     only: Only = [],
     limit: Limit = None,
     until: Until = None,
+    hours: Hours = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
@@ -75,6 +82,7 @@ def plan(
     now = time.time()
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
+    windows = read_hours(hours or batch.hours) if hours or batch.hours else None
     snapshot = read_state(out / batch.name, batch.name)
     missing: list[str] = []
     unchecked: list[str] = []
@@ -90,9 +98,12 @@ def plan(
     if as_json:
         write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
-        # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
-        if limited:
-            planned = _in_time(planned, batch, snapshot, limited, now)
+        # The JSON says nothing of `until` and `hours`: it holds no clock time, so that it stays the same.
+        if limited or windows:
+            planned = _in_time(planned, batch, snapshot, limited, windows, now)
+        if windows:
+            lines = [planned.until, hours_text(hours or batch.hours, windows(now), now)]
+            planned = replace(planned, until="\n".join(filter(None, lines)))
         show(plan_view(planned))
     if missing:
         raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
@@ -125,8 +136,15 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: 
     )
 
 
-def _in_time(planned: Plan, batch: Batch, snapshot: Snapshot | None, until: UntilMoment, now: float) -> Plan:
-    """Return a plan that submits nothing that can't be downloaded by `until`, as a run that begins now would not."""
+def _in_time(
+    planned: Plan,
+    batch: Batch,
+    snapshot: Snapshot | None,
+    until: UntilMoment | None,
+    windows: Callable[[float], Window] | None,
+    now: float,
+) -> Plan:
+    """Return a plan without what a run that begins now would not submit, because of `until` or outside `windows`."""
     board = Board(batch.name, batch.rules, batch.servers, now, batch.server_rules())
     known = snapshot.jobs if snapshot else {}
     board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
@@ -136,20 +154,32 @@ def _in_time(planned: Plan, batch: Batch, snapshot: Snapshot | None, until: Unti
     for fact in startup_facts(board, now):
         if (state := board.follow(fact)) is not None:
             board.put(fact.job, state, now, fact)
-    board.until_wall = until.at
+    board.until_wall = until.at if until else None
+    board.hours = HoursOfRun(windows) if windows else None
     board.tick(now, now)
     late = set(too_late(board, now))
     costs = [board.costs[job.id] for job in planned.jobs if job.id in board.unsettled - late]
     seconds = board.forecast.total(costs, batch.servers).seconds
-    if until.missed:
+    if until and until.missed:
         planned = replace(planned, warnings=[until.message, *planned.warnings])
     return replace(
         planned,
-        until="" if until.missed else until.message,
+        until=until.message if until and not until.missed else "",
         late=[job for job in planned.jobs if job.id in late],
         seconds=seconds,
-        ends=moment(now + seconds, now) if seconds else "",
+        ends=moment(end_of(seconds, windows, now), now) if seconds else "",
     )
+
+
+def end_of(seconds: float, windows: Callable[[float], Window] | None, now: float) -> float:
+    """Return when so many seconds of rendering are over that begin now, and go on in `windows` only."""
+    for _ in range(_MAX_WINDOWS):
+        window = windows(now) if windows else Window(now, inf)
+        begin = max(now, window.opens)
+        if seconds <= window.closes - begin:
+            return begin + seconds
+        seconds, now = seconds - (window.closes - begin), window.closes
+    return now + seconds
 
 
 def jobs_by_preset(batch: Batch, jobs: Sequence[Job]) -> dict[str, list[Job]]:

@@ -129,7 +129,7 @@ def _standing(folder: Path, last: float | None, missing: tuple[str, ...]) -> Sta
     if left is None or left.pid != held.pid:
         another = f"another command is using it (process {held.pid} on {held.host})"
         return Standing(now, held=another, missing=missing)
-    return Standing(now, held.pid, left.since, left.ends_at, left.servers, missing=missing)
+    return Standing(now, held.pid, left.since, left.ends_at, left.servers, left.messages, missing=missing)
 
 
 def _show(seen: _Progress, *, clear: bool) -> None:

@@ -111,7 +111,9 @@ def verify(
                     _rename_damaged(opened.folder / path)
                 _reopen(opened, job)
     if faults and redo:
-        return run_batch(opened.options, jobs=frozenset(faults))
+        chosen = replace(opened.options.manifest_options, only=tuple(("job", job) for job in faults))
+        now = replace(opened.options, manifest_options=chosen, until=None, hours=None, limit=None)
+        return run_batch(now, remember=False)
     if faults:
         answer(f"to render them again: {verb_command(opened.options, opened.name, 'verify', '--redo')}")
     return 1 if faults else 0

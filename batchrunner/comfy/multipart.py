@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import InputFile
 
 _PORTION = 2**18
+OVERHEAD = 1024
+"""Bytes of a body, at most, that are not the file's."""
 
 
 class Progress(Protocol):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batchrunner.core.settings import Rules
 
 _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, Why.SERVER_GONE})
+_HOPELESS = frozenset({Why.REFUSED, Why.INPUT_REFUSED})
+"""Losses after which no further attempt can help; nothing was rendered."""
 MOST_FILES = 1_000
 """Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
@@ -58,7 +60,7 @@ def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, er
     burns = why not in _FREE if burns is None else burns
     repeated = bool(error) and error == past.error
     spent = burns and past.spent >= case.rules.attempts
-    final = why is Why.REFUSED or repeated or spent
+    final = why in _HOPELESS or repeated or spent
     return Lost(case.job, case.state.prompt.attempt, case.at, why, message, burns=burns, final=final, error=error)
 
 
@@ -108,7 +110,7 @@ def burned_loss(lost: Lost) -> BurnedLoss | None:
         memory = _OUT_OF_MEMORY in what
         kind = "out of memory" if memory else f"{node} raised {what}"
         return BurnedLoss(lost.job, kind, lost.message, may_pass=memory)
-    if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
+    if lost.why is Why.DENIED or (lost.burns and lost.why not in _HOPELESS):
         return BurnedLoss(lost.job, lost.why.value, lost.message, may_pass=lost.why in _MAY_PASS)
     return None
 

@@ -162,7 +162,8 @@ def too_late(board: Board, now: float) -> Iterator[str]:
     if board.until is None:
         return
     named = [name for name, server in board.servers.items() if server.named]
-    turns = [(now + backlog(board, name, now), place, name) for place, name in enumerate(named)]
+    begin = now if board.hours is None else max(now, board.hours.opens)
+    turns = [(begin + backlog(board, name, now), place, name) for place, name in enumerate(named)]
     heapify(turns)
     for job in sorted(board.waiting, key=board.positions.__getitem__):
         free, place, name = turns[0]

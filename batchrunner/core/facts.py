@@ -37,6 +37,8 @@ class Why(StrEnum):
     """It ran far longer than it should and was interrupted by us."""
     INPUT_LOST = "input lost"
     """The server had lost a file that the workflow reads: it is uploaded again."""
+    INPUT_REFUSED = "input refused"
+    """No server takes a file that the workflow reads."""
     SERVER_GONE = "server gone"
     """Its server was given up: it is rendered elsewhere."""
 

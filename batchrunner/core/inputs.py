@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _CONFIRMED_FOR = 300.0
 """Seconds for which a file that was seen there is taken to be there."""
 _RETRY, _RETRY_CAP = 1.0, 60.0
+_TOLD_FROM = 3
+"""Failed uploads of a file in a row from which on people are told: a single one may fail any time."""
 _HOPELESS_TRIES, _HOPELESS_FOR = 6, 600.0
-"""So many uploads of a file, in so many seconds, fail before it is the file's failure, and not the server's."""
+"""So many uploads of a file, in so many seconds, fail before it may be the file's trouble, and not the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class UploadTrouble:
     since: float
     until: float
     """Not tried again before then."""
+    message: str = ""
+    """How the last one ended, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class ServerInputs:
     troubles: Mapping[str, UploadTrouble] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     """Files that this server never gets, and why."""
+    uploaded_at: float = -inf
+    """When the last upload got there, loop's clock."""
 
     # -- what it allows
 
@@ -80,24 +86,35 @@ class ServerInputs:
         """Return when the next file may be uploaded again, None if none rests."""
         return min((trouble.until for trouble in self.troubles.values() if trouble.until > now), default=None)
 
+    def trouble(self) -> UploadTrouble | None:
+        """Return what has failed most often in a row, None if nothing failed more than twice."""
+        worst = max(self.troubles.values(), key=lambda trouble: trouble.failures, default=None)
+        return worst if worst and worst.failures >= _TOLD_FROM else None
+
     def refusal(self, files: Iterable[InputFile]) -> str:
         """Return why one of these files never gets there, or ""."""
         return next((self.refused[file.name] for file in files if file.name in self.refused), "")
 
-    def is_hopeless(self, name: str, now: float, server_fails_since: float | None) -> bool:
-        """Whether one more failed upload is the file's own: others got through since its first one failed."""
+    def is_hopeless(self, name: str, now: float, *, denied: bool) -> bool:
+        """Whether one more failed upload is the file's own trouble, and not the server's.
+
+        It is, after many in ten minutes, if another file got there since the first one; or if it was `denied` by
+        something before the server, and no other file is in trouble there.
+        """
         trouble = self.troubles.get(name)
         if trouble is None or trouble.failures + 1 < _HOPELESS_TRIES or now - trouble.since < _HOPELESS_FOR:
             return False
-        return server_fails_since is None or server_fails_since > trouble.since
+        return self.uploaded_at > trouble.since or (denied and len(self.troubles) == 1)
 
     # -- what follows
 
     def stored_as(self, note: InputStored) -> ServerInputs:
         """Take in that a file is there."""
-        known = StoredInput(note.name, note.etag, note.now)
+        before, known = self.stored.get(note.file), StoredInput(note.name, note.etag, note.now)
+        only_seen = before is not None and (before.name, before.etag) == (note.name, note.etag)
         return replace(
             self,
+            uploaded_at=self.uploaded_at if only_seen else note.now,
             stored={**self.stored, note.file: known},
             troubles={name: trouble for name, trouble in self.troubles.items() if name != note.file},
         )
@@ -108,7 +125,10 @@ class ServerInputs:
         failures = before.failures + 1
         pause = backoff(f"{server}/{note.file}", failures, _RETRY, _RETRY_CAP)
         until = note.now + max(pause, note.failure.retry_after or 0.0)
-        return replace(self, troubles={**self.troubles, note.file: UploadTrouble(failures, before.since, until)})
+        return replace(
+            self,
+            troubles={**self.troubles, note.file: UploadTrouble(failures, before.since, until, note.failure.message)},
+        )
 
     def refused_for(self, name: str, message: str) -> ServerInputs:
         """Take in that a file never gets there."""

@@ -47,9 +47,10 @@ def _failed(board: Board, action: Upload, failure: Failure, now: float) -> tuple
     if failure.cause is Cause.LOCAL:
         resource = Resource.SOCKETS if failure.handles else Resource.INPUTS
         return rest, LocalFailed(resource, failure.message, now)
-    if server.inputs.is_hopeless(file, now, server.health.failing_since):
+    denied = is_denied(failure)
+    if server.inputs.is_hopeless(file, now, denied=denied):
         return (UploadRefused(server.name, file, f"its input file {file} does not get there: {failure.message}"),)
-    if failure.cause is Cause.UNAUTHORIZED and not is_denied(failure):
+    if failure.cause is Cause.UNAUTHORIZED and not denied:
         return rest, PostRefused(server.name, failure, now)
     if failure.status == TOO_MANY:
         return rest, PostsWait(server.name, now + (failure.retry_after or 1.0))

@@ -78,7 +78,7 @@ def fail_refused_jobs(board: Board, now: float, at: float) -> Iterator[Outcome]:
         if isinstance(state, Sending) and board.tracked[job].resend:
             server = board.servers[state.prompt.server]
             if message := server.inputs.refusal(files):
-                lost = lose(Attempt(job, state, at, server.rules), Why.REFUSED, message, burns=False)
+                lost = lose(Attempt(job, state, at, server.rules), Why.INPUT_REFUSED, message, burns=False)
                 yield Outcome((replace(lost, final=False),))
         elif isinstance(state, Waiting):
             named = [server for server in board.servers.values() if server.named and not board.is_out(server, now)]
@@ -93,4 +93,4 @@ def _refused(board: Board, job: str, server: Server, message: str, at: float) ->
     prompt, prefix = prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt)
     claim = Claimed(job, attempt, at, prompt, prefix, server.name, "")
     state = Sending(board.states[job].past, Prompt(attempt, prompt, prefix, server.name, claimed=True))
-    return Outcome((claim, lose(Attempt(job, state, at, server.rules), Why.REFUSED, message)))
+    return Outcome((claim, lose(Attempt(job, state, at, server.rules), Why.INPUT_REFUSED, message)))

@@ -208,9 +208,10 @@ def _of_window(file: BinaryIO, size: int) -> Carried:
         windows.append(file.read(_WINDOW))
     if not any(_NODE.search(window) for window in windows):
         return None, ""
-    found = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
-    _, whole = _of_values(graph for window in windows for graph in _begun(window))
-    return tuple(dict.fromkeys(text for text in found if isinstance(text, str))), whole
+    quoted = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
+    # A prefix that stands under another name is found where its workflow is whole.
+    found, whole = _of_values(graph for window in windows for graph in _begun(window))
+    return tuple(dict.fromkeys([*(text for text in quoted if isinstance(text, str)), *(found or ())])), whole
 
 
 def _begun(window: bytes) -> Iterator[Json]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import INPUTS
-from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Naming:
         for field in self._parts[1::2]:
             if field not in known:
                 near = did_you_mean(field, known) or f"; there is {listing(known)}"
-                raise ValueError(f"names {{{field}}}, which is not set{near}")
+                raise ValueError(f"names {{{printable(field, 60)}}}, which is not set{near}")
         parts = _FIELD.sub("x", template).split("/")
         if any(part.strip(" .") == "" for part in parts):
             raise ValueError("must lead to a file below the batch folder: no empty part, no `.` and no `..`")

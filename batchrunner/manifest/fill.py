@@ -28,6 +28,8 @@ MAX_FIELDS = 30
 """`${…}` in one text."""
 MAX_CHARACTERS = 20_000_000
 """In all filled texts of a batch."""
+_UNFINISHED = (TextTemplate, DerivedSeed)
+"""What becomes a value once the job's other values are known."""
 _FIELD = re.compile(r"\$\{([^{}\n]*)\}")
 
 
@@ -114,13 +116,14 @@ class Filler:
     def _filled(
         self, values: Unplaced, files: Mapping[str, InputFile], stems: Mapping[str, str]
     ) -> dict[str, Scalar] | None:
-        texts = {name: value for name, value in values.items() if isinstance(value, TextTemplate)}
-        seeds = {name: value for name, value in values.items() if isinstance(value, DerivedSeed)}
         final: dict[str, Scalar] = {
-            name: None if isinstance(value, TextTemplate | DerivedSeed) else value for name, value in values.items()
+            name: None if isinstance(value, _UNFINISHED) else value for name, value in values.items()
         }
-        if not texts and not seeds:
+        later = [(name, value) for name, value in values.items() if isinstance(value, _UNFINISHED)]
+        if not later:
             return final
+        texts = {name: value for name, value in later if isinstance(value, TextTemplate)}
+        seeds = {name: value for name, value in later if isinstance(value, DerivedSeed)}
         raw = {name: template.text for name, template in texts.items()}
         late = {name for name, text in raw.items() if not seeds.keys().isdisjoint(fields_of(text))}
         final |= {name: self._text(texts[name], raw, final, stems) for name in texts if name not in late}

@@ -106,7 +106,7 @@ def names_servers(path: Path) -> bool:
 
 def matching(jobs: Sequence[Job], only: Iterable[tuple[str, str]]) -> list[Job]:
     """Return those of `jobs` that the pairs of `--only` choose, as `load` does; all of them without any."""
-    return choose(jobs, _option_values("--only", only))
+    return choose(jobs, _option_values("--only", only), {name for job in jobs for name in job.uploads})
 
 
 def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:

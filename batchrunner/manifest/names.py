@@ -11,7 +11,7 @@ from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.tables import Cell
 from batchrunner.manifest.yamltree import MappingNode, ScalarNode
 from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import Limit, UnfitError, fit
+from batchrunner.workflow.values import ANY, UnfitError, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest.media import MediaFiles
     from batchrunner.manifest.yamltree import Location, Tree
     from batchrunner.workflow.params import Param
+    from batchrunner.workflow.values import Limit
 
 BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
     "quality": {
@@ -76,6 +77,8 @@ class DerivedSeed:
 
 class ServerFile(ScalarNode):
     """A media input's value that is a file on the server already: `{server: example.png}`."""
+
+    __slots__ = ()
 
 
 Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText"
@@ -141,7 +144,7 @@ class Names:
 
     def limit(self, name: str) -> Limit:
         """Return what fits a parameter or an own variable."""
-        return self.params[name].limit if name in self.params else Limit("any")
+        return self.params[name].limit if name in self.params else ANY
 
     def takes_files(self, name: str) -> bool:
         """Tell whether a parameter takes files."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job, Scalar
     from batchrunner.manifest.forms import Sample
     from batchrunner.manifest.names import Names, Point, Value
-    from batchrunner.manifest.tables import Files
+    from batchrunner.manifest.tables import Files, Row
     from batchrunner.manifest.yamltree import KeyValue, Location, Tree
 
 MAX_COUNT = 10**18
@@ -128,7 +128,7 @@ class BlockReader:
         else:
             for option, values in entry.tree.entries.items():
                 point = self._option(values.tree, join(path, option))
-                self._names.presets[group] = {**self._names.presets.get(group, {}), option: point}
+                self._names.presets.setdefault(group, {})[option] = point
 
     def _option(self, tree: Tree, path: str) -> Point:
         for name, entry in tree.entries.items() if isinstance(tree, MappingNode) else ():
@@ -220,15 +220,21 @@ class BlockReader:
             refused.extend(() if named else columns.keys() - found.keys())
             return found
 
-        points: list[Point] = []
+        rows: list[Row] = []
         size = 0
+        broken = False
         try:
             for row in self._files.rows(form.file, at, path, choose):
                 size += 1
                 if size <= self._files.max_rows:
-                    points.append(self.together(row.cells(), ""))
+                    rows.append(row)
         except TableError as error:
             self._report(error.location, error.path, str(error))
+            broken = True
+        names = frozenset[str]().union(*(row.values for row in rows))
+        # Rows that make too many jobs are counted and not built; some of them show their own mistakes all the same.
+        points = [self.together(row.cells(), "") for row in (rows if size <= self._files.max_rows else rows[:100])]
+        if broken:
             return None
         missing = [name for name, column in wanted.items() if known and same_column(column, known) is None]
         for name in missing:
@@ -236,7 +242,7 @@ class BlockReader:
             self._report(named[name].tree.location, join(where, name), text)
         if missing or refused or len(wanted) < len(named) or not size:
             return None
-        return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points)
+        return Axis("rows", entry.location, names.union(*points), size, lambda: points)
 
     @staticmethod
     def _chosen(columns: Iterable[str], wanted: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
@@ -259,10 +265,10 @@ class BlockReader:
         """Refuse to guess which of two values is meant."""
         owners: dict[str, Axis] = {}
         for axis in axes:
-            twice = sorted(name for name in axis.names if name in owners)
-            if twice:
-                first = owners[twice[0]]
-                text = f"sets {listing(twice)} a second time; `{first.name}` in line {first.location.line} does already"
+            if twice := axis.names & owners.keys():
+                first = owners[min(twice)]
+                names = listing(sorted(twice))
+                text = f"sets {names} a second time; `{first.name}` in line {first.location.line} does already"
                 self._report(axis.location, join(path, axis.name), text)
             owners |= dict.fromkeys(axis.names, axis)
 

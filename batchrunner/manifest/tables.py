@@ -51,6 +51,8 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 class Cell(ScalarNode):
     """A value from a file: a cell of a table, or a line."""
 
+    __slots__ = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -219,6 +221,7 @@ class Files:
     def texts(self, name: str, split: str, location: Location, path: str, column: str) -> Iterator[Row]:
         """Yield the texts of a list as rows of one `column`: its lines, its paragraphs, or what `split` separates.
 
+        Behind `max_rows` the last one stands for every other: they are counted.
         Warns how many lines were skipped; nothing is yielded once its file is reported.
         Raises TableError if there are no texts.
         """
@@ -226,10 +229,12 @@ class Files:
         if read is None:
             return
         skipped: Counter[str] = Counter()
-        found = False
-        for number, text in _split(read[0], split, skipped):
-            found = True
-            yield Row(Location(read[1], number, 1), {column: text}, typed=False)
+        found = 0
+        row = Row(location, {}, typed=False)
+        for found, (number, text) in enumerate(_split(read[0], split, skipped), 1):
+            if found <= self.max_rows:
+                row = Row(Location(read[1], number, 1), {column: text}, typed=False)
+            yield row
         if not found:
             raise TableError(location, path, f"{quote(name)} has no lines, which makes no jobs")
         counts = " and ".join(f"{skipped[kind]} {kind}" for kind in ("blank", "#") if skipped[kind])
@@ -300,12 +305,12 @@ def _csv_rows(text: str, file: str, choose: Choose) -> Iterator[Row]:
             cells.pop()
         if len(cells) != len(header):
             raise TableError(at, "", _miscounted(cells, len(header), delimiter))
-        values: dict[str, Scalar] = {name: cells[index] for index, name in wanted if cells[index]}
+        values: dict[str, Scalar] = {name: cell for index, name in wanted if (cell := cells[index])}
         nameless = next((index for index in unnamed if cells[index]), None)
         if nameless is not None:
             raise TableError(location, "", f"column {nameless + 1} has no name; {CHOOSE}")
-        broken = next((name for name, value in values.items() if value in _SPREADSHEET_ERRORS), None)
-        if broken is not None:
+        if not _SPREADSHEET_ERRORS.isdisjoint(values.values()):
+            broken = next(name for name, value in values.items() if value in _SPREADSHEET_ERRORS)
             text = f"{values[broken]} is an error of the spreadsheet; correct the cell there"
             raise TableError(at, broken, text)
         yield Row(at, values, typed=False)
@@ -351,10 +356,10 @@ def _csv_lines(text: str, file: str, delimiter: str, line: int) -> Iterator[tupl
     before = line
     try:
         for found in reader:
-            location, line = Location(file, line, 1), reader.line_num + before
+            begun, line = line, reader.line_num + before
             cells = [cell.strip() for cell in found]
             if any(cells):
-                yield location, cells
+                yield Location(file, begun, 1), cells
     except csv.Error as error:
         cure = '; a quote inside a cell is written ""' if "expected after" in str(error) else ""
         text = str(error).replace("\t", "\\t")
@@ -473,7 +478,7 @@ def _json_row(pairs: _Pairs, location: Location, names: dict[str, Sequence[str]]
         given.update(wanted)
         if isinstance(value, list | dict):
             raise TableError(location, column, "must be a single value")
-        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise TableError(location, column, "half of a surrogate pair is no character")
         if value is not None:
             values |= dict.fromkeys(wanted, value)

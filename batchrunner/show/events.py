@@ -47,6 +47,7 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
     Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
+    Why.INPUT_REFUSED: "an input file does not get to the server",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""
@@ -112,9 +113,14 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int, command: str = "") -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, its exit code, the command to go on if any."""
-    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None}
+def finished_event(
+    at: float, counts: Mapping[str, int], code: int, command: str = "", lines: Sequence[str] = ()
+) -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, and its exit code.
+
+    `command` goes on with it, if there is something to go on with; `lines` say in words how it ended.
+    """
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None, "message": [*lines]}
     return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 

@@ -54,7 +54,7 @@ class ServerView:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`."""
     since: float | None = None
     """How long it has been in trouble."""
     message: str = ""
@@ -104,8 +104,8 @@ class BoardView:
 def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, elapsed: float) -> BoardView:
     """Return the view of a board at `now` (the loop's clock) and `at` (the wall clock).
 
-    Downloads, time left and messages, of which the board knows nothing, are left empty. Costs what is open, not what
-    is in the batch.
+    Downloads and time left, of which the board knows nothing, are left empty. Costs what is open, not what is in the
+    batch.
     """
     return BoardView(
         batch=board.batch,
@@ -114,7 +114,14 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
+        messages=local_faults(board),
     )
+
+
+def local_faults(board: Board) -> tuple[str, ...]:
+    """Return what this machine lacks: room on its disk, connections, input files."""
+    faults = (board.disk, board.sockets, board.inputs)
+    return tuple(fault.message for fault in faults if fault.failed_at is not None)
 
 
 def server_state(board: Board, server: Server, now: float) -> tuple[str, float | None, str]:  # noqa: PLR0911 - a table
@@ -134,6 +141,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if overdue(board, server.name, now):
         began = min(running.values())
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
+    if trouble := server.inputs.trouble():
+        return "failing uploads", trouble.since, trouble.message
     return "up", None, ""
 
 

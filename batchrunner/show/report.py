@@ -98,6 +98,8 @@ class RunContext:
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
+    ending: tuple[str, ...] = ()
+    """How the last run ended, in lines for people: what they may not have seen, because their terminal had gone."""
     runs: tuple[tuple[float, float], ...] = ()
     """From when to when a runner ran, in seconds since the epoch; always, if there is none."""
     commands: Commands = field(default_factory=Commands)
@@ -338,6 +340,7 @@ def next_steps(report: Report, commands: Commands) -> list[tuple[str, str]]:
 def report_markdown(report: Report) -> str:
     """Return `report.md`. Nothing that came from a manifest or a server is markup in it."""
     parts = [f"# {markdown_text(report.batch)}\n\n{markdown_text(headline(report))}\n"]
+    parts += [f"{markdown_text(line, _LONGEST_ROW)}\n" for line in report.context.ending]
     for title, rows in sections(report).items():
         if title == "Next":
             text = "\n".join(f"{about}:\n\n    {printable(command, LONGEST_COMMAND)}\n" for command, about in rows)

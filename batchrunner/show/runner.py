@@ -68,6 +68,8 @@ class RunnerState:
     ends_at: float | None = None
     """When everything will be done; None if there is no forecast."""
     servers: tuple[ServerState, ...] = ()
+    messages: tuple[str, ...] = ()
+    """What this machine lacks."""
 
 
 def server_states(servers: tuple[ServerView, ...], at: float) -> tuple[ServerState, ...]:
@@ -89,7 +91,8 @@ def read_runner(folder: Path) -> RunnerState | None:
             for one in found["servers"]
         )
         since, at = float(found["since"]), float(found["at"])
-        return RunnerState(int(found["pid"]), since, at, _time(found["ends_at"]), servers)
+        messages = tuple(str(message) for message in found["messages"])
+        return RunnerState(int(found["pid"]), since, at, _time(found["ends_at"]), servers, messages)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 
@@ -111,9 +114,10 @@ class RunnerFile(Listener):
         """Write the file if a server changed, or if the last version is old."""
         servers = server_states(view.servers, view.at)
         changed = [(one.name, one.state) for one in servers] != [(one.name, one.state) for one in self._state.servers]
+        changed |= view.messages != self._state.messages
         if changed or not 0 <= view.at - self._state.at < _INTERVAL:
             ends_at = None if view.left is None else view.at + view.left
-            self._state = RunnerState(self._state.pid, self._state.since, view.at, ends_at, servers)
+            self._state = RunnerState(self._state.pid, self._state.since, view.at, ends_at, servers, view.messages)
             self._write()
 
     def _write(self) -> None:

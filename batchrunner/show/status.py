@@ -84,6 +84,8 @@ class Standing:
     """When everything will be done, if a runner lives and says so."""
     servers: tuple[ServerState, ...] = ()
     """As the living runner sees them."""
+    messages: tuple[str, ...] = ()
+    """What it lacks on its own machine."""
     held: str = ""
     """Another command that holds the batch."""
     missing: tuple[str, ...] = ()
@@ -225,7 +227,7 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
     stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
     going = [(job, state) for job, state in wanted if isinstance(state, Sending | Queued | Fetching)]
     out = len(jobs) - len(wanted)
-    troubles = [one.trouble(standing.now) for one in standing.servers]
+    troubles = [*standing.messages, *(one.trouble(standing.now) for one in standing.servers)]
     return [
         Text.assemble((printable(batch), "bold"), f"  {stands}"),
         Text(_runs(standing)),

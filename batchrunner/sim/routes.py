@@ -234,7 +234,8 @@ class Routes:
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info and /object_info/{class}: `{}` for an unknown class."""
         name = request.match_info.get("node_class")
-        return web.json_response(object_info(self._sim.catalogue, None if name is None else [name]))
+        names = None if name is None else [name]
+        return web.json_response(object_info(self._sim.catalogue, names, strict=self._sim.strict))
 
     async def system_stats(self, _request: web.Request) -> web.Response:
         """GET /system_stats."""

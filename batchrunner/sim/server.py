@@ -64,7 +64,7 @@ class Simulator:
     new_server: bool = False
     """Behave as newer servers do where they are stricter: ids, choices, extra_data (docs/comfyui.md §1)."""
     strict: bool = True
-    """Refuse unknown node classes, models and other choices; else any workflow runs, to rehearse it."""
+    """Refuse unknown node classes, models, input files and other choices; else any workflow runs, to rehearse it."""
     own_ids: bool = False
     """Behave as an old server that ignores the client's `prompt_id`."""
 

@@ -76,8 +76,8 @@ def select_input(graph: Graph, selector: str) -> InputTarget:
     """
     node, name = _split(graph, selector)
     path = _path(graph[node].inputs, name)
-    free = [each for each, _ in leaves(graph[node].inputs) if each != PREFIX_INPUT]
     if path is None:
+        free = _own_inputs(graph[node])
         near = did_you_mean(name, free)
         raise WorkflowError(f"{label(graph, node)} has no input {quote(name)}, only {listing(free)}{near}")
     if name == PREFIX_INPUT:
@@ -86,10 +86,10 @@ def select_input(graph: Graph, selector: str) -> InputTarget:
     if is_link(value):
         raise WorkflowError(
             f"{quote(name)} of {label(graph, node)} is fed by node {quote(str(value[0]))} and is not overwritten; "
-            f"its own values are {listing(free)}"
+            f"its own values are {listing(_own_inputs(graph[node]))}"
         )
     if isinstance(value, dict):
-        inner = listing(each for each in free if each.startswith(f"{name}."))
+        inner = listing(each for each in _own_inputs(graph[node]) if each.startswith(f"{name}."))
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is an object; name a value in it: {inner}")
     if isinstance(value, list):
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is a list; a parameter is a single value")
@@ -141,6 +141,10 @@ def _split(graph: Graph, selector: str) -> tuple[str, str]:
         return (exact or matches)[0]
     left, name = next(((left, name) for left, name in cuts if _nodes(graph, left)), cuts[-1])
     return select_node(graph, left), name
+
+
+def _own_inputs(node: Node) -> list[str]:
+    return [name for name, _ in leaves(node.inputs) if name != PREFIX_INPUT]
 
 
 def _nodes(graph: Graph, selector: str) -> list[str]:

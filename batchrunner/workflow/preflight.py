@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
 
 
+ANY_CLASS = "*"
+"""A class that only the simulator lists, unless it is strict: it runs every other one too (docs/simulator.md)."""
+
+
 def check_against(object_info: Json, graph: Mapping[str, Json], ours: frozenset[str] = frozenset()) -> list[str]:
     """Return what the server lacks to run `graph` (as it is sent), one line each, with a suggestion where one is near.
 
@@ -52,6 +56,8 @@ def _check_node(
     classes: Mapping[str, Json], key: str, class_type: str, inputs: Mapping[str, Json], ours: frozenset[str]
 ) -> Iterator[str]:
     where = f"node {printable(key)} ({printable(class_type)})"
+    if class_type not in classes and ANY_CLASS in classes:
+        return
     if class_type not in classes:
         near = did_you_mean(class_type, classes)
         yield f"{where}: the server has no such node{near or '; a custom node pack may be missing there'}"

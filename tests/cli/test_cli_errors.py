@@ -261,6 +261,21 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
 
 
+def test_rerun(folder: Path) -> None:
+    """`rerun` has that one job wait again and runs it; of one that the manifest no longer describes it says why not."""
+    quick = _NIGHT.replace("name: night", "name: night\npatience: 50ms\ngrace: 50ms")
+    (folder / "night.yaml").write_text(quick, encoding="utf-8")
+    assert _call("run", "night.yaml").code == 3  # nobody is there; it is remembered which manifest that was
+    jobs = _ran(folder)
+    _ran(folder, *_story(jobs[0].id, "a/s1.mp4"), *_story(jobs[1].id, "b/s1.mp4"))
+    told = _call("rerun", "a/s1.mp4")
+    assert (told.code, "does not answer" in told.err) == (3, True), told.err
+    counts = json.loads(_call("status", "night.yaml", "--json").out)["counts"]
+    assert (counts["done"], counts["waiting"]) == (1, 3)
+    (folder / "night.yaml").write_text(quick.replace("[a, b]", "[c, d]"), encoding="utf-8")
+    assert _refused(2, "rerun", "b/s1.mp4").startswith('night.yaml does not describe "b/s1" any more: ')
+
+
 def test_export(folder: Path) -> None:
     """`export --csv` prints a row for each saved file, of a manifest or a folder."""
     jobs = _ran(folder)
@@ -387,6 +402,17 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
     assert load(folder / "large (1).yaml", Options()).name == "large--1-"
 
 
+def test_promote_from_the_folder(folder: Path) -> None:
+    """A batch's folder is promoted from the picks that the served page kept there, of the manifest that we remember."""
+    jobs = _ran(folder)
+    assert "outputs/night/picks.json: there is no such file" in _refused(2, "promote", "outputs/night")
+    picks = {"batch": "night", "manifest": "/etc/other.yaml", "picks": [{"job": jobs[0].id}]}
+    (folder / "outputs" / "night" / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
+    assert "add --manifest FILE" in _refused(2, "promote", "outputs/night")
+    told = _call("promote", "outputs/night", "--manifest", "night.yaml")
+    assert (told.code, "wrote night-picks.yaml with 1 pick;" in told.err) == (0, True), told.err
+
+
 @pytest.mark.parametrize("name", ["sdxl_api", "wan_api"])
 def test_init(folder: Path, name: str) -> None:
     """A first manifest for an exported workflow is accepted by plan as it is, and no other is overwritten for it."""
@@ -472,7 +498,7 @@ def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
     assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "export", "promote", "init", "schema", "sim"])
+@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "rerun", "export", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
     told = _call(*filter(None, [verb]), "--help")

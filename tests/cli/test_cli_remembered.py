@@ -18,7 +18,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered
 from batchrunner.ledger import Ledger, hold, holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import RunOptions
-from batchrunner.remembered import UNKNOWN, recalled, record, record_key
+from batchrunner.remembered import RECORD, UNKNOWN, recalled, record
 from batchrunner.show.runner import FILE, read_runner
 from batchrunner.state import chosen_ids, job_states, past_runs, read_state, running
 
@@ -98,6 +98,7 @@ _COMBINATIONS = [
     ("-night.yaml", CLOSED, ["--out", "my runs"]),
     ("night.yaml", CLOSED, ["--allow-outside"]),
     ("night.yaml", CLOSED, ["--until", _LATER]),
+    ("night.yaml", CLOSED, ["--hours", "00:00-23:59"]),
     ("night.yaml", CLOSED, ["--token-file", "the token"]),
     (
         "night.yaml",
@@ -127,7 +128,7 @@ def test_the_next_command_goes_on_with_the_same_batch(folder: Path, name: str, s
     found = (home / "report.md").read_text(encoding="utf-8")
     lasting = next(line.strip() for line in found.splitlines() if line.startswith("    batchrunner run "))
     where = "." if home.is_relative_to(folder) else ".."
-    assert _next(_call("status", str(home))[2]).startswith("batchrunner run ")
+    assert _next(_call("status", str(home))[1]).startswith("batchrunner run ")
     for typed, place in ((command, "."), (lasting, "/")):
         with chdir(place):
             code, _, told = _typed(typed)
@@ -148,7 +149,7 @@ def _ran(options: RunOptions, *facts: Fact) -> list[str]:
     batch = load(options.manifest, options.manifest_options)
     with Ledger.open(options.out / batch.name, batch.name) as ledger:
         ledger.keep(batch.jobs)
-        ledger.mark(record_key(), record(options))
+        ledger.mark(RECORD, record(options))
         for fact in facts:
             ledger.append(fact)
     return [job.id for job in batch.jobs]
@@ -186,8 +187,8 @@ def test_other_commands_need_no_options(folder: Path, place: str) -> None:
     told = json.loads(_call("status", place, "--json")[1])
     assert (told["total"], [job["id"] for job in told["jobs"]]) == (4, jobs)
     assert known <= told["jobs"][0].items()
-    assert _next(_call("status", place)[2]) == _COMMAND
-    again = _call("verify", place)[2].splitlines()
+    assert _next(_call("status", place)[1]) == _COMMAND
+    again = _call("verify", place)[1].splitlines()
     assert again[-1] == "to render them again: batchrunner verify --redo outputs/night"
     assert _call("retry", place)[2] == f"to be tried again: 1 job; now run: {_COMMAND}\n"
     assert _call("cancel", place)[2].splitlines() == ["cancelled: 3 jobs", f"to continue: {_COMMAND}"]
@@ -218,7 +219,7 @@ def test_a_choice_that_is_done_is_not_repeated(folder: Path) -> None:
         (folder / "outputs" / "night").mkdir(parents=True, exist_ok=True)
         (folder / "outputs" / "night" / f"{place}.mp4").write_bytes(b"12345")
         _ran(last, *_done(job, f"{place}.mp4"))
-    assert _next(_call("status", "outputs/night")[2]) == _COMMAND
+    assert _next(_call("status", "outputs/night")[1]) == _COMMAND
     assert _next(_call("run", *shlex.split(_COMMAND)[2:], "--only", "seed=1")[2]) == _COMMAND
 
 
@@ -226,16 +227,15 @@ def test_a_folder_from_elsewhere_says_nothing_of_files(folder: Path) -> None:
     """What another user or machine remembered is not obeyed: it could name any manifest, server or permission."""
     _write()
     _ran(_LAST)
-    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
-        found = ledger.marks()[record_key()]
-        ledger.mark(record_key(), None)
-        ledger.mark("run of somebody else", found)
-    assert _asked(folder / "outputs" / "night") == RunOptions(UNKNOWN)
+    for planted in ({"allow_outside": True}, {"manifest": "/home/me/other.yaml"}, {"seal": "0" * 64}):
+        with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+            ledger.mark(RECORD, {**record(_LAST), **planted})
+        assert _asked(folder / "outputs" / "night") == RunOptions(UNKNOWN)
     code, _, told = _call("cancel", "outputs/night")
     assert (code, "name the manifest" in told) == (2, True)
     assert _call("cancel", "outputs/night", "--set", "size=sd")[0] == 2
     for broken in ([], {"manifest": 7}, {**record(_LAST), "sets": ["x"]}):
-        assert recalled({record_key(): broken}, RunOptions(UNKNOWN)) == RunOptions(UNKNOWN)
+        assert recalled({RECORD: broken}, RunOptions(UNKNOWN)) == RunOptions(UNKNOWN)
 
 
 def test_a_renamed_folder_is_no_second_batch(folder: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_run_that_was_refused_changes_nothing(folder: Path) -> None:
     for wrong in (["--set", "size=sd"], ["--server", "http://me:s3cret@gpu"], ["--server", CLOSED, "--only", "seed=9"]):
         assert _call("run", "night.yaml", *wrong)[0] == 2
     assert [job.id for job in _stored(folder / "outputs" / "night").current] == jobs
-    assert _asked(folder / "outputs" / "night").manifest_options == _LAST.manifest_options
+    assert record(_asked(folder / "outputs" / "night")) == record(_LAST)
     assert b"s3cret" not in (folder / "outputs" / "night" / "state.sqlite3").read_bytes()
 
 
@@ -305,13 +305,13 @@ def test_a_deleted_video_is_told(folder: Path) -> None:
         (home / name).write_bytes(b"12345")
     run = shlex.split(_COMMAND)[1:]
     assert _call(*run)[2].count("every job is done\n") == 1
-    assert "missing" not in _call("status", "night.yaml")[2]
+    assert "missing" not in _call("status", "night.yaml")[1]
     (home / "a.mp4").unlink()
     (home / "b.mp4").write_bytes(b"1234")
     told = _call(*run)[2]
     assert "missing or changed on disk: 2 files: a.mp4, b.mp4; verify --redo renders them again" in told
     assert "every job was done, but 2 files are missing or changed on disk" in told
-    told = _call("status", "night.yaml")[2]
+    told = _call("status", "night.yaml")[1]
     assert "missing or changed on disk: 2 files: a.mp4, b.mp4" in told
     assert _next(told) == "batchrunner verify --redo outputs/night"
     assert json.loads(_call("status", "night.yaml", "--json")[1])["missing"] == ["a.mp4", "b.mp4"]
@@ -323,19 +323,20 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
     _ran(_LAST)
     home = folder / "outputs" / "night"
     assert holder(home) is None
-    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": []}
+    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": [], "messages": ["no room"]}
     (home / FILE).write_text(json.dumps({"pid": 0, **left}), encoding="ascii")
-    told = _call("status", "night.yaml")[2]
+    told = _call("status", "night.yaml")[1]
     assert "\nnot running since Thu 1 Jan " in told
     assert "done at" not in told
     with hold(home):
         held = holder(home)
         assert held is not None
-        assert "another command is using it" in _call("status", "night.yaml")[2]
+        assert "another command is using it" in _call("status", "night.yaml")[1]
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] is None
         (home / FILE).write_text(json.dumps({"pid": held.pid, **left}), encoding="ascii")
-        told = _call("status", "night.yaml")[2]
+        told = _call("status", "night.yaml")[1]
         assert f"(process {held.pid}); done at about " in told
+        assert "\nno room\n" in told
         assert "next: " not in told
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] == {
             "pid": held.pid,
@@ -368,3 +369,17 @@ def test_when_runners_ran(tmp_path: Path) -> None:
         for damaged in (7, [7], [[]], [["x", 2]], [[1.0, 2.0, 3.0]]):
             ledger.mark("runs", damaged)
             assert past_runs(ledger.content()) == []
+
+
+def test_a_damaged_video_is_rendered_again_at_once(folder: Path) -> None:
+    """Verify --redo tries the missing file only, now, whatever --only, --limit and --hours the last run had."""
+    _write(server=CLOSED)
+    now = datetime.now().astimezone()
+    hours = "-".join(f"{now + timedelta(hours=later):%H:%M}" for later in (3, 4))
+    last = RunOptions(Path("night.yaml"), Options(only=(("seed", "1"),)), hours=hours, limit=1)
+    jobs = [job for job in load(last.manifest, last.manifest_options).jobs if job.params["seed"] == 2]
+    _ran(last, *_done(jobs[0].id, "gone.mp4"))
+    code, found, told = _call("verify", "outputs/night", "--redo")
+    assert (code, "gone.mp4: missing" in found, f"{CLOSED} does not answer" in told) == (3, True, True), told
+    assert _next(told) == f"batchrunner run night.yaml --only job={jobs[0].id}"
+    assert record(_asked(folder / "outputs" / "night")) == record(last)

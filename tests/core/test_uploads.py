@@ -263,8 +263,12 @@ def test_a_failed_upload_is_tried_again_after_a_pause() -> None:
     assert due is not None
     assert 100.8 < due < 101.2
     assert Upload(A, CAT) in planned(board, due)
+    assert board.servers[A].inputs.trouble() is None
     for _ in range(8):
         upload(board, UNAVAILABLE, Upload(A, CAT), now=200.0)
+    trouble = board.servers[A].inputs.trouble()
+    assert trouble is not None
+    assert (trouble.since, trouble.message) == (100.0, "502")
     assert 252.0 < board.servers[A].inputs.rests_until(CAT.name) <= 260.0
     bring(board, CAT, now=300.0)
     assert board.servers[A].inputs.next_at(300.0) is None
@@ -290,20 +294,36 @@ def test_who_wants_no_uploads_for_now() -> None:
     assert board.sockets.failed_at == 0.0
 
 
+def hopeless(
+    end: Failure, *, other: UploadEnd | None = None, tries: int = 7, every: float = 120.0
+) -> Mapping[str, str]:
+    """Return which files are given up after so many failed uploads of one; `other` is how that of another ends."""
+    board = with_inputs({JOB: (CAT,)}, jobs=1)
+    for number in range(tries):
+        if other and number == 1:
+            upload(board, other, Upload(A, DOG), now=1.0)
+        upload(board, end, Upload(A, CAT), now=number * every)
+    return board.servers[A].inputs.refused
+
+
 def test_a_file_that_never_gets_there_is_its_own_failure() -> None:
-    """Six failures in ten minutes while others get through are the file's; while nothing else does, the server's."""
+    """Six failures in ten minutes are the file's if another got there, else the server's; a denied one's, if alone."""
+    stored = Uploaded(DOG.name)
+    assert "does not get there: 502" in hopeless(UNAVAILABLE, other=stored)[CAT.name]
+    assert "does not get there: 403" in hopeless(PAGE)[CAT.name]
+    assert hopeless(UNAVAILABLE) == hopeless(PAGE, other=PAGE) == {}
+    assert hopeless(UNAVAILABLE, other=stored, tries=5, every=200.0) == {}
+    assert hopeless(UNAVAILABLE, other=stored, every=90.0) == {}
+
+
+def test_a_file_that_was_only_seen_is_no_upload() -> None:
+    """A HEAD that finds what was there says nothing of uploads."""
     board = with_inputs({JOB: (CAT,)}, jobs=1)
-    for number in range(6):
-        upload(board, UNAVAILABLE, Upload(A, CAT), now=number * 120.0)
-    assert board.servers[A].inputs.refused == {}
-    health(board, failing_since=None)
-    upload(board, UNAVAILABLE, Upload(A, CAT), now=720.0)
-    assert "does not get there: 502" in board.servers[A].inputs.refused[CAT.name]
-    board = with_inputs({JOB: (CAT,)}, jobs=1)
-    upload(board, UNAVAILABLE, Upload(A, CAT), now=0.0)
-    health(board, failing_since=None)
-    upload(board, UNAVAILABLE, Upload(A, CAT), now=700.0)
-    assert board.servers[A].inputs.refused == {}
+    bring(board, CAT, now=5.0)
+    bring(board, CAT, now=9.0)
+    assert board.servers[A].inputs.uploaded_at == 5.0
+    upload(board, Uploaded(STORED, '"f"'), Upload(A, CAT), now=10.0)
+    assert board.servers[A].inputs.uploaded_at == 10.0
 
 
 def test_a_file_that_nobody_takes_fails_its_jobs_alone() -> None:
@@ -314,7 +334,7 @@ def test_a_file_that_nobody_takes_fails_its_jobs_alone() -> None:
     assert isinstance(claim, Claimed)
     assert (claim.job, claim.attempt, claim.server, claim.body) == (JOB, 1, A, "")
     assert isinstance(lost, Lost)
-    assert (lost.why, lost.final, lost.message) == (Why.REFUSED, True, TOO_LARGE.message)
+    assert (lost.why, lost.final, lost.message) == (Why.INPUT_REFUSED, True, TOO_LARGE.message)
     assert isinstance(board.states[JOB], Failed)
     assert board.refusals == []
     assert refused(board, 5.0) == []

@@ -90,7 +90,8 @@ class Way:
             if not await self._concerns(request, fault):
                 continue
             if fault.do in ("silence", "slow", "slow-uploads"):
-                await request.read()
+                if not _is_upload(request):
+                    await request.read()
                 await asyncio.sleep(until - _now() if fault.do == "silence" else fault.by)
             elif fault.do == "flaky" and fault.how == "taken" and _is_prompt(request):
                 await go_on(request)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from manifests import HEAD, batch, diagnostics, jobs
 
-from batchrunner.errors import Diagnostic, ManifestError
+from batchrunner.errors import ManifestError
 from batchrunner.manifest import load
 
 if TYPE_CHECKING:
@@ -460,78 +459,6 @@ def test_each_zip_is_checked() -> None:
         "m.yaml:4:52: sweep.zip[1]: must be a mapping of names to lists of equal length",
         "m.yaml:4:70: sweep.steps: sets steps a second time; `steps` in line 4 does already",
     ]
-
-
-PIECES = [
-    "prompt",
-    "seed",
-    "_a",
-    ",",
-    ",",
-    ";",
-    "\t",
-    "\n",
-    "\n",
-    "\r",
-    '"',
-    '""',
-    " ",
-    "sep=;\n",
-    "#",
-    "---",
-    "```",
-    "|",
-]
-PIECES += [
-    "1",
-    "4,5",
-    "1e9",
-    "A cat",
-    "\0",
-    "\ufeff",
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    '"prompt"',
-    "null",
-    "\\ud800",
-    "\u2028",
-    "“",
-]
-PIECES += ['{"prompt": "a"}', "[{", "}, {", "9" * 5000, "#REF!", "${_a}", "NaN", "x" * 30_000]
-SWEEPS = [
-    "{rows: FILE}",
-    "{rows: {file: FILE, columns: {prompt: PROMPT, _b: seed}}}",
-    "{zip: [{prompt: {file: FILE, column: prompt}, seed: {file: FILE, column: seed}}, {_c: {file: FILE, column: _a}}]}",
-    "{prompt: {file: a.txt, split: ---}}",
-]
-
-
-def diagnostics_of(path: Path) -> tuple[Diagnostic, ...]:
-    """Return what loading says; nothing where it gives a batch."""
-    try:
-        load(path)
-    except ManifestError as error:
-        return error.diagnostics
-    return ()
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
-def test_no_table_breaks_the_loader(tmp_path: Path, name: str) -> None:
-    """Whatever stands in a table or a list, reading it gives a batch or printable diagnostics with a place."""
-    random = Random(name)  # noqa: S311 - the same tables every time is the point
-    starts = ["", "prompt,seed\n"] if name.endswith("sv") else ["", "[", '[{"prompt": "a"},']
-    for index in range(300):
-        text = random.choice(starts) + "".join(random.choices(PIECES, k=random.randrange(25)))
-        (tmp_path / name).write_text(text, "utf-8", newline="")
-        (tmp_path / "a.txt").write_text(text, "utf-8", newline="")
-        sweep = SWEEPS[index % len(SWEEPS)].replace("FILE", name)
-        (tmp_path / "m.yaml").write_text(f"{HEAD}sweep: {sweep}\n", "utf-8")
-        for each in diagnostics_of(tmp_path / "m.yaml"):
-            assert min(each.line, each.column) >= 1
-            assert str(each).isprintable()
 
 
 LARGE = {

@@ -267,6 +267,14 @@ def test_other_kinds_name_their_attempt_too() -> None:
     assert _see(_webp(b'"filename_prefix": "x"')).prefixes is None
 
 
+def test_a_prefix_under_another_name() -> None:
+    """A node that names its files by `filename` keeps our prefix there; it is found in a WebP too."""
+    prefix = f"night-{'a' * 12}-a1"
+    saver = {"9": {"class_type": "Image Saver", "inputs": {"filename": prefix, "images": ["8", 0]}}}
+    seen = _see(_webp(b"EXIF" + json.dumps(saver).encode()))
+    assert (seen.prefixes, seen.digest) == ((prefix,), render_digest(saver))
+
+
 def test_an_animated_picture_names_its_attempt() -> None:
     """SaveAnimatedPNG keeps the workflow in chunks of its own kind."""
     assert _see(picture(kind=b"comf")).prefixes == (PREFIX,)

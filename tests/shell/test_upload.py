@@ -107,7 +107,7 @@ async def test_a_name_without_a_suffix_and_an_empty_read_ahead(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (web.Response, "127.0.0.1:{port}, or a proxy before it, takes no file of 0.6 MB"),
+        (web.Response, "127.0.0.1:{port}, or a proxy before it, takes no file of 640.0 kB"),
         (lambda **given: web.Response(text=PAGE, content_type="text/html", **given), "client_max_body_size"),
         (lambda **given: web.Response(text="Maximum request body size", **given), "--max-upload-size"),
     ],
@@ -123,7 +123,7 @@ async def test_who_takes_no_file_of_this_size(answer: Callable[..., web.Response
         end = await comfy.upload(Upload("s", file))
     assert isinstance(end, NotUploaded)
     assert says.format(port=place.url.split(":")[2].strip("/")) in end.message
-    assert "0.6 MB" in end.message
+    assert "640.0 kB" in end.message
 
 
 def _storing(**head: object) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -219,10 +219,10 @@ async def test_uploads_do_not_hold_up_the_loop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "limit"),
-    [({"max_upload_size": 104857600}, 104857600.0), ({"max_upload_size": 5e6}, 5e6), ({}, None), ([], None)],
+    [({"max_upload_size": 104857600}, 104856576.0), ({"max_upload_size": 5e6}, 4998976.0), ({}, None), ([], None)],
 )
 async def test_the_limit_that_a_server_tells(answer: object, limit: float | None, tmp_path: Path) -> None:
-    """`max_upload_size` may be a float or missing; where there are no features nothing is known."""
+    """`max_upload_size` may be a float or missing, and counts the whole body; without features nothing is known."""
 
     async def tell(_request: web.Request) -> web.Response:
         return web.json_response(answer)

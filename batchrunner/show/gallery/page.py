@@ -25,7 +25,7 @@ from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.gallery.frames import Frames
-from batchrunner.show.live import server_state
+from batchrunner.show.live import local_faults, server_state
 from batchrunner.show.report import report, report_json, report_markdown
 from batchrunner.show.runner import ServerState
 from batchrunner.show.table import results_csv
@@ -58,6 +58,7 @@ _POLICY = (
     "style-src 'sha256-{style}'",
     "img-src 'self' file: data:",
     "media-src 'self' file:",
+    "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
     "require-trusted-types-for 'script'",
@@ -264,7 +265,8 @@ def _troubled(board: Board, now: float) -> dict[str, str]:
 
 
 def _trouble(board: Board, now: float, at: float) -> Iterator[str]:
-    """Yield what is wrong with the servers; `at` is the wall clock."""
+    """Yield what is wrong with this machine and with the servers; `at` is the wall clock."""
+    yield from local_faults(board)
     for name in _troubled(board, now):
         state, since, message = server_state(board, board.servers[name], now)
         yield ServerState(name, state, None if since is None else at - now + since, message).trouble(at)

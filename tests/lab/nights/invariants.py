@@ -35,7 +35,7 @@ _CAUSES = {
     Why.WRONG_CONTENT: _SHAM,
     Why.UNUSABLE: _SHAM,
     Why.INPUT_LOST: frozenset({"empty-inputs", "new-pod", "moves"}),
-    Why.REFUSED: frozenset({"refuse-uploads", "page-uploads", "page-403", "flaky"}),
+    Why.INPUT_REFUSED: frozenset({"refuse-uploads", "page-uploads", "page-403", "flaky"}),
 }
 """Losses, and the faults one of which must have happened on the server."""
 SERVER_GONE = "server gone"

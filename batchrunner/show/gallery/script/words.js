@@ -43,8 +43,7 @@ function counted(count, word) {
 
 /* When a job that is not rendered yet will be, by the forecast. */
 function expected(cell) {
-  if (!isAlive()) return "";
-  if (cell.ready !== null) return `about ${spokenClock(cell.ready)}`;
+  if (cell.ready !== null && isAlive()) return `about ${spokenClock(cell.ready)}`;
   if (cell.seconds !== null) return `takes ${spokenDuration(cell.seconds)}`;
   return "";
 }
