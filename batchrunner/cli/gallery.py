@@ -16,6 +16,7 @@ from batchrunner.cli.parameters import KeyValue, Out, Outside, Place, Servers, S
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
 from batchrunner.files import replace_file
+from batchrunner.ledger import holder
 from batchrunner.manifest import Options, names_servers
 from batchrunner.manifest.picks import Picks, read_picks
 from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
@@ -37,6 +38,9 @@ from batchrunner.show.report import report, report_json
 from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
 
+_SOON = 120.0
+"""Seconds in which a living run writes the page again."""
+
 
 def gallery(
     batch: Place,
@@ -52,8 +56,12 @@ def gallery(
     jobs, facts = stored.content.current, stored.content.facts
     context = replace(run_context(stored.going_on, stored.name), runs=tuple(past_runs(stored.content)))
     summary = report(stored.name, jobs, stored.states, facts, context)
+    # A living run writes the data again, within a minute where the batch is not a large one.
+    runs = holder(stored.folder) is not None
     page_status = PageStatus(
         at=time.time(),
+        live=runs,
+        next_at=time.time() + _SOON if runs else None,
         manifest=context.manifest,
         commands=context.lasting,
         posters=write_posters(stored.folder, [fact.path for fact in facts if isinstance(fact, Saved)]),
@@ -104,6 +112,8 @@ def promote(
     through another workflow instead: --workflow upscale.json --input video=10.file.
     """
     picked, folder, file = _picked(picks, out, required=workflow is None)
+    if workflow is None and file is not None and not (manifest or picked.manifest):
+        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
     content = read_state(folder, picked.batch)

@@ -43,7 +43,10 @@ def run(
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, as plain lines.")] = False,
 ) -> int:
-    """Start a batch, or continue it, until every job is done or failed. Several run one after another."""
+    """Start a batch, or continue it, until every job is done or failed.
+
+    Several manifests are run in this order.
+    """
     options = Options(tuple(server), tuple(sets), tuple(only), allow_outside, out)
     if len(manifests) > 1 and (sets or only or limit):
         raise YoursError("--set, --only and --limit are for a single manifest")

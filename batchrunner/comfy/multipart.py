@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import InputFile
 
-_PORTION = 2**18
+_PORTION = 2**16
 OVERHEAD = 1024
 """Bytes of a body, at most, that are not the file's."""
 
@@ -50,7 +50,7 @@ class InputBody:
         """Why the file could not be read to its end; then the rest of the body is never sent."""
 
     async def pieces(self, progress: Progress) -> AsyncIterator[bytes]:
-        """Yield the body, at most 256 KiB at a time. Raises OSError, and sets `failure`, where it can't be read."""
+        """Yield the body, at most 64 KiB at a time. Raises OSError, and sets `failure`, where it can't be read."""
         progress(over=False)
         yield self._start
         loop, digest, left = asyncio.get_running_loop(), sha256(), self._file.size

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.job import Job
     from batchrunner.manifest.forms import FromBatch
-    from batchrunner.manifest.names import Names, Point
+    from batchrunner.manifest.names import Names, Point, Value
     from batchrunner.manifest.yamltree import Location, MappingNode
 
 FILE = "_file"
@@ -72,16 +72,15 @@ class EarlierBatches:
         own[FILE] = None
         if not all(names.declare(name, at, join(path, "batch")) for name in own):
             return [], frozenset()
-        return [self._point(row, form, at, path, names) for row in rows], frozenset(own)
+        root, frame = self._folder(form.batch).resolve(), None if form.frame is None else str(form.frame)
+        return [_point(row, frame, root, (at, join(path, "batch")), names) for row in rows], frozenset(own)
 
     def _rows(self, form: FromBatch, names: Names, at: Location, path: str) -> list[_Source]:
         if form.batch == self.own:
             raise _UnusableError("a batch can't take its rows from itself")
-        if self.out is None:
-            raise _UnusableError("in which folder the batch lies is not known")
         if form.frame is not None and find_spec("av") is None:
             raise _UnusableError("a frame needs PyAV: pip install 'batchrunner[video]'", "frame")
-        known = self._known(form.batch)
+        known = self._known(form.batch, picked=form.picks is not None)
         if form.picks is not None:
             known = self._picked(form.batch, form.picks, known)
         left_out = sum(row is None for row in known.values())
@@ -93,11 +92,19 @@ class EarlierBatches:
             names.diagnostics.warn(at, join(path, "picks"), said)
         return rows
 
-    def _known(self, batch: str) -> dict[str, _Source | None]:
-        """Return every job of a batch, None for one that is not finished and not under way."""
-        assert self.out is not None  # noqa: S101 - the caller has looked
+    def _folder(self, batch: str) -> Path:
+        if self.out is None:
+            raise _UnusableError("in which folder the batch lies is not known")
+        return self.out / batch
+
+    def _known(self, batch: str, *, picked: bool) -> dict[str, _Source | None]:
+        """Return every job of a batch, None for one that is not finished and not under way.
+
+        Those that its own manifest has no more are left out, unless they may be `picked`.
+        """
+        folder = self._folder(batch)
         try:
-            snapshot = Ledger.read(self.out / batch)
+            snapshot = Ledger.read(folder)
             states = folded(snapshot.jobs, snapshot.facts) if snapshot else {}
         except LocalError as error:
             raise _UnusableError(str(error)) from None
@@ -105,11 +112,13 @@ class EarlierBatches:
             raise _UnusableError(f"the state of {batch} is damaged: it contradicts itself") from None
         waited = self.pending.get(batch)
         if waited is None and (snapshot is None or snapshot.batch != batch):
-            near = did_you_mean(batch, sorted(path.parent.name for path in self.out.glob(f"*/{STATE}")))
-            raise _UnusableError(f"no batch in {(self.out / batch).absolute()}: run it first{near}")
-        jobs = snapshot.jobs if snapshot and waited is None else {job.id: job for job in waited or ()}
+            near = did_you_mean(batch, sorted(path.parent.name for path in folder.parent.glob(f"*/{STATE}")))
+            raise _UnusableError(f"no batch in {folder.absolute()}: run it first{near}")
         found: dict[str, _Source | None] = {}
-        for job in jobs.values():
+        jobs = list(waited or ())
+        if snapshot and (picked or waited is None):
+            jobs += list(snapshot.jobs.values()) if picked else snapshot.current
+        for job in jobs:
             state = states.get(job.id)
             if isinstance(state, Done):
                 found[job.id] = _Source(job, state.files[0].path)
@@ -119,8 +128,7 @@ class EarlierBatches:
 
     def _picked(self, batch: str, picks: str, known: Mapping[str, _Source | None]) -> dict[str, _Source | None]:
         """Return the picked jobs, in the order of the picks."""
-        assert self.out is not None  # noqa: S101 - the caller has looked
-        folder = (self.out / batch).resolve()
+        folder = self._folder(batch).resolve()
         file = (folder / picks).resolve()
         if not picks.isprintable() or not file.is_relative_to(folder):
             raise _UnusableError(f"{quote(picks)}: leads outside the folder of {quote(batch)}", "picks")
@@ -137,17 +145,14 @@ class EarlierBatches:
             raise _UnusableError(f"{listing(unknown)}: no such job in the batch {quote(batch)}", "picks")
         return {pick.job: known[pick.job] for pick in found.picks}
 
-    def _point(self, row: _Source, form: FromBatch, at: Location, path: str, names: Names) -> Point:
-        """Return what a row sets: texts as they were rendered, in which nothing is filled in any more."""
-        assert self.out is not None  # noqa: S101 - the caller has looked
-        where = join(path, "batch")
-        plain = {f"_{name}": value for name, value in row.job.params.items() if not name.startswith("_")}
-        own = {name: value for name, value in row.job.params.items() if name.startswith("_")}
-        values = {**plain, **own}
-        placed = {
-            name: PlacedText(value, at, where) if names.media.params and isinstance(value, str) else value
-            for name, value in values.items()
-        }
-        frame = None if form.frame is None else str(form.frame)
-        file = PlacedText(row.file, at, where, (self.out / form.batch).resolve(), frame, future=row.future)
-        return {**placed, FILE: file}
+
+def _point(row: _Source, frame: str | None, root: Path, placed: tuple[Location, str], names: Names) -> Point:
+    """Return what a row sets: texts as they were rendered, in which nothing is filled in any more."""
+    plain = {f"_{name}": value for name, value in row.job.params.items() if not name.startswith("_")}
+    own = {name: value for name, value in row.job.params.items() if name.startswith("_")}
+    values: dict[str, Value] = {**plain, **own}
+    if names.media.params:
+        texts = {name: PlacedText(value, *placed) for name, value in values.items() if isinstance(value, str)}
+        values |= texts
+    values[FILE] = PlacedText(row.file, *placed, root, frame, future=row.future)
+    return values

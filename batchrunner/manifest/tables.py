@@ -168,6 +168,13 @@ class Files:
         self.report = diagnostics.add
         self._warn = diagnostics.warn
         self._values = 0
+        self._reals: dict[Path, str] = {}
+
+    def _real(self, folder: Path) -> str:
+        """Return a folder's path without links, which is asked for with every file in it."""
+        if folder not in self._reals:
+            self._reals[folder] = os.path.realpath(folder)
+        return self._reals[folder]
 
     def path(
         self, name: str, location: Location, path: str, beside: Path | None = None, root: Path | None = None
@@ -179,7 +186,7 @@ class Files:
         if not name or not name.isprintable():
             self.report(location, path, f"{quote(name)}: is not a file name")
             return None
-        within, found = os.path.realpath(root or self._folder), os.path.realpath((beside or self._folder) / name)
+        within, found = self._real(root or self._folder), os.path.realpath((beside or self._folder) / name)
         if (root or not self._allow_outside) and not Path(found).is_relative_to(within):
             cure = "its folder" if root else "the manifest's folder; --allow-outside permits that"
             self.report(location, path, f"{quote(name)}: leads outside {cure}")

@@ -19,7 +19,7 @@ from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.events import counts_text, text_line
-from batchrunner.text import duration, fitted, printable, size
+from batchrunner.text import counted, duration, fitted, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +67,8 @@ class ServerView:
     """Prompts of ours that wait there."""
     foreign: int = 0
     """Queue entries that are not ours."""
+    uploads: int = 0
+    """Input files that are on their way there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def _server_view(board: Board, server: Server, jobs: Mapping[str, Job], now: flo
         running_for=None if began is None else now - began,
         pending=sum(prompt in ours for prompt in server.queue.pending),
         foreign=server.queue.foreign,
+        uploads=board.in_flight.uploads()[server.name],
     )
 
 
@@ -280,6 +283,7 @@ def _doing(server: ServerView, room: int) -> str:
         *([] if server.running_for is None else [f" for {duration(server.running_for)}"]),
         *([f", {server.pending} waiting"] if server.pending else []),
         *([f", {server.foreign} of other users"] if server.foreign else []),
+        *([f", {counted(server.uploads, 'upload')} under way"] if server.uploads else []),
     ]
     if not job:
         return f"idle{''.join(details)}"

@@ -73,7 +73,8 @@ def test_picks_lie_with_their_batch(home: Path) -> None:
     assert (home / "out" / "drafts" / "one.picks.json").read_text(encoding="utf-8") == picks
     assert len(load(home / "one.yaml", Options(out=home / "out")).jobs) == 1
     (home / "out" / "drafts" / "picks.json").write_text(picks, encoding="utf-8")
-    code, said = _promote(home, "--input", "video=1.file", "-o", str(home / "two.yaml"))
+    words = ("--manifest", str(home / "a.yaml"), "-o", str(home / "two.yaml"))
+    code, said = _promote(home, "--input", "video=1.file", *words)
     assert "picks: picks.json}" in (home / "two.yaml").read_text(encoding="utf-8")
 
 

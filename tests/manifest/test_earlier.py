@@ -146,6 +146,18 @@ def test_a_damaged_state_is_no_traceback(out: Path) -> None:
     assert "sweep.rows.batch: " in _wrong(out, "{rows: {batch: drafts}, prompt: x}")
 
 
+def test_a_job_that_its_own_manifest_has_no_more_is_no_row(out: Path) -> None:
+    """What a batch rendered for an earlier version of its manifest goes through no second pass unless it is picked."""
+    with Ledger.open(out / "drafts", "drafts") as ledger:
+        ledger.keep(JOBS[1:])
+    batch = _load(out, "{rows: {batch: drafts}, prompt: '${_prompt}'}")
+    assert [job.params["_prompt"] for job in batch.jobs] == ["costs ${5}"]
+    text = json.dumps({"batch": "drafts", "picks": [{"job": JOBS[0].id}]})
+    (out / "drafts" / "picks.json").write_text(text, encoding="utf-8")
+    batch = _load(out, "{rows: {batch: drafts, picks: picks.json}, prompt: '${_prompt}'}")
+    assert [job.params["_prompt"] for job in batch.jobs] == ["a cat"]
+
+
 def test_without_an_output_folder_there_are_no_batches(out: Path) -> None:
     """A program that loads a manifest without saying where batches lie is told so."""
     _load(out, "{prompt: x}")

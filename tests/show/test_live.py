@@ -11,12 +11,12 @@ from hypothesis import given, settings, strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from batchrunner.core.actions import Cause, Failure, PollResult, Row
+from batchrunner.core.actions import Cause, Failure, PollResult, Row, Upload
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.health import Breaker
-from batchrunner.core.job import Job
-from batchrunner.core.notes import Polled, PollFailed, PollRefused
+from batchrunner.core.job import InputFile, Job, upload_name
+from batchrunner.core.notes import Polled, PollFailed, PollRefused, UploadFailed
 from batchrunner.core.settings import Rules
 from batchrunner.show.events import bug_event, fact_event, note_event
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter
@@ -254,9 +254,9 @@ def test_the_view_is_a_fold_of_the_board() -> None:
     assert dict(seen.counts) == {"waiting": 1, "sending": 1, "queued": 1, "fetching": 1, "done": 0, "failed": 0}
 
 
-@pytest.mark.parametrize("state", ["away", "denied", "stalled", "pausing", "up"])
+@pytest.mark.parametrize("state", ["away", "denied", "stalled", "pausing", "failing uploads", "up"])
 def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
-    """Away, denied, stalled and pausing each show as such; a single failed look does not."""
+    """Away, denied, stalled, pausing and uploads that fail each show as such; a single failed look does not."""
     board, jobs = _board()
     server, now = board.servers[URL], 100.0
     server.apply(Polled(URL, _poll(), frozenset(), now, now))
@@ -273,9 +273,27 @@ def test_a_server_in_trouble_is_named_for_it(state: str) -> None:
             now += board.rules.grace
         case "pausing":
             server.breaker = Breaker(paused_until=now + 1)
+        case "failing uploads":
+            for _ in range(3):
+                server.apply(UploadFailed(URL, "x.png", trouble, now))
         case _:
             server.apply(PollFailed(URL, trouble, now, holding=False))
     assert board_view(board, jobs, now, 0.0, 0.0).servers[0].state == state
+
+
+def test_uploads_are_shown_while_they_last() -> None:
+    """A server that renders nothing because its input files are still on their way says so."""
+    board, jobs = _board()
+    server = board.servers[URL]
+    server.apply(Polled(URL, _poll(), frozenset(), 100.0, 100.0))
+    for number in (1, 2):
+        digest = str(number) * 64
+        board.start(Upload(URL, InputFile(digest, 9, upload_name(digest, ".png"))), 100.0)
+    view = board_view(board, jobs, 100.0, 0.0, 0.0)
+    assert view.servers[0].uploads == 2
+    console = _console()
+    LiveBoard(console).tick(view)
+    assert "idle, 2 uploads under way" in _written(console)
 
 
 def test_the_reporter_tells_each_change_once() -> None:

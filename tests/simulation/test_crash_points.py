@@ -89,7 +89,7 @@ def test_death_at_any_point_of_an_upload(tmp_path: Path) -> None:
     plan = Plan(1, 1, axes=Axes(pictures=1), strangers=True, again=20.0, hosts=(Host(speed=SPEED),))
     calm = Reaper()
     (tmp_path / "calm").mkdir()
-    with put_in(((night_batch, "_BYTES", (600_000, 600_000)),)):
+    with put_in(((night_batch, "_BYTES", (150_000, 150_000)),)):
         assert pass_night(tmp_path / "calm", replace(plan, crash=calm)).broken == ()
         first = calm.points.index("send POST /upload/image")
         last = calm.points.index("sent POST /prompt")
