@@ -14,7 +14,7 @@ from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
 from batchrunner.state import chosen_ids, contradiction_is_damage, render_digests
-from batchrunner.workflow.saving import expected_file
+from batchrunner.workflow.saving import expected_files
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import LocalFile
@@ -36,7 +36,8 @@ async def build_board(  # noqa: PLR0913 - what a run begins with
     if rules.poll is None and batch.servers == (SIM,):
         rules = replace(rules, poll=_SIM_POLL)  # the built-in simulator renders in seconds
     board = Board(batch.name, rules, batch.servers, now, batch.server_rules())
-    board.first_file = expected_file(batch.template.graph, batch.template.saving)
+    board.first_files = expected_files(batch.template)
+    board.nodes = tuple(batch.template.graph)
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
@@ -67,7 +68,7 @@ async def _find_local_files(board: Board, downloader: Downloader, batch: Batch) 
     if board.imported and not missing:
         return
     needed = {job.id: _files_needed(batch, job) for job in missing}
-    stems = {final_stem(job.file, index) for job in missing for index in range(needed[job.id])}
+    stems = {stem for job in missing for stem in _stems(batch, job, needed[job.id])}
     names = stems if board.imported else None
     found: dict[tuple[str, int], dict[str, LocalFile]] = {}
     for file in await asyncio.get_running_loop().run_in_executor(None, downloader.scan, board.batch, names):
@@ -81,6 +82,12 @@ async def _find_local_files(board: Board, downloader: Downloader, batch: Batch) 
             continue
         if not (board.imported and attempt <= board.states[job].past.highest):
             board.local_files[job] = (attempt, tuple(files.values()))
+
+
+def _stems(batch: Batch, job: Job, files: int) -> list[str]:
+    """Return the local paths, without suffix, of the first file of each node, or of the only node's files."""
+    labelled = [final_stem(job.file, 0, label) for label in batch.labels.values()]
+    return labelled or [final_stem(job.file, number) for number in range(files)]
 
 
 def _files_needed(batch: Batch, job: Job) -> int:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchrunner.core.job import INPUTS
+from batchrunner.core.job import INPUTS, InputFile
 from batchrunner.core.lifecycle import Done
 from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
+from batchrunner.download.verify import inspect
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.files import replace_file
 from batchrunner.manifest.hashes import MEMORY, Hashes, LocalFile, opened
+from batchrunner.show.gallery.frames import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from io import BufferedReader
     from pathlib import Path
 
-    from batchrunner.core.job import InputFile
     from batchrunner.core.lifecycle import State
     from batchrunner.manifest import Batch
 
@@ -40,18 +42,58 @@ async def copy_inputs(folder: Path, batch: Batch, states: Mapping[str, State]) -
     if not needed:
         return
     home = Folder(folder)
-    if (folder / INPUTS).is_symlink():
-        raise LocalError(f"{folder / INPUTS}: a link stands where a folder should be")
-    try:
-        (folder / INPUTS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise LocalError(f"{folder / INPUTS}: {os_error_text(error)}") from None
+    _make_folder(folder / INPUTS)
     try:
         for file in needed:
             await to_thread(_copy, home, file, batch.sources[file.name], batch.hashes)
     finally:
         with suppress(LocalError):
             replace_file(folder / INPUTS / MEMORY, batch.hashes.content())
+
+
+def make_frames(folder: Path, batch: Batch) -> Batch:
+    """Make the pictures of a batch's input files that are frames of videos; return it with their sizes and hashes.
+
+    A picture that is there is left alone. Blocks. Raises YoursError where a video has no such frame, LocalError where
+    the picture can't be written.
+    """
+    if not batch.frames:
+        return batch
+    made: dict[str, InputFile] = {}
+    sources = dict(batch.sources)
+    _make_folder(folder / INPUTS)
+    with Frames() as frames:
+        for name, frame in batch.frames.items():
+            path = (folder / INPUTS / name).absolute()
+            try:
+                if not _is_picture(path):
+                    picture = frames.frame(sources[name].path, frame)
+                    if picture is None:
+                        raise YoursError(f"{sources[name].path}: has no frame {frame} that can be read")
+                    replace_file(path, picture)
+                with opened(path) as (_, local):
+                    made[name] = InputFile(batch.hashes.of(local), local.size, name)
+            except OSError as error:
+                raise LocalError(f"{path}: {os_error_text(error)}") from None
+            sources[name] = local
+    jobs = [replace(job, inputs=tuple(made.get(file.name, file) for file in job.inputs)) for job in batch.jobs]
+    return replace(batch, jobs=tuple(jobs), sources=sources)
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        raise LocalError(f"{folder}: a link stands where a folder should be")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise LocalError(f"{folder}: {os_error_text(error)}") from None
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        return inspect(path).whole
+    except FileNotFoundError:
+        return False
 
 
 def _copy(home: Folder, file: InputFile, source: LocalFile, hashes: Hashes) -> None:

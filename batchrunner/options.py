@@ -44,6 +44,10 @@ class RunOptions:
     """What the manifest asks consent for is agreed to."""
     limit: int | None = None
     """How many jobs that are still to do, the first in run order."""
+    agreed: tuple[str, ...] = ()
+    """Marks of what was agreed to when this command began, as `consent.obtain` returns them."""
+    began: float | None = None
+    """When this command began, seconds since the epoch, for `until`; None for now."""
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:

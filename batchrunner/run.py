@@ -21,12 +21,14 @@ from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.hours import Hours
 from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
+from batchrunner.core.video import UNKNOWN
+from batchrunner.download.folder import to_thread
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
 from batchrunner.hours import read_hours
-from batchrunner.inputs import copy_inputs
+from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, shared_environment, targets
@@ -49,17 +51,20 @@ from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
 from batchrunner.show.status import missing_text, saved_files
 from batchrunner.state import missing_files, read_state, running
+from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.actions import Submit
+    from batchrunner.core.actions import Download, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job, Json
+    from batchrunner.core.video import Video
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
-    from batchrunner.options import RunOptions
+    from batchrunner.notify import Target
+    from batchrunner.options import RunOptions, Until
 
 _MAX_NAMED = 5
 """Jobs that are named where many could be."""
@@ -76,7 +81,23 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     if may_restart:
         hide_secrets(secret_variables(batch))
     snapshot = read_state(options.out / batch.name, batch.name)
-    return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    known = {**(snapshot.marks if snapshot else {}), **dict.fromkeys(options.agreed, True)}
+    return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands)
+
+
+def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, str, tuple[Target, ...]]:
+    """Return what options and environment say of a run of `batch`: who gets what, until when, at which hours.
+
+    Raises YoursError for what is wrong with them; nothing is created.
+    """
+    check_names(job.file for job in batch.jobs)
+    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
+    hh_mm = options.until or batch.until
+    until = read_until(hh_mm, options.began or time.time()) if hh_mm else None
+    hours = options.hours or batch.hours
+    if hours:
+        read_hours(hours)
+    return access, until, hours, targets(batch.notify, environment(), access.secrets)
 
 
 def run_batch(
@@ -94,16 +115,9 @@ def run_batch(
     batch = load(options.manifest, replace(options.manifest_options, only=chosen, out=options.out))
     if jobs is not None:
         batch = replace(batch, chosen=jobs)
-    check_names(job.file for job in batch.jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
-    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
-    hh_mm = options.until or batch.until
-    until = read_until(hh_mm, time.time()) if hh_mm else None
-    hours = options.hours or batch.hours
-    if hours:
-        read_hours(hours)  # what is wrong with it is told before anything is created
-    recipients = targets(batch.notify, environment(), access.secrets)
+    access, until, hours, recipients = check_options(options, batch)
     with ExitStack() as stack:
         stack.enter_context(kept_signals())
         stack.enter_context(hold(folder))
@@ -217,7 +231,15 @@ class Run:
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
+        self.batch = await to_thread(make_frames, self.folder, self.batch)
+        params = {job.id: job.params for job in self.batch.jobs}
+
+        def asked(action: Download) -> Video:
+            known = action.job in params
+            return asked_video(self.batch.template, params[action.job], action.file.node) if known else UNKNOWN
+
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
+        downloader.asked = asked
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
         self._remember()
@@ -246,7 +268,8 @@ class Run:
             workflow = self.batch.graph(jobs[action.job], action.prefix)
             return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
-        target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        target = BatchFolder(*parts, self.batch.labels)
         engine = Engine(
             board,
             self.ledger,

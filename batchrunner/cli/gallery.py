@@ -12,15 +12,19 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write_new
-from batchrunner.cli.parameters import Out, Outside, Place, Servers, Sets
+from batchrunner.cli.parameters import KeyValue, Out, Outside, Place, Servers, Sets, key_value
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
+from batchrunner.files import replace_file
+from batchrunner.ledger import holder
 from batchrunner.manifest import Options, names_servers
-from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
+from batchrunner.manifest.picks import Picks, read_picks
+from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
+from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
-from batchrunner.remembered import UNKNOWN, recalled, run_context
+from batchrunner.remembered import UNKNOWN, out_words, recalled, run_context
 from batchrunner.show.gallery import (
     PICKS,
     PageStatus,
@@ -33,6 +37,9 @@ from batchrunner.show.gallery import (
 from batchrunner.show.report import report, report_json
 from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
+
+_SOON = 120.0
+"""Seconds in which a living run writes the page again."""
 
 
 def gallery(
@@ -49,8 +56,12 @@ def gallery(
     jobs, facts = stored.content.current, stored.content.facts
     context = replace(run_context(stored.going_on, stored.name), runs=tuple(past_runs(stored.content)))
     summary = report(stored.name, jobs, stored.states, facts, context)
+    # A living run writes the data again, within a minute where the batch is not a large one.
+    runs = holder(stored.folder) is not None
     page_status = PageStatus(
         at=time.time(),
+        live=runs,
+        next_at=time.time() + _SOON if runs else None,
         manifest=context.manifest,
         commands=context.lasting,
         posters=write_posters(stored.folder, [fact.path for fact in facts if isinstance(fact, Saved)]),
@@ -81,6 +92,15 @@ def promote(
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    workflow: Annotated[
+        Path | None, typer.Option(metavar="WORKFLOW.json", help="Send the picked files through this workflow.")
+    ] = None,
+    inputs: Annotated[
+        list[KeyValue],
+        typer.Option(
+            "--input", metavar="P=NODE.INPUT", parser=key_value, help="Where a value goes in --workflow; repeatable."
+        ),
+    ] = [],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
     ] = None,
@@ -88,30 +108,64 @@ def promote(
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
 
-    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger.
+    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger. With --workflow their files go
+    through another workflow instead: --workflow upscale.json --input video=10.file.
     """
-    stored = require_batch(RunOptions(picks, out=out)) if picks.is_dir() else None
-    picks = picks / PICKS if stored else picks
-    try:
-        picked = read_picks(read_text(picks, NAMED_BYTES))
-    except (SourceError, YoursError) as error:
-        raise YoursError(f"{picks}: {error}") from None
-    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
-    source = manifest or (stored.options.manifest if stored else Path(picked.manifest))
-    if not source.name or source == UNKNOWN:
+    picked, folder, file = _picked(picks, out, required=workflow is None)
+    if workflow is None and file is not None and not (manifest or picked.manifest):
         raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    content = stored.content if stored else read_state(out / picked.batch, picked.batch)
+    content = read_state(folder, picked.batch)
     if content is None:
-        raise no_batch(out / picked.batch)
-    last = recalled(content.marks, RunOptions(source, out=out)).manifest_options
-    servers = server or ([] if names_servers(source) else last.servers)
-    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=out)
-    path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
-    if path.parent.resolve() != source.parent.resolve():
-        raise YoursError(f"-o {path}: must lie in {source.parent}, where the workflow and the input files are found")
-    text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
+        raise no_batch(folder)
+    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
+    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else UNKNOWN)
+    run = recalled(content.marks, RunOptions(named, out=folder.parent))
+    source, last = run.manifest, run.manifest_options
+    known = source != UNKNOWN
+    servers = server or ([] if known and names_servers(source) else last.servers)
+    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=folder.parent)
+    if workflow is not None:
+        path = output or workflow.with_name(f"{picked.batch}-{workflow.stem}.yaml")
+        within = _within(file, folder, path) if file else ""
+        copied = file and not (folder / within).exists()
+        if copied:  # the copy is made last: what is picked is not looked up yet
+            options = replace(options, pending={picked.batch: tuple(content.jobs.values())})
+        names = {name for job in content.jobs.values() for name in job.params}
+        wanted = SecondPass(picked.batch, within, workflow, inputs, names)
+        text = second_pass(wanted, path, source if known else None, options)
+        if file and copied:
+            replace_file(folder / within, file.read_bytes())
+        done = counted(len(picked.picks), "pick") if file else "the finished jobs"
+    else:
+        if not known:
+            raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+        path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+        if path.parent.resolve() != source.parent.resolve():
+            near = source.parent
+            raise YoursError(f"-o {path}: must lie in {near}, where the workflow and the input files are found")
+        text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
+        done = counted(len(picked.picks), "pick")
     write_new(path, text)
-    command = shlex.join(("batchrunner", "plan", str(path)))
-    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: {command}")
+    command = shlex.join(("batchrunner", "plan", str(path), *out_words(run)))
+    say(f"wrote {path} with {done}; to check it: {command}")
+
+
+def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Path | None]:
+    """Return what is picked, the batch's folder, and the file; of a folder without picks no file."""
+    is_folder = picks.is_dir()
+    file = picks / PICKS if is_folder else picks
+    if is_folder and not required and not file.exists():
+        return Picks(picks.resolve().name, ()), picks, None
+    try:
+        found = read_picks(read_text(file, NAMED_BYTES))
+    except (SourceError, YoursError) as error:
+        raise YoursError(f"{file}: {error}") from None
+    return found, picks if is_folder else out / found.batch, file
+
+
+def _within(picks: Path, folder: Path, target: Path) -> str:
+    """Return where picks lie in their batch's folder, or are to be copied to."""
+    file, root = picks.resolve(), folder.resolve()
+    return str(file.relative_to(root)) if file.is_relative_to(root) else f"{target.stem}.picks.json"

@@ -1,4 +1,4 @@
-"""`run`: start or continue a batch."""
+"""`run`: start or continue a batch, or several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchrunner.cli.parameters import (
     Commands,
     Hours,
     Limit,
-    Manifest,
+    Manifests,
     Only,
     Out,
     Outside,
@@ -21,14 +21,15 @@ from batchrunner.cli.parameters import (
     TokenFile,
     Until,
 )
+from batchrunner.errors import YoursError
 from batchrunner.manifest import Options
 from batchrunner.options import OUT, RunOptions
-from batchrunner.run import run_batch
+from batchrunner.passes import run_passes
 
 
 def run(
     context: typer.Context,
-    manifest: Manifest,
+    manifests: Manifests,
     server: Servers = [],
     out: Out = OUT,
     sets: Sets = [],
@@ -42,9 +43,13 @@ def run(
     as_json: AsJson = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every detail, as plain lines.")] = False,
 ) -> int:
-    """Start a batch, or continue it, until every job is done or failed."""
+    """Start a batch, or continue it, until every job is done or failed.
+
+    Several manifests are run in this order.
+    """
     options = Options(tuple(server), tuple(sets), tuple(only), allow_outside, out)
-    return run_batch(
-        RunOptions(manifest, options, out, token_file, until, hours, as_json, verbose, allow_commands, limit),
-        may_restart=context.obj is OWN_PROCESS,
-    )
+    if len(manifests) > 1 and (sets or only or limit):
+        raise YoursError("--set, --only and --limit are for a single manifest")
+    more = (out, token_file, until, hours, as_json, verbose, allow_commands, limit)
+    several = [RunOptions(manifest, options, *more) for manifest in manifests]
+    return run_passes(several, may_restart=context.obj is OWN_PROCESS)

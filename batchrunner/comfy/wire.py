@@ -244,16 +244,17 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
     """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (docs/comfyui.md §11)."""
     outputs = fields(value, "outputs") if value is not None else {}
-    wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
-    lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
-    found = [_file(each) for several in lists if isinstance(several, list) for each in several]
+    wanted = [(node, output) for node, output in outputs.items() if nodes is None or node in nodes]
+    lists = [(node, each) for node, output in wanted if isinstance(output, dict) for each in output.values()]
+    found = [_file(each, node) for node, several in lists if isinstance(several, list) for each in several]
     return tuple(dict.fromkeys(file for file in found if file is not None))
 
 
-def _file(value: Json) -> File | None:
+def _file(value: Json, node: str) -> File | None:
     if not isinstance(value, dict):
         return None
     name, subfolder, kind = value.get("filename"), value.get("subfolder") or "", value.get("type", "output")
     if not isinstance(name, str) or not isinstance(subfolder, str) or kind != "output":
         return None
-    return File(name, subfolder) if name and len(name) <= NAME and len(subfolder) <= NAME else None
+    fits = name and max(len(name), len(subfolder), len(node)) <= NAME
+    return File(name, subfolder, node=node) if fits else None

@@ -63,7 +63,9 @@ class Download:
     probe: bool = False
     """The name is a guess: only a whole file that carries our prefix counts."""
     index: int = 0
-    """Which of the prompt's files this is, from 0: part of the local name where there are several."""
+    """Which of the prompt's files this is, from 0."""
+    number: int = 0
+    """Which of its node's files it is, from 0."""
     deadline: float | None = None
     """When clean-up may delete it, on the server's clock, seconds since the epoch."""
 
@@ -157,7 +159,7 @@ class Entry:
     prompt: str
     ended: Ended
     files: tuple[File, ...] = ()
-    """Output files of type `output`, whatever key the node lists them under, in node order."""
+    """Output files of type `output`, whatever key the node lists them under, as listed."""
     prefixes: tuple[str, ...] = ()
     node: str = ""
     """What raised, as `class #id`."""
@@ -251,6 +253,8 @@ class Downloaded:
     """Relative to the batch folder."""
     size: int
     sha256: str
+    warning: str = ""
+    """As in `Saved`."""
 
 
 @dataclass(frozen=True, slots=True)

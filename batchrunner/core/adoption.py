@@ -126,7 +126,7 @@ def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) ->
         history = board.states[one.job].past
         history = replace(history, highest=max(history.highest, one.highest))
         prompt = Prompt(found.attempt, found.prompt, found.prefix, server.name, claimed=False)
-        attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules)
+        attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules, board.nodes)
         entry, lost = found.found, misses_input(board, one.job, found.found)
         yield classify(attempt, entry, result.date, input_lost=lost)
 

@@ -12,8 +12,11 @@ from batchrunner.core.actions import Ended
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
+from batchrunner.core.suffixes import VIDEOS, suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from batchrunner.core.actions import Download, Entry, NodeError, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
@@ -40,6 +43,8 @@ class Attempt:
     at: float
     """Wall clock, for the fact."""
     rules: Rules
+    nodes: Sequence[str] = ()
+    """The ids of the workflow's nodes, in its order."""
 
 
 def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | None:
@@ -124,7 +129,8 @@ def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -
 
 
 def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
-    files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
+    ours = dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt))
+    files = tuple(_in_order(ours, case.nodes))
     if not files:
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
@@ -132,6 +138,12 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
     left_out = max(0, len(files) - MOST_FILES)
     files = files[:MOST_FILES]
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
+
+
+def _in_order(files: Iterable[File], nodes: Sequence[str]) -> list[File]:
+    """Return videos first, then by the workflow's nodes: servers list outputs as they please (docs/comfyui.md §11)."""
+    places = {node: place for place, node in enumerate(nodes)}
+    return sorted(files, key=lambda file: (suffix(file.name) not in VIDEOS, places.get(file.node, len(nodes))))
 
 
 def _without_files(entry: Entry) -> str:

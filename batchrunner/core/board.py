@@ -66,6 +66,8 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
+    nodes: tuple[str, ...] = ()
+    """Ids of the workflow's nodes, in its order."""
     hours: Hours | None = None
     """When prompts may be submitted; None for always."""
     missing_files: tuple[str, ...] = ()
@@ -81,8 +83,8 @@ class Board:
     ) -> None:
         self.batch = batch
         self.rules = rules
-        self.first_file = "_00001_.mp4"
-        """What a server appends to a prefix for its first file; empty if nobody can tell."""
+        self.first_files: tuple[str, ...] = ("_00001_.mp4",)
+        """What a server may append to a prefix for its first file; empty if nobody can tell."""
         self.outputs: frozenset[str] | None = None
         """Ids of the nodes whose files are wanted; None for all."""
         self.servers = {name: Server(name, Health(now), now, (server_rules or {}).get(name, rules)) for name in servers}

@@ -7,7 +7,7 @@ clock in seconds since the epoch; it is for the story only, no decision reads it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -50,6 +50,8 @@ class File:
     name: str
     subfolder: str = ""
     kind: str = "output"
+    node: str = field(default="", compare=False)
+    """The id of the node that saved it; empty where the name was guessed."""
 
     @property
     def key(self) -> str:
@@ -134,6 +136,8 @@ class Saved:
     """Relative to the batch folder."""
     size: int
     sha256: str
+    warning: str = ""
+    """How it is not what was asked for (`video.differences`); empty if nothing is known to be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

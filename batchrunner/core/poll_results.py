@@ -105,7 +105,9 @@ class _Reading:
         for job, state in self.board.open_on(self.server.name):
             if state.prompt.id in self.action.ids and not self.board.in_flight.is_posting(job):
                 record = self.board.tracked[job]
-                found, said = self._prompt(Attempt(job, state, self.moment.at, self.server.rules), record)
+                found, said = self._prompt(
+                    Attempt(job, state, self.moment.at, self.server.rules, self.board.nodes), record
+                )
                 facts += found
                 notes += said
         facts += self._gone_files()
@@ -146,7 +148,7 @@ class _Reading:
         if prompt.id not in self.result.history:
             return [], []
         missed = MissedBy(
-            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_file)
+            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_files)
         )
         return interpret_missing(attempt, record, missed)
 

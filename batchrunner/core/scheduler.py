@@ -154,9 +154,14 @@ def _fetches(board: Board, visited: Sequence[Server], room: int, now: float) -> 
 def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
     state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
-    prompt = state.prompt
+    number = sum(other.file.node == item.file.node for other in state.items[:index])
+    prompt, opened, deadline = state.prompt, item.opened, state.deadline
     fetch = Download(
-        job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index, deadline=state.deadline
+        *(job, prompt.attempt, prompt.prefix, prompt.server, item.file),
+        opened=opened,
+        index=index,
+        number=number,
+        deadline=deadline,
     )
     return (state.deadline or 0.0), fetch
 
@@ -164,7 +169,7 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
 def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
     for job, state in board.open_on(server.name):
         if board.tracked[job].guess is Guess.DUE and server.health.is_up():
-            file = File(f"{state.prompt.prefix}{board.first_file}")
+            file = File(f"{state.prompt.prefix}{board.first_files[board.tracked[job].guessed]}")
             fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.name, file, probe=True)
             if fetch not in board.in_flight:
                 yield 0.0, fetch

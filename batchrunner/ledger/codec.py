@@ -152,7 +152,7 @@ def _input_file(value: Json) -> InputFile:
 
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
-        return [[item.name, item.subfolder, item.kind] for item in value]
+        return [[item.name, item.subfolder, item.kind, item.node] for item in value]
     return value
 
 
@@ -196,10 +196,9 @@ def _files(value: Json) -> tuple[File, ...]:
 
 
 def _file(value: Json) -> File:
-    if not isinstance(value, list) or len(value) != 3:
+    if not isinstance(value, list) or len(value) != 4:
         raise TypeError(f"{value!r} instead of a file")
-    name, subfolder, where = (str(_of(str)(item)) for item in value)
-    return File(name, subfolder, where)
+    return File(*(str(_of(str)(item)) for item in value))
 
 
 _READERS: Mapping[object, Read] = {

@@ -10,7 +10,7 @@ from batchrunner.manifest.hashes import Hashes
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from batchrunner.core.job import InputFile, Job, Json
@@ -32,7 +32,10 @@ class Options:
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
     out: Path | None = None
-    """Where the batch has its folder, in which the hashes of input files are remembered; None: nothing is known."""
+    """Where the batch has its folder, in which the hashes of input files are remembered, and other batches have theirs;
+    None: nothing is known."""
+    pending: Mapping[str, Sequence[Job]] = field(default_factory=dict)
+    """The jobs of batches that run before this one in the same command, and have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> what stands for it in file names, where files of several nodes are wanted."""
     notify: tuple[Recipient, ...] = ()
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
@@ -99,6 +104,8 @@ class Batch:
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
     sources: Mapping[str, LocalFile] = field(default_factory=dict)
     """Where the content of each of `inputs` was found, by its name."""
+    frames: Mapping[str, str] = field(default_factory=dict)
+    """Those of `inputs` that are a frame of the video in `sources`: `first`, `last` or a number, by their name."""
     hashes: Hashes = field(default_factory=Hashes)
     """What is known of the input files' content."""
 

@@ -12,6 +12,7 @@ from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.filenames import node_labels
 from batchrunner.manifest.fill import Filled, Filler
 from batchrunner.manifest.forms import SIM
 from batchrunner.manifest.sweep import choose, sampled
@@ -90,11 +91,16 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         axes=tuple((join(block.path, axis.name) if several else axis.name, axis.size) for block, axis in axes),
         counted=sum(block.size for block in parts.blocks),
         outputs=parts.outputs,
+        labels=node_labels(
+            parts.template.graph,
+            [node for node in parts.template.saves if parts.outputs is None or node in parts.outputs],
+        ),
         notify=parts.notify,
         until=parts.settings.until,
         hours=parts.settings.hours,
         on_saved=parts.settings.on_saved,
         sources=parts.media.sources,
+        frames=parts.media.frames,
         hashes=parts.media.hashes,
     )
 

@@ -10,9 +10,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.manifest.media import PlacedText, stem
-from batchrunner.manifest.names import DerivedSeed, TextTemplate
+from batchrunner.manifest.names import DerivedSeed, Reference, TextTemplate
 from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import LONGEST_TEXT, shown
+from batchrunner.workflow.values import LONGEST_TEXT, UnfitError, fit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,15 +75,47 @@ class Filler:
         Files first, then texts, then the seeds derived from them, then the texts that name such a seed.
         """
         files: dict[str, InputFile] = {}
+        if any(isinstance(each, Reference) for each in values.values()):
+            referred = self._referred(values)
+            if referred is None:
+                return None
+            values = referred
         rooted = {name: each.text for name, each in values.items() if isinstance(each, PlacedText) and each.root}
         stems = {name: stem(text) for name, text in rooted.items()}
         found = self._with_files(values, files, stems)
         params = None if found is None else self._filled(found, files, stems)
         return None if params is None else Filled(params, files, stems)
 
+    def _referred(self, values: Point) -> Point | None:
+        """Return `values` with what each reference stands for; None after recording that one does not fit."""
+        found = dict(values)
+        for name, value in values.items():
+            if not isinstance(value, Reference):
+                continue
+            given = values.get(value.variable)
+            text = given.text if isinstance(given, TextTemplate | PlacedText) else given
+            wrong = ""
+            if value.variable not in values:
+                wrong = f"${{{value.variable}}} is not set here{did_you_mean(value.variable, values)}"
+            elif isinstance(text, DerivedSeed | Reference):
+                wrong = f"${{{value.variable}}} depends on other values itself"
+            else:
+                try:
+                    found[name] = fit(value.limit, text)
+                except UnfitError as error:
+                    wrong = str(error)
+            if wrong:
+                self._report(value.location, value.path, wrong)
+                return None
+        return found
+
     def _with_files(self, values: Point, files: dict[str, InputFile], stems: dict[str, str]) -> Unplaced | None:
         """Return `values` with a text for each file, and note the files; None after recording what is wrong."""
-        found: Unplaced = {name: each.text if isinstance(each, PlacedText) else each for name, each in values.items()}
+        found: Unplaced = {
+            name: each.text if isinstance(each, PlacedText) else each
+            for name, each in values.items()
+            if not isinstance(each, Reference)
+        }
         for name in self._media.params:
             value, source = values.get(name), name
             if isinstance(value, TextTemplate):

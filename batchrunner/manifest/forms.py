@@ -310,6 +310,17 @@ class FromTable(Form):
     ] = {}
 
 
+class FromBatch(Form):
+    """Rows from another batch in the same output folder: its finished jobs, or those of them that were picked."""
+
+    batch: Annotated[str, _NAME, _key("The batch's name.")]
+    picks: Annotated[str | None, _key("The gallery's picks.json, in that batch's folder.")] = None
+    frame: Annotated[
+        Literal["first", "last"] | Annotated[int, Field(ge=0)] | None,
+        _key("`last`, `first` or a number from 0: `_file` is this frame of the video, as a picture."),
+    ] = None
+
+
 class Dynamic(Form):
     """An axis of texts that a dynamic prompt becomes: some at random, or all (the extra `wildcards`)."""
 

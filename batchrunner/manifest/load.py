@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
+from batchrunner.manifest.earlier import EarlierBatches
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
 from batchrunner.manifest.forms import NO_URL, SIM, ParamForm, RecipientForm, ServerForm, Settings, server_url
@@ -138,7 +139,8 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     home = options.out / settings.name if options.out and template.media else None
     media = MediaFiles(template.media, files, Hashes.read(home) if home else Hashes())
     names = Names(template.params, diagnostics, media)
-    reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
+    earlier = EarlierBatches(settings.name, options.out, options.pending)
+    reader = BlockReader(names, files, earlier, frozenset(name for name, _ in options.sets))
     under = {key: entry.tree for key, entry in tree.entries.items()}
     outputs = _outputs(settings, tree, template, diagnostics)
     reader.add_presets(under.get("presets"))

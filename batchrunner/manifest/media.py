@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ _SUFFIXES = (
 )
 _PICTURE, _MOVING, _SOUND, _FILM = ("image", "mask"), ("image", "mask", "video"), ("audio",), ("video", "audio")
 _MESH = ("mesh",)
+_VIDEO = frozenset({"video"})
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], str, tuple[str, ...]], ...] = tuple(
     (re.compile(pattern, re.DOTALL), name, kinds)
     for pattern, name, kinds in (
@@ -58,6 +60,10 @@ class PlacedText:
     """Of that place in a manifest, for diagnostics: `sweep.image[2]`."""
     root: Path | None = None
     """What the path is relative to and may not leave; None for the rules of the manifest's own files."""
+    frame: str | None = None
+    """`first`, `last` or a number: this frame of the video is meant, as a picture."""
+    future: bool = False
+    """It is still to be rendered: there is nothing to look at."""
 
 
 class MediaFiles:
@@ -68,29 +74,40 @@ class MediaFiles:
         """The parameters that take files, and the kinds that each takes."""
         self.sources: dict[str, LocalFile] = {}
         """Where the content of each input file was found, by the name that it is uploaded under."""
+        self.frames: dict[str, str] = {}
+        """Those that are a frame of the video found there: which one."""
         self.hashes = hashes
         self._files = files
         self._looked: dict[tuple[Path, str, Path | None], tuple[LocalFile, bytes] | str] = {}
-        self._named: dict[tuple[str, str, str, Path | None], InputFile] = {}
+        self._named: dict[tuple[str, str, str, Path | None, str | None], InputFile] = {}
 
     def check(self, param: str, placed: PlacedText) -> bool:
         """Tell whether a file can be what `param` loads; record why it can't."""
         return self._find(param, placed) is not None
 
     def input_file(self, param: str, placed: PlacedText) -> InputFile | None:
-        """Return the file that `param` loads, or None after recording why it can't. Reads the whole file, once."""
-        key = param, placed.text, placed.location.file, placed.root
+        """Return the file that `param` loads, or None after recording why it can't. Reads the whole file, once.
+
+        A frame of a video is named by the video's content and its number; its own size and hash are not known yet.
+        """
+        key = param, placed.text, placed.location.file, placed.root, placed.frame
         if (known := self._named.get(key)) is not None:
             return known
+        if placed.future:
+            return _stand_in(repr(key), placed.text)
         found = self._find(param, placed)
         if found is None:
             return None
         try:
-            sha256 = self.hashes.of(found)
+            content = self.hashes.of(found)
         except OSError as error:
             self._files.report(placed.location, placed.path, f"{quote(placed.text)}: {_refusal(error)}")
             return None
-        file = InputFile(sha256, found.size, upload_name(sha256, PurePosixPath(placed.text).suffix))
+        if placed.frame is None:
+            file = InputFile(content, found.size, upload_name(content, PurePosixPath(placed.text).suffix))
+        else:
+            file = _stand_in(f"{content} {placed.frame}", ".png")
+            self.frames[file.name] = placed.frame
         self.sources.setdefault(file.name, found)
         self._named[key] = file
         return file
@@ -124,11 +141,24 @@ class MediaFiles:
                 return None
             self._looked[key] = _look(found)
         seen = self._looked[key]
-        wrong = seen if isinstance(seen, str) else _other_kind(seen[1], self.params[param])
+        wrong = seen if isinstance(seen, str) else self._wrong_kind(param, placed, seen[1])
         if wrong or isinstance(seen, str):
             self._files.report(placed.location, placed.path, f"{quote(name)}: {wrong}")
             return None
         return seen[0]
+
+    def _wrong_kind(self, param: str, placed: PlacedText, head: bytes) -> str:
+        if placed.frame is None:
+            return _other_kind(head, self.params[param])
+        others = sorted(self.params[param].difference(_PICTURE))
+        wrong = f"its frame is a picture, and {_WANTED[others[0]]} is loaded here" if others else ""
+        return wrong or _other_kind(head, _VIDEO)
+
+
+def _stand_in(identity: str, name: str) -> InputFile:
+    """Return a file whose content is not known yet, under a name of its own."""
+    digest = sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+    return InputFile(digest, 1, upload_name(digest, PurePosixPath(f"x{name}").suffix))
 
 
 @lru_cache(maxsize=4096)

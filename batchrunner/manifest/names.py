@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchrunner.manifest.diagnostics import join, not_single
 from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.tables import Cell
-from batchrunner.manifest.yamltree import MappingNode, ScalarNode
+from batchrunner.manifest.yamltree import MappingNode, ScalarNode, resolve_scalar
 from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import ANY, UnfitError, fit
 
@@ -39,7 +39,10 @@ BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
 """The presets of every workflow that has their parameters: group -> option -> values."""
 RESERVED = frozenset({"zip", "rows", "job"})
 MAX_VARIABLES = 64
+_NUMBERS = frozenset({"int", "float", "number"})
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
+_GROUPED = re.compile(r"[-+]?[0-9]{1,3}([,. '\u2019\u00a0\u202f][0-9]{3})+")
+_PERCENT = re.compile(r"([0-9]{1,3}) ?%")
 _USUAL_NAMES = {
     **dict.fromkeys(("noise_seed", "random_seed"), "seed"),
     **dict.fromkeys(("negative_prompt", "neg_prompt"), "negative"),
@@ -52,6 +55,7 @@ _USUAL_NAMES = {
 }
 """What other programs and nodes call a parameter -> what it is called here."""
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_ALONE = re.compile(r"\$\{(_[A-Za-z0-9_]{0,63})\}")
 _VARIABLE = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
 
@@ -75,13 +79,24 @@ class DerivedSeed:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that is no text and is taken from an own variable: `seed: ${_seed}`."""
+
+    variable: str
+    limit: Limit
+    """What the value must fit."""
+    location: Location
+    path: str
+
+
 class ServerFile(ScalarNode):
     """A media input's value that is a file on the server already: `{server: example.png}`."""
 
     __slots__ = ()
 
 
-Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText"
+Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText | Reference"
 Point: TypeAlias = "Mapping[str, Value]"
 """Values that are set together: by one value of an axis, or by the defaults."""
 
@@ -90,6 +105,16 @@ def path_itself(name: str, file: str) -> str:
     """Return what to write instead of `name: {file: a.png}`."""
     said = printable(file, 60)
     return f"{{file: …}} is an axis from a text or a table; the file itself is {name}: {said}"
+
+
+def _number_cure(text: str, kind: str) -> str:
+    """Return what to do about a number as a spreadsheet writes it: with a decimal comma, grouped digits or a %."""
+    if kind == "int" and _GROUPED.fullmatch(text):
+        return f"; write it without separators: {re.sub('[^-+0-9]', '', text)}"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"; a decimal comma: write {text.replace(',', '.')}"
+    share = _PERCENT.fullmatch(text)
+    return f"; write {int(share[1]) / 100}" if share and kind != "int" else ""
 
 
 class Names:
@@ -113,6 +138,10 @@ class Names:
         known = [*self.params, *self.presets]
         found = [] if name in known else [each for each in known if each.casefold() == name.casefold()]
         return found[0] if len(found) == 1 else name
+
+    def is_name(self, name: str) -> bool:
+        """Tell whether `name` is a parameter, a preset, or could be a variable of the user's own."""
+        return name in self.params or name in self.presets or bool(_VARIABLE.fullmatch(name))
 
     def declare(self, name: str, location: Location, path: str, cure: str = "") -> bool:
         """Tell whether `name` may be set, which makes an own variable known; record it, with `cure`, if it may not."""
@@ -169,13 +198,17 @@ class Names:
         if name in self.presets and name not in self.params:
             return self._preset(name, node, path)
         limit = self.limit(name)
+        alone = _ALONE.fullmatch(node.text)
+        if alone and (limit.choices or limit.kind in {"int", "float", "number", "bool"}):
+            return {name: Reference(alone[1], limit, node.location, path)}
         # 1984 is as good a prompt as any: a text is what was written.
         is_text = limit.kind == "text" and (node.value is not None or isinstance(node, Cell))
+        # A table's cell takes its parameter's type: JSON keeps long seeds in quotes.
+        is_quoted = isinstance(node, Cell) and limit.kind in _NUMBERS
         try:
-            value = fit(limit, node.text if is_text else node.value)
+            value = fit(limit, node.text if is_text else resolve_scalar(node.text) if is_quoted else node.value)
         except UnfitError as error:
-            is_number = limit.kind in {"int", "float", "number"} and _DECIMAL_COMMA.fullmatch(node.text)
-            cure = f"; a decimal comma: write {node.text.replace(',', '.')}" if is_number else ""
+            cure = _number_cure(node.text, limit.kind) if limit.kind in _NUMBERS else ""
             self.diagnostics.add(node.location, path, f"{error}{cure}")
             return None
         if (

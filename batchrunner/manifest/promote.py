@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchrunner.core.job import INPUTS
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchrunner.core.job import Job, Json, Scalar
+    from batchrunner.core.job import Job, Scalar
     from batchrunner.manifest.batch import Options
     from batchrunner.manifest.load import Parts
+    from batchrunner.manifest.picks import Picks
     from batchrunner.manifest.yamltree import Tree
 
 Row: TypeAlias = "tuple[dict[str, Scalar], list[str]]"
 """The values of one row, and the notes on it."""
-_JOB = re.compile(r"[0-9a-f]{12}")
 _ALWAYS = ("prompt", "seed")
 """What every row holds itself, and first, even if all hold the same or the workflow has it anyway."""
 _KEPT = (
@@ -53,50 +53,7 @@ class _OnServer(str):
 
     def __repr__(self) -> str:
         """Differ from a local file's path."""
-        return f"{{server: {_scalar(str(self))}}}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One starred job; everything else about it stands in the batch's state."""
-
-    job: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """What `picks.json` of the gallery holds: the starred jobs of one batch, in its order, each once."""
-
-    batch: str
-    picks: tuple[Pick, ...]
-    manifest: str = ""
-    """The batch's manifest as it was given on the command line; empty if the gallery did not know."""
-
-
-def read_picks(text: str) -> Picks:
-    """Return what `text`, which comes from a browser, picks. YoursError if it is no `picks.json`, or picks nothing."""
-    try:
-        content: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise YoursError(f"picks: this is not JSON: {error}") from None
-    items = content.get("picks") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(items, list):
-        raise YoursError('picks: this is not a file that the gallery saved: it has no list "picks"')
-    found: dict[str, Pick] = {}
-    for index, item in enumerate(items):
-        job = _string(item, "job")
-        if not _JOB.fullmatch(job):
-            raise YoursError(f'picks[{index}]: "job" must be a job id: 12 hex digits')
-        found.setdefault(job, Pick(job, _string(item, "note")))
-    if not found:
-        raise YoursError("picks: nothing is picked: star something in the gallery first")
-    return Picks(_string(content, "batch"), tuple(found.values()), _string(content, "manifest"))
-
-
-def _string(content: Json, name: str) -> str:
-    value = content.get(name) if isinstance(content, dict) else None
-    return value if isinstance(value, str) else ""
+        return f"{{server: {scalar_text(str(self))}}}"
 
 
 def promoted_name(name: str) -> str:
@@ -175,19 +132,19 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
 def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options, name: str) -> Iterator[str]:
     of = parts.settings.name
     yield f"# {len(rows)} of the jobs of {of}, with their prompts and seeds; what `sweep` sets first is new."
-    yield f"name: {_scalar(name)}"
+    yield f"name: {scalar_text(name)}"
     if options.servers:
-        yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
+        yield f"server: [{', '.join(scalar_text(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:
         if key in tree.entries and not (key == "server" and options.servers):
-            yield from _block(key, tree.entries[key].tree)
+            yield from block_lines(key, tree.entries[key].tree)
     common = _common([row for row, _ in rows])
     yield from ["defaults:"] if common else []
     yield from (f"  {key}: {_row_value(value)}" for key, value in common.items())
     yield "sweep:"
     for key, text in dict(options.sets).items():
         # What follows KEY= on the command line means the same here.
-        yield f"  {key}: {_scalar(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
+        yield f"  {key}: {scalar_text(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
     yield "  rows:"
     for row, notes in rows:
         yield from (f"    # {printable(note, _LONGEST_NOTE)}" for note in notes)
@@ -212,10 +169,11 @@ def _row_value(value: Scalar) -> str:
     if isinstance(value, _OnServer):
         return repr(value)
     is_filled = isinstance(value, str) and fields_of(value)
-    return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
+    return scalar_text(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 
 
-def _scalar(value: Scalar) -> str:
+def scalar_text(value: Scalar) -> str:
+    """Return a value as it stands in YAML."""
     if not isinstance(value, str):
         return repr(value) if type(value) in {int, float} else json.dumps(value)
     if _PLAIN.fullmatch(value) and isinstance(resolve_scalar(value), str):
@@ -224,13 +182,13 @@ def _scalar(value: Scalar) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
-def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
+def block_lines(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
     """Yield the lines of `name: …`; mappings below each other, lists in one line."""
-    head = f"{' ' * indent}{_scalar(name)}:"
+    head = f"{' ' * indent}{scalar_text(name)}:"
     if isinstance(tree, MappingNode) and tree.entries:
         yield head
         for inner, entry in tree.entries.items():
-            yield from _block(inner, entry.tree, indent + 2)
+            yield from block_lines(inner, entry.tree, indent + 2)
     else:
         yield f"{head} {_flow(tree)}"
 
@@ -238,7 +196,7 @@ def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
 def _flow(tree: Tree) -> str:
     match tree:
         case ScalarNode():
-            return _scalar(tree.text) if isinstance(tree.value, str) else tree.text or "null"
+            return scalar_text(tree.text) if isinstance(tree.value, str) else tree.text or "null"
         case ListNode():
             return f"[{', '.join(map(_flow, tree.items))}]"
         case MappingNode():
@@ -246,4 +204,4 @@ def _flow(tree: Tree) -> str:
 
 
 def _flow_mapping(entries: Iterable[tuple[str, str]]) -> str:
-    return f"{{{', '.join(f'{_scalar(name)}: {value}' for name, value in entries)}}}"
+    return f"{{{', '.join(f'{scalar_text(name)}: {value}' for name, value in entries)}}}"

@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from batchrunner.manifest.forms import (
     Dynamic,
+    FromBatch,
     FromFile,
     FromPattern,
     FromTable,
@@ -50,7 +51,19 @@ class _Generator(GenerateJsonSchema):
 
 def manifest_schema() -> dict[str, Json]:
     """Return the schema; every key has a description."""
-    forms = (Settings, Sample, Range, Seeds, FromFile, FromPattern, FromTable, Dynamic, OnServer, RecipientForm)
+    forms = (
+        Settings,
+        Sample,
+        Range,
+        Seeds,
+        FromFile,
+        FromPattern,
+        FromTable,
+        FromBatch,
+        Dynamic,
+        OnServer,
+        RecipientForm,
+    )
     _, schema = models_json_schema([(form, "validation") for form in forms], schema_generator=_Generator)
     definitions: Schema = schema["$defs"]
     settings = definitions.pop("Settings")
@@ -58,7 +71,8 @@ def manifest_schema() -> dict[str, Json]:
     single: Schema = {"anyOf": [scalar, _ref("OnServer")]}
     axes = [_ref(name) for name in ("list", "Range", "Seeds", "FromFile", "FromPattern", "Dynamic")]
     zipped: Schema = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": axes}}
-    rows: Schema = {"anyOf": [{"type": "string"}, _ref("FromTable"), {"type": "array", "minItems": 1, "items": fixed}]}
+    listed: Schema = {"type": "array", "minItems": 1, "items": fixed}
+    rows: Schema = {"anyOf": [{"type": "string"}, _ref("FromTable"), _ref("FromBatch"), listed]}
     exclusion: Schema = {"type": "object", "minProperties": 1, "additionalProperties": _one_or_many(scalar)}
     block = _names(_ref("values"), "A block: its axes multiply.")
     block["minProperties"] = 1

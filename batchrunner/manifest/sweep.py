@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 from batchrunner.manifest.axes import Axis, AxisReader, axis_of
 from batchrunner.manifest.diagnostics import describe, join, read_form
-from batchrunner.manifest.forms import FromTable
+from batchrunner.manifest.forms import FromBatch, FromTable
 from batchrunner.manifest.media import stem
 from batchrunner.manifest.names import BUILT_IN, RESERVED
 from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, follow
-from batchrunner.text import listing
+from batchrunner.text import listing, quote
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
+    from batchrunner.manifest.earlier import EarlierBatches
     from batchrunner.manifest.forms import Sample
     from batchrunner.manifest.names import Names, Point, Value
     from batchrunner.manifest.tables import Files, Row
@@ -55,8 +56,9 @@ class Block:
 class BlockReader:
     """Reads blocks, defaults and presets; names in `overridden` (by `--set`) make no axes of their own."""
 
-    def __init__(self, names: Names, files: Files, overridden: frozenset[str]) -> None:
+    def __init__(self, names: Names, files: Files, earlier: EarlierBatches, overridden: frozenset[str]) -> None:
         self._names = names
+        self._earlier = earlier
         self._axes = AxisReader(names, files)
         self._files = files
         self._overridden = overridden
@@ -188,6 +190,10 @@ class BlockReader:
         tree = entry.tree
         if isinstance(tree, ScalarNode):
             return self._table(FromTable(file=tree.text), entry, tree.location, {}, path)
+        if isinstance(tree, MappingNode) and "batch" in tree.entries:
+            wanted = read_form(FromBatch, tree, path, self._names.diagnostics)
+            points, names = self._earlier.points(wanted, tree, path, self._names) if wanted else ([], frozenset())
+            return Axis("rows", entry.location, names, len(points), lambda: points) if points else None
         if isinstance(tree, MappingNode):
             form = read_form(FromTable, tree, path, self._names.diagnostics)
             if form is None:
@@ -254,8 +260,14 @@ class BlockReader:
         return found
 
     def _declared(self, columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
-        """Return the names of columns; an unknown one is reported once, where it is named."""
+        """Return the names of columns; unknown ones are reported once, where they are named.
+
+        Raises TableError if there are several, and not one of them is known.
+        """
         names = {column: self._names.spelled(column) for column in columns}
+        if len(names) > 1 and not any(self._names.is_name(name) for name in names.values()):
+            text = f"no column is a parameter: {listing(map(quote, names), 8)}; {CHOOSE}"
+            raise TableError(next(iter(columns.values())), "", f"{text}. The first line names the columns")
         cure = f"; {CHOOSE}"
         return {
             column: [name] for column, name in names.items() if self._names.declare(name, columns[column], column, cure)

@@ -45,6 +45,18 @@ _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _SPREADSHEET_ERRORS = frozenset({"#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!", "#ERROR!"})
 _DELIMITER_LINE = re.compile(r'"?sep=([,;|\t])"?[ \t,;|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """Excel's own first line, which names the delimiter."""
+_DOCUMENTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF-", b"{\\rtf", b"\x1f\x8b")
+"""How spreadsheets and documents begin (of today, of old Office, PDF, RTF), and archives."""
+_WEB_PAGE = re.compile(r"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
+_JSON_CURES = {
+    **dict.fromkeys("“”„‟«»", 'write straight quotes, "'),
+    **dict.fromkeys("'\u2018\u2019", 'keys and texts stand in double quotes, "'),
+    **dict.fromkeys("}]", "remove the comma before it"),
+    **dict.fromkeys("/#", "JSON takes no comments"),
+    **dict.fromkeys("NTF", "write null, true and false in small letters"),
+}
+"""What was not expected -> what to do about it: chat programs write what looks like JSON."""
+_WRAPPED = re.compile(r'\{\s*"([^"\\]{1,60})"\s*:\s*\[')
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -98,7 +110,7 @@ def read_text(path: Path, most: int) -> str:
     raw = _read(path, most)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise SourceError("this is UTF-16 text; save it as UTF-8 (Excel: CSV UTF-8)")
-    if raw.startswith(b"PK\x03\x04"):
+    if raw.startswith(_DOCUMENTS):
         raise SourceError("this is a spreadsheet, a document or an archive, not text; save it as CSV UTF-8 or as text")
     try:
         return raw.decode("utf-8-sig")
@@ -156,6 +168,13 @@ class Files:
         self.report = diagnostics.add
         self._warn = diagnostics.warn
         self._values = 0
+        self._reals: dict[Path, str] = {}
+
+    def _real(self, folder: Path) -> str:
+        """Return a folder's path without links, which is asked for with every file in it."""
+        if folder not in self._reals:
+            self._reals[folder] = os.path.realpath(folder)
+        return self._reals[folder]
 
     def path(
         self, name: str, location: Location, path: str, beside: Path | None = None, root: Path | None = None
@@ -167,7 +186,7 @@ class Files:
         if not name or not name.isprintable():
             self.report(location, path, f"{quote(name)}: is not a file name")
             return None
-        within, found = os.path.realpath(root or self._folder), os.path.realpath((beside or self._folder) / name)
+        within, found = self._real(root or self._folder), os.path.realpath((beside or self._folder) / name)
         if (root or not self._allow_outside) and not Path(found).is_relative_to(within):
             cure = "its folder" if root else "the manifest's folder; --allow-outside permits that"
             self.report(location, path, f"{quote(name)}: leads outside {cure}")
@@ -246,7 +265,7 @@ class Files:
     def _lines(self, name: str, location: Location, path: str) -> tuple[str, str] | None:
         """Return a file's text and name, or None after reporting it.
 
-        Raises TableError if it has too many lines, or holds a character 0.
+        Raises TableError if it has too many lines, is a web page, or holds a character 0.
         """
         read = self.text(name, location, path)
         if read is None:
@@ -255,6 +274,8 @@ class Files:
         if max(text.count("\n"), text.count("\r")) > MAX_LINES:
             text = f"{quote(name)} has more than {MAX_LINES:,} lines; max_jobs is {self.max_rows:,}"
             raise TableError(location, path, text)
+        if _WEB_PAGE.match(text):
+            raise TableError(location, path, f"{quote(name)} is a web page; download or export the table itself")
         if (zero := text.find("\0")) >= 0:
             at = Location(shown, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero))
             raise TableError(at, "", "holds the character U+0000; if this is UTF-16 text, save it as UTF-8")
@@ -318,9 +339,12 @@ def _csv_rows(text: str, file: str, choose: Choose) -> Iterator[Row]:
 
 def _csv_header(line: tuple[Location, list[str]]) -> tuple[Location, list[str]]:
     """Return the place and the names of the columns, without empty ones at the end."""
-    location, names = line
+    location, cells = line
+    names = [cell.strip("\u200b\ufeff") for cell in cells]
     while names and not names[-1]:
         names.pop()
+    if names and names[0].startswith(("{", "[")):
+        raise TableError(location, "", "this is JSON: call the file .json, or .jsonl if each line is an object")
     if len(names) > MAX_COLUMNS:
         raise TableError(location, "", f"has {len(names):,} columns; at most {MAX_COLUMNS:,} are read")
     if len(names) == 1 and "|" in names[0]:
@@ -387,7 +411,9 @@ def _json_lines(text: str, file: str, choose: Choose) -> Iterator[Row]:
                 found: Json = _DECODER.decode(line)
             except json.JSONDecodeError as error:
                 at = Location(file, number, error.colno)
-                raise TableError(at, "", f"this is not JSON: {error.msg}") from None
+                part = line.strip() in ("{", "[") or line.startswith(",", error.pos)
+                cure = "; a line is one whole object, without a comma behind it" if part else _json_cure(line, error)
+                raise TableError(at, "", f"this is not JSON: {error.msg}{cure}") from None
             except (RecursionError, ValueError):
                 raise TableError(location, "", "this JSON cannot be read") from None
             if not isinstance(found, _Pairs):
@@ -418,6 +444,8 @@ def _json_array(text: str, file: str, choose: Choose) -> Iterator[Row]:
     position = _after_blanks(text, 0)
     if not text.startswith("[", position):
         cure = "; one object per line is a .jsonl" if text.startswith("{", position) else ""
+        if wrapped := _WRAPPED.match(text, position):
+            cure = f"; keep only the array under {quote(wrapped[1])}"
         raise TableError(places.at(position), "", f"must be an array of objects, [{{…}}, {{…}}]{cure}")
     position = _after_blanks(text, position + 1)
     # Only a part is given to the decoder at a time, so that no row can be larger than that.
@@ -445,13 +473,22 @@ def _decode(part: str, position: int, places: _Places, *, base: int, whole: bool
     except json.JSONDecodeError as error:
         if error.pos >= len(part) and not whole:
             raise TableError(location, "", f"a row is longer than {_MAX_ROW:,} characters") from None
-        raise TableError(places.at(base + error.pos), "", f"this is not JSON: {error.msg}") from None
+        cure = _json_cure(part, error)
+        raise TableError(places.at(base + error.pos), "", f"this is not JSON: {error.msg}{cure}") from None
     except (RecursionError, ValueError):
         raise TableError(location, "", "this JSON cannot be read") from None
     if not isinstance(found, _Pairs):
         cure = "; keep texts in a .txt, a line each" if isinstance(found, str) else ""
         raise TableError(location, "", f"must be an object, {{…}}{cure}")
     return found, end
+
+
+def _json_cure(text: str, error: json.JSONDecodeError) -> str:
+    found = text[error.pos : error.pos + 1]
+    if found in {"}", "]"} and not text[: error.pos].rstrip().endswith(","):
+        return ""
+    cure = _JSON_CURES.get(found, "")
+    return cure and f"; {cure}"
 
 
 def _after_blanks(text: str, position: int) -> int:

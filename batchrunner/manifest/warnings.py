@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.workflow.params import Param, Template
 
-_MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”)\s*$")
+_MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”),?\s*$")
 _FOREIGN = (
     (
         re.compile(r"\{.*\}", re.DOTALL),

@@ -178,6 +178,9 @@ class EventFilter:
     def _end(self, at: float, code: Json, text: str, fields: Mapping[str, Json], *, stopped: bool) -> Message:
         """Return the last message. It includes the last failed jobs, which then need no message of their own."""
         title = _ENDS.get(code, "stopped by an error") if isinstance(code, int) else "finished"
+        counts = fields.get("counts")
+        if code == 0 and isinstance(counts, dict) and any(counts[state] for state in counts if state != "done"):
+            title = "finished, and some jobs are left"
         kinds, jobs = ((Kind.STOPPED,) if stopped else ()) + (Kind.FINISHED,), list[dict[str, str]]()
         if count := self.failed:
             named, jobs = self._take_failed()

@@ -84,6 +84,8 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
             level = logging.WARNING
         case Rendered() if fact.left_out:
             level = logging.WARNING
+        case Saved() if fact.warning:
+            level = logging.WARNING
         case _:
             level = logging.INFO
     return RunEvent(fact_name(type(fact)), fact.at, _fact_message(fact, label), fact.job, label, fields, level)
@@ -160,7 +162,7 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():
             name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(label) else f" as {fact.path}"
-            return f"saved{name}, {size(fact.size)}"
+            return f"saved{name}, {size(fact.size)}{f'; warning: {fact.warning}' if fact.warning else ''}"
         case DownloadFailed():
             return f"download interrupted: {fact.message}"
         case Lost(final=True):
@@ -211,6 +213,8 @@ def _fact_history(fact: Fact, previous: Fact | None) -> Iterator[str]:  # noqa: 
             yield f"The download was interrupted: {printable(fact.message)}."
         case Saved():
             yield f"Saved as {printable(fact.path)}, {size(fact.size)}, sha256 {fact.sha256[:16]}…"
+            if fact.warning:
+                yield f"Warning: {printable(fact.warning)}."
         case Lost():
             details = f" Details: {printable(fact.message, 400)}." if fact.message else ""
             yield f"Attempt {fact.attempt} ended without a video: {LOSS_REASONS[fact.why]}.{details}"

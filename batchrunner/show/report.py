@@ -134,6 +134,8 @@ class Report:
     """Bytes of all saved files."""
     differing: tuple[str, ...]
     """Local names of jobs whose files carry another workflow than the one that was sent."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Files that are not what was asked for, by their path in the batch folder, and how."""
     context: RunContext = field(default_factory=RunContext)
 
     @property
@@ -178,6 +180,13 @@ def report(
         wasted=sum(fact.seconds or 0.0 for fact in renders if kept.get(fact.job) != fact.attempt),
         slowest=tuple((name, -seconds) for seconds, name in slowest[:_MOST_SLOW]),
         size=sum(file.size for _, state in wanted if isinstance(state, Done) for file in state.files),
+        warnings=tuple(
+            (file.path, file.warning)
+            for _, state in wanted
+            if isinstance(state, Done)
+            for file in state.files
+            if file.warning
+        ),
         differing=tuple(names[fact.job] for fact in kept_renders if fact.differs),
         context=context,
     )
@@ -261,6 +270,9 @@ def report_lines(report: Report) -> list[str]:
         found.append(f"rendered again: {reasons}{wasted}")
     if report.differing:
         found.append(f"warning: {_differing(report)}")
+    if report.warnings:
+        path, how = report.warnings[0]
+        found.append(f"warning: {counted(len(report.warnings), 'file')} not as asked for, e.g. {path}: {how}")
     if report.slowest:
         found.append(f"slowest: {report.slowest[0][0]}, {duration(report.slowest[0][1])}")
     if report.size:
@@ -287,6 +299,7 @@ def sections(report: Report) -> dict[str, list[tuple[str, str]]]:
         "Failed": list(map(_cause_row, report.failures)),
         "Rendered again": [*map(_cause_row, report.again), *wasted],
         "Rewritten on the server": [("warning", _differing(report))] if report.differing else [],
+        "Not as asked for": list(report.warnings),
         "Servers": [row for server in report.servers for row in _server_rows(server)],
         "Slowest": [(name, duration(seconds)) for name, seconds in report.slowest],
         "Disk": [("saved files", size(report.size))] if report.size else [],

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _RATE = 24000
 _BLOCK = 1024
+SIMULATED = '{"simulated": true}'
+"""Stands in every video: it is small and short, whatever was asked for (`download.verify`)."""
 _QUALITY = {"libx264": {"preset": "veryfast", "crf": "32"}}
 
 
@@ -64,6 +66,7 @@ class PyavRenderer:
         with self._av.open(file, "w", format=order.form, options=flags) as film:
             for key, value in order.metadata.items():
                 film.metadata[key] = json.dumps(value)
+            film.metadata["simulated"] = SIMULATED
             self._write(film, order.shot, codec, sound=sound)
         return file.getvalue()
 

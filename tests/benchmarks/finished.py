@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
 
 JOBS = 100_000
-SECONDS, SIZE, SHA = 400.0, 20_000_000, "0" * 64
+SECONDS, SIZE, SHA = 400.0, 2, "0" * 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import pytest
 from evening import SEEDS, View, evening, swept
 
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import promote, read_picks
+from batchrunner.manifest.picks import read_picks
+from batchrunner.manifest.promote import promote
 from batchrunner.show.gallery import PageStatus, serving, write_data, write_posters
 
 if TYPE_CHECKING:

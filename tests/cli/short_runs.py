@@ -43,7 +43,7 @@ class PointedLedger(Ledger):
 async def serving(
     loop: VirtualLoop, folder: Path, ttl: float | None = 600.0, name: str = SERVER, *, strict: bool = True
 ) -> AsyncIterator[Simulator]:
-    """Let a server listen in memory, and render as fast as a real one."""
+    """Let a server listen in memory, and render as fast as a real one; unless `strict`, any workflow."""
     server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl, strict=strict)
     async with memory.serving(server, name):
         yield server

@@ -10,7 +10,8 @@ import yaml
 
 from batchrunner.errors import ManifestError, YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import Pick, Picks, promote, promoted_name, read_picks
+from batchrunner.manifest.picks import Pick, Picks, read_picks
+from batchrunner.manifest.promote import promote, promoted_name
 
 if TYPE_CHECKING:
     from pathlib import Path

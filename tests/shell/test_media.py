@@ -14,6 +14,7 @@ from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tenso
 from hypothesis import example, given, settings, strategies as st
 
 from batchrunner.core.job import render_digest
+from batchrunner.core.video import Video
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
 from batchrunner.sim.graph import Shot
@@ -174,6 +175,20 @@ def test_real_files_say_what_they_render(form: str, renderer: Renderer) -> None:
         workflow = ltx2().fill({"prompt": text, "seed": 2**64 - 1}, PREFIX)
         seen = _see(renderer.render(Order(form, Shot(64, 64, 9), {"prompt": workflow, "workflow": {"nodes": []}})))
         assert (seen.whole, seen.prefixes, seen.digest) == (True, (PREFIX,), render_digest(workflow))
+
+
+def test_an_mp4_says_size_frames_and_sound() -> None:
+    """They are read from the tracks; a broken or unfinished track says nothing, and the film is whole all the same."""
+    for sound, has in ((0.4, True), (None, False)):
+        simulated = PyavRenderer(64, 9).render(Order("mp4", Shot(64, 48, 9, sound=sound)))
+        assert _see(simulated).video == Video()
+        film_of = simulated.replace(b'"simulated"', b'"as it was"')
+        assert _see(film_of).video == Video(64, 48, 9, sound=has)
+        for kind in (b"stsz", b"hdlr", b"mdia", b"stsd", b"vide"):
+            assert _see(film_of.replace(kind, b"none")) == Inspection("mp4", whole=True), kind
+    assert _see(film()).video == Video()
+    fragments = box(b"mvex", bytes(4))
+    assert _see(_moov(fragments)) == Inspection("mp4", whole=True)
 
 
 def test_the_workflow_of_an_attempt_is_the_one_that_counts() -> None:

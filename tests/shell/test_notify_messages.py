@@ -10,7 +10,7 @@ from notifications import ALL, AT, COUNTS, failed, finished, server
 
 from batchrunner.manifest.forms import EVENTS
 from batchrunner.notify import EventFilter, Kind, Message
-from batchrunner.show.events import RunEvent, note_event
+from batchrunner.show.events import RunEvent, finished_event, note_event
 
 OUT_OF_MEMORY = {"why": "error", "message": "CUDA out of memory"}
 
@@ -33,9 +33,9 @@ def test_the_end() -> None:
         "event": "finished",
         "batch": "t",
         "at": "2026-01-31T07:30:05.000Z",
-        "title": "t: every job is done",
+        "title": "t: finished, and some jobs are left",
         "message": "finished: 3 done, 1 failed, 8 left",
-        "text": "t: every job is done - finished: 3 done, 1 failed, 8 left",
+        "text": "t: finished, and some jobs are left - finished: 3 done, 1 failed, 8 left",
         "topic": "cats",
         "counts": COUNTS,
         "exit": 0,
@@ -45,7 +45,7 @@ def test_the_end() -> None:
 @pytest.mark.parametrize(
     ("code", "event", "title"),
     [
-        (0, "finished", "t: every job is done"),
+        (0, "finished", "t: finished, and some jobs are left"),
         (1, "finished", "t: finished, and some jobs failed"),
         (3, "stopped", "t: stopped by the server"),
         (5, "stopped", "t: stopped by this machine"),
@@ -58,6 +58,18 @@ def test_every_end(code: int, event: str, title: str) -> None:
     message = EventFilter("t").event(finished(code))
     assert (body(message)["event"], body(message)["title"]) == (event, title)
     assert body(message, frozenset({"finished"}))["event"] == "finished"
+
+
+def test_the_end_says_how_to_go_on() -> None:
+    """The command to type next is told whole, in a field, and in the text where it fits; a long one is not."""
+    told = body(EventFilter("t").event(finished_event(AT, {"done": 1, "waiting": 1}, 0, "batchrunner run a.yaml")))
+    assert told["next"] == "batchrunner run a.yaml"
+    assert told["message"] == "finished: 1 done, 1 left; next: batchrunner run a.yaml"
+    told = body(EventFilter("t").event(finished_event(AT, {"done": 1, "waiting": 1}, 0, f"run {'x' * 400}")))
+    assert (len(told["next"]), told["message"]) == (404, "finished: 1 done, 1 left")
+    assert "next" not in body(EventFilter("t").event(finished_event(AT, {"waiting": 1}, 0, "x" * 2000)))
+    done = body(EventFilter("t").event(finished_event(AT, {"done": 1, "waiting": 0}, 0)))
+    assert ("next" in done, done["title"]) == (False, "t: every job is done")
 
 
 def test_a_stop_names_unhealthy_servers() -> None:

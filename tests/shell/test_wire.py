@@ -229,6 +229,23 @@ def test_an_error_says_node_kind_and_message_and_no_more() -> None:
     assert "private" not in repr(entry)
 
 
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("Second pass", 'KSampler #10 "Second pass"'),
+        ("KSampler", "KSampler #10"),
+        ("", "KSampler #10"),
+        (7, "KSampler #10"),
+        ("it raised it", "KSampler #10"),
+    ],
+)
+def test_a_node_is_called_by_its_title_too(title: object, told: str) -> None:
+    """Where a person gave the node that failed a title, an error names it: two samplers are told apart."""
+    said = {"node_id": "10", "node_type": "KSampler", "exception_type": "ValueError", "exception_message": "no"}
+    prompt: Any = [1, ID, {"10": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": title}}}, {}, []]
+    assert _read(prompt=prompt, status=_status("error", START, ["execution_error", said]), outputs={}).node == told
+
+
 def test_the_documents_entry_is_read_too() -> None:
     """An entry whose prompt is the workflow itself, as the deployed server's document has it, is read."""
     assert _read(prompt=graph("doc"), outputs={"15": {"videos": [{"filename": "v.mp4"}]}}).prefixes == ("doc",)

@@ -102,6 +102,18 @@ def test_a_rewritten_workflow_is_told() -> None:
     assert not _told(_night()).differing
 
 
+def test_videos_that_are_not_what_was_asked_for_are_told() -> None:
+    """Each is named with how it differs, one of them in the short form."""
+    facts = [
+        replace(one, warning="no sound") if isinstance(one, Saved) else one
+        for one in [*_render("j0", 0.0, 9.0), *_render("j1", 9.0, 9.0)]
+    ]
+    told = _told(facts)
+    assert told.warnings == (("j0.mp4", "no sound"), ("j1.mp4", "no sound"))
+    assert "warning: 2 files not as asked for, e.g. j0.mp4: no sound" in report_lines(told)
+    assert "## Not as asked for\n\n- j0.mp4: no sound\n- j1.mp4: no sound\n" in report_markdown(told)
+
+
 def test_gaps_are_found_per_server() -> None:
     """Half a minute without a render of ours between two of them is a gap; a moment between two polls is none."""
     facts = [*_render("a", 0.0, 100.0), *_render("b", 110.0, 100.0), *_render("c", 300.0, 10.0)]
