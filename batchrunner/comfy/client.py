@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from batchrunner import text
 from batchrunner.comfy import errors, large, submission, wire
 from batchrunner.comfy.multipart import OVERHEAD, InputBody
 from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
@@ -84,6 +83,7 @@ _POSTED = 4 * MIB
 _ORDERED = MIB // 16
 _NO_HEAD = frozenset({405, 501})
 """How a proxy says that it passes on no HEAD."""
+_MEGABYTE = 1e6
 _READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
 _BODY_PORTION = MIB // 4
@@ -335,7 +335,7 @@ class Client:
 
     def _too_much(self, file: InputFile, answer: _Answer) -> NotUploaded:
         """Say who takes no file of this size: a proxy's answer is a page, ComfyUI's is plain text."""
-        size = f"no file of {text.size(file.size)} ({file.name})"
+        size = f"no file of {file.size / _MEGABYTE:.1f} MB ({file.name})"
         if answer.page is not None:
             who = f"the proxy before {self.where} takes {size}"
             return NotUploaded(f"{who}: raise its limit there (nginx: client_max_body_size)")

@@ -107,7 +107,7 @@ async def test_a_name_without_a_suffix_and_an_empty_read_ahead(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (web.Response, "127.0.0.1:{port}, or a proxy before it, takes no file of 640.0 kB"),
+        (web.Response, "127.0.0.1:{port}, or a proxy before it, takes no file of 0.6 MB"),
         (lambda **given: web.Response(text=PAGE, content_type="text/html", **given), "client_max_body_size"),
         (lambda **given: web.Response(text="Maximum request body size", **given), "--max-upload-size"),
     ],
@@ -123,7 +123,7 @@ async def test_who_takes_no_file_of_this_size(answer: Callable[..., web.Response
         end = await comfy.upload(Upload("s", file))
     assert isinstance(end, NotUploaded)
     assert says.format(port=place.url.split(":")[2].strip("/")) in end.message
-    assert "640.0 kB" in end.message
+    assert "0.6 MB" in end.message
 
 
 def _storing(**head: object) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
