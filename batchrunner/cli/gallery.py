@@ -104,6 +104,8 @@ def promote(
     through another workflow instead: --workflow upscale.json --input video=10.file.
     """
     picked, folder, file = _picked(picks, out, required=workflow is None)
+    if not (picked.batch or picked.manifest or manifest):
+        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
     content = read_state(folder, picked.batch)

@@ -30,7 +30,7 @@ def key_value(text: str) -> KeyValue:
 
 Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="The YAML file that describes the batch.")]
 Manifests = Annotated[
-    list[Path], typer.Argument(metavar="MANIFEST...", help="The YAML files that describe the batches, in their order.")
+    list[Path], typer.Argument(metavar="MANIFEST", help="The YAML files that describe the batches, in their order.")
 ]
 Place = Annotated[
     Path,
