@@ -1,22 +1,39 @@
-"""Run overnight batches of ComfyUI prompts: every video home, none twice, none lost, none the wrong one."""
+"""Run overnight batches of ComfyUI prompts: every video home, none twice, none lost, none the wrong one.
+
+`run`, `events` and `plan` are the command for programs (docs/python.md). Importing this package loads nothing of them.
+"""
 
 from __future__ import annotations
 
-from batchrunner.core.job import Job
-from batchrunner.core.settings import Rules
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from batchrunner.errors import BatchrunnerError, BusyError, LocalError, ManifestError, TheirsError, YoursError
-from batchrunner.manifest import Batch, Options, load
+
+if TYPE_CHECKING:
+    from batchrunner.api import Plan, PlannedJob, Result, events, plan, run
+
+    __version__: str
 
 __all__ = [
-    "Batch",
     "BatchrunnerError",
     "BusyError",
-    "Job",
     "LocalError",
     "ManifestError",
-    "Options",
-    "Rules",
+    "Plan",
+    "PlannedJob",
+    "Result",
     "TheirsError",
     "YoursError",
-    "load",
+    "events",
+    "plan",
+    "run",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("batchrunner")
+    if name in __all__:
+        return getattr(import_module("batchrunner.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,16 +64,16 @@ def _here() -> str:
     return f"{machine or getnode()} {os.getuid()}"
 
 
-def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool) -> tuple[str, ...]:
+def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool, may_ask: bool = True) -> tuple[str, ...]:
     """Return the marks to keep: those of requests that were agreed to just now.
 
-    `marks` are the ledger's, `allowed` stands for `--allow-commands`. Asks on a terminal. Raises YoursError if there
-    is none, or if the answer is no.
+    `marks` are the ledger's, `allowed` stands for `--allow-commands`. Asks on a terminal, if it `may_ask`. Raises
+    YoursError if there is none, or if the answer is no.
     """
     new = [request for request in wanted if marks.get(mark(request)) is not True]
     if new and not allowed:
         lines = "\n".join(f"  {printable(request, _LONGEST)}" for request in new)
-        if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        if not (may_ask and sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
             raise YoursError(f"the manifest wants to:\n{lines}\nadd --allow-commands if you trust it")
         sys.stderr.write(f"The manifest wants to:\n{lines}\nAllow this? [y/N] ")
         sys.stderr.flush()

@@ -8,7 +8,7 @@ import time
 from calendar import timegm
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.comfy.secret import Secret
 from batchrunner.errors import YoursError
@@ -16,13 +16,27 @@ from batchrunner.manifest import Options
 from batchrunner.text import Zone, duration, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from batchrunner.core.job import Json
 
 OUT = Path("outputs")
 OUT_VARIABLE = "BATCHRUNNER_OUT"
 TOKEN_VARIABLE = "BATCHRUNNER_TOKEN"  # noqa: S105 - the name of a variable
 _MAX_TOKEN = 8192
 """Bytes read of a token file."""
+
+
+class Caller(Protocol):
+    """A program that runs a batch in its own process, instead of a person at a terminal."""
+
+    def started(self, stop: Callable[[], object]) -> None:
+        """Learn how to stop the run, as the first Ctrl-C would; it may be called from any thread."""
+        ...
+
+    def take(self, document: dict[str, Json]) -> None:
+        """Hear of an event (docs/json.md), in the run's thread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,8 @@ class RunOptions:
     """Marks of what was agreed to when this command began, as `consent.obtain` returns them."""
     began: float | None = None
     """When this command began, seconds since the epoch, for `until`; None for now."""
+    caller: Caller | None = None
+    """Hears of the run, and no terminal does; nothing is asked."""
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:

@@ -15,7 +15,7 @@ from batchrunner import consent
 from batchrunner.errors import YoursError
 from batchrunner.manifest import load
 from batchrunner.process import hide_secrets
-from batchrunner.run import ask_consent, check_options, run_batch
+from batchrunner.run_batch import ask_consent, check_options, run_batch
 from batchrunner.servers import secret_variables
 
 if TYPE_CHECKING:

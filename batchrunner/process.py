@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 import anyio
@@ -162,12 +163,12 @@ async def handle_signals(
 
 @contextmanager
 def kept_signals() -> Iterator[None]:
-    """Have after the block the handlers of signals that were there before it."""
+    """Have after the block the handlers of signals that were there before it. Only the main thread can set any."""
     handlers = {number: signal.getsignal(number) for number in stop_signals()}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
+        for number, handler in handlers.items() if current_thread() is main_thread() else ():
             if handler is not None:  # one that was not set from Python
                 signal.signal(number, handler)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -24,7 +25,7 @@ from batchrunner.options import RunOptions
 from batchrunner.remembered import UNKNOWN, going_on, run_context, without_secrets
 from batchrunner.show.events import finished_event
 from batchrunner.show.gallery import Gallery
-from batchrunner.show.listeners import JsonLines, Listeners, Reporter, RunLog, TextLines
+from batchrunner.show.listeners import EventDocuments, JsonLines, Listeners, Reporter, RunLog, TextLines
 from batchrunner.show.live import DownloadView, LiveBoard, board_view
 from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
 from batchrunner.show.report import LONGEST_COMMAND, next_command, report_lines
@@ -108,14 +109,16 @@ def open_displays(
     folder = options.out / batch
     shown = without_secrets(options, secrets)
     context = replace(run_context(shown, batch), runs=(*past_runs(content), (began, math.inf)))
-    console = StreamOutput(sys.stderr)
+    console = StreamOutput(io.StringIO() if options.caller else sys.stderr)
     file = FileOutput(folder / _LOG)
     log = file_log(file, secrets)
-    terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    terminal = not options.caller and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     displays: list[Listener] = [RunLog(log), RunnerFile(folder, os.getpid(), began)]
     if options.as_json:
         displays.append(JsonLines(StreamOutput(sys.stdout), batch))
-    if terminal and not options.verbose:
+    if options.caller:
+        displays.append(EventDocuments(options.caller.take, batch))
+    elif terminal and not options.verbose:
         displays.append(LiveBoard(Console(stderr=True, highlight=False)))
     else:
         displays.append(TextLines(console_log(console, secrets, verbose=options.verbose)))

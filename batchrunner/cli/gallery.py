@@ -112,7 +112,7 @@ def promote(
     through another workflow instead: --workflow upscale.json --input video=10.file.
     """
     picked, folder, file = _picked(picks, out, required=workflow is None)
-    if workflow is None and file is not None and not (manifest or picked.manifest):
+    if not (picked.batch or picked.manifest or manifest):
         raise YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")

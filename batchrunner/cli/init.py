@@ -81,7 +81,7 @@ def sim(
         Path | None, typer.Option(metavar="FILE", help="Append every event to FILE, as JSON lines.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse node classes and models that it does not have.")
+        bool, typer.Option("--strict", help="Refuse node classes, models and input files that it does not have.")
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Write tiny placeholder files, not real videos.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ from batchrunner.core.lifecycle import Fetching, Queued, Sending
 from batchrunner.errors import YoursError
 from batchrunner.find_job import find_job
 from batchrunner.options import OUT, RunOptions
-from batchrunner.run import ask_consent, run_batch
+from batchrunner.run_batch import ask_consent, run_batch
 from batchrunner.show.events import job_history
 from batchrunner.show.table import results_csv
 from batchrunner.state import job_states, open_batch, require_batch

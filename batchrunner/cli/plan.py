@@ -94,7 +94,7 @@ def plan(
             say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now, limit)
+    planned = planned_jobs(batch, snapshot, [*batch.warnings, *consents], now, limit)
     if as_json:
         write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
@@ -111,7 +111,7 @@ def plan(
         raise TheirsError("\n".join(unchecked))
 
 
-def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:
+def planned_jobs(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:
     """Return what `run` would do, and how long that takes by this batch's earlier renders, else by the guess."""
     states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
     known = snapshot.jobs if snapshot else {}

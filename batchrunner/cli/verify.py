@@ -23,7 +23,7 @@ from batchrunner.errors import LocalError, YoursError
 from batchrunner.manifest import Options, matching
 from batchrunner.options import OUT, RunOptions
 from batchrunner.remembered import resume_command, verb_command
-from batchrunner.run import ask_consent, run_batch
+from batchrunner.run_batch import ask_consent, run_batch
 from batchrunner.state import open_batch, require_batch
 from batchrunner.text import counted
 

@@ -30,6 +30,9 @@ MAX_COUNT = 10**18
 """Where counting ends: a hostile product has millions of digits."""
 MAX_PRESETS = 64
 MAX_EXCLUSIONS = 200
+MAX_ZIPS = 100
+_SHOWN = 100
+"""Of more blocks or rows than may make jobs, how many are read for their own mistakes."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 NOT_A_NAME = "must be a letter, then letters, digits or `_`, and none of job, rows and zip"
 
@@ -73,8 +76,13 @@ class BlockReader:
             return []
         if not tree.items:
             self._report(tree.location, path, "is an empty list, which makes no jobs")
+        items = tree.items
+        if len(items) > self._files.max_rows:
+            text = f"has {len(items):,} blocks, each of one job or more; max_jobs is {self._files.max_rows:,}"
+            self._report(tree.location, path, text)
+            items = items[: min(_SHOWN, self._files.max_rows)]
         found = []
-        for index, item in enumerate(tree.items):
+        for index, item in enumerate(items):
             where = join(path, index)
             if isinstance(item, MappingNode):
                 found.append(self._block(item, where))
@@ -151,7 +159,10 @@ class BlockReader:
         if key == "zip":
             if not isinstance(entry.tree, ListNode) or not entry.tree.items:
                 return [self._zip(entry.location, entry.tree, path)]
-            return [self._zip(item.location, item, join(path, index)) for index, item in enumerate(entry.tree.items)]
+            items = entry.tree.items
+            if len(items) > MAX_ZIPS:
+                self._report(entry.tree.location, path, f"has more than {MAX_ZIPS} entries")
+            return [self._zip(item.location, item, join(path, index)) for index, item in enumerate(items[:MAX_ZIPS])]
         if key == "rows":
             return [self._rows(entry, path)]
         if not self._names.declare(key, entry.location, path):
@@ -238,8 +249,8 @@ class BlockReader:
             self._report(error.location, error.path, str(error))
             broken = True
         names = frozenset[str]().union(*(row.values for row in rows))
-        # Rows that make too many jobs are counted and not built; some of them show their own mistakes all the same.
-        points = [self.together(row.cells(), "") for row in (rows if size <= self._files.max_rows else rows[:100])]
+        # Rows that make too many jobs are counted and not built.
+        points = [self.together(row.cells(), "") for row in (rows if size <= self._files.max_rows else rows[:_SHOWN])]
         if broken:
             return None
         missing = [name for name, column in wanted.items() if known and same_column(column, known) is None]

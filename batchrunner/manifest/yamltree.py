@@ -116,6 +116,8 @@ def resolve_scalar(text: str) -> Scalar:
     """Return what the unquoted `text` means: None, a truth value, a number, or the text itself."""
     if text in _WORDS:
         return _WORDS[text]
+    if len(text) < 20 and text.isascii() and text.isdigit():
+        return int(text)
     if text[0] not in _NUMBERS_BEGIN or len(text) > _LONGEST_NUMBER:
         return text
     pattern, base = _BASED.get(text[:2], (_INT, 10))

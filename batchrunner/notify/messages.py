@@ -64,6 +64,7 @@ class Message:
         """Return JSON of at most 4,096 bytes that ntfy (`topic`), Slack (`text`) and programs read."""
         title, text = printable(f"{self.batch}: {self.title}", 120), printable(self.text, _MAX_TEXT)
         content: dict[str, Json] = {
+            "version": 1,
             "event": self.kind(on) or self.kinds[0],
             "batch": self.batch,
             "at": stamp(self.at),

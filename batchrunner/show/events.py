@@ -15,6 +15,7 @@ from batchrunner.core.facts import (
     Claimed,
     DownloadFailed,
     Dropped,
+    File,
     Lost,
     Opened,
     Rendered,
@@ -134,10 +135,56 @@ def text_line(event: RunEvent, width: int | None = None) -> str:
     return event_line(event.at, event.label or event.job or "", event.message, width)
 
 
+EVENT_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "started": ("folder",),
+    "claimed": ("attempt", "prompt", "server"),
+    "accepted": ("attempt", "prompt", "server"),
+    "rendered": ("attempt", "files", "seconds", "differs", "left_out"),
+    "opened": ("attempt", "file", "size"),
+    "saved": ("attempt", "file", "path", "size", "sha256"),
+    "download_failed": ("attempt", "file", "message"),
+    "lost": ("attempt", "why", "message", "burns", "final"),
+    "reopened": ("attempt",),
+    "dropped": ("attempt", "message"),
+    "server": ("server", "state", "message"),
+    "note": ("message",),
+    "bug": ("error",),
+    "heartbeat": ("counts", "seconds_left"),
+    "finished": ("counts", "exit", "next", "message"),
+}
+"""What programs are told of each kind of event (docs/json.md); `run.log` has everything."""
+_PUBLIC_NAMES = {"prompt": "prompt_id", "size": "bytes", "burns": "counts_as_attempt"}
+
+
+def event_json(batch: str, event: RunEvent) -> dict[str, Json]:
+    """Return an event as programs are told of it."""
+    head: dict[str, Json] = {
+        "version": 1,
+        "event": event.name,
+        "at": stamp(event.at),
+        "batch": batch,
+        "job": event.job,
+        "name": event.label or None,
+    }
+    shown = {name: event.fields.get(name) for name in EVENT_FIELDS[event.name]}
+    return head | {_PUBLIC_NAMES.get(name, name): _public(value) for name, value in shown.items()}
+
+
+def _public(value: Json) -> Json:
+    """Return a value without needless digits; a file of a server as one path."""
+    match value:
+        case float():
+            return round(value, 3)
+        case list() | tuple():
+            return [_public(item) for item in value]
+        case {"name": str(name), "subfolder": str(subfolder), "kind": _}:
+            return File(name, subfolder).key
+    return value
+
+
 def json_line(batch: str, event: RunEvent) -> str:
     """Return an event as one line of `run --json`."""
-    head: dict[str, Json] = {"event": event.name, "at": stamp(event.at), "batch": batch, "job": event.job}
-    return json_text(head | {**event.fields})
+    return json_text(event_json(batch, event))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

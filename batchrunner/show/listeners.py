@@ -9,13 +9,13 @@ from batchrunner.show.events import (
     RunEvent,
     bug_event,
     counts_text,
+    event_json,
     fact_event,
-    json_line,
     note_event,
     server_event,
 )
 from batchrunner.show.live import server_state
-from batchrunner.text import duration, redact
+from batchrunner.text import duration, json_text, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -131,16 +131,23 @@ class TextLines(_Heartbeats):
         self._log.log(event.level, event.name, at=event.at, job=event.job, label=event.label, message=event.message)
 
 
-class JsonLines(_Heartbeats):
-    """Every event as one line of JSON: what `run --json` prints."""
+class EventDocuments(_Heartbeats):
+    """Every event as a document for programs (docs/json.md): `take` gets each."""
 
-    def __init__(self, output: LineOutput, batch: str) -> None:
-        self._output = output
+    def __init__(self, take: Callable[[dict[str, Json]], None], batch: str) -> None:
+        self._take = take
         self._batch = batch
 
     def event(self, event: RunEvent) -> None:
-        """Write the event with all its fields."""
-        self._output.write(json_line(self._batch, event))
+        """Hand the event over."""
+        self._take(event_json(self._batch, event))
+
+
+class JsonLines(EventDocuments):
+    """Every event as one line of JSON: what `run --json` prints."""
+
+    def __init__(self, output: LineOutput, batch: str) -> None:
+        super().__init__(lambda document: output.write(json_text(document)), batch)
 
 
 def heartbeat_text(view: BoardView) -> str:

@@ -33,6 +33,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
     claimed, accepted, rendered = _first(own, Claimed), _first(own, Accepted), _first(own, Rendered)
     sent = accepted or claimed
     return {
+        "version": 1,
         "batchrunner": version("batchrunner"),
         "batch": batch,
         "job": job.id,
@@ -50,7 +51,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
             "accepted": stamp(accepted.at) if accepted else None,
             "rendered": stamp(rendered.at) if rendered else None,
             "saved": stamp(saved.at),
-            "render_seconds": rendered.seconds if rendered else None,
+            "render_seconds": round(rendered.seconds, 3) if rendered and rendered.seconds is not None else None,
         },
         "lost": [_lost(fact) for fact in facts if isinstance(fact, Lost) and fact.attempt < saved.attempt],
         "workflow": workflow,

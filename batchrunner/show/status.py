@@ -174,6 +174,7 @@ class Plan:
 def plan_json(plan: Plan) -> dict[str, Json]:
     """Return the document of `plan --json`."""
     return {
+        "version": 1,
         "batch": plan.batch,
         "total": len(plan.jobs),
         "jobs": [

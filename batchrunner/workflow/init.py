@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from batchrunner.text import printable, quote
 from batchrunner.workflow.init_roles import Place, find_roles, free_inputs, value_at
 from batchrunner.workflow.params import make_param
-from batchrunner.workflow.saving import guess_prefix_inputs, prefix_inputs
+from batchrunner.workflow.saving import KEPT_INPUT, guess_prefix_inputs, prefix_inputs
 from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, UnfitError, fit, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from batchrunner.core.job import Json
     from batchrunner.workflow.graph import Graph
@@ -38,10 +38,15 @@ def first_manifest(workflow_path: str, graph: Graph) -> str:
     usual = prefix_inputs(graph)
     guessed = {} if usual else guess_prefix_inputs(graph)
     lines = [*_head(workflow_path), *_saving(graph, usual, guessed)]
+    if switches := _switches(graph, {**usual, **guessed}):
+        roles.params[KEPT_INPUT] = switches
     taken = {place for places in roles.params.values() for place in places} | set(guessed.items())
     rest = [place for place in free_inputs(graph) if place not in taken]
     lines += ["", *_params(graph, roles), *_rest(graph, rest)]
-    values = [_value(graph, name, roles) for name in roles.params if name not in _SWEPT and name not in roles.media]
+    apart = {*_SWEPT, *roles.media, KEPT_INPUT}
+    values = [_value(graph, name, roles) for name in roles.params if name not in apart]
+    if switches:
+        values.append(f"{KEPT_INPUT}: true  # the workflow has false: its files are temporary and can't be downloaded")
     if any(values):
         lines += ["", "defaults:  # every job starts from these; now they are what the workflow holds"]
         lines += [f"  {value}" for value in values if value]
@@ -89,6 +94,12 @@ def _saving(graph: Graph, usual: dict[str, str], guessed: dict[str, str]) -> Ite
             f"{printable(key)} ({printable(graph[key].title or graph[key].class_type, 60)})" for key in saving
         )
         yield f"# outputs: [{yaml_text(next(iter(saving)))}]  # only these nodes' files; these save: {every}"
+
+
+def _switches(graph: Graph, saving: Mapping[str, str]) -> list[Place]:
+    """Return the switches to turn on where every saving node writes temporary files only."""
+    switches = [(key, KEPT_INPUT) for key in saving if graph[key].inputs.get(KEPT_INPUT) is False]
+    return switches if len(switches) == len(saving) else []
 
 
 def _params(graph: Graph, roles: Roles) -> Iterator[str]:

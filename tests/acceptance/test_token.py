@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TOKEN = "t0p-s3cret-t0ken"
 _INJURED = str(Path(__file__).with_name("injured.py"))
 _LAYERS = {
-    "batchrunner.run:load": 70,
+    "batchrunner.run_batch:load": 70,
     "batchrunner.progress:Displays.finish": 70,
     "batchrunner.comfy.client:Client.poll": 3,
     "batchrunner.comfy.client:Client.submit": 3,
@@ -33,7 +33,7 @@ _LAYERS = {
     "batchrunner.show.listeners:TextLines.event": 0,
 }
 _TELLING = (
-    "batchrunner.run:load",
+    "batchrunner.run_batch:load",
     "batchrunner.comfy.client:Client.submit",
     "batchrunner.ledger.store:Ledger.append",
     "batchrunner.show.listeners:TextLines.event",

@@ -19,6 +19,7 @@ MANIFESTS = {
     "ladder": 8,
     "overnight": 44,
     "own-image": 6,
+    "own-pictures": 6,
     "own-video": 4,
     "seeds": 8,
     "table": 8,

@@ -564,6 +564,16 @@ def test_zips_multiply() -> None:
     assert found.axes == (("width+height", 2), ("steps+cfg", 2))
 
 
+def test_more_blocks_than_jobs() -> None:
+    """Every block makes a job, so that more of them than `max_jobs` are counted and not built; zips are few."""
+    blocks = ", ".join(["{prompt: a}"] * 11)
+    assert diagnostics(f"max_jobs: 10\nsweep: [{blocks}]") == (
+        "m.yaml:5:8: sweep: has 11 blocks, each of one job or more; max_jobs is 10"
+    )
+    zips = ", ".join(f"{{_a{index}: [1]}}" for index in range(101))
+    assert "sweep.zip: has more than 100 entries" in diagnostics(f"sweep: {{prompt: a, zip: [{zips}]}}")
+
+
 def test_each_zip_is_checked() -> None:
     """Every zip of a list is reported where it stands, and none may set what another sets."""
     found = diagnostics("sweep: {prompt: a, zip: [{seed: [1, 2], cfg: [3]}, [], {steps: [1]}, {steps: [2]}]}")

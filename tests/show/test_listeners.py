@@ -96,16 +96,17 @@ def test_a_job_without_a_name_goes_by_its_id() -> None:
 
 
 def test_an_event_is_one_json_line_of_known_shape() -> None:
-    """Every line of `run --json` says what, when, of which batch and job, and all the fact holds."""
-    fact = Rendered(JOB, 1, 0.5, (File("x.mp4"),), 9.0, 2.0)
+    """Every line of `run --json` says what, when, of which batch and job, and what a program can use of it."""
+    fact = Rendered(JOB, 1, 0.5, (File("x.mp4", "cats"),), 9.0, 2.00049)
     assert json.loads(json_line("cats", fact_event(fact, "cats/one"))) == {
+        "version": 1,
         "event": "rendered",
         "at": "1970-01-01T00:00:00.500Z",
         "batch": "cats",
         "job": JOB,
+        "name": "cats/one",
         "attempt": 1,
-        "files": [{"name": "x.mp4", "subfolder": "", "kind": "output", "node": ""}],
-        "deadline": 9.0,
+        "files": ["cats/x.mp4"],
         "seconds": 2.0,
         "differs": False,
         "left_out": 0,

@@ -37,6 +37,7 @@ def test_a_sidecar_tells_how_the_video_came_to_be() -> None:
     told = sidecar("cats", JOB, FACTS, SAVED, {"1": {"class_type": "KSampler"}})
     assert isinstance(told.pop("batchrunner"), str)
     assert told == {
+        "version": 1,
         "batch": "cats",
         "job": JOB.id,
         "attempt": 2,

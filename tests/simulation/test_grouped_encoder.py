@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner import Options, load
 from batchrunner.comfy.submission import post_body
 from batchrunner.comfy.wire import parse
+from batchrunner.manifest import Options, load
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator

@@ -233,6 +233,16 @@ def test_saving_nodes(tmp_path: Path) -> None:
         first_manifest("w.json", read_graph(image(**{"9": node("PreviewImage", images=["8", 0])})))
 
 
+def test_temporary_files(tmp_path: Path) -> None:
+    """Where every saving node writes temporary files only, the manifest switches that; beside another it is left."""
+    combine = node("VHS_VideoCombine", filename_prefix="x", save_output=False, images=["8", 0])
+    batch = started(tmp_path, image(**{"9": combine}))
+    assert batch.warnings == ()
+    graph = json.loads(json.dumps(batch.graph(batch.jobs[0], "p")))
+    assert graph["9"]["inputs"]["save_output"] is True
+    assert "save_output:" not in first_manifest("w.json", read_graph(image(**{"12": combine})))
+
+
 def test_a_node_that_takes_small_seeds_only() -> None:
     """Where a node's own largest seed lies below those that are derived, two small seeds are written."""
     text = json.dumps({"1": node("ViduTextToVideoNode", prompt="a", seed=0, filename_prefix="x")})

@@ -14,7 +14,7 @@ from yarl import URL
 from batchrunner.comfy import client as comfy
 from batchrunner.core.job import INPUTS
 from batchrunner.ledger import Ledger
-from batchrunner.run import Run
+from batchrunner.run_batch import Run
 from tests.lab.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 import anyio
@@ -82,7 +84,8 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
         hide_secrets(secret_variables(batch))
     snapshot = read_state(options.out / batch.name, batch.name)
     known = {**(snapshot.marks if snapshot else {}), **dict.fromkeys(options.agreed, True)}
-    return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands)
+    may_ask = options.caller is None
+    return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands, may_ask=may_ask)
 
 
 def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, str, tuple[Target, ...]]:
@@ -130,6 +133,7 @@ def run_batch(
             if content.marks.get(place) != url:
                 ledger.mark(place, value=url)
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
+        stack.callback(gc.unfreeze)
         stack.enter_context(running(ledger, content, time.time))
         displays = stack.enter_context(open_displays(options, content, recipients, access.secrets))
         if until:
@@ -149,6 +153,7 @@ def run_batch(
             hours=hours,
             limit=options.limit,
             record=record(without_secrets(options, access.secrets)) if remember else None,
+            started=options.caller.started if options.caller else None,
         )
         return anyio.run(run.run)
 
@@ -171,6 +176,8 @@ class Run:
     """When prompts may be submitted, `22:00-07:00`; empty for always."""
     limit: int | None = None
     """How many jobs that are still to do."""
+    started: Callable[[Callable[[], object]], None] | None = None
+    """Told how to stop the run, from any thread."""
     record: Json = None
     """What is to be remembered of this run (`remembered.record`), if anything."""
     clock: LoopClock = field(default_factory=LoopClock)
@@ -192,7 +199,11 @@ class Run:
             with unwrapped():
                 async with anyio.create_task_group() as task_group:
                     self._stop = task_group.cancel_scope.cancel
-                    await task_group.start(handle_signals, self.stop, self.displays.listeners.close)
+                    if current_thread() is main_thread():
+                        await task_group.start(handle_signals, self.stop, self.displays.listeners.close)
+                    if self.started:
+                        loop = asyncio.get_running_loop()
+                        self.started(partial(loop.call_soon_threadsafe, self.stop, signal.SIGINT))
                     code = await self._run(client)
                     task_group.cancel_scope.cancel()
             return 128 + self._signal if code is None else code
