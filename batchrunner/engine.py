@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Listen, Poll, Submit, Withdraw
 from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
-from batchrunner.core.notes import Moment, Outcome
+from batchrunner.core.notes import Moment, Outcome, SocketClosed, StatusHeard
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
@@ -57,6 +57,10 @@ class Comfy(Protocol):
 
     async def interrupt(self, prompt: str) -> Failure | None:
         """Stop a prompt if it runs, by id."""
+        ...
+
+    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+        """Open the socket, and call `heard(greeting, dropped)` for what `StatusHeard` tells, until it closes."""
         ...
 
 
@@ -112,7 +116,7 @@ IMPORTED = "local files imported"
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""
-Message: TypeAlias = "tuple[Action, Interpreter] | BatchrunnerError | None"
+Message: TypeAlias = "tuple[Action, Interpreter] | StatusHeard | BatchrunnerError | None"
 
 
 class Engine:
@@ -219,6 +223,15 @@ class Engine:
             case Interrupt():
                 failure = await self._result(self._comfy(action.server).interrupt(action.prompt))
                 return lambda moment: interpret_interrupt(board, action, failure, moment)
+            case Listen():
+                await self._result(self._comfy(action.server).listen(self._hearing(action)))
+                return lambda moment: Outcome(notes=(SocketClosed(action.server, moment.began, moment.now),))
+
+    def _hearing(self, action: Listen) -> Callable[[bool, bool], None]:
+        def heard(greeting: bool, dropped: bool) -> None:  # noqa: FBT001 - called from one place
+            self._send.send_nowait(StatusHeard(action.server, self._clock.now(), greeting, dropped))
+
+        return heard
 
     async def _result(self, attempt: Awaitable[T]) -> T | Failure:
         """Return how an attempt ended; an error of ours must not end the night."""
@@ -252,6 +265,8 @@ class Engine:
             match message:
                 case BatchrunnerError() as error:
                     raise error
+                case StatusHeard():
+                    self._board.apply(message)
                 case (action, interpret):
                     began = self._board.in_flight.began(action)
                     self._apply(interpret(Moment(began, self._clock.now(), self._clock.wall())))

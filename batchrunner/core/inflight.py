@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Submit
+from batchrunner.core.actions import Download, Listen, Submit
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import Action
@@ -27,6 +27,8 @@ class InFlight:
                 self._posts.add(action.job)
             case Download():
                 self._files.add((action.job, action.file.key))
+            case Listen():
+                pass  # it asks nothing
             case _:
                 self._asked.add(action.server)
 
@@ -37,6 +39,8 @@ class InFlight:
                 self._posts.discard(action.job)
             case Download():
                 self._files.discard((action.job, action.file.key))
+            case Listen():
+                pass
             case _:
                 self._asked.discard(action.server)
         return self._began.pop(action)

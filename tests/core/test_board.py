@@ -42,6 +42,7 @@ from batchrunner.core.lifecycle import (
     Waiting,
     folded,
 )
+from batchrunner.core.polling import depth
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
 from batchrunner.core.startup import OUR_DISK
@@ -334,5 +335,5 @@ def test_a_server_has_rules_of_its_own() -> None:
     """What the manifest says of one server alone holds for that server: its depth, its ttl, its deadlines."""
     rules = Rules(ttl=600.0, depth=2)
     board = Board("cats", rules, (A, B), 0.0, {B: Rules(ttl=None, depth=5)})
-    assert (board.servers[A].room(0), board.servers[B].room(0)) == (2, 5)
+    assert [depth(board, board.servers[name], 0.0) for name in (A, B)] == [2, 5]
     assert (board.rules_of(A).ttl, board.rules_of(B).ttl, board.rules_of("our disk").ttl) == (600.0, None, 600.0)
