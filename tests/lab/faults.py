@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from batchrunner.errors import YoursError
+from tests.lab.bad_sockets import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,6 +134,9 @@ KINDS: Mapping[str, Kind] = {
     "moves": Kind(  # the server restarts at another address, without its files; the runner is told after so long
         Where.ADDRESS, 0.0, {"for": 300}, added=True
     ),
+    # The websocket. Those that are open when it begins are reset.
+    "bad-socket": Kind(Where.ANSWER, 0.4, {"for": 900}, {"how": WAYS}, added=True),
+    "lazy-neighbour": Kind(Where.SERVER, 0.2, {"for": 900}, added=True),  # reads nothing: no socket gets a message
 }
 
 

@@ -25,6 +25,7 @@ server: [{servers}]
 workflow: {workflow}
 defaults: {{length: 121, negative: blurry}}
 order: {order}
+hint: {hint}
 sample: {{count: {jobs}, seed: {seed}}}
 sweep:
   - prompt: {prompts}
@@ -43,6 +44,7 @@ def batch_of(folder: Path, plan: Plan) -> Batch:
         workflow=NAME if axes.saves == 1 else _own_workflow(folder),
         jobs=plan.jobs,
         order=axes.order,
+        hint="auto" if plan.hint else "off",
         prompts=json.dumps(PROMPTS[: axes.prompts]),
         sizes=", ".join(axes.sizes),
         qualities=", ".join(axes.qualities),

@@ -62,6 +62,8 @@ class Plan:
     """After how many seconds somebody starts a runner again that died so, or gave up."""
     hosts: tuple[Host, ...] = (Host(),)
     axes: Axes = Axes()
+    hint: bool = True
+    """Whether the runner opens sockets."""
 
     def servers(self) -> dict[str, Host]:
         """Return every server by its name, each with all that happens to it."""
