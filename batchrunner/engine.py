@@ -113,6 +113,8 @@ class Clock(Protocol):
 
 
 IMPORTED = "local files imported"
+_HEAD_START = 0.02
+"""Seconds that a GET has to be opened before the next POST is claimed: both would wait for the disk."""
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""
@@ -146,6 +148,8 @@ class Engine:
         self._redact = redact
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
+        self._held_back = False
+        """POSTs wait for the GETs of this turn."""
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
 
     async def run(self) -> Exit:
@@ -172,8 +176,13 @@ class Engine:
             self._board.tick(now, self._clock.wall())
             for outcome in give_up_servers(self._board, now, self._clock.wall()):
                 self._apply(outcome)
-            for action in plan(self._board, now):
+            actions = plan(self._board, now)
+            first = self._first(actions)
+            for action in first:
                 self._start(action, group)
+            if len(first) < len(actions):
+                await self._receive(now + _HEAD_START)
+                continue
             # Who watches sees the board before it forgets which servers something happened to.
             shown = self._observer.update(self._board, now)
             file_away(self._board, now)
@@ -182,6 +191,14 @@ class Engine:
             await self._receive(min(shown, wake(self._board, now) or math.inf))
 
     # -- acting
+
+    def _first(self, actions: list[Action]) -> list[Action]:
+        """Return what is started now: no POST in the same turn as a GET, whose opening its claim's commit would delay.
+
+        A turn later all are: no POST waits twice, however many files there are.
+        """
+        self._held_back = not self._held_back and any(isinstance(action, Download) for action in actions)
+        return [action for action in actions if not (self._held_back and isinstance(action, Submit))]
 
     def _start(self, action: Action, group: TaskGroup) -> None:
         now = self._clock.now()

@@ -59,8 +59,8 @@ class HintSocket:
         """Connect under an id of its own, and listen until the connection ends.
 
         `heard(greeting, dropped)` is called for the second `status`, which proves that the socket is not deaf, and for
-        each with fewer prompts than the one before, those at most every 50 ms. The first one greets whoever connects. An
-        id that is used twice goes deaf (docs/comfyui.md §20).
+        each with fewer prompts than the one before, those at most every 50 ms. The first one greets whoever connects.
+        An id that is used twice goes deaf (docs/comfyui.md §20).
         """
         hints = _Hints(heard)
         try:
@@ -113,7 +113,7 @@ class _Hints:
         self._count += 1
         if dropped and self._pause is not None:
             self._dropped = True
-        elif dropped or self._count == 2:  # noqa: PLR2004 - the first greets, the second is news
+        elif dropped or self._count == 2:
             self._tell(dropped=dropped)
 
     def cancel(self) -> None:

@@ -1,8 +1,8 @@
 """What this run knows of one server's websocket, which says «poll now» and nothing else.
 
 A `status` with a smaller `queue_remaining` means that a prompt has ended and that the history can be read
-(docs/comfyui.md §20). What ended is for the poll to find out. Nothing depends on the socket: where it is not live, polls
-come as often as without one. Records are frozen; all times are seconds on the loop's clock.
+(docs/comfyui.md §20). What ended is for the poll to find out. Nothing depends on the socket: where it is not live,
+polls come as often as without one. Records are frozen; all times are seconds on the loop's clock.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def plan(board: Board, now: float) -> list[Action]:
 
 def file_away(board: Board, now: float) -> None:
     """End a turn: what was visited is visited again when something happens to it, or when its time has come."""
+    board.shorten_rests(now)
     for name in board.attention.names():
         server = board.servers[name]
         if server.takes_prompts(now) and _room(board, server, now):

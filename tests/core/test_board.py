@@ -22,6 +22,7 @@ from boards import (
     new_board,
     note,
     queued,
+    ready_board,
     rendered,
     saved,
     sending,
@@ -239,6 +240,24 @@ def test_a_job_rests_after_an_error() -> None:
     assert board.next_jobs(9, 69.0) == [OTHER]
     board.tick(70.0, AT)
     assert board.next_jobs(9, 70.0) == [JOB, OTHER]
+
+
+@pytest.mark.parametrize(
+    ("why", "jobs", "held", "rests"),
+    [
+        (Why.ERROR, 1, False, 0.001),
+        (Why.WRONG_CONTENT, 1, False, 0.001),
+        (Why.DENIED, 1, False, 60.0),
+        (Why.ERROR, 2, False, 60.0),
+        (Why.ERROR, 2, True, 60.0),
+    ],
+)
+def test_a_failed_render_does_not_rest_for_nothing(why: Why, jobs: int, held: bool, rests: float) -> None:  # noqa: FBT001 - a table
+    """Where nothing else waits, and a server has nothing of ours, it goes again; a POST that was refused rests."""
+    board = ready_board([*queued(JOB), *(queued(OTHER) if held else ())], jobs=jobs, now=10.0)
+    note(board, [lost(JOB, why=why)], 10.0)
+    board.shorten_rests(10.0)
+    assert board.rests_until() == 10.0 + rests
 
 
 def test_an_unnamed_server_is_watched_while_it_holds_prompts() -> None:

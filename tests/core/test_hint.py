@@ -176,7 +176,7 @@ def test_a_socket_is_live_once_it_has_told_something() -> None:
 
 
 def test_what_nothing_runs_on_is_polled_as_without() -> None:
-    """Where prompts of ours wait and nothing runs, where one is missing or may not have arrived, hints are not enough."""
+    """Hints are not enough where prompts of ours wait and nothing runs, or where one is missing."""
     board = rendering()
     take_poll(board, queue=[row(), row(OTHER, number=1)], now=10.0)
     assert pause(board, 10.0) == 1.0

@@ -47,8 +47,8 @@ async def answer(request: web.Request, go_on: Handler, how: str, seconds: float)
         asyncio.get_running_loop().call_later(min(_CUT_AFTER, seconds), _abort, request)
         return await go_on(request)
     socket = web.WebSocketResponse()
-    await socket.prepare(request)
     with suppress(ClientConnectionError, ConnectionError, TimeoutError):
+        await socket.prepare(request)
         async with asyncio.timeout(seconds):
             await _misbehave(request, socket, how)
     _abort(request)
