@@ -173,14 +173,16 @@ def status(
                 console.clear()
             _show_status(*now)
             shown = now
-        _, jobs, states, _ = now
+        _, jobs, states, *_ = now
         if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
             return
         time.sleep(_WATCH_INTERVAL)
 
 
-def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str]]:
-    """Return a batch's name, jobs, states, and why jobs are out of it: a folder's by its state, a manifest's by both.
+def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str], dict[str, float]]:
+    """Return a batch's name, jobs, states, why jobs are out of it, and how long each busy server renders one.
+
+    Of a folder by its state, of a manifest by both.
 
     Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
     """
@@ -194,15 +196,20 @@ def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State],
         name, jobs = loaded.name, list(loaded.jobs)
         snapshot = read_state(out / name, name)
         if snapshot is None:
-            return name, jobs, {}, {}
+            return name, jobs, {}, {}, {}
     dropped = {fact.job: fact.message for fact in snapshot.facts if isinstance(fact, Dropped)}
-    return name, jobs, job_states(snapshot.batch, snapshot.jobs, snapshot.facts), dropped
+    states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts)
+    busy = {state.prompt.server for state in states.values() if isinstance(state, Sending | Queued)}
+    forecast = learn_speeds(snapshot)
+    return name, jobs, states, dropped, {server: forecast.typical(server) for server in sorted(busy)}
 
 
-def _show_status(name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str]) -> None:
+def _show_status(
+    name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str], seconds: dict[str, float]
+) -> None:
     """Show the progress of a batch; jobs that are out of it are only counted."""
     out = [job.id for job in jobs if isinstance(states.get(job.id), Unwanted)]
     if len(out) < len(jobs):
-        show(status_view(name, [job for job in jobs if job.id not in out], states))
+        show(status_view(name, [job for job in jobs if job.id not in out], states, seconds))
     for reason, count in Counter(dropped[job] for job in out).items():
         say(f"{reason}: {counted(count, 'job')}")

@@ -18,7 +18,7 @@ from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -32,6 +32,7 @@ _MOST_VALUES = 6
 _NAME_CELLS = range(8, 72)
 """How wide a column of names may be."""
 _LONGEST_TEXT = 400
+_USUAL_DEPTH, _SHORT = 2, 1.0
 
 
 def state_name(state: State | None) -> str:
@@ -155,8 +156,13 @@ def _time_left(plan: Plan) -> str:
     return f", about {duration(plan.seconds)} to go" + (f", until {plan.ends} if it starts now" if plan.ends else "")
 
 
-def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> list[Text]:
-    """Return where a batch stands: how many in each state, what is on its way, what failed and why."""
+def status_view(
+    batch: str, jobs: Sequence[Job], states: Mapping[str, State], seconds: Mapping[str, float] | None = None
+) -> list[Text]:
+    """Return where a batch stands: how many in each state, what is on its way, what failed and why.
+
+    `seconds`: how long a server renders a job, by its name; where that is little, more prompts than two may wait there.
+    """
     wanted = wanted_jobs(jobs, states)
     stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
     going = [(job, state) for job, state in wanted if isinstance(state, Sending | Queued | Fetching)]
@@ -164,9 +170,18 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) ->
     return [
         Text.assemble((printable(batch), "bold"), f"  {stands}"),
         *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
+        *_deeper(going, seconds or {}),
         *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),
         *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
     ]
+
+
+def _deeper(going: Iterable[tuple[Job, State]], seconds: Mapping[str, float]) -> Iterator[Text]:
+    """Yield a line for each server that holds more prompts than usual, because its jobs are so short."""
+    held = Counter(state.prompt.server for _, state in going if isinstance(state, Sending | Queued))
+    for server, count in held.items():
+        if count > _USUAL_DEPTH and seconds.get(server, _SHORT) < _SHORT:
+            yield Text(printable(f"{server} holds {count} prompts at once: it renders a job in {seconds[server]:.2g} s"))
 
 
 def axes(jobs: Iterable[Job]) -> dict[str, list[Scalar]]:

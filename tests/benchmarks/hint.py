@@ -80,6 +80,8 @@ class Measured:
 
     makespan: float
     """From the start of the first render to the end of the last."""
+    idle: float
+    """Of that, how long the server had nothing to render."""
     opened: float
     """From the end of a render until its file was asked for."""
     saved: float
@@ -101,7 +103,7 @@ async def nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
     configuration = folder / "nginx.conf"
     configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, upstream=upstream), encoding="ascii")
     running = await asyncio.create_subprocess_exec(_NGINX, "-p", str(folder), "-c", str(configuration), stderr=-3)
-    while not (folder / "nginx.pid").exists():
+    while not (folder / "nginx.pid").exists():  # noqa: ASYNC110 - another program makes it
         await asyncio.sleep(0.05)
     try:
         yield f"http://127.0.0.1:{port}"
@@ -145,11 +147,23 @@ async def measure(folder: Path, jobs: int, seconds: float, *, hint: str) -> Meas
     assert at.keys() == saved.keys(), "every job once"
     return Measured(
         max(at.values()) - began,
+        _idle(simulator),
         median(opened[prompt] - at[prompt] for prompt in at),
         median(saved[prompt] - at[prompt] for prompt in at),
         requests,
         cpu,
     )
+
+
+def _idle(simulator: Simulator) -> float:
+    """Return how long nothing ran between two renders, in all."""
+    ended, idle = None, 0.0
+    for event in simulator.record:
+        if event.what is What.STARTED and ended is not None:
+            idle += event.at - ended
+        elif event.what is What.SUCCEEDED:
+            ended = event.at
+    return idle
 
 
 async def _run(*command: str) -> tuple[str, float]:
@@ -219,7 +233,8 @@ async def main(hint: str) -> None:
         asked = ", ".join(f"{number / jobs:.2f} {what}" for what, number in sorted(ours.requests.items()))
         sys.stdout.write(
             f"{jobs} jobs of {seconds:g} s:\n"
-            f"  makespan {ours.makespan / floor.makespan:.3f} x the floor ({ours.makespan:.2f} s, {floor.makespan:.2f} s)\n"
+            f"  makespan {ours.makespan / floor.makespan:.3f} x the floor ({ours.makespan:.2f} s, {floor.makespan:.2f} s);"
+            f" idle between renders {ours.idle / ours.makespan:.2%} (floor: {floor.idle / floor.makespan:.2%})\n"
             f"  success to GET {1000 * ours.opened:.1f} ms (bare client: {1000 * floor.opened:.1f})\n"
             f"  success to saved {1000 * ours.saved:.1f} ms, {ours.saved / floor.saved:.2f} x the bare client's"
             f" {1000 * floor.saved:.1f}\n"

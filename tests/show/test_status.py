@@ -117,6 +117,14 @@ def test_status_for_people_names_what_failed_and_why() -> None:
     assert "fetching  http://gpu:8188" in shown
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.052, ["http://gpu:8188 holds 3 prompts at once"]), (300.0, [])])
+def test_status_says_why_more_than_two_prompts_are_on_a_server(seconds: float, told: list[str]) -> None:
+    """Where jobs are so short that it would run dry, more of them wait there, and a line says so."""
+    states = {job.id: STATES["j2"] for job in JOBS[:3]}
+    lines = _printed(status_view("cats", JOBS[:3], states, {"http://gpu:8188": seconds})).splitlines()
+    assert [line.partition(":  ")[0].partition(": it")[0] for line in lines if "holds" in line] == told
+
+
 def test_plan_for_people_stays_short() -> None:
     """A batch of thousands fits one screen: counts, axes and the first jobs."""
     jobs = [Job(f"{n}", "", {"seed": n, "steps": 20, "prompt": "A [b]cat[/b]\n"}, f"f{n}", 0.0) for n in range(5000)]
