@@ -181,7 +181,9 @@ def _deeper(going: Iterable[tuple[Job, State]], seconds: Mapping[str, float]) ->
     held = Counter(state.prompt.server for _, state in going if isinstance(state, Sending | Queued))
     for server, count in held.items():
         if count > _USUAL_DEPTH and seconds.get(server, _SHORT) < _SHORT:
-            yield Text(printable(f"{server} holds {count} prompts at once: it renders a job in {seconds[server]:.2g} s"))
+            yield Text(
+                printable(f"{server} holds {count} prompts at once: it renders a job in {seconds[server]:.2g} s")
+            )
 
 
 def axes(jobs: Iterable[Job]) -> dict[str, list[Scalar]]:
