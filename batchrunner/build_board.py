@@ -13,8 +13,8 @@ from batchrunner.core.notes import AttemptSeen, Surveyed
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
-from batchrunner.state import contradiction_is_damage, render_digests
-from batchrunner.workflow.saving import expected_file
+from batchrunner.state import chosen_ids, contradiction_is_damage, render_digests
+from batchrunner.workflow.saving import expected_files
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import LocalFile
@@ -25,24 +25,26 @@ if TYPE_CHECKING:
 _SIM_POLL = 0.2
 
 
-async def build_board(batch: Batch, ledger: Ledger, content: Snapshot, downloader: Downloader, now: float) -> Board:
-    """Return the board of `batch`; its jobs are in the ledger from now on. `content` is what the ledger holds.
+async def build_board(  # noqa: PLR0913 - what a run begins with
+    batch: Batch, ledger: Ledger, content: Snapshot, downloader: Downloader, now: float, *, limit: int | None = None
+) -> Board:
+    """Return the board of `batch`, with `limit` jobs that are still to do. `content` is what the ledger holds.
 
-    Raises StateError if they can't be kept, or if what the ledger holds can't be true.
+    Raises StateError if what the ledger holds can't be true.
     """
     rules = batch.rules
     if rules.poll is None and batch.servers == (SIM,):
         rules = replace(rules, poll=_SIM_POLL)  # the built-in simulator renders in seconds
     board = Board(batch.name, rules, batch.servers, now, batch.server_rules())
-    board.first_file = expected_file(batch.template.graph, batch.template.saving)
+    board.first_files = expected_files(batch.template)
+    board.nodes = tuple(batch.template.graph)
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
+    board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
-    if list(content.jobs.values()) != list(batch.jobs):
-        ledger.keep(batch.jobs)
-    board.want([job.id for job in batch.jobs], batch.chosen, now)
+    board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)
     for name in list(board.servers):
         if surveyed(content.marks, name):
             board.apply(Surveyed(name))
@@ -66,7 +68,7 @@ async def _find_local_files(board: Board, downloader: Downloader, batch: Batch) 
     if board.imported and not missing:
         return
     needed = {job.id: _files_needed(batch, job) for job in missing}
-    stems = {final_stem(job.file, index) for job in missing for index in range(needed[job.id])}
+    stems = {stem for job in missing for stem in _stems(batch, job, needed[job.id])}
     names = stems if board.imported else None
     found: dict[tuple[str, int], dict[str, LocalFile]] = {}
     for file in await asyncio.get_running_loop().run_in_executor(None, downloader.scan, board.batch, names):
@@ -80,6 +82,12 @@ async def _find_local_files(board: Board, downloader: Downloader, batch: Batch) 
             continue
         if not (board.imported and attempt <= board.states[job].past.highest):
             board.local_files[job] = (attempt, tuple(files.values()))
+
+
+def _stems(batch: Batch, job: Job, files: int) -> list[str]:
+    """Return the local paths, without suffix, of the first file of each node, or of the only node's files."""
+    labelled = [final_stem(job.file, 0, label) for label in batch.labels.values()]
+    return labelled or [final_stem(job.file, number) for number in range(files)]
 
 
 def _files_needed(batch: Batch, job: Job) -> int:

@@ -34,6 +34,8 @@ def requests(batch: Batch) -> tuple[str, ...]:
     """Return what the manifest of `batch` asks consent for, one line each; the same manifest gives the same lines."""
     commands = [recipient.command for recipient in batch.notify if recipient.command]
     lines = [f"run this command to notify you: {shlex.join(command)}" for command in commands]
+    if batch.on_saved:
+        lines.append(f"run this command for each saved file: {shlex.join(batch.on_saved)}")
     return tuple(dict.fromkeys([*lines, *sending_requests(batch)]))
 
 
@@ -45,7 +47,12 @@ def sending_requests(batch: Batch) -> Iterator[str]:
 
 def mark(request: str) -> str:
     """Return the ledger's key for «this user agreed to this, on this machine»: a state from elsewhere has no say."""
-    return f"allowed {sha256(f'{_here()} {request}'.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"allowed {personal(request)}"
+
+
+def personal(text: str) -> str:
+    """Return a digest of `text` that is another one for every user and machine."""
+    return sha256(f"{_here()} {text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @cache

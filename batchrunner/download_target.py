@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from batchrunner.core.actions import Downloaded
 from batchrunner.core.facts import Saved
 from batchrunner.core.job import render_digest
+from batchrunner.download.transfer import final_stem
 from batchrunner.errors import LocalError
+from batchrunner.manifest.filenames import slug
 from batchrunner.show.sidecar import beside, sidecar, write
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class BatchFolder:
     wall: Callable[[], float]
     """The time in seconds since the epoch."""
     warn: Callable[[str], None]
+    labels: Mapping[str, str]
+    """As in `Batch`."""
 
     async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         """Download one file and write its sidecar, both before the file counts as saved.
@@ -48,9 +52,13 @@ class BatchFolder:
         job = self.jobs[action.job]
         workflow = self.graph(job, action.prefix)
         digest = render_digest(workflow) if workflow else ""
-        end = await self.downloader.fetch(action, self.source(action.server), job.file, opened, digest)
+        node = action.file.node
+        label = self.labels.get(node, slug(node)) if self.labels and node else ""
+        stem = final_stem(job.file, action.number if label else action.index, label)
+        end = await self.downloader.fetch(action, self.source(action.server), stem, opened, digest)
         if isinstance(end, Downloaded):
-            saved = Saved(job.id, action.attempt, self.wall(), action.file.key, end.path, end.size, end.sha256)
+            whole = end.size, end.sha256, end.warning
+            saved = Saved(job.id, action.attempt, self.wall(), action.file.key, end.path, *whole)
             content = sidecar(self.batch, job, self.ledger.history(job.id), saved, workflow)
             path = self.folder / beside(end.path)
             try:

@@ -1,10 +1,9 @@
 """The one loop: facts in, actions out, until the board says that it is over.
 
 Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one
-by one, has each interpreted (`poll_results`, `post_results`, `download_results`), applies the notes to the board,
-writes each fact to the ledger and only then to the board, and asks `scheduler.plan` what to start next. Writing a
-fact is synchronous: no await lies between what the ledger knows and what the board knows, and the claim is on disk
-before the POST leaves.
+by one, has each interpreted (by `core/*_results`), applies the notes to the board, writes each fact to the ledger and
+only then to the board, and asks `scheduler.plan` what to start next. Writing a fact is synchronous: no await lies
+between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Listen, Poll, Submit, Withdraw
+from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Listen, Poll, Submit, Upload, Withdraw
 from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
@@ -27,6 +26,8 @@ from batchrunner.core.post_results import interpret_interrupt, interpret_post, i
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.server import SIM
 from batchrunner.core.startup import import_local_files, startup_facts
+from batchrunner.core.upload_results import interpret_upload
+from batchrunner.core.uploads import fail_refused_jobs
 from batchrunner.errors import BatchrunnerError, unwrapped
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
+    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd, UploadEnd
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Json
@@ -49,6 +50,10 @@ class Comfy(Protocol):
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt."""
+        ...
+
+    async def upload(self, action: Upload) -> UploadEnd:
+        """Bring one input file there."""
         ...
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
@@ -176,6 +181,8 @@ class Engine:
             self._board.tick(now, self._clock.wall())
             for outcome in give_up_servers(self._board, now, self._clock.wall()):
                 self._apply(outcome)
+            for outcome in fail_refused_jobs(self._board, now, self._clock.wall()):
+                self._apply(outcome)
             actions = plan(self._board, now)
             first = self._first(actions)
             for action in first:
@@ -222,7 +229,7 @@ class Engine:
         except BatchrunnerError as error:
             self._send.send_nowait(error)
 
-    async def _perform(self, action: Action, body: bytes) -> Interpreter:
+    async def _perform(self, action: Action, body: bytes) -> Interpreter:  # noqa: PLR0911 - a case an action
         board = self._board
         match action:
             case Poll():
@@ -231,6 +238,9 @@ class Engine:
             case Submit():
                 answer = await self._result(self._comfy(action.server).submit(body))
                 return lambda moment: interpret_post(board, action, answer, moment)
+            case Upload():
+                stored = await self._result(self._comfy(action.server).upload(action))
+                return lambda moment: interpret_upload(board, action, stored, moment)
             case Download():
                 end = await self._result(self._target.fetch(action, self._opener(action)))
                 return lambda moment: interpret_download(board, action, end, moment)

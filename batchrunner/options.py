@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import stat
 import time
 from calendar import timegm
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from batchrunner.comfy.secret import Secret
 from batchrunner.errors import YoursError
 from batchrunner.manifest import Options
-from batchrunner.text import duration
+from batchrunner.text import Zone, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUT = Path("outputs")
+OUT_VARIABLE = "BATCHRUNNER_OUT"
 TOKEN_VARIABLE = "BATCHRUNNER_TOKEN"  # noqa: S105 - the name of a variable
 _MAX_TOKEN = 8192
 """Bytes read of a token file."""
@@ -38,42 +36,44 @@ class RunOptions:
     token_file: Path | None = None
     until: str | None = None
     """A time of day, instead of the manifest's: submit nothing that can't be downloaded by then."""
+    hours: str | None = None
+    """Two times of day, `22:00-07:00`, instead of the manifest's: submit only between them."""
     as_json: bool = False
     verbose: bool = False
     allow_commands: bool = False
     """What the manifest asks consent for is agreed to."""
-
-    @property
-    def out_words(self) -> tuple[str, ...]:
-        """The words that every command about this batch needs."""
-        return () if self.out == OUT else ("--out", str(self.out))
-
-    def command(self, verb: str) -> str:
-        """Return the command line that applies `verb` to this batch, for a person to copy."""
-        return shlex.join(("batchrunner", *verb.split(), str(self.manifest), *self.out_words))
+    limit: int | None = None
+    """How many jobs that are still to do, the first in run order."""
+    agreed: tuple[str, ...] = ()
+    """Marks of what was agreed to when this command began, as `consent.obtain` returns them."""
+    began: float | None = None
+    """When this command began, seconds since the epoch, for `until`; None for now."""
 
 
 def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | None:
     """Return the token of `--token-file`, else that of BATCHRUNNER_TOKEN, None if there is neither.
 
-    Raises YoursError if the file can't be read, is a link, or may be read by other users.
+    The file may be a link (mounted secrets are) or a pipe (`<(pass show token)`), which is waited for.
+    Raises YoursError if it can't be read.
     """
     if file is None:
         text = environment.get(TOKEN_VARIABLE, "").strip()
         return Secret(text) if text else None
     try:
-        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with file.open("rb") as opened:
+            return Secret(opened.read(_MAX_TOKEN).decode("ascii", "replace"))
     except OSError as error:
         raise YoursError(f"--token-file {file}: {error.strerror}") from None
+
+
+def token_warning(file: Path | None) -> str:
+    """Return a warning of a token file that other users can read; empty if there is nothing to say."""
     try:
-        mode = os.fstat(opened).st_mode
-        if not stat.S_ISREG(mode):
-            raise YoursError(f"--token-file {file}: not a regular file")
-        if mode & 0o077:
-            raise YoursError(f"--token-file {file}: other users can access it; run chmod 600 {file}")
-        return Secret(os.read(opened, _MAX_TOKEN).decode("ascii", "replace"))
-    finally:
-        os.close(opened)
+        mode = file.stat().st_mode if file else 0
+    except OSError:
+        return ""
+    is_open = stat.S_ISREG(mode) and mode & 0o077
+    return f"--token-file {file}: other users can access it; run chmod 600 {file}" if is_open else ""
 
 
 # -- `--until 07:30`
@@ -83,9 +83,8 @@ def read_token(file: Path | None, environment: Mapping[str, str]) -> Secret | No
 # the clock shows the time: at most 25 hours of minutes, a few milliseconds.
 
 
-Zone: TypeAlias = Callable[[float], time.struct_time]
-"""From seconds since the epoch to local time."""
-
+_LATER = re.compile(r"\+([0-9]{1,4}(?:\.[0-9]+)?) ?(m|h|d)")
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _MINUTE, _DAY = 60, 24 * 60
 _JUST_MISSED = 30 * 60
@@ -107,8 +106,11 @@ class Until:
 def read_until(hh_mm: str, now: float, zone: Zone = time.localtime) -> Until:
     """Return the next moment at which clocks show `hh_mm`, and what to tell people about it.
 
-    Raises YoursError for anything but a time of day.
+    `+8h` is eight hours from now. Raises YoursError for anything else.
     """
+    if match := _LATER.fullmatch(hh_mm.strip()):
+        at = now + float(match[1]) * _UNITS[match[2]]
+        return Until(at, f"until {moment(at, now, zone)} (in {duration(at - now)})", missed=False)
     at, last = next_moment(hh_mm, now, zone), next_moment(hh_mm, now - _JUST_MISSED, zone)
     asked = "{:02}:{:02}".format(*divmod(_minutes(hh_mm), 60))
     when = f"{moment(at, now, zone)} (in {duration(at - now)})"
@@ -145,18 +147,11 @@ def next_moment(hh_mm: str, now: float, zone: Zone) -> float:
         before = shown
 
 
-def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
-    """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
-    then = zone(at)
-    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
-    return date + time.strftime("%H:%M", then)
-
-
 def _minutes(hh_mm: str) -> int:
     """Return the minutes from midnight to a time of day. Raises YoursError."""
     match = _TIME.fullmatch(hh_mm.strip())
     if match is None:
-        raise YoursError(f"--until {hh_mm}: not a time of day; write it as 07:30")
+        raise YoursError(f"--until {hh_mm}: not a time of day; write it as 07:30, or +8h for eight hours")
     return int(match[1]) * 60 + int(match[2])
 
 

@@ -9,6 +9,7 @@ from anyio import create_task_group, current_time, move_on_after
 
 from batchrunner.core.actions import Failure, Poll
 from batchrunner.core.server import SIM
+from batchrunner.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +72,22 @@ class _Check:
     wrong: str = ""
     """What a person must correct about its address."""
 
+    async def _too_large(self, batch: Batch) -> list[str]:
+        """Return which input files it takes no upload of, where it tells its limit; a proxy's shows only then."""
+        most = await self.client.largest_upload() if batch.inputs else None
+        return [
+            f"{batch.sources[file.name].path.name} has {size(file.size)}, and it takes uploads of {size(round(most))}: "
+            "start its ComfyUI with a larger --max-upload-size"
+            for file in batch.inputs
+            if most is not None and file.size > most
+        ]
+
     async def ask(self, batch: Batch, *, first: bool) -> None:
         """Ask for its nodes and models, and where it does not list them in a first run, for its queue."""
         answer = await self.client.object_info()
         if not isinstance(answer, Failure):
             self.good, self.unchecked = True, ""
-            self.missing = batch.refusals(answer)[:_MAX_FINDINGS]
+            self.missing = [*batch.refusals(answer), *await self._too_large(batch)][:_MAX_FINDINGS]
             return
         self.unchecked = answer.message
         if first:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,11 @@ from batchrunner.core.localfault import Allotment, allot
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.server import Simulator, serve
-from batchrunner.sim.video import PyavRenderer
+from batchrunner.sim.video import renderer
+from batchrunner.text import quote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskStatus
 
@@ -87,6 +88,25 @@ def hide_secrets(names: Sequence[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+# -- Names of files.
+
+
+def check_names(names: Iterable[str], encoding: str = "") -> None:
+    """Raise YoursError if this system's encoding of file names (or another `encoding`) can't write one of `names`.
+
+    Under a locale such as en_US.ISO-8859-1 no file of such a job could ever be saved.
+    """
+    encoding = encoding or sys.getfilesystemencoding()
+    for name in names:
+        try:
+            name.encode(encoding, sys.getfilesystemencodeerrors())
+        except UnicodeEncodeError:
+            raise YoursError(
+                f"the file name {quote(name)} can't be written in this locale ({encoding}); set LC_ALL=C.UTF-8, "
+                "or choose other names with `files`"
+            ) from None
+
+
 # -- Open files.
 
 
@@ -119,16 +139,37 @@ async def handle_signals(
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call `stop` on the first signal; on the second call `before_exit`, and end the process at once."""
+    """Call `stop` on the first signal; on the second call `before_exit`, and end the process at once.
+
+    When this is cancelled after the first, the second still ends the process, whatever the run is closing then.
+    """
     first = True
-    with anyio.open_signal_receiver(*stop_signals()) as signals:
-        task_status.started()
-        async for number in signals:
-            if not first:
-                before_exit()
-                os._exit(128 + number)
-            first = False
-            stop(signal.Signals(number))
+    numbers = stop_signals()
+    try:
+        with anyio.open_signal_receiver(*numbers) as signals:
+            task_status.started()
+            async for number in signals:
+                if not first:
+                    before_exit()
+                    os._exit(128 + number)
+                first = False
+                stop(signal.Signals(number))
+    finally:
+        if not first:
+            for number in numbers:
+                signal.signal(number, lambda late, _: os._exit(128 + late))
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Have after the block the handlers of signals that were there before it."""
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
 
 
 async def wait_for_signal() -> None:
@@ -159,18 +200,17 @@ def boot_id() -> str:
 
 
 @asynccontextmanager
-async def simulator(folder: Path, ttl: float | None) -> AsyncIterator[str]:
+async def simulator(folder: Path, ttl: float | None, tell: Callable[[str], None]) -> AsyncIterator[str]:
     """Serve a simulator on a loopback port, with its files under the batch's own `folder`; yield its URL.
 
-    `ttl`: seconds until it deletes a file, None to keep them. Raises LocalError if the folder can't be created,
-    NoVideoError if PyAV, which makes its videos, is not installed.
+    `ttl`: seconds until it deletes a file, None to keep them. Without PyAV, which makes its videos, `tell` is told
+    that there are stand-ins. Raises LocalError if the folder can't be created.
     """
     own = folder / _SIM_FOLDER
-    renderer = PyavRenderer()
     shutil.rmtree(own, ignore_errors=True)
     try:
         own.mkdir(parents=True)
-        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer, ttl=ttl, strict=False)
+        machine = Simulator(own, pace=_SIM_PACE, renderer=renderer(tell), ttl=ttl, strict=False)
     except OSError as error:
         raise LocalError(f"{own}: can't create this folder: {error.strerror or error}") from None
     try:

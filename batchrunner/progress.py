@@ -14,16 +14,22 @@ import anyio
 from rich.console import Console
 
 from batchrunner.core.eta import progress, time_left
+from batchrunner.core.facts import Saved
 from batchrunner.core.lifecycle import Queued
 from batchrunner.core.server import SIM
 from batchrunner.errors import BatchrunnerError
+from batchrunner.hours import hours_text
 from batchrunner.notify import Notifier
+from batchrunner.options import RunOptions
+from batchrunner.remembered import UNKNOWN, going_on, run_context, without_secrets
 from batchrunner.show.events import finished_event
 from batchrunner.show.gallery import Gallery
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter, RunLog, TextLines
 from batchrunner.show.live import DownloadView, LiveBoard, board_view
 from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
-from batchrunner.show.report import report_lines
+from batchrunner.show.report import LONGEST_COMMAND, next_command, report_lines
+from batchrunner.show.runner import RunnerFile
+from batchrunner.state import past_runs
 from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
@@ -33,8 +39,8 @@ if TYPE_CHECKING:
     from batchrunner.core.exit import Exit
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
+    from batchrunner.ledger import Snapshot
     from batchrunner.notify import Target
-    from batchrunner.options import RunOptions
     from batchrunner.show.listeners import Listener
     from batchrunner.show.live import BoardView
 
@@ -58,6 +64,8 @@ class Displays:
     """Seconds between two updates of the board."""
     notifier: Notifier | None = None
     gallery: Gallery | None = None
+    options: RunOptions = field(default_factory=lambda: RunOptions(UNKNOWN))
+    """How the batch is run, without secrets."""
 
     def warn(self, message: str) -> None:
         """Tell people something about no job in particular."""
@@ -66,37 +74,45 @@ class Displays:
     async def finish(self, observer: RunObserver, ending: Exit, code: int) -> None:
         """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
         board = observer.board
+        tally, command = board.tally(), ""
+        why, rendering = ending.message.splitlines(), list(_still_rendering(observer, anyio.current_time()))
+        if self.gallery:
+            wanted = [observer.jobs[job] for job in board.positions]
+            after = run_context(going_on(self.options, wanted, board.states), board.batch)
+            self.gallery.context = replace(
+                self.gallery.context, commands=after.commands, lasting=after.lasting, ending=(*why, *rendering)
+            )
+            command = next_command(tally, after.lasting)
         if self.notifier:
             # The last line of `run --json` is the end, so notifications are sent before it.
-            self.notifier.event(finished_event(time.time(), board.tally(), code))
+            self.notifier.event(finished_event(time.time(), tally, code, command))
             await self.notifier.drain()
         now = anyio.current_time()
         summary = report_lines(self.gallery.finish(board, observer.jobs, now)) if self.gallery else []
-        self.listeners.event(finished_event(time.time(), board.tally(), code))
+        self.listeners.event(finished_event(time.time(), tally, code, command, [*why, *rendering]))
         self.listeners.close()
-        for line in (*ending.message.splitlines(), *summary, *_still_rendering(observer, now)):
-            self.console.write(printable(line, limit=_MAX_LINE))
+        for line in (*why, *summary, *rendering):
+            self.console.write(printable(line, limit=_MAX_LINE if not line.startswith("next: ") else LONGEST_COMMAND))
 
 
 @contextmanager
 def open_displays(
-    options: RunOptions,
-    batch: str,
-    recipients: Sequence[Target],
-    facts: Sequence[Fact],
-    secrets: tuple[str, ...],
+    options: RunOptions, content: Snapshot, recipients: Sequence[Target], secrets: tuple[str, ...]
 ) -> Iterator[Displays]:
     """Open every display and the log; close them when the run ends, however it ends.
 
-    `facts` are those of earlier runs, oldest first; `secrets` are in none of what is shown. Raises BatchrunnerError
-    for a bug, which is in the log then.
+    `content` is what earlier runs left; `secrets` are in none of what is shown. Raises BatchrunnerError for a bug,
+    which is in the log then.
     """
+    batch, began = content.batch, time.time()
     folder = options.out / batch
+    shown = without_secrets(options, secrets)
+    context = replace(run_context(shown, batch), runs=(*past_runs(content), (began, math.inf)))
     console = StreamOutput(sys.stderr)
     file = FileOutput(folder / _LOG)
     log = file_log(file, secrets)
     terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    displays: list[Listener] = [RunLog(log)]
+    displays: list[Listener] = [RunLog(log), RunnerFile(folder, os.getpid(), began)]
     if options.as_json:
         displays.append(JsonLines(StreamOutput(sys.stdout), batch))
     if terminal and not options.verbose:
@@ -111,9 +127,9 @@ def open_displays(
 
     notifier = Notifier(batch, recipients, warn)
     listeners.join(notifier)
-    gallery = Gallery(folder, batch, str(options.manifest), options.out_words, time.time, warn, list(facts))
+    gallery = Gallery(folder, batch, context, time.time, warn, list(content.facts))
     try:
-        yield Displays(listeners, console, interval, notifier, gallery)
+        yield Displays(listeners, console, interval, notifier, gallery, shown)
     except BatchrunnerError:
         raise
     except Exception as error:
@@ -142,6 +158,11 @@ class RunObserver:
     interval: float
     """Between two updates."""
     gallery: Gallery | None = None
+    hours: str = ""
+    """As the person wrote them."""
+    saved: Callable[[Saved], None] | None = None
+    """Called with each file that is home."""
+    _closed: bool = False
     _reporter: Reporter = field(init=False)
     _began: float | None = None
     _left: float | None = None
@@ -156,13 +177,21 @@ class RunObserver:
         self._reporter.fact(fact)
         if self.gallery:
             self.gallery.fact(fact)
+        if self.saved and isinstance(fact, Saved):
+            self.saved(fact)
 
     def update(self, board: Board, now: float) -> float:
         """Show the board if it is time; return when to be called again."""
         self._began = now if self._began is None else self._began
+        if board.is_closed() != self._closed:
+            self._closed = not self._closed
+            self.listeners.note(self.wall(), self._hours_text(board))
         if self.gallery:
             self.gallery.update(board, self.jobs, now)
         return self._reporter.update(board, now)
+
+    def _hours_text(self, board: Board) -> str:
+        return hours_text(self.hours, board.hours.window, self.wall()) if board.hours else ""
 
     def bug(self, error: Exception) -> None:
         """Show that there was an error that should not be."""
@@ -179,7 +208,8 @@ class RunObserver:
             self._left, self._left_at = (left.seconds if left else None), now
         view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
         downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
-        return replace(view, downloads=downloads, left=self._left)
+        messages = (self._hours_text(board),) if board.is_closed() else ()
+        return replace(view, downloads=downloads, left=self._left, messages=messages)
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,40 +18,53 @@ from batchrunner.comfy import client as comfy
 from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
-from batchrunner.core.job import client_id
+from batchrunner.core.hours import Hours
+from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
+from batchrunner.core.video import UNKNOWN
+from batchrunner.download.folder import to_thread
 from batchrunner.download.transfer import Downloader
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
+from batchrunner.hours import read_hours
+from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
-from batchrunner.notify import targets
-from batchrunner.options import read_token, read_until
+from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, shared_environment, targets
+from batchrunner.options import read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
     boot_id,
+    check_names,
     environment,
     handle_signals,
     hide_secrets,
+    kept_signals,
     raise_file_limit,
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
+from batchrunner.remembered import RECORD, record, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
-from batchrunner.state import read_state
+from batchrunner.show.events import started_event
+from batchrunner.show.status import missing_text, saved_files
+from batchrunner.state import missing_files, read_state, running
+from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.actions import Submit
+    from batchrunner.core.actions import Download, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.job import Job, Json
+    from batchrunner.core.video import Video
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
-    from batchrunner.options import RunOptions
+    from batchrunner.notify import Target
+    from batchrunner.options import RunOptions, Until
 
 _MAX_NAMED = 5
 """Jobs that are named where many could be."""
@@ -68,24 +81,45 @@ def ask_consent(options: RunOptions, batch: Batch, *, may_restart: bool) -> tupl
     if may_restart:
         hide_secrets(secret_variables(batch))
     snapshot = read_state(options.out / batch.name, batch.name)
-    return consent.obtain(requests, snapshot.marks if snapshot else {}, allowed=options.allow_commands)
+    known = {**(snapshot.marks if snapshot else {}), **dict.fromkeys(options.agreed, True)}
+    return *options.agreed, *consent.obtain(requests, known, allowed=options.allow_commands)
 
 
-def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
+def check_options(options: RunOptions, batch: Batch) -> tuple[ServerAccess, Until | None, str, tuple[Target, ...]]:
+    """Return what options and environment say of a run of `batch`: who gets what, until when, at which hours.
+
+    Raises YoursError for what is wrong with them; nothing is created.
+    """
+    check_names(job.file for job in batch.jobs)
+    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
+    hh_mm = options.until or batch.until
+    until = read_until(hh_mm, options.began or time.time()) if hh_mm else None
+    hours = options.hours or batch.hours
+    if hours:
+        read_hours(hours)
+    return access, until, hours, targets(batch.notify, environment(), access.secrets)
+
+
+def run_batch(
+    options: RunOptions, *, may_restart: bool = False, remember: bool = True, jobs: frozenset[str] | None = None
+) -> int:
     """Run a manifest's batch to its end, or resume it; return the exit code.
 
     `may_restart`: this process is the command's own, and may begin anew to keep its secrets from other programs.
+    `remember`: the batch remembers from now on that it was run so.
+    `jobs`: run only these, in place of those that the options choose.
     Raises BatchrunnerError for everything a person can correct; nothing is sent or created if the manifest or the
     command line is wrong.
     """
-    batch = load(options.manifest, options.manifest_options)
+    chosen = options.manifest_options.only if jobs is None else ()
+    batch = load(options.manifest, replace(options.manifest_options, only=chosen, out=options.out))
+    if jobs is not None:
+        batch = replace(batch, chosen=jobs)
     folder = options.out / batch.name
     agreed = ask_consent(options, batch, may_restart=may_restart)
-    access = ServerAccess(batch, read_token(options.token_file, environment()), environment())
-    hh_mm = options.until or batch.until
-    until = read_until(hh_mm, time.time()) if hh_mm else None
-    recipients = targets(batch.notify, environment(), access.secrets)
+    access, until, hours, recipients = check_options(options, batch)
     with ExitStack() as stack:
+        stack.enter_context(kept_signals())
         stack.enter_context(hold(folder))
         ledger = stack.enter_context(Ledger.open(folder, batch.name))
         for request in agreed:
@@ -96,14 +130,26 @@ def run_batch(options: RunOptions, *, may_restart: bool = False) -> int:
             if content.marks.get(place) != url:
                 ledger.mark(place, value=url)
         gc.freeze()  # what a large batch's ledger holds stays for the whole run: nobody need walk it for garbage
-        displays = stack.enter_context(open_displays(options, batch.name, recipients, content.facts, access.secrets))
+        stack.enter_context(running(ledger, content, time.time))
+        displays = stack.enter_context(open_displays(options, content, recipients, access.secrets))
         if until:
             displays.warn(until.message)
         files = raise_file_limit(len(batch.servers), batch.rules.downloads)
-        if files.warning:
-            displays.warn(files.warning)
+        for warning in filter(None, (files.warning, token_warning(options.token_file))):
+            displays.warn(warning)
         batch = replace(batch, rules=replace(batch.rules, downloads=files.downloads))
-        run = Run(batch, folder, access, ledger, displays, content=content, until=until.at if until else None)
+        run = Run(
+            batch,
+            folder,
+            access,
+            ledger,
+            displays,
+            content=content,
+            until=until.at if until else None,
+            hours=hours,
+            limit=options.limit,
+            record=record(without_secrets(options, access.secrets)) if remember else None,
+        )
         return anyio.run(run.run)
 
 
@@ -121,6 +167,12 @@ class Run:
     """What the ledger holds, if it was read already."""
     until: float | None = None
     """When everything must be downloaded, in seconds since the epoch; None for no limit."""
+    hours: str = ""
+    """When prompts may be submitted, `22:00-07:00`; empty for always."""
+    limit: int | None = None
+    """How many jobs that are still to do."""
+    record: Json = None
+    """What is to be remembered of this run (`remembered.record`), if anything."""
     clock: LoopClock = field(default_factory=LoopClock)
     boot: str = field(default_factory=boot_id)
     """The id of this boot of the machine."""
@@ -155,7 +207,9 @@ class Run:
         http = await stack.enter_async_context(comfy.session())
         addresses: dict[str, str] = {}
         if SIM in self.batch.servers:
-            addresses[SIM] = await stack.enter_async_context(simulator(self.folder, self.batch.rules.ttl))
+            addresses[SIM] = await stack.enter_async_context(
+                simulator(self.folder, self.batch.rules.ttl, self.displays.warn)
+            )
 
         @cache
         def client(name: str) -> comfy.Client:
@@ -165,24 +219,44 @@ class Run:
                     "--server names it again"
                 )
             url = addresses.get(name) or self.access.url(name)
-            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs)
+            inputs = self.folder / INPUTS
+            return comfy.Client(url, http, self.access.credentials(name), nodes=self.batch.outputs, inputs=inputs)
 
         return client
 
     async def build_board(self, downloader: Downloader) -> tuple[Board, Mapping[str, Job]]:
         """Return the board, and every job that the ledger or the manifest knows, by id."""
-        content = self.content or self.ledger.content()
-        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now())
+        content = self.content = self.content or self.ledger.content()
+        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now(), limit=self.limit)
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
+        self.batch = await to_thread(make_frames, self.folder, self.batch)
+        params = {job.id: job.params for job in self.batch.jobs}
+
+        def asked(action: Download) -> Video:
+            known = action.job in params
+            return asked_video(self.batch.template, params[action.job], action.file.node) if known else UNKNOWN
+
         downloader = Downloader(self.folder, self.boot, warn=self.displays.warn)
+        downloader.asked = asked
         board, jobs = await self.build_board(downloader)
         await self._preflight(board, client)
-        self._set_until(board, jobs)
+        self._remember()
+        await copy_inputs(self.folder, replace(self.batch, chosen=frozenset(board.chosen)), board.states)
+        self._find_missing(board)
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
+        listeners.event(started_event(wall(), str(self.folder.absolute())))
+        self._set_until(board, jobs)
         observer = RunObserver(
-            board, jobs, listeners, wall, lambda: downloader.transfers, self.displays.interval, self.displays.gallery
+            board,
+            jobs,
+            listeners,
+            wall,
+            lambda: downloader.transfers,
+            self.displays.interval,
+            self.displays.gallery,
+            self.hours,
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -191,9 +265,11 @@ class Run:
             return self.batch.graph(job, prefix) if job.id in current else None
 
         def body(action: Submit) -> bytes:
-            return post_body(self.batch.graph(jobs[action.job], action.prefix), action.prompt, sender)
+            workflow = self.batch.graph(jobs[action.job], action.prefix)
+            return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
-        target = BatchFolder(self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
+        target = BatchFolder(*parts, self.batch.labels)
         engine = Engine(
             board,
             self.ledger,
@@ -211,13 +287,39 @@ class Run:
             engine.leave()
 
         self._stop = finish_downloads
-        ending = await engine.run()
-        self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
+        async with self._saved_commands(board, jobs, observer):
+            ending = await engine.run()
+            self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
         with suppress(OSError):
             downloader.sweep()
         code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
         await self.displays.finish(observer, ending, code)
         return code
+
+    @asynccontextmanager
+    async def _saved_commands(
+        self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
+    ) -> AsyncIterator[None]:
+        """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
+        if not self.batch.on_saved:
+            yield
+            return
+        shared = shared_environment(environment(), self.access.secrets)
+        folder = str(self.folder.absolute())
+        commands = SavedCommands(
+            lambda saved: saved_json(self.batch.name, folder, jobs[saved.job], saved),
+            lambda body, limit: run_program(self.batch.on_saved, shared, body, limit),
+            lambda mark: self.ledger.mark(mark, value=True),
+            self.displays.warn,
+        )
+        marks = self.ledger.marks()
+        for job in board.positions:
+            for saved in saved_files(board.states[job]):
+                if handled_mark(saved) not in marks:
+                    commands.put(saved)
+        observer.saved = commands.put
+        async with commands.running():
+            yield
 
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Check whether the servers can run the batch, unless prompts of ours are out there: those come first.
@@ -234,8 +336,24 @@ class Run:
         if stopping:
             raise YoursError("\n".join(stopping))
 
+    def _remember(self) -> None:
+        """Keep the manifest's jobs, and how the batch is run: only now, for what is refused leaves it as it was."""
+        content = self.content or self.ledger.content()
+        if content.current != list(self.batch.jobs):
+            self.ledger.keep(self.batch.jobs)
+        if self.record is not None and content.marks.get(RECORD) != self.record:
+            self.ledger.mark(RECORD, self.record)
+
+    def _find_missing(self, board: Board) -> None:
+        """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""
+        board.missing_files = tuple(missing_files(self.folder, (board.states[job] for job in board.positions)))
+        if board.missing_files:
+            self.displays.warn(f"{missing_text(board.missing_files)}; verify --redo renders them again")
+
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
-        """Set the time by which everything must be downloaded, and warn of jobs that will not be."""
+        """Set the hours, and the time by which everything must be downloaded; warn of jobs that will not be."""
+        if self.hours:
+            board.hours = Hours(read_hours(self.hours))
         if self.until is None:
             return
         now = self.clock.now()

@@ -2,42 +2,74 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
+from math import inf
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from batchrunner.core.lifecycle import Contradiction, advance, folded
-from batchrunner.errors import YoursError
+from batchrunner.core.lifecycle import Contradiction, Done, Failed, advance, folded
+from batchrunner.errors import BatchrunnerError, YoursError
 from batchrunner.ledger import REBUILD, STATE, Ledger, StateError, hold
-from batchrunner.manifest import load
+from batchrunner.manifest import load, read_name
+from batchrunner.options import OUT, RunOptions
+from batchrunner.remembered import UNKNOWN, going_on, recalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
     from batchrunner.core.facts import Fact
-    from batchrunner.core.job import Job
+    from batchrunner.core.job import Job, Json
     from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
-    from batchrunner.options import RunOptions
 
 _MAX_DIGESTS = 4_096
 """Digests kept: those of prompts that are under way are asked for again and again."""
 
 
 @dataclass(frozen=True, slots=True)
-class OpenBatch:
-    """A batch whose folder is locked and whose ledger is open."""
+class StoredBatch:
+    """A batch as its ledger holds it."""
 
-    batch: Batch
-    """As the manifest describes it now."""
     folder: Path
-    ledger: Ledger
+    content: Snapshot
+    options: RunOptions
+    """How it was run last, with what the command line says instead."""
     states: dict[str, State]
     """By id, of every job the ledger knows."""
+
+    @property
+    def name(self) -> str:
+        """The batch."""
+        return self.content.batch
+
+    @property
+    def going_on(self) -> RunOptions:
+        """How it is to be run next."""
+        return going_on(self.options, self.content.current, self.states)
+
+    def load(self) -> Batch:
+        """Return the batch as its manifest describes it now.
+
+        Raises ManifestError if that is not sound, YoursError if nobody knows where it is.
+        """
+        if self.options.manifest == UNKNOWN:
+            raise YoursError(f"{self.folder}: which manifest it was run with is not known here; name the manifest")
+        own = self.options.manifest_options
+        return load(self.options.manifest, replace(own, only=(), out=self.options.out))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch(StoredBatch):
+    """A batch whose folder is locked and whose ledger is open."""
+
+    ledger: Ledger
 
     def append(self, fact: Fact) -> None:
         """Commit a fact and apply it to its job."""
@@ -45,33 +77,68 @@ class OpenBatch:
         self.states[fact.job] = advance(self.states[fact.job], fact)
 
 
-def open_batch(options: RunOptions, stack: ExitStack) -> OpenBatch:
-    """Lock a batch until `stack` ends, and read its ledger.
+def open_batch(given: RunOptions, stack: ExitStack) -> OpenBatch:
+    """Lock a batch until `stack` ends, and read its ledger; `given.manifest` is its manifest or its folder.
 
     Raises YoursError, with nothing created, if it was never run, and BusyError while it runs.
     """
-    batch = load(options.manifest, options.manifest_options)
-    folder = options.out / batch.name
+    folder, name, given = _located(given)
     if not (folder / STATE).exists():
         raise no_batch(folder)
     stack.enter_context(hold(folder))
-    ledger = stack.enter_context(Ledger.open(folder, batch.name))
-    return OpenBatch(batch, folder, ledger, job_states(batch.name, ledger.jobs(), ledger.facts()))
+    if name is None:
+        found = read_state(folder, None)
+        if found is None:
+            raise no_batch(folder)
+        name = found.batch
+        if name != folder.resolve().name:  # `run` would begin a second batch
+            raise YoursError(f"{folder}: this is the folder of the batch {name!r}; call it so again")
+    ledger = stack.enter_context(Ledger.open(folder, name))
+    content = ledger.content()
+    states = job_states(content.batch, content.jobs, content.facts)
+    return OpenBatch(folder, content, recalled(content.marks, given), states, ledger)
 
 
-def read_state(folder: Path, batch: str) -> Snapshot | None:
-    """Return the state of `batch` in `folder`, None if it was never run. Raises StateError if it is another's."""
+def read_batch(given: RunOptions) -> StoredBatch | None:
+    """Return the batch at `given.manifest`, a manifest or a folder, also while it runs; None if it was never run.
+
+    Raises YoursError for a folder without a batch, ManifestError for a file that names none.
+    """
+    is_folder = given.manifest.is_dir()
+    folder, name, given = _located(given)
+    content = read_state(folder, name)
+    if content is None:
+        if is_folder:
+            raise no_batch(folder)
+        return None
+    states = job_states(content.batch, content.jobs, content.facts)
+    return StoredBatch(folder, content, recalled(content.marks, given), states)
+
+
+def require_batch(given: RunOptions) -> StoredBatch:
+    """Return the batch at `given.manifest`. Raises YoursError if it was never run."""
+    found = read_batch(given)
+    if found is None:
+        raise no_batch(_located(given)[0])
+    return found
+
+
+def _located(given: RunOptions) -> tuple[Path, str | None, RunOptions]:
+    """Return a batch's folder, its name if the manifest says it, and the options with manifest and folder apart."""
+    if not given.manifest.is_dir():
+        name = read_name(given.manifest)
+        return given.out / name, name, given
+    folder = given.manifest
+    parent = folder.resolve().parent
+    out = OUT if parent == OUT.resolve() else parent
+    return folder, None, replace(given, manifest=UNKNOWN, out=out)
+
+
+def read_state(folder: Path, batch: str | None) -> Snapshot | None:
+    """Return the state in `folder`, None if no batch was run there. Raises StateError if it is not that of `batch`."""
     snapshot = Ledger.read(folder)
-    if snapshot is not None and snapshot.batch != batch:
+    if snapshot is not None and batch not in {None, snapshot.batch}:
         raise StateError(f"{folder}: this is the state of the batch {snapshot.batch!r}, not of {batch!r}")
-    return snapshot
-
-
-def require_state(folder: Path, batch: str) -> Snapshot:
-    """Return the state of `batch` in `folder`. Raises YoursError if it was never run."""
-    snapshot = read_state(folder, batch)
-    if snapshot is None:
-        raise no_batch(folder)
     return snapshot
 
 
@@ -96,9 +163,67 @@ def contradiction_is_damage(batch: str) -> Iterator[None]:
         raise StateError(f"the state of {batch} is damaged: it contradicts itself; {REBUILD}") from None
 
 
-def chosen_jobs(batch: Batch) -> list[Job]:
-    """Return the jobs that `--only` and `--limit` pick, in run order; all without them."""
-    return [job for job in batch.jobs if batch.chosen is None or job.id in batch.chosen]
+def chosen_ids(batch: Batch, states: Mapping[str, State], limit: int | None) -> frozenset[str] | None:
+    """Return the ids that `--only` and `--limit` choose: of a limit so many that are still to do; None for all."""
+    if limit is None:
+        return batch.chosen
+    jobs = (job.id for job in batch.jobs if batch.chosen is None or job.id in batch.chosen)
+    return frozenset(islice((job for job in jobs if not isinstance(states.get(job), Done | Failed)), limit))
+
+
+def missing_files(folder: Path, states: Iterable[State]) -> list[str]:
+    """Return the paths of saved files that are not in the folder any more, or have another size. Reads none of them."""
+    files = (file for state in states if isinstance(state, Done) for file in state.files)
+    return [file.path for file in files if _size(folder / file.path) != file.size]
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return -1
+    return found.st_size if S_ISREG(found.st_mode) else -1
+
+
+# -- When runners ran: kept as marks, so that a report counts no time between two runs.
+
+_RUNS = "runs"
+
+
+def past_runs(content: Snapshot) -> list[tuple[float, float]]:
+    """Return from when to when runners ran, in seconds since the epoch; a killed one until its last fact.
+
+    Those in which nothing happened are left out, all but the last.
+    """
+    times = sorted(fact.at for fact in content.facts)
+    found: list[tuple[float, float]] = []
+    spans = content.marks.get(_RUNS)
+    rows = [row for row in spans if isinstance(row, list) and len(row) == 2] if isinstance(spans, list) else []
+    runs = [(began, ended) for began, ended in rows if isinstance(began, int | float)]
+    for (began, until), (following, _) in zip(runs, [*runs[1:], (inf, inf)], strict=False):
+        first, last = bisect_left(times, began), bisect_left(times, following) - 1
+        ended = until if isinstance(until, int | float) else max(began, times[last] if last >= 0 else began)
+        if following == inf or first < bisect_right(times, ended):
+            found.append((began, ended))
+    return found
+
+
+def last_seen(content: Snapshot) -> float | None:
+    """Return until when the last runner is known to have run; None if none did."""
+    return max((ended for _, ended in past_runs(content)), default=None)
+
+
+@contextmanager
+def running(ledger: Ledger, content: Snapshot, now: Callable[[], float]) -> Iterator[None]:
+    """Keep from when to when this runner ran. One that is killed leaves only when it began."""
+    before: list[Json] = [[began, ended] for began, ended in past_runs(content)]
+    began = now()
+    ledger.mark(_RUNS, [*before, [began, None]])
+    try:
+        yield
+    finally:
+        with suppress(BatchrunnerError):  # another one may be on its way, and says more
+            ledger.mark(_RUNS, [*before, [began, now()]])
 
 
 def render_digests(batch: Batch) -> Callable[[str], str]:

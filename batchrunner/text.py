@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich import filesize
+from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from batchrunner.core.job import Json
 
+Zone: TypeAlias = Callable[[float], time.struct_time]
+"""From seconds since the epoch to local time."""
 UNKNOWN = "?"
 REDACTED = "***"
 PATH_LIMIT = 4096
@@ -83,7 +88,7 @@ def quote(text: str, width: int = 60) -> str:
     return f'"{printable(text, width)}"'
 
 
-def listing(words: Iterable[str], most: int = 24, width: int = 60) -> str:
+def listing(words: Iterable[str], most: int = 32, width: int = 60) -> str:
     """Return `a, b, c`, each word within `width`, or `nothing`; past `most` words, how many more there are."""
     every = list(words)
     shown = ", ".join(printable(word, width) for word in every[:most])
@@ -139,6 +144,16 @@ def clock(epoch: float, form: str = "%H:%M:%S") -> str:
     return moment.astimezone().strftime(form) if moment else UNKNOWN
 
 
+def moment(at: float, now: float, zone: Zone = time.localtime) -> str:
+    """Return the time of day, with the date unless that is today: `07:30`, `Sun 29 Nov 07:30`."""
+    try:
+        then = zone(at)
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
+    date = "" if then[:3] == zone(now)[:3] else time.strftime(f"%a {then.tm_mday} %b ", then)
+    return date + time.strftime("%H:%M", then)
+
+
 def _moment(epoch: float) -> datetime | None:
     """Return a time between the years 2 and 9998, so that it exists in every zone; None for any other."""
     try:
@@ -148,7 +163,22 @@ def _moment(epoch: float) -> datetime | None:
     return moment if 1 < moment.year < 9999 else None
 
 
-def event_line(at: float, job: str, message: str) -> str:
-    """Return one printable line: when (seconds since the epoch), about which job if any, what."""
-    about = f"{printable(job)}: " if job else ""
-    return f"{clock(at)} {about}{printable(message, 300)}"
+def fitted(text: str, cells: int) -> str:
+    """Return at most `cells` cells of a name, but 8 at least, cut in the middle: its end may be the seed."""
+    shown, cells = printable(text), max(8, cells)
+    if cell_len(shown) <= cells:
+        return shown
+    end = min(24, cells // 2)
+    return f"{set_cell_size(shown, cells - end - 1)}…{set_cell_size(shown[::-1], end)[::-1]}"
+
+
+def event_line(at: float, job: str, message: str, width: int | None = None) -> str:
+    """Return one printable line: when (seconds since the epoch), about which job if any, what.
+
+    The job's name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    time, text = clock(at), printable(message, 300)
+    if not job:
+        return f"{time} {text}"
+    about = printable(job) if width is None else fitted(job, width - cell_len(f"{time} : {text}"))
+    return f"{time} {about}: {text}"

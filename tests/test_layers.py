@@ -22,7 +22,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "text": frozenset({"core"}),
     "files": frozenset({"errors"}),
     "workflow": frozenset({"core", "errors", "text", "workflow"}),
-    "manifest": frozenset({"core", "errors", "text", "workflow", "manifest"}),
+    "manifest": frozenset({"core", "errors", "ledger", "text", "workflow", "manifest"}),
     "comfy": frozenset({"core", "errors", "comfy"}),
     "download": frozenset({"core", "errors", "download"}),
     "ledger": frozenset({"core", "errors", "files", "ledger"}),

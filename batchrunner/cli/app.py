@@ -14,11 +14,13 @@ import typer
 from batchrunner.cli.cancel import cancel, forget
 from batchrunner.cli.gallery import gallery, promote
 from batchrunner.cli.init import init, schema, sim
+from batchrunner.cli.jobs import export, rerun, why
 from batchrunner.cli.output import open_streams, say, write
 from batchrunner.cli.parameters import OWN_PROCESS
-from batchrunner.cli.plan import plan, status
+from batchrunner.cli.plan import plan
 from batchrunner.cli.run import run
-from batchrunner.cli.verify import retry, verify, why
+from batchrunner.cli.status import status
+from batchrunner.cli.verify import retry, verify
 from batchrunner.errors import BatchrunnerError
 from batchrunner.options import TOKEN_VARIABLE
 from batchrunner.process import environment
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -87,5 +88,21 @@ def _exiting(verb: Callable[P, int | None]) -> Callable[P, None]:
     return exiting
 
 
-for _verb in (run, plan, status, retry, verify, why, cancel, forget, gallery, promote, init, schema, sim):
+for _verb in (
+    run,
+    plan,
+    status,
+    retry,
+    verify,
+    why,
+    rerun,
+    export,
+    cancel,
+    forget,
+    gallery,
+    promote,
+    init,
+    schema,
+    sim,
+):
     app.command()(_exiting(_verb))

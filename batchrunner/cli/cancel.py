@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -12,19 +13,22 @@ import typer
 
 from batchrunner import consent
 from batchrunner.cli.output import say, write
-from batchrunner.cli.parameters import AsJson, Commands, Manifest, Out, Outside, Sets, TokenFile
+from batchrunner.cli.parameters import AsJson, Commands, Out, Outside, Place, Servers, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
 from batchrunner.core.facts import Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
 from batchrunner.core.server import OUR_DISK, SIM
 from batchrunner.errors import YoursError
+from batchrunner.find_job import batch_folder
 from batchrunner.manifest import Options
 from batchrunner.manifest.forms import server_url
-from batchrunner.options import OUT, RunOptions, read_token
+from batchrunner.options import OUT, RunOptions, read_token, token_warning
 from batchrunner.process import environment
+from batchrunner.remembered import resume_command
 from batchrunner.servers import ServerAccess
 from batchrunner.state import open_batch, render_digests
+from batchrunner.stop_run import stop_run
 from batchrunner.text import counted, json_text
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from batchrunner.comfy.client import Client
     from batchrunner.core.actions import PollResult, Row
     from batchrunner.core.lifecycle import Prompt
-from batchrunner.state import OpenBatch
+    from batchrunner.state import OpenBatch
 
 _MAX_POLLS = 60
 _POLL_INTERVAL = 0.5
@@ -43,9 +47,10 @@ REMOVED, RENDERED, LEFT = "removed", "rendered", "left"
 
 
 def cancel(
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
     sets: Sets = [],
+    server: Servers = [],
     token_file: TokenFile = None,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
@@ -53,21 +58,25 @@ def cancel(
     """Remove this batch's prompts from the servers.
 
     Pending ones are deleted and the running one is interrupted, each by its id; other people's prompts are not
-    touched. Files that are already rendered are downloaded by the next `run`.
+    touched. Files that are already rendered are downloaded by the next `run`. A run of this batch is stopped first.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
+    stop_run(batch_folder(batch, out), say)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
-        requests = tuple(consent.sending_requests(batch.batch))
-        for mark in consent.obtain(requests, batch.ledger.marks(), allowed=allow_commands):
-            batch.ledger.mark(mark, value=True)
-        access = ServerAccess(batch.batch, read_token(token_file, environment()), environment())
-        access.remember(batch.ledger.marks())
-        counts = anyio.run(_remove_prompts, batch, access)
-        waiting = [job for job, state in batch.states.items() if isinstance(state, Waiting)]
+        opened = open_batch(RunOptions(batch, own, out, token_file), stack)
+        wanted = opened.load()
+        requests = tuple(consent.sending_requests(wanted))
+        for mark in consent.obtain(requests, opened.content.marks, allowed=allow_commands):
+            opened.ledger.mark(mark, value=True)
+        access = ServerAccess(wanted, read_token(opened.options.token_file, environment()), environment())
+        if warning := token_warning(opened.options.token_file):
+            say(warning)
+        access.remember(opened.content.marks)
+        counts = anyio.run(_remove_prompts, opened, access, render_digests(wanted))
+        waiting = [job for job, state in opened.states.items() if isinstance(state, Waiting)]
         for job in waiting:
-            batch.append(Dropped(job, batch.states[job].past.highest, time.time(), "cancelled"))
-        rendered = counts[RENDERED] + sum(isinstance(state, Fetching) for state in batch.states.values())
+            opened.append(Dropped(job, opened.states[job].past.highest, time.time(), "cancelled"))
+        rendered = counts[RENDERED] + sum(isinstance(state, Fetching) for state in opened.states.values())
     if rendered:
         say(f"already rendered: {counted(rendered, 'job')}; the next run downloads the files")
     if counts[LEFT]:
@@ -75,17 +84,16 @@ def cancel(
         say(f"not removed from the server: {left}; cancel again, or run the batch to finish them")
     say(f"cancelled: {counted(len(waiting), 'job')}" if waiting else "nothing to cancel")
     if waiting or rendered or counts[LEFT]:
-        say(f"to continue: {options.command('run')}")
+        say(f"to continue: {resume_command(opened.going_on)}")
     return 3 if counts[LEFT] else 0
 
 
-async def _remove_prompts(batch: OpenBatch, access: ServerAccess) -> Counter[str]:
+async def _remove_prompts(batch: OpenBatch, access: ServerAccess, digests: Callable[[str], str]) -> Counter[str]:
     """Remove our prompts from every server, record those that are gone, and return how many became what."""
     servers: dict[str, dict[str, Prompt]] = {}
     for job, state in batch.states.items():
         if isinstance(state, Sending | Queued):
             servers.setdefault(state.prompt.server, {})[job] = state.prompt
-    digests = render_digests(batch.batch)
     counts: Counter[str] = Counter()
     async with comfy.session() as http:
         for url, prompts in servers.items():
@@ -160,36 +168,34 @@ def _queued(poll: PollResult, prompts: Mapping[str, Prompt], digests: Callable[[
 
 
 def forget(
-    manifest: Manifest,
+    batch: Place,
     server: Annotated[str, typer.Argument(metavar="SERVER", help="Its URL, or sim.")],
     out: Out = OUT,
-    sets: Sets = [],
-    allow_outside: Outside = False,
     as_json: AsJson = False,
 ) -> None:
     """Give up a server that is gone for good.
 
     The next `run` renders its jobs on another server. No attempt is counted, and no server is contacted.
     """
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
+        opened = open_batch(RunOptions(batch, out=out), stack)
+        named = opened.load().servers
         holders: dict[str, dict[str, int]] = {}
-        for job, state in batch.states.items():
+        for job, state in opened.states.items():
             if isinstance(state, Sending | Queued | Fetching) and state.prompt.server != OUR_DISK:
                 holders.setdefault(state.prompt.server, {})[job] = state.prompt.attempt
         url = _chosen_server(server, holders)
         for job, attempt in holders[url].items():
             message = "the server was given up with `batchrunner forget`"
-            batch.append(Lost(job, attempt, time.time(), Why.SERVER_GONE, message, burns=False))
+            opened.append(Lost(job, attempt, time.time(), Why.SERVER_GONE, message, burns=False))
     freed = list(holders[url])
     if as_json:
-        write(json_text({"version": 1, "batch": batch.batch.name, "server": url, "freed": [*freed]}))
+        write(json_text({"version": 1, "batch": opened.name, "server": url, "freed": [*freed]}))
         return
-    command = options.command("run")
-    if url in batch.batch.servers:
-        others = [f" --server {other}" for other in batch.batch.servers if other != url]
-        command += "".join(others) or " --server URL (of another server)"
+    options, others = opened.options, tuple(other for other in named if other != url)
+    if url in named:
+        options = replace(options, manifest_options=replace(options.manifest_options, servers=others))
+    command = resume_command(options) + ("" if others else " --server URL (of another server)")
     say(f"released from {url}: {counted(len(freed), 'job')}; to render elsewhere: {command}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +12,20 @@ import anyio
 import typer
 
 from batchrunner.cli.output import say, write_new
-from batchrunner.cli.parameters import Manifest, Out, Outside, Servers, Sets
+from batchrunner.cli.parameters import KeyValue, Out, Outside, Place, Servers, Sets, key_value
 from batchrunner.core.facts import Saved
 from batchrunner.errors import YoursError
-from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name, read_picks
+from batchrunner.files import replace_file
+from batchrunner.manifest import Options, names_servers
+from batchrunner.manifest.picks import Picks, read_picks
+from batchrunner.manifest.promote import promote as promoted_manifest, promoted_name
+from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
+from batchrunner.remembered import UNKNOWN, out_words, recalled, run_context
 from batchrunner.show.gallery import (
+    PICKS,
     PageStatus,
     gallery_data,
     serving,
@@ -26,81 +33,129 @@ from batchrunner.show.gallery import (
     write_page,
     write_posters,
 )
-from batchrunner.show.report import RunContext, report, report_json
-from batchrunner.state import job_states, require_state
+from batchrunner.show.report import report, report_json
+from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
 
 
 def gallery(
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
-    sets: Sets = [],
     serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine, for a browser.")] = False,
     port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one).")
-    ] = 0,
-    allow_outside: Outside = False,
+        int | None,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Port for --serve (0: any free one)."),
+    ] = None,
 ) -> None:
     """Rebuild the page of all results, with preview pictures."""
-    options = RunOptions(manifest, Options(sets=tuple(sets), allow_outside=allow_outside), out)
-    batch = load(manifest, options.manifest_options)
-    folder = out / batch.name
-    snapshot = require_state(folder, batch.name)
-    states = job_states(batch.name, snapshot.jobs, snapshot.facts)
-    paths = [fact.path for fact in snapshot.facts if isinstance(fact, Saved)]
-    summary = report(
-        batch.name,
-        batch.jobs,
-        states,
-        snapshot.facts,
-        RunContext(str(manifest), str(folder), options=options.out_words),
-    )
+    stored = require_batch(RunOptions(batch, out=out))
+    jobs, facts = stored.content.current, stored.content.facts
+    context = replace(run_context(stored.going_on, stored.name), runs=tuple(past_runs(stored.content)))
+    summary = report(stored.name, jobs, stored.states, facts, context)
     page_status = PageStatus(
         at=time.time(),
-        manifest=str(manifest),
-        options=options.out_words,
-        posters=write_posters(folder, paths),
+        manifest=context.manifest,
+        commands=context.lasting,
+        posters=write_posters(stored.folder, [fact.path for fact in facts if isinstance(fact, Saved)]),
         report=report_json(summary),
     )
-    page = write_page(folder, batch.name)
-    write_data(folder, gallery_data(batch.name, batch.jobs, states, snapshot.facts, page_status))
+    page = write_page(stored.folder, stored.name)
+    write_data(stored.folder, gallery_data(stored.name, jobs, stored.states, facts, page_status))
     if serve:
-        anyio.run(_serve, folder, port)
+        anyio.run(_serve, stored.folder, port)
     else:
         say(f"wrote {page}")
 
 
-async def _serve(folder: Path, port: int) -> None:
+async def _serve(folder: Path, port: int | None) -> None:
     async with serving(folder, port) as url:
         say(f"gallery: {url} (press Ctrl-C to stop)")
         await wait_for_signal()
 
 
 def promote(
-    picks: Annotated[Path, typer.Argument(metavar="picks.json", help="The file saved from the gallery.")],
+    picks: Annotated[
+        Path,
+        typer.Argument(metavar="PICKS|FOLDER", help="The picks.json saved from the gallery, or a folder with one."),
+    ],
     sets: Sets = [],
     server: Servers = [],
     out: Out = OUT,
     manifest: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="The batch's manifest, if picks.json does not name it.")
     ] = None,
+    workflow: Annotated[
+        Path | None, typer.Option(metavar="WORKFLOW.json", help="Send the picked files through this workflow.")
+    ] = None,
+    inputs: Annotated[
+        list[KeyValue],
+        typer.Option(
+            "--input", metavar="P=NODE.INPUT", parser=key_value, help="Where a value goes in --workflow; repeatable."
+        ),
+    ] = [],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The manifest to write, beside the batch's.")
+    ] = None,
     allow_outside: Outside = False,
 ) -> None:
     """Write a manifest that renders the gallery's picks again.
 
-    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger.
+    Prompts and seeds stay the same. --set size=1080p, for example, renders them larger. With --workflow their files go
+    through another workflow instead: --workflow upscale.json --input video=10.file.
     """
-    try:
-        picked = read_picks(read_text(picks, NAMED_BYTES))
-    except (SourceError, YoursError) as error:
-        raise YoursError(f"{picks}: {error}") from None
-    source = manifest or Path(picked.manifest)
-    if not source.name:
-        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+    picked, folder, file = _picked(picks, out, required=workflow is None)
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
-    jobs = require_state(out / picked.batch, picked.batch).jobs
-    text = promoted_manifest(picked, jobs, source, Options(tuple(server), tuple(sets), allow_outside=allow_outside))
-    path = source.with_name(f"{promoted_name(picked.batch)}.yaml")
+    content = read_state(folder, picked.batch)
+    if content is None:
+        raise no_batch(folder)
+    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
+    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else UNKNOWN)
+    run = recalled(content.marks, RunOptions(named, out=folder.parent))
+    source, last = run.manifest, run.manifest_options
+    known = source != UNKNOWN
+    servers = server or ([] if known and names_servers(source) else last.servers)
+    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=folder.parent)
+    if workflow is not None:
+        path = output or workflow.with_name(f"{picked.batch}-{workflow.stem}.yaml")
+        within = _within(file, folder, path) if file else ""
+        copied = file and not (folder / within).exists()
+        if copied:  # the copy is made last: what is picked is not looked up yet
+            options = replace(options, pending={picked.batch: tuple(content.jobs.values())})
+        names = {name for job in content.jobs.values() for name in job.params}
+        wanted = SecondPass(picked.batch, within, workflow, inputs, names)
+        text = second_pass(wanted, path, source if known else None, options)
+        if file and copied:
+            replace_file(folder / within, file.read_bytes())
+        done = counted(len(picked.picks), "pick") if file else "the finished jobs"
+    else:
+        if not known:
+            raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+        path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
+        if path.parent.resolve() != source.parent.resolve():
+            near = source.parent
+            raise YoursError(f"-o {path}: must lie in {near}, where the workflow and the input files are found")
+        text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
+        done = counted(len(picked.picks), "pick")
     write_new(path, text)
-    say(f"wrote {path} with {counted(len(picked.picks), 'pick')}; to check it: batchrunner plan {path}")
+    command = shlex.join(("batchrunner", "plan", str(path), *out_words(run)))
+    say(f"wrote {path} with {done}; to check it: {command}")
+
+
+def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Path | None]:
+    """Return what is picked, the batch's folder, and the file; of a folder without picks no file."""
+    is_folder = picks.is_dir()
+    file = picks / PICKS if is_folder else picks
+    if is_folder and not required and not file.exists():
+        return Picks(picks.resolve().name, ()), picks, None
+    try:
+        found = read_picks(read_text(file, NAMED_BYTES))
+    except (SourceError, YoursError) as error:
+        raise YoursError(f"{file}: {error}") from None
+    return found, picks if is_folder else out / found.batch, file
+
+
+def _within(picks: Path, folder: Path, target: Path) -> str:
+    """Return where picks lie in their batch's folder, or are to be copied to."""
+    file, root = picks.resolve(), folder.resolve()
+    return str(file.relative_to(root)) if file.is_relative_to(root) else f"{target.stem}.picks.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from batchrunner.process import wait_for_signal
 from batchrunner.sim.machine import REFERENCE_STEPS, Pace
 from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.server import Simulator, serve
-from batchrunner.sim.video import PyavRenderer
+from batchrunner.sim.video import renderer
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.init import SCHEMA_FILE, first_manifest
 
@@ -52,7 +53,7 @@ def init(
         schema_path.write_text(_schema() + "\n", encoding="utf-8")
     except OSError as error:
         raise LocalError(f"{schema_path}: {error.strerror}") from None
-    say(f"wrote {path}; set its `server`, then check it: batchrunner plan {path}")
+    say(f"wrote {path}; set its `server`, then check it: {shlex.join(('batchrunner', 'plan', str(path)))}")
 
 
 def schema() -> None:
@@ -101,7 +102,7 @@ def sim(
                 pace=Pace(step=seconds / REFERENCE_STEPS),
                 token=os.environ.get(TOKEN_VARIABLE) or None,
                 ttl=ttl or None,
-                renderer=BoxRenderer() if plain else PyavRenderer(),
+                renderer=BoxRenderer() if plain else renderer(say),
                 listener=listener,
                 strict=strict,
             )

@@ -1,10 +1,13 @@
-"""What the verbs print: lines for people on stderr, data on stdout. A reader that is gone ends no verb's work."""
+"""What the verbs print: answers on stdout, progress and complaints on stderr.
+
+A reader of stderr that is gone ends no verb's work; one of stdout ends it, for the answer was all that was asked.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ from batchrunner.show.status import print_lines
 from batchrunner.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from rich.text import Text
@@ -24,7 +27,7 @@ _STDOUT, _STDERR = 1, 2
 _MAX_LINE = 2000
 
 
-class _StderrConsole(Console):
+class _StdoutConsole(Console):
     """A console that does not end the program when its reader is gone."""
 
     def on_broken_pipe(self) -> None:
@@ -46,22 +49,37 @@ def open_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print one line for people."""
+    """Print one line of progress or complaint."""
     with suppress(OSError, ValueError):
         sys.stderr.write(printable(text, limit=_MAX_LINE) + "\n")
 
 
-def show(view: Iterable[Text]) -> None:
-    """Print many lines for people."""
-    with suppress(OSError, ValueError):
-        print_lines(_StderrConsole(stderr=True, highlight=False), view)
+def answer(text: str) -> None:
+    """Print one line of an answer for people. Raises as `write`."""
+    write(printable(text, limit=_MAX_LINE))
+
+
+def show(view: Iterable[Text], *, clear: bool = False) -> None:
+    """Print an answer of many lines, on a terminal that is cleared before if `clear`. Raises as `write`."""
+    with _written():
+        console = _StdoutConsole(highlight=False)
+        if clear and console.is_terminal:
+            console.clear()
+        print_lines(console, view)
+        sys.stdout.flush()
 
 
 def write(text: str) -> None:
-    """Print data to stdout. Raises BrokenPipeError if its reader is gone, LocalError if it can't be written."""
-    try:
+    """Print to stdout. Raises BrokenPipeError if its reader is gone, LocalError if it can't be written."""
+    with _written():
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         # Have nothing left to be written when the interpreter ends.
         devnull = os.open(os.devnull, os.O_WRONLY)

@@ -1,22 +1,21 @@
-"""`plan` and `status`: what a run would do, and where a batch stands."""
+"""`plan`: what a run would do, and how long that takes."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import replace
-from pathlib import Path
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
-from rich.console import Console
 
 from batchrunner import consent
 from batchrunner.cli.output import say, show, write
 from batchrunner.cli.parameters import (
     AsJson,
     Commands,
+    Hours,
     Limit,
     Manifest,
     Only,
@@ -28,29 +27,34 @@ from batchrunner.cli.parameters import (
     Until,
 )
 from batchrunner.comfy import client as comfy
-from batchrunner.core.facts import Dropped, Rendered
+from batchrunner.core.board import Board
+from batchrunner.core.eta import too_late
+from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import Forecast
-from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.errors import YoursError
-from batchrunner.ledger import Ledger
+from batchrunner.core.hours import Hours as HoursOfRun, Window
+from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
+from batchrunner.core.startup import startup_facts
+from batchrunner.errors import TheirsError, YoursError
+from batchrunner.hours import hours_text, read_hours
 from batchrunner.manifest import Options, load
-from batchrunner.options import OUT, moment, read_token, read_until
+from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
-from batchrunner.show.status import Plan, plan_json, plan_view, status_json, status_view
-from batchrunner.state import chosen_jobs, job_states, no_batch, read_state
-from batchrunner.text import counted, json_text
+from batchrunner.show.status import Plan, plan_json, plan_view
+from batchrunner.state import chosen_ids, contradiction_is_damage, job_states, read_state
+from batchrunner.text import json_text, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchrunner.core.job import Job
-    from batchrunner.core.lifecycle import State
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
+    from batchrunner.options import Until as UntilMoment
 
-_WATCH_INTERVAL = 2.0
+_MAX_WINDOWS = 1000
+"""Days after which a forecast is none."""
 _TO_RENDER = (Waiting, Sending, Queued, Unwanted)
 """States of jobs that a run has rendered; it takes up what was cancelled."""
 
@@ -63,6 +67,7 @@ def plan(
     only: Only = [],
     limit: Limit = None,
     until: Until = None,
+    hours: Hours = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the servers whether they can run it.")] = False,
     allow_outside: Outside = False,
     allow_commands: Commands = False,
@@ -73,10 +78,11 @@ def plan(
 
     No server is contacted, except with --ask.
     """
-    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), limit, allow_outside))
+    batch = load(manifest, Options(tuple(server), tuple(sets), tuple(only), allow_outside, out))
     now = time.time()
     hh_mm = until or batch.until
     limited = read_until(hh_mm, now) if hh_mm else None
+    windows = read_hours(hours or batch.hours) if hours or batch.hours else None
     snapshot = read_state(out / batch.name, batch.name)
     missing: list[str] = []
     unchecked: list[str] = []
@@ -84,23 +90,28 @@ def plan(
         marks = snapshot.marks if snapshot else {}
         consent.obtain(tuple(consent.sending_requests(batch)), marks, allowed=allow_commands)
         access = ServerAccess(batch, read_token(token_file, environment()), environment())
+        if warning := token_warning(token_file):
+            say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = _planned(batch, snapshot, [*batch.warnings, *consents, *unchecked], now)
+    planned = _planned(batch, snapshot, [*batch.warnings, *consents], now, limit)
     if as_json:
-        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *missing]))))
+        write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
-        # The JSON says nothing of `until`: it holds no clock time, so that it stays the same.
-        if limited and limited.missed:
-            planned = replace(planned, warnings=[limited.message, *planned.warnings])
-        elif limited:
-            planned = replace(planned, until=limited.message)
+        # The JSON says nothing of `until` and `hours`: it holds no clock time, so that it stays the same.
+        if limited or windows:
+            planned = _in_time(planned, batch, snapshot, limited, windows, now)
+        if windows:
+            lines = [planned.until, hours_text(hours or batch.hours, windows(now), now)]
+            planned = replace(planned, until="\n".join(filter(None, lines)))
         show(plan_view(planned))
     if missing:
-        raise YoursError("\n".join(missing))  # as `run` would
+        raise YoursError("\n".join([*missing, *unchecked]))  # as `run` would
+    if unchecked:
+        raise TheirsError("\n".join(unchecked))
 
 
-def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float) -> Plan:
+def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:
     """Return what `run` would do, and how long that takes by this batch's earlier renders, else by the guess."""
     states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
     known = snapshot.jobs if snapshot else {}
@@ -109,7 +120,8 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: 
     def seconds(some: Sequence[Job]) -> float:
         return forecast.total([job.cost for job in some], batch.servers).seconds
 
-    jobs, wanted = chosen_jobs(batch), {job.id for job in batch.jobs}
+    chosen, wanted = chosen_ids(batch, states, limit), {job.id for job in batch.jobs}
+    jobs = [job for job in batch.jobs if chosen is None or job.id in chosen]
     left = [job for job in jobs if isinstance(states.get(job.id, Waiting()), _TO_RENDER)]
     whole = round(seconds(left), 1)
     return Plan(
@@ -122,6 +134,52 @@ def _planned(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: 
         ends=moment(now + whole, now) if whole else "",
         shares=[(name, seconds(some)) for name, some in jobs_by_preset(batch, left).items()],
     )
+
+
+def _in_time(
+    planned: Plan,
+    batch: Batch,
+    snapshot: Snapshot | None,
+    until: UntilMoment | None,
+    windows: Callable[[float], Window] | None,
+    now: float,
+) -> Plan:
+    """Return a plan without what a run that begins now would not submit, because of `until` or outside `windows`."""
+    board = Board(batch.name, batch.rules, batch.servers, now, batch.server_rules())
+    known = snapshot.jobs if snapshot else {}
+    board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
+    with contradiction_is_damage(batch.name):
+        board.load(known, snapshot.facts if snapshot else (), now)
+    board.want([job.id for job in batch.jobs], frozenset(job.id for job in planned.jobs), now)
+    for fact in startup_facts(board, now):
+        if (state := board.follow(fact)) is not None:
+            board.put(fact.job, state, now, fact)
+    board.until_wall = until.at if until else None
+    board.hours = HoursOfRun(windows) if windows else None
+    board.tick(now, now)
+    late = set(too_late(board, now))
+    costs = [board.costs[job.id] for job in planned.jobs if job.id in board.unsettled - late]
+    seconds = board.forecast.total(costs, batch.servers).seconds
+    if until and until.missed:
+        planned = replace(planned, warnings=[until.message, *planned.warnings])
+    return replace(
+        planned,
+        until=until.message if until and not until.missed else "",
+        late=[job for job in planned.jobs if job.id in late],
+        seconds=seconds,
+        ends=moment(end_of(seconds, windows, now), now) if seconds else "",
+    )
+
+
+def end_of(seconds: float, windows: Callable[[float], Window] | None, now: float) -> float:
+    """Return when so many seconds of rendering are over that begin now, and go on in `windows` only."""
+    for _ in range(_MAX_WINDOWS):
+        window = windows(now) if windows else Window(now, inf)
+        begin = max(now, window.opens)
+        if seconds <= window.closes - begin:
+            return begin + seconds
+        seconds, now = seconds - (window.closes - begin), window.closes
+    return now + seconds
 
 
 def jobs_by_preset(batch: Batch, jobs: Sequence[Job]) -> dict[str, list[Job]]:
@@ -150,66 +208,3 @@ async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]
     """Return what the servers lack, and which of them could not be checked."""
     async with comfy.session() as http:
         return await check_servers(batch, lambda name: comfy.Client(access.url(name), http, access.credentials(name)))
-
-
-def status(
-    batch: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest, or a batch's folder.")],
-    out: Out = OUT,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again whenever it changes.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the progress of a batch, running or not."""
-    if watch and as_json:
-        raise YoursError("--watch can't be combined with --json")
-    if as_json:
-        write(json_text(status_json(*_progress(batch, out)[:3])))
-        return
-    console = Console(stderr=True, highlight=False)
-    shown = None
-    while True:
-        now = _progress(batch, out)
-        if now != shown:
-            if watch and console.is_terminal:
-                console.clear()
-            _show_status(*now)
-            shown = now
-        _, jobs, states, *_ = now
-        if not watch or all(isinstance(states.get(job.id), Done | Failed | Unwanted) for job in jobs):
-            return
-        time.sleep(_WATCH_INTERVAL)
-
-
-def _progress(batch: Path, out: Path) -> tuple[str, list[Job], dict[str, State], dict[str, str], dict[str, float]]:
-    """Return a batch's name, jobs, states, why jobs are out of it, and how long each busy server renders one.
-
-    Of a folder by its state, of a manifest by both.
-
-    Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
-    """
-    if batch.is_dir():
-        snapshot = Ledger.read(batch)
-        if snapshot is None:
-            raise no_batch(batch)
-        name, jobs = snapshot.batch, list(snapshot.jobs.values())
-    else:
-        loaded = load(batch, Options())
-        name, jobs = loaded.name, list(loaded.jobs)
-        snapshot = read_state(out / name, name)
-        if snapshot is None:
-            return name, jobs, {}, {}, {}
-    dropped = {fact.job: fact.message for fact in snapshot.facts if isinstance(fact, Dropped)}
-    states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts)
-    busy = {state.prompt.server for state in states.values() if isinstance(state, Sending | Queued)}
-    forecast = learn_speeds(snapshot)
-    return name, jobs, states, dropped, {server: forecast.typical(server) for server in sorted(busy)}
-
-
-def _show_status(
-    name: str, jobs: list[Job], states: dict[str, State], dropped: dict[str, str], seconds: dict[str, float]
-) -> None:
-    """Show the progress of a batch; jobs that are out of it are only counted."""
-    out = [job.id for job in jobs if isinstance(states.get(job.id), Unwanted)]
-    if len(out) < len(jobs):
-        show(status_view(name, [job for job in jobs if job.id not in out], states, seconds))
-    for reason, count in Counter(dropped[job] for job in out).items():
-        say(f"{reason}: {counted(count, 'job')}")

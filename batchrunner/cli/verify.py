@@ -1,4 +1,4 @@
-"""`retry`, `verify` and `why`: finished jobs tried again, checked, and explained."""
+"""`retry` and `verify`: failed jobs tried again, finished ones checked."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchrunner.cli.output import say, write
-from batchrunner.cli.parameters import OWN_PROCESS, Commands, Manifest, Only, Out, Outside, Servers, Sets, TokenFile
+from batchrunner.cli.output import answer, say
+from batchrunner.cli.parameters import OWN_PROCESS, Commands, Only, Out, Outside, Place, Servers, Sets, TokenFile
 from batchrunner.core.facts import Reopened, Saved
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text
 from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import STATE, Ledger
-from batchrunner.manifest import Options, load
+from batchrunner.manifest import Options, matching
 from batchrunner.options import OUT, RunOptions
+from batchrunner.remembered import resume_command, verb_command
 from batchrunner.run import ask_consent, run_batch
-from batchrunner.show.events import job_history
-from batchrunner.show.sidecar import beside
-from batchrunner.state import chosen_jobs, job_states, open_batch
-from batchrunner.text import counted, did_you_mean, listing, quote
+from batchrunner.state import open_batch, require_batch
+from batchrunner.text import counted
 
 if TYPE_CHECKING:
-    from batchrunner.ledger import Snapshot
-    from batchrunner.state import OpenBatch
+    from collections.abc import Iterable
+
+    from batchrunner.core.job import Job
+    from batchrunner.state import OpenBatch, StoredBatch
 
 _MAX_FAULTS = 20
 _MAX_HISTORIES = 9
@@ -39,29 +39,35 @@ _MAX_HISTORIES = 9
 _MAX_NAMED = 5
 
 
-def retry(
-    manifest: Manifest,
-    out: Out = OUT,
-    sets: Sets = [],
-    only: Only = [],
-    allow_outside: Outside = False,
-) -> None:
+def retry(batch: Place, out: Out = OUT, only: Only = []) -> None:
     """Let the next `run` try failed jobs again."""
-    options = RunOptions(manifest, Options((), tuple(sets), tuple(only), None, allow_outside), out)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
-        failed = [job.id for job in chosen_jobs(batch.batch) if isinstance(batch.states.get(job.id), Failed)]
+        opened = open_batch(RunOptions(batch, out=out), stack)
+        jobs = matching(opened.content.current, only)
+        if only and not jobs:
+            raise YoursError(f"no job matches {' '.join(f'--only {name}={value}' for name, value in only)}")
+        failed = [job for job in jobs if isinstance(opened.states.get(job.id), Failed)]
         for job in failed:
-            _reopen(batch, job)
+            _reopen(opened, job.id)
     if failed:
-        say(f"to be tried again: {counted(len(failed), 'job')}; now run: {options.command('run')}")
+        command = resume_command(opened.options, _reaching(opened, failed))
+        say(f"to be tried again: {counted(len(failed), 'job')}; now run: {command}")
     else:
         say("no failed jobs")
 
 
+def _reaching(batch: StoredBatch, jobs: list[Job]) -> Iterable[tuple[str, str]] | None:
+    """Return the `--only` of a run that comes to all of `jobs`: None for that of the last run, if it does."""
+    own = batch.options.manifest_options.only
+    reached = {job.id for job in matching(batch.content.current, own)}
+    if batch.options.limit is None and all(job.id in reached for job in jobs):
+        return None
+    return [("job", job.id) for job in jobs]
+
+
 def verify(
     context: typer.Context,
-    manifest: Manifest,
+    batch: Place,
     out: Out = OUT,
     sets: Sets = [],
     server: Servers = [],
@@ -74,39 +80,42 @@ def verify(
 
     With --redo, a damaged file is renamed, never deleted.
     """
-    manifest_options = Options(tuple(server), tuple(sets), allow_outside=allow_outside)
-    options = RunOptions(manifest, manifest_options, out, token_file, allow_commands=allow_commands)
+    own = Options(tuple(server), tuple(sets), allow_outside=allow_outside, out=out)
+    options = RunOptions(batch, own, out, token_file, allow_commands=allow_commands)
     if redo:  # everything is asked before anything is changed
-        ask_consent(options, load(manifest, manifest_options), may_restart=context.obj is OWN_PROCESS)
+        stored = require_batch(options)
+        ask_consent(stored.options, stored.load(), may_restart=context.obj is OWN_PROCESS)
         options = replace(options, allow_commands=True)
     with ExitStack() as stack:
-        batch = open_batch(options, stack)
-        done = {job.id: batch.states.get(job.id) for job in chosen_jobs(batch.batch)}
+        opened = open_batch(options, stack)
+        done = {job.id: opened.states.get(job.id) for job in opened.content.current}
         saved = {job: state.files for job, state in done.items() if isinstance(state, Done)}
         faults = {
             job: found
             for job, files in saved.items()
-            if (found := {file.path: fault for file in files if (fault := file_fault(batch.folder, file))})
+            if (found := {file.path: fault for file in files if (fault := file_fault(opened.folder, file))})
         }
         lines = [f"{path}: {fault}" for found in faults.values() for path, fault in found.items()]
         for line in lines[:_MAX_FAULTS]:
-            say(line)
+            answer(line)
         if len(lines) > _MAX_FAULTS:
-            say(f"… and {len(lines) - _MAX_FAULTS} more")
+            answer(f"… and {len(lines) - _MAX_FAULTS} more")
         if saved:
             result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
-            say(f"{counted(len(saved), 'job')} checked: {result}")
+            answer(f"{counted(len(saved), 'job')} checked: {result}")
         else:
-            say("no finished jobs to check")
+            answer("no finished jobs to check")
         if redo:
             for job, found in faults.items():
                 for path in found:
-                    _rename_damaged(batch.folder / path)
-                _reopen(batch, job)
+                    _rename_damaged(opened.folder / path)
+                _reopen(opened, job)
     if faults and redo:
-        return run_batch(options)
+        chosen = replace(opened.options.manifest_options, only=tuple(("job", job) for job in faults))
+        now = replace(opened.options, manifest_options=chosen, until=None, hours=None, limit=None)
+        return run_batch(now, remember=False)
     if faults:
-        say(f"to render them again: {options.command('verify --redo')}")
+        answer(f"to render them again: {verb_command(opened.options, opened.name, 'verify', '--redo')}")
     return 1 if faults else 0
 
 
@@ -142,58 +151,3 @@ def _rename_damaged(path: Path) -> None:
         path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
         raise LocalError(f"{path}: can't be renamed: {os_error_text(error)}") from None
-
-
-def why(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id or how it begins, or the name of its file.")],
-    out: Out = OUT,
-) -> None:
-    """Explain what happened to a job, step by step."""
-    # A path into a batch's folder means that batch; anything else is looked for in all batches.
-    folder = next((above for above in Path(job).parents if (above / STATE).exists()), None)
-    wanted = Path(job).relative_to(folder or "").as_posix() if folder or not Path(job).is_absolute() else job
-    if folder:
-        folders = [folder]
-    else:
-        folders = [out] if (out / STATE).exists() else sorted(path.parent for path in out.glob(f"*/{STATE}"))
-    found: list[str] = []
-    known: list[str] = []
-    errors: list[LocalError] = []
-    for place in folders:
-        try:
-            if snapshot := Ledger.read(place):
-                found += _histories(snapshot, wanted)
-                known += [each.file for each in snapshot.jobs.values()]
-        except LocalError as error:
-            errors.append(error)
-    if not found and errors:
-        raise errors[0]
-    if not found:
-        hint = did_you_mean(wanted, known) or f"; jobs: {listing(known, _MAX_NAMED)}"
-        raise YoursError(f"no job {quote(job)} in {folder or out}{hint}")
-    if len(found) > _MAX_HISTORIES:
-        raise YoursError(f"{quote(job)} fits {len(found)} jobs; give more of the id or the file name")
-    for damage in errors:
-        say(str(damage))
-    write("\n\n".join(found))
-
-
-def _histories(snapshot: Snapshot, name: str) -> list[str]:
-    """Return the history of each job with that id or file, else with that file name under another extension."""
-    names = {job.id: _both_names(job.file) for job in snapshot.jobs.values()}
-    for fact in snapshot.facts:
-        if isinstance(fact, Saved) and fact.job in names:
-            names[fact.job] |= _both_names(fact.path) | _both_names(beside(fact.path))
-    jobs = snapshot.jobs.values()
-    meant = [job for job in jobs if name in names[job.id] or job.id.startswith(name)]
-    stem = name.rpartition(".")[0]
-    histories: list[str] = []
-    for job in meant or [job for job in jobs if stem in names[job.id]]:
-        facts = [fact for fact in snapshot.facts if fact.job == job.id]
-        histories.append("\n".join(job_history(job, facts, job_states(snapshot.batch, [job.id], facts)[job.id])))
-    return histories
-
-
-def _both_names(path: str) -> set[str]:
-    """Return a file's path and its name."""
-    return {path, PurePosixPath(path).name}

@@ -7,25 +7,29 @@ import re
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
+from batchrunner import text
 from batchrunner.comfy import errors, large, submission, wire
 from batchrunner.comfy.hint import HintSocket
+from batchrunner.comfy.multipart import OVERHEAD, InputBody
 from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
-from batchrunner.core.actions import Cause, Entry, Failure, PollResult, Refused
+from batchrunner.core.actions import Cause, Entry, Failure, NotUploaded, PollResult, Refused, Uploaded
 from batchrunner.errors import YoursError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from ssl import SSLContext
 
-    from batchrunner.core.actions import Poll, PollEnd, PostEnd
+    from batchrunner.core.actions import Poll, PollEnd, PostEnd, Row, Upload, UploadEnd
     from batchrunner.core.facts import File
-    from batchrunner.core.job import Json
+    from batchrunner.core.job import InputFile, Json
 
 # -- An opened file: what its headers say, and its bytes piece by piece.
 
@@ -79,6 +83,8 @@ _AT_ONCE = 4 * MIB
 _POSTED = 4 * MIB
 """A 400 lists every name that the server would have taken."""
 _ORDERED = MIB // 16
+_NO_HEAD = frozenset({405, 501})
+"""How a proxy says that it passes on no HEAD."""
 _READ = frozenset({200, 400, 422})
 _VIEWED = frozenset({200, 206, 400, 404, 412, 416})
 _BODY_PORTION = MIB // 4
@@ -101,7 +107,7 @@ class Timeouts:
     post: float = 60.0
     """A whole POST /prompt; `Rules.settle` must be longer."""
     stall: float = 30.0
-    """Between two pieces of a file. There is no limit on the whole: a slow transfer is not a broken one."""
+    """Between two pieces of a file, either way. There is no limit on the whole: slow is not broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,19 @@ class _Answer:
     """Whether the answer is larger than was to be read."""
     page: str | None = None
     """The title of the HTML page that came, empty where it has none; None is no page."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a HEAD says of a stored file."""
+
+    there: bool
+    size: int | None = None
+    etag: str = ""
+
+    def is_whole(self, size: int) -> bool:
+        """Whether it is there, and as long as it should be where that is told."""
+        return self.there and self.size in (None, size)
 
 
 def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | None = None) -> aiohttp.ClientSession:
@@ -148,10 +167,10 @@ async def _refuse_redirect(_session: object, _context: object, redirect: aiohttp
 class Client:
     """One server at `base` (scheme, host, port, perhaps a path). `nodes`: only files of these node ids count.
 
-    `credentials` go with every request.
+    `credentials` go with every request; `inputs` is the folder from which input files are uploaded.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a server is
         self,
         base: str,
         http: aiohttp.ClientSession,
@@ -159,16 +178,20 @@ class Client:
         *,
         waits: Timeouts | None = None,
         nodes: Collection[str] | None = None,
+        inputs: Path = Path(),
     ) -> None:
         self._base = _address(base)
         self._http = http
         self._credentials = credentials
         self._waits = waits or Timeouts()
         self._nodes = nodes
+        self._inputs = inputs
         self.where = f"{self._base.host}:{self._base.port}"
         self._unread = 0
         """Polls so far that could not read an id."""
         self._socket = HintSocket(self._url("/ws"), http, credentials)
+        self._last_queue: tuple[bytes, tuple[Row, ...]] = (b"", ())
+        """The sha256 of the last queue that was read, and its rows."""
 
     async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
@@ -221,6 +244,29 @@ class Client:
         self._socket.posted(began)
         return redacted(read[0], self._credentials)
 
+    async def upload(self, action: Upload) -> UploadEnd:
+        """Bring an input file there, whole and under the name that the server tells; `overwrite` is never sent.
+
+        What lies there under the name and ETag of an earlier upload is left alone. Else the bytes are sent: the server
+        stores nothing if it has the same under that name, and takes another name if it has others (docs/comfyui.md
+        §22). The file counts only once a HEAD has found it with its length.
+        """
+        if action.stored:
+            seen = await self._head(action.stored)
+            if isinstance(seen, Failure) or (seen.is_whole(action.file.size) and seen.etag == action.etag):
+                return seen if isinstance(seen, Failure) else Uploaded(action.stored, action.etag)
+        answer = await self._post_file(InputBody(self._inputs / action.file.name, action.file))
+        if isinstance(answer, _Answer) and answer.status == 413:
+            return self._too_much(action.file, answer)
+        read = answer if isinstance(answer, Failure) else self._read(answer, submission.stored)
+        return read if isinstance(read, Failure) else await self._confirmed(action.file, read[0])
+
+    async def largest_upload(self) -> float | None:
+        """Return how many bytes a file may have, None where the server does not say: an old one, or a proxy."""
+        answer = await self._json("/features", submission.largest, _ORDERED)
+        most = None if isinstance(answer, Failure) else answer[0]
+        return None if most is None else most - OVERHEAD
+
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts by id; the running one and unknown ids are left alone."""
         return await self._order("/queue", {"delete": list(prompts)}) if prompts else None
@@ -266,13 +312,67 @@ class Client:
         except errors.ERRORS as error:
             return errors.of_error(self.where, error)
 
+    async def _confirmed(self, file: InputFile, stored: str) -> UploadEnd:
+        """Return that a file was uploaded as `stored`, if it lies there whole."""
+        seen = await self._head(stored)
+        if isinstance(seen, Failure):
+            return seen
+        if not seen.is_whole(file.size):
+            return errors.of_answer(self.where, f"it took {file.name}, and does not have it whole")
+        return redacted(Uploaded(stored, seen.etag), self._credentials)
+
+    async def _head(self, stored: str) -> _Seen | Failure:
+        """Ask for a stored input file's length and ETag. A server that answers no HEAD is believed to have it."""
+        subfolder, _, name = stored.rpartition("/")
+        query = urlencode({"filename": name, "type": "input", "subfolder": subfolder}, errors="surrogatepass")
+        try:
+            response = await self._send(f"/view?{query}", None, {}, self._waits.call, method="HEAD")
+        except errors.ERRORS as error:
+            return errors.of_error(self.where, error)
+        response.close()
+        page = "" if _type(response.headers) in _PAGES else None
+        if page is None and response.status in (200, 404):
+            return _Seen(response.status == 200, response.content_length, response.headers.get("ETag", ""))
+        if response.status in _NO_HEAD:
+            return _Seen(there=True)
+        return self._status(_Answer(response.status, response.headers, response.url, page=page))
+
+    async def _post_file(self, body: InputBody) -> _Answer | Failure:
+        """POST an input file; only a pause of `Timeouts.stall` ends it, or `Timeouts.call` for the answer."""
+        try:
+            async with asyncio.timeout(self._waits.connect + self._waits.stall) as limit:
+
+                def progress(*, over: bool) -> None:
+                    pause = self._waits.call if over else self._waits.stall
+                    with suppress(RuntimeError):  # it has just ended
+                        limit.reschedule(asyncio.get_running_loop().time() + pause)
+
+                response = await self._send("/upload/image", body.pieces(progress), body.headers, None)
+                try:
+                    return await self._answer(response, _ORDERED, part=False)
+                finally:
+                    response.close()
+        except errors.ERRORS as error:
+            return body.failure or errors.of_error(self.where, error)
+
+    def _too_much(self, file: InputFile, answer: _Answer) -> NotUploaded:
+        """Say who takes no file of this size: a proxy's answer is a page, ComfyUI's is plain text."""
+        size = f"no file of {text.size(file.size)} ({file.name})"
+        if answer.page is not None:
+            who = f"the proxy before {self.where} takes {size}"
+            return NotUploaded(f"{who}: raise its limit there (nginx: client_max_body_size)")
+        if _type(answer.headers) == "text/plain":
+            return NotUploaded(f"{self.where} takes {size}: start its ComfyUI with a larger --max-upload-size")
+        return NotUploaded(f"{self.where}, or a proxy before it, takes {size}: raise the limit there")
+
     async def _queue(self) -> PollResult | Failure:
         """Read the queue. Of one that is larger than the cap the rows that came count, and the rest is `unread`."""
         answer = await self._exchange("/queue", _QUEUE, part=True)
         if isinstance(answer, Failure):
             return answer
         unread = self._too_large(_QUEUE) if answer.cut else None
-        rows = await self._rows(answer, wire.queue, partial(large.queue, cut=answer.cut))
+        read = partial(self._once, lambda body: wire.queue(wire.parse(body)))
+        rows = await self._rows(answer, read, partial(self._once, partial(large.queue, cut=answer.cut)))
         if isinstance(rows, Failure):
             return unread or rows
         return PollResult(rows, {}, date=_date(answer), unread=unread)
@@ -289,16 +389,23 @@ class Client:
             if answer.status == 404:
                 return ()
             if not answer.cut:
-                read, scan = partial(wire.recent, nodes=self._nodes), partial(large.recent, nodes=self._nodes)
-                entries = await self._rows(answer, read, scan)
-                if isinstance(entries, Failure):
-                    return entries
-                return entries
+                scan = partial(large.recent, nodes=self._nodes)
+                return await self._rows(answer, lambda body: wire.recent(wire.parse(body), self._nodes), scan)
             items //= 2
         return ()
 
+    def _once(self, read: Callable[[bytes | bytearray], tuple[Row, ...]], body: bytes | bytearray) -> tuple[Row, ...]:
+        """Read a queue, unless it is the last one again: most polls bring the very same while a video renders."""
+        digest = sha256(body).digest()
+        if digest != self._last_queue[0]:
+            self._last_queue = (digest, read(body))
+        return self._last_queue[1]
+
     async def _rows(
-        self, answer: _Answer, read: Callable[[Json], T], scan: Callable[[bytes | bytearray], T]
+        self,
+        answer: _Answer,
+        read: Callable[[bytes | bytearray], T],
+        scan: Callable[[bytes | bytearray], T],
     ) -> T | Failure:
         """Read a queue or a history: at once if it is small, else row by row in a thread."""
         failure = self._no_json(answer)
@@ -307,7 +414,7 @@ class Client:
         try:
             if len(answer.body) <= _AT_ONCE:
                 with suppress(wire.TooLargeError):
-                    return read(wire.parse(answer.body))
+                    return read(answer.body)
             return await asyncio.get_running_loop().run_in_executor(None, scan, answer.body)
         except wire.WrongShapeError as error:
             return errors.of_answer(self.where, str(error))
@@ -410,13 +517,18 @@ class Client:
         return title(start[:_START], self._credentials)
 
     async def _send(
-        self, path: str, body: bytes | None, headers: Mapping[str, str], total: float | None
+        self,
+        path: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
+        total: float | None,
+        method: str = "",
     ) -> aiohttp.ClientResponse:
         own = {**self._credentials.headers(), "Accept-Encoding": "identity", **headers}
-        if body is not None:
+        if isinstance(body, bytes):
             own["Content-Type"] = _JSON
         return await self._http.request(
-            "GET" if body is None else "POST",
+            method or ("GET" if body is None else "POST"),
             self._url(path),
             data=body,
             headers=own,

@@ -38,6 +38,22 @@ def taken(value: Json) -> Taken:
     return Taken(prompt, place, node_errors(whole.get("node_errors")))
 
 
+def stored(value: Json) -> str:
+    """Return what a workflow calls a file that was just uploaded: `x.png`, or `sub/x.png`."""
+    whole = fields(value, "answer to the upload")
+    name, subfolder = whole.get("name"), whole.get("subfolder") or ""
+    if not isinstance(name, str) or not isinstance(subfolder, str) or whole.get("type", "input") != "input":
+        raise WrongShapeError("answer to the upload: no name of an input file")
+    if not name or len(name) > NAME or len(subfolder) > NAME:
+        raise WrongShapeError("answer to the upload: no name of an input file")
+    return f"{subfolder.rstrip('/')}/{name}" if subfolder else name
+
+
+def largest(value: Json) -> float | None:
+    """Return `max_upload_size` of /features, in bytes; None where it is not told. It may be a float."""
+    return number(fields(value, "features").get("max_upload_size"))
+
+
 def refused(value: Json) -> Refused:
     """Return what a 400 says, in the real shape (`error`, `node_errors`) or the document's (`node_errors` alone)."""
     whole = value if isinstance(value, dict) else {}

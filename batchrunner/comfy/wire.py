@@ -129,7 +129,7 @@ def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None
         ended=ended,
         files=_files(entry.get("outputs"), nodes),
         prefixes=found,
-        node=_node(error),
+        node=_node(error, workflow),
         exception=text(error.get("exception_type"), NAME).strip(),
         message=text(error.get("exception_message")).strip(),
         began=_stamp(messages.get("execution_start")),
@@ -235,9 +235,16 @@ def _is_from_cache(workflow: Json, cached: Json) -> bool:
     return bool(taken) and taken <= known | saving.keys()
 
 
-def _node(error: Mapping[str, Json]) -> str:
+def _node(error: Mapping[str, Json], workflow: Json) -> str:
+    """Return what raised: its class and id, and its title if a person gave it one."""
     kind, node = text(error.get("node_type"), 200), error.get("node_id")
-    return f"{kind} #{node}"[:300].strip() if isinstance(node, str | int) else kind
+    if not isinstance(node, str | int):
+        return kind
+    own = workflow.get(str(node)) if isinstance(workflow, dict) else None
+    meta = own.get("_meta") if isinstance(own, dict) else None
+    title = text(meta.get("title"), NAME).strip() if isinstance(meta, dict) else ""
+    told = f' "{title}"' if title and title != kind and " raised " not in title else ""
+    return f"{kind} #{node}{told}"[:300].strip()
 
 
 def _stamp(message: Mapping[str, Json] | None) -> float | None:
@@ -249,16 +256,17 @@ def _stamp(message: Mapping[str, Json] | None) -> float | None:
 def _files(value: Json, nodes: Collection[str] | None) -> tuple[File, ...]:
     """Return what the nodes saved, in their order: `images`, `gifs`, `3d` or any other key (docs/comfyui.md §11)."""
     outputs = fields(value, "outputs") if value is not None else {}
-    wanted = [output for node, output in outputs.items() if nodes is None or node in nodes]
-    lists = [each for output in wanted if isinstance(output, dict) for each in output.values()]
-    found = [_file(each) for several in lists if isinstance(several, list) for each in several]
+    wanted = [(node, output) for node, output in outputs.items() if nodes is None or node in nodes]
+    lists = [(node, each) for node, output in wanted if isinstance(output, dict) for each in output.values()]
+    found = [_file(each, node) for node, several in lists if isinstance(several, list) for each in several]
     return tuple(dict.fromkeys(file for file in found if file is not None))
 
 
-def _file(value: Json) -> File | None:
+def _file(value: Json, node: str) -> File | None:
     if not isinstance(value, dict):
         return None
     name, subfolder, kind = value.get("filename"), value.get("subfolder") or "", value.get("type", "output")
     if not isinstance(name, str) or not isinstance(subfolder, str) or kind != "output":
         return None
-    return File(name, subfolder) if name and len(name) <= NAME and len(subfolder) <= NAME else None
+    fits = name and max(len(name), len(subfolder), len(node)) <= NAME
+    return File(name, subfolder, node=node) if fits else None

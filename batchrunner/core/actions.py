@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.facts import File, Opened
+    from batchrunner.core.job import InputFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,21 @@ class Submit:
     prefix: str
     server: str
     again: bool = False
-    """Same id, same body as before: its claim is written already."""
+    """Same id, same body as before: its claim is written already. Only the names in `inputs` may be others."""
+    inputs: tuple[tuple[str, str], ...] = ()
+    """Every input file of the job: (`InputFile.name`, the name under which the server has it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bring one input file to a server, or see that it still has what this run brought there."""
+
+    server: str
+    file: InputFile
+    stored: str = ""
+    """The name under which the server stored it for this run; empty if it did not, or may have lost it."""
+    etag: str = ""
+    """Of what lay there then; empty if the server gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,9 @@ class Download:
     probe: bool = False
     """The name is a guess: only a whole file that carries our prefix counts."""
     index: int = 0
-    """Which of the prompt's files this is, from 0: part of the local name where there are several."""
+    """Which of the prompt's files this is, from 0."""
+    number: int = 0
+    """Which of its node's files it is, from 0."""
     deadline: float | None = None
     """When clean-up may delete it, on the server's clock, seconds since the epoch."""
 
@@ -76,13 +93,13 @@ class Listen:
     server: str
 
 
-Action: TypeAlias = Poll | Submit | Download | Withdraw | Interrupt | Listen
+Action: TypeAlias = Poll | Submit | Upload | Download | Withdraw | Interrupt | Listen
 
 
 # -- What the shell brings back: polls of a server, answers to a POST, ends of a download.
 #
-# These are observations, not judgements: what follows from them is decided in `poll_results`, `post_results` and
-# `download_results`.
+# These are observations, not judgements: what follows from them is decided in `poll_results`, `post_results`,
+# `upload_results` and `download_results`.
 
 
 class Cause(StrEnum):
@@ -149,7 +166,7 @@ class Entry:
     prompt: str
     ended: Ended
     files: tuple[File, ...] = ()
-    """Output files of type `output`, whatever key the node lists them under, in node order."""
+    """Output files of type `output`, whatever key the node lists them under, as listed."""
     prefixes: tuple[str, ...] = ()
     node: str = ""
     """What raised, as `class #id`."""
@@ -219,6 +236,23 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The server has the file, whole."""
+
+    name: str
+    """What a workflow calls it: `x.png`, `x (1).png` where the name was taken, `sub/x.png`."""
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotUploaded:
+    """413: the server, or a proxy before it, takes no file of this size."""
+
+    message: str
+    """Who it was, and what to change there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Downloaded:
     """The file is home."""
 
@@ -226,6 +260,8 @@ class Downloaded:
     """Relative to the batch folder."""
     size: int
     sha256: str
+    warning: str = ""
+    """As in `Saved`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +295,5 @@ class LocalFile:
 
 PollEnd: TypeAlias = PollResult | Failure
 PostEnd: TypeAlias = Taken | Refused | Failure
+UploadEnd: TypeAlias = Uploaded | NotUploaded | Failure
 DownloadEnd: TypeAlias = Downloaded | NotFound | Rejected | Failure

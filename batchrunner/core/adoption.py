@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeGuard
 
 from batchrunner.core.actions import Ended, Entry, Row
-from batchrunner.core.attempts import Attempt, classify, lose
+from batchrunner.core.attempts import Attempt, classify, lose, misses_input
 from batchrunner.core.facts import Accepted, Why
 from batchrunner.core.job import parse_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Prompt, Queued, Sending, Waiting
@@ -126,8 +126,9 @@ def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) ->
         history = board.states[one.job].past
         history = replace(history, highest=max(history.highest, one.highest))
         prompt = Prompt(found.attempt, found.prompt, found.prefix, server.name, claimed=False)
-        attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules)
-        yield classify(attempt, found.found, result.date)
+        attempt = Attempt(one.job, Queued(history, prompt), one.at, server.rules, board.nodes)
+        entry, lost = found.found, misses_input(board, one.job, found.found)
+        yield classify(attempt, entry, result.date, input_lost=lost)
 
 
 def _duplicates(

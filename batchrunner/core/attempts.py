@@ -12,20 +12,26 @@ from batchrunner.core.actions import Ended
 from batchrunner.core.facts import Accepted, Lost, Rendered, Why
 from batchrunner.core.health import BurnedLoss
 from batchrunner.core.lifecycle import Fetching, Queued, Sending
+from batchrunner.core.suffixes import VIDEOS, suffix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from batchrunner.core.actions import Download, Entry, NodeError, Submit
     from batchrunner.core.board import Board
     from batchrunner.core.facts import File
     from batchrunner.core.lifecycle import Open, Prompt
     from batchrunner.core.settings import Rules
 
-_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.SERVER_GONE})
+_FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, Why.SERVER_GONE})
+_HOPELESS = frozenset({Why.REFUSED, Why.INPUT_REFUSED})
+"""Losses after which no further attempt can help; nothing was rendered."""
 MOST_FILES = 1_000
 """Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"
+_NOT_FOUND = "FileNotFoundError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class Attempt:
     at: float
     """Wall clock, for the fact."""
     rules: Rules
+    nodes: Sequence[str] = ()
+    """The ids of the workflow's nodes, in its order."""
 
 
 def attempt_of(board: Board, action: Submit | Download, at: float) -> Attempt | None:
@@ -57,7 +65,7 @@ def lose(case: Attempt, why: Why, message: str, *, burns: bool | None = None, er
     burns = why not in _FREE if burns is None else burns
     repeated = bool(error) and error == past.error
     spent = burns and past.spent >= case.rules.attempts
-    final = why is Why.REFUSED or repeated or spent
+    final = why in _HOPELESS or repeated or spent
     return Lost(case.job, case.state.prompt.attempt, case.at, why, message, burns=burns, final=final, error=error)
 
 
@@ -66,19 +74,31 @@ def accept(job: str, prompt: Prompt, prompt_id: str, at: float) -> Accepted:
     return Accepted(job, prompt.attempt, at, prompt_id, prompt.prefix, prompt.server)
 
 
-def classify(case: Attempt, entry: Entry, date: float | None, *, excused: bool = False) -> Rendered | Lost:
+def classify(
+    case: Attempt, entry: Entry, date: float | None, *, excused: bool = False, input_lost: bool = False
+) -> Rendered | Lost:
     """Return what a history entry says of its job (docs/comfyui.md §6: by its last message, not its status).
 
     `date` is the server's clock at the poll, for entries that carry no time of their own. `excused`: an error is the
-    server's and costs the job nothing.
+    server's and costs the job nothing. `input_lost`: nor does this one (`misses_input`).
     """
     if entry.ended is Ended.SUCCESS:
         return _success(case, entry, date)
     if entry.ended is Ended.INTERRUPTED:
         return lose(case, Why.INTERRUPTED, "interrupted on the server, not by this batch")
     message = f"{entry.node or 'a node'} raised {entry.exception or 'an error'}: {entry.message}"
+    if input_lost:
+        return lose(case, Why.INPUT_LOST, message)
     error = "" if is_memory(entry) or excused else f"{entry.node}: {entry.exception}"
     return lose(case, Why.ERROR, message, error=error, burns=not excused)
+
+
+def misses_input(board: Board, job: str, entry: Entry) -> bool:
+    """Whether a node did not find an input file of ours, which was deleted while its prompt waited.
+
+    The node need not be the loader: one that takes a video opens the file itself (docs/comfyui.md §22).
+    """
+    return _NOT_FOUND in entry.exception and board.misses_input(job, entry.message)
 
 
 def is_memory(entry: Entry) -> bool:
@@ -95,7 +115,7 @@ def burned_loss(lost: Lost) -> BurnedLoss | None:
         memory = _OUT_OF_MEMORY in what
         kind = "out of memory" if memory else f"{node} raised {what}"
         return BurnedLoss(lost.job, kind, lost.message, may_pass=memory)
-    if lost.why is Why.DENIED or (lost.burns and lost.why is not Why.REFUSED):
+    if lost.why is Why.DENIED or (lost.burns and lost.why not in _HOPELESS):
         return BurnedLoss(lost.job, lost.why.value, lost.message, may_pass=lost.why in _MAY_PASS)
     return None
 
@@ -109,7 +129,8 @@ def refusal(node_errors: tuple[NodeError, ...], wanted: frozenset[str] | None) -
 
 
 def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost:
-    files = tuple(dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt)))
+    ours = dict.fromkeys(file for file in entry.files if _is_ours(file, case.state.prompt))
+    files = tuple(_in_order(ours, case.nodes))
     if not files:
         return lose(case, Why.WRONG_CONTENT, _without_files(entry))
     finished = entry.finished if entry.finished is not None else date
@@ -117,6 +138,12 @@ def _success(case: Attempt, entry: Entry, date: float | None) -> Rendered | Lost
     left_out = max(0, len(files) - MOST_FILES)
     files = files[:MOST_FILES]
     return Rendered(case.job, case.state.prompt.attempt, case.at, files, deadline, _seconds(entry), left_out=left_out)
+
+
+def _in_order(files: Iterable[File], nodes: Sequence[str]) -> list[File]:
+    """Return videos first, then by the workflow's nodes: servers list outputs as they please (docs/comfyui.md §11)."""
+    places = {node: place for place, node in enumerate(nodes)}
+    return sorted(files, key=lambda file: (suffix(file.name) not in VIDEOS, places.get(file.node, len(nodes))))
 
 
 def _without_files(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.attempts import burned_loss
-from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Saved, Why
+from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Reopened, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.inflight import InFlight
@@ -20,6 +20,8 @@ from batchrunner.core.lifecycle import STATE_NAMES, Done, Fetching, Queued, Send
 from batchrunner.core.localfault import LocalFault
 from batchrunner.core.notes import (
     AttemptSeen,
+    InputsLost,
+    InputStored,
     JobBurned,
     JobWell,
     Leave,
@@ -31,6 +33,8 @@ from batchrunner.core.notes import (
     PostAnswered,
     Resource,
     Track,
+    UploadFailed,
+    UploadRefused,
 )
 from batchrunner.core.polling import next_poll
 from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
@@ -43,11 +47,15 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Action, LocalFile
     from batchrunner.core.facts import Fact
+    from batchrunner.core.hours import Hours
+    from batchrunner.core.job import InputFile
     from batchrunner.core.lifecycle import Open, State
     from batchrunner.core.notes import Note
     from batchrunner.core.settings import Rules
 
 _WORKFLOW_JOBS = 3
+_FREE_INPUT_LOSSES = 3
+"""How often a job may lose an input file on a server before that costs attempts as any other error does."""
 _RESTED = frozenset({Why.ERROR, Why.WRONG_CONTENT, Why.UNUSABLE, Why.DENIED})
 """Losses after which a job rests for `grace` before its next attempt."""
 _SHORT_REST = 0.001
@@ -60,6 +68,13 @@ _RETRY_CAP_IN_RACE = 5.0
 class Board:
     """The jobs of one batch, the servers, and what is under way; see the module."""
 
+    nodes: tuple[str, ...] = ()
+    """Ids of the workflow's nodes, in its order."""
+    hours: Hours | None = None
+    """When prompts may be submitted; None for always."""
+    missing_files: tuple[str, ...] = ()
+    """Paths of saved files that were not in the folder, or not whole, when this run began."""
+
     def __init__(
         self,
         batch: str,
@@ -70,8 +85,8 @@ class Board:
     ) -> None:
         self.batch = batch
         self.rules = rules
-        self.first_file = "_00001_.mp4"
-        """What a server appends to a prefix for its first file; empty if nobody can tell."""
+        self.first_files: tuple[str, ...] = ("_00001_.mp4",)
+        """What a server may append to a prefix for its first file; empty if nobody can tell."""
         self.outputs: frozenset[str] | None = None
         """Ids of the nodes whose files are wanted; None for all."""
         self.servers = {name: Server(name, Health(now), now, (server_rules or {}).get(name, rules)) for name in servers}
@@ -99,8 +114,8 @@ class Board:
         """How the first POSTs of this run ended: the refusal, or "" if it was taken."""
         self.tracked: dict[str, Tracked] = {}
         """The live record of every open prompt, by job."""
-        self.disk, self.sockets = LocalFault(), LocalFault()
-        """Trouble to write videos; trouble to open one more connection."""
+        self.disk, self.sockets, self.inputs = LocalFault(), LocalFault(), LocalFault()
+        """Trouble to write videos; to open one more connection; to read our own copies of input files."""
         self.forecast = Forecast()
         self.renders: Callable[[str], str] | None = None
         """Returns what a job's own workflow renders (`job.render_digest`), or "" if it is no longer wanted; None
@@ -132,6 +147,12 @@ class Board:
         self._rests = Cooldowns()
         self._failed: dict[str, None] = {}
         """Jobs that rest after a failed render."""
+        self.input_files: Mapping[str, tuple[InputFile, ...]] = {}
+        """What each job's workflow reads, where it reads anything."""
+        self.refused_files: dict[str, None] = {}
+        """Names of input files that some server does not take."""
+        self._input_losses: Counter[str] = Counter()
+        self._jobs_with: dict[str, list[str]] | None = None
         self.attention = Attention()
         self.roomy: dict[str, None] = {}
         """Servers that had room for more prompts when they were last visited."""
@@ -156,6 +177,7 @@ class Board:
         for fact in facts:
             state = advance(states.get(fact.job, Waiting()), fact)
             states[fact.job] = state
+            self._count_input_loss(fact)
             if isinstance(fact, Rendered) and isinstance(state, Fetching):
                 self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
         for job, state in states.items():
@@ -195,6 +217,7 @@ class Board:
         if fact is not None:
             self._rest(job, state, fact, now)
             self._learn(job, state, fact, now)
+            self._count_input_loss(fact)
             self._count_for_server(before, fact, now)
         self._list(job, state, now)
         for one in (before, state):
@@ -262,6 +285,12 @@ class Board:
             cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
             self._rests.rest(job, fact.file, now + backoff(f"{job}/{fact.file}", broken, _RETRY, cap))
 
+    def _count_input_loss(self, fact: Fact) -> None:
+        if isinstance(fact, Lost) and fact.why is Why.INPUT_LOST:
+            self._input_losses[fact.job] += 1
+        elif isinstance(fact, Reopened):
+            del self._input_losses[fact.job]
+
     def _count_for_server(self, before: State | None, fact: Fact, now: float) -> None:
         """Count against a server what it rendered in vain, and for it what is home."""
         self.well = self.well or isinstance(fact, Saved)
@@ -270,6 +299,8 @@ class Board:
         server = before.prompt.server
         if isinstance(fact, Saved):
             self.apply(JobWell(server))
+        elif isinstance(fact, Lost) and fact.why is Why.INPUT_LOST:
+            self.apply(InputsLost(server, frozenset(file.name for file in self.input_files.get(fact.job, ()))))
         elif isinstance(fact, Lost) and before.prompt.claimed and (loss := burned_loss(fact)):
             # What was adopted may have been lost hours ago: it says nothing of the server now.
             self.apply(JobBurned(server, loss, now))
@@ -348,9 +379,13 @@ class Board:
             case _:
                 self.servers[note.server].apply(note)
                 self.touch(note.server)
+                if isinstance(note, InputStored | UploadFailed | UploadRefused):
+                    self._move_jobs()  # what a job lacks decides where it may go
+                if isinstance(note, UploadRefused):
+                    self.refused_files[note.file] = None
 
     def _fault(self, resource: Resource) -> LocalFault:
-        return self.disk if resource is Resource.DISK else self.sockets
+        return {Resource.DISK: self.disk, Resource.SOCKETS: self.sockets, Resource.INPUTS: self.inputs}[resource]
 
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
@@ -374,10 +409,15 @@ class Board:
         their clocks and machines are suspended.
         """
         self.until = None if self.until_wall is None else self.until_wall - wall + now
+        if self.hours is not None and self.hours.tick(now, wall):
+            self._await_servers(now)
         self.jobs_moved = False
         self.attention.call_up(now)
         for job in self._rests.over(now):
             self._offer(job, now)
+        inputs_calm = self.inputs.calms_at()
+        if inputs_calm is not None and now >= inputs_calm:
+            self.inputs.worked()
         calm = self.disk.calms_at()
         if calm is not None and (now >= calm or not self._with_files):
             self.disk.worked()
@@ -389,7 +429,18 @@ class Board:
                 self._rests.rest(job, "", now + _SHORT_REST)
             self._failed.clear()
 
+    def _await_servers(self, now: float) -> None:
+        """Wait for all servers from now on: before the hours began, those that hold nothing had no reason to answer."""
+        for name, server in self.servers.items():
+            if not self.held_by(name):
+                server.health = server.health.awaited(now)
+                self.touch(name)
+
     # -- questions
+
+    def is_closed(self) -> bool:
+        """Whether prompts may not be submitted now, outside `hours`."""
+        return self.hours is not None and self.hours.closed
 
     def open_on(self, name: str) -> list[tuple[str, Sending | Queued]]:
         """Return the prompts that a server holds or may hold, oldest first."""
@@ -470,6 +521,21 @@ class Board:
     def rules_of(self, name: str) -> Rules:
         """Return the rules for a server; the batch's for one that nobody knows, as our own disk."""
         return self.servers[name].rules if name in self.servers else self.rules
+
+    def misses_input(self, job: str, *texts: str) -> bool:
+        """Whether a server's words name an input file of a job: it is uploaded again, but not for ever."""
+        if self._input_losses[job] >= _FREE_INPUT_LOSSES:
+            return False
+        return any(file.is_named_in(text) for file in self.input_files.get(job, ()) for text in texts)
+
+    def jobs_with(self, file: str) -> list[str]:
+        """Return the jobs whose workflow reads an input file, by `InputFile.name`."""
+        if self._jobs_with is None:
+            self._jobs_with = {}
+            for job, files in self.input_files.items():
+                for name in dict.fromkeys(each.name for each in files):
+                    self._jobs_with.setdefault(name, []).append(job)
+        return self._jobs_with.get(file, [])
 
     def is_own(self, job: str, digest: str) -> bool:
         """Whether a workflow with this `render_digest` is the job's own; it is, where nothing can be compared."""

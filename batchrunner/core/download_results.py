@@ -51,7 +51,7 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
         # The 404 of a guess is no transfer that worked: a server that fails every POST must be given up.
         notes, facts = [PollAt(action.server, moment.now)], []
         if record.guess is not Guess.UNTRIED:
-            record = replace(record, guess=Guess.FAILED)
+            record = _guessed(record, len(board.first_files))
     elif isinstance(end, NotFound):
         # Only together with a good poll after it is a 404 proof: `poll_results` takes the loss from here.
         notes, facts = [PollAt(action.server, moment.now)], []
@@ -65,7 +65,7 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
 def _home(action: Download, attempt: Attempt, got: Downloaded, record: Tracked) -> tuple[list[Fact], Tracked]:
     """Note a file that is home; a guessed one proves that its prompt was rendered."""
     job, at = attempt.job, attempt.at
-    saved = Saved(job, action.attempt, at, action.file.key, got.path, got.size, got.sha256)
+    saved = Saved(job, action.attempt, at, action.file.key, got.path, got.size, got.sha256, got.warning)
     if not action.probe:
         return [saved], record
     record = record.found()
@@ -75,6 +75,13 @@ def _home(action: Download, attempt: Attempt, got: Downloaded, record: Tracked) 
     if isinstance(attempt.state, Queued):
         return [rendered, saved], record
     return [accept(job, attempt.state.prompt, attempt.state.prompt.id, at), rendered, saved], record
+
+
+def _guessed(record: Tracked, names: int) -> Tracked:
+    """Note that a file is not there under a guessed name: the next one is due, of `names`, or none is left."""
+    if record.guessed + 1 < names:
+        return replace(record, guessed=record.guessed + 1)
+    return replace(record, guess=Guess.FAILED)
 
 
 def _rejected(action: Download, attempt: Attempt, end: Rejected) -> Fact:

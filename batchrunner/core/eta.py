@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heapify, heapreplace
+from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.core.forecast import Held
@@ -134,20 +135,35 @@ def backlog(board: Board, name: str, now: float) -> float:
     return max(0.0, held - progress(board, name, now)) + _others(board, name, now)
 
 
+def ends_at(board: Board) -> float | None:
+    """Return when everything submitted now must be home: at `until`, or when `hours` end; None for never."""
+    closes = None if board.hours is None else board.hours.closes
+    return min((at for at in (board.until, closes) if at is not None), default=None)
+
+
 def fits(board: Board, name: str, job: str, now: float) -> bool:
-    """Whether a job, given to a server now, is home before the run is to end (`--until`), by the band's upper end."""
-    if board.until is None:
+    """Whether a job, given to a server now, is home before that, by the band's upper end."""
+    end = ends_at(board)
+    if end is None:
         return True
     cost = board.costs.get(job, 0.0)
-    return now + backlog(board, name, now) + board.forecast.at_most(name, cost) + HOMEWARD <= board.until
+    return now + backlog(board, name, now) + board.forecast.at_most(name, cost) + HOMEWARD <= end
 
 
-def is_hopeless(board: Board, until: float, now: float) -> bool:
-    """Whether nothing that waits could be home by `until`, even if nobody else used the servers."""
-    left = until - now - HOMEWARD
+def is_hopeless(board: Board, now: float) -> bool:
+    """Whether nothing that waits could be home in time, even if nobody else used the servers.
+
+    By `until`, beginning when `hours` begin; and within the hours of any one day.
+    """
+    hours, left = board.hours, inf
+    if board.until is not None:
+        begin = now if hours is None else max(now, hours.opens)
+        left = board.until - begin
+    if hours is not None:
+        left = min(left, hours.window.length)
     named = [name for name, server in board.servers.items() if server.named]
     costs = {board.costs.get(job, 0.0) for job in board.waiting}
-    return all(board.forecast.at_most(name, cost) > left for cost in costs for name in named)
+    return all(board.forecast.at_most(name, cost) + HOMEWARD > left for cost in costs for name in named)
 
 
 def too_late(board: Board, now: float) -> Iterator[str]:
@@ -155,7 +171,8 @@ def too_late(board: Board, now: float) -> Iterator[str]:
     if board.until is None:
         return
     named = [name for name, server in board.servers.items() if server.named]
-    turns = [(now + backlog(board, name, now), place, name) for place, name in enumerate(named)]
+    begin = now if board.hours is None else max(now, board.hours.opens)
+    turns = [(begin + backlog(board, name, now), place, name) for place, name in enumerate(named)]
     heapify(turns)
     for job in sorted(board.waiting, key=board.positions.__getitem__):
         free, place, name = turns[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import is_hopeless
+from batchrunner.core.eta import ends_at, is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Done, Failed
@@ -32,10 +32,8 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     refusal = board.refused_alike()
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
-    if board.disk.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.disk.message}: free some space, then run the same command again")
-    if board.sockets.is_out(board.rules.grace):
-        return Exit(LOCAL, f"{board.sockets.message}: close what holds so many, then run the same command again")
+    if trouble := _local_trouble(board):
+        return Exit(LOCAL, f"{trouble}, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if reason := _template(refusal) if refusal else board.hopeless_loss():
@@ -43,24 +41,50 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     return _in_time(board, now) or _stopped(board, now)
 
 
+def _local_trouble(board: Board) -> str:
+    """Return what this machine has lacked for too long, and what to do about it; empty if nothing."""
+    grace = board.rules.grace
+    if board.disk.is_out(grace):
+        return f"{board.disk.message}: free some space"
+    if board.sockets.is_out(grace):
+        return f"{board.sockets.message}: close what holds so many"
+    # Other jobs need other files, and what is out there comes home first.
+    return f"{board.inputs.message}: check it" if board.inputs.is_out(grace) and not board.holds_any() else ""
+
+
 def _settled(board: Board) -> Exit:
-    failed = sum(isinstance(board.states[job], Failed) for job in board.chosen)
-    if failed:
-        return Exit(FAILED, f"{failed} of {len(board.chosen)} jobs failed")
-    others = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
-    if others:
-        return Exit(DONE, f"{len(board.chosen)} jobs are done; {others} others wait for another run")
+    """Return how a run ends that is through with its jobs; other jobs of the batch may wait, or have failed."""
+    total, chosen = len(board.positions), len(board.chosen)
+    failed = [job for job in board.positions if isinstance(board.states[job], Failed)]
+    waiting = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
+    own = sum(job in board.chosen for job in failed)
+    rest = [f"{waiting} more wait for another run"] if waiting else []
+    if own or (failed and not waiting):
+        jobs = f"{own} of {_jobs(chosen)}" if own else f"{len(failed)} of {_jobs(total)}"
+        return Exit(FAILED, "; ".join([f"{jobs} failed", *rest]))
+    rest += [f"{len(failed)} more failed"] if failed else []
+    if rest:
+        return Exit(DONE, "; ".join([f"{_jobs(chosen)} {'is' if chosen == 1 else 'are'} done", *rest]))
+    if board.missing_files:
+        files = len(board.missing_files)
+        some = "1 file is" if files == 1 else f"{files} files are"
+        return Exit(DONE, f"every job was done, but {some} missing or changed on disk")
     return Exit(DONE, "every job is done")
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
 
 
 def _in_time(board: Board, now: float) -> Exit | None:
     """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
-    if board.until is None or _busy(board) or any(board.open_count(name) for name in board.servers):
+    if ends_at(board) is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
-    if not is_hopeless(board, board.until, now):
+    if not is_hopeless(board, now):
         return None
     ending = _settled(board)
-    left = f"{len(board.waiting)} jobs are left for the next run: they would not have been finished in time"
+    are, they = ("is", "it") if len(board.waiting) == 1 else ("are", "they")
+    left = f"{_jobs(len(board.waiting))} {are} left for the next run: {they} would not have been finished in time"
     return Exit(ending.exit, f"{ending.message}\n{left}" if ending.exit else left)
 
 
@@ -90,6 +114,8 @@ def _is_waited_for(board: Board, server: Server, now: float) -> bool:
     open_count = board.open_count(server.name) > 0
     if frees_at(board, server) is not None:
         return True  # what it holds will be rendered elsewhere
+    if board.is_closed() and not board.held_by(server.name) and server.health.condition is not Condition.UNAUTHORIZED:
+        return server.named and bool(board.waiting)  # it may be off until the hours begin
     if board.is_out(server, now):
         # One that refuses new prompts may still bring home what it has.
         stuck = server.health.stuck_since()

@@ -7,7 +7,7 @@ clock in seconds since the epoch; it is for the story only, no decision reads it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -35,6 +35,10 @@ class Why(StrEnum):
     """Something before the server refuses this prompt, a firewall for one, while it lets others pass."""
     STUCK = "stuck"
     """It ran far longer than it should and was interrupted by us."""
+    INPUT_LOST = "input lost"
+    """The server had lost a file that the workflow reads: it is uploaded again."""
+    INPUT_REFUSED = "input refused"
+    """No server takes a file that the workflow reads."""
     SERVER_GONE = "server gone"
     """Its server was given up: it is rendered elsewhere."""
 
@@ -46,6 +50,8 @@ class File:
     name: str
     subfolder: str = ""
     kind: str = "output"
+    node: str = field(default="", compare=False)
+    """The id of the node that saved it; empty where the name was guessed."""
 
     @property
     def key(self) -> str:
@@ -130,6 +136,8 @@ class Saved:
     """Relative to the batch folder."""
     size: int
     sha256: str
+    warning: str = ""
+    """How it is not what was asked for (`video.differences`); empty if nothing is known to be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,6 +311,10 @@ class Health:
         """Take in that no POST is wanted before `until`."""
         return replace(self, posts_at=max(self.posts_at, until))
 
+    def awaited(self, now: float) -> Health:
+        """Take in that it is waited for from `now` on: how long it has been away before does not count."""
+        return self if self.is_up() else replace(self, good_at=max(self.good_at, now))
+
     def transfer_failed(self, now: float) -> Health:
         """Take in that a POST or a download failed."""
         return replace(self, failing_since=now if self.failing_since is None else self.failing_since)

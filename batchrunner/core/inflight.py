@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Listen, Submit
+from batchrunner.core.actions import Download, Listen, Submit, Upload
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import Action
@@ -17,6 +18,7 @@ class InFlight:
         self._began: dict[Action, float] = {}
         self._posts: set[str] = set()
         self._files: set[tuple[str, str]] = set()
+        self._uploads: set[tuple[str, str]] = set()
         self._asked: set[str] = set()
 
     def start(self, action: Action, now: float) -> None:
@@ -29,6 +31,8 @@ class InFlight:
                 self._files.add((action.job, action.file.key))
             case Listen():
                 pass  # it asks nothing
+            case Upload():
+                self._uploads.add((action.server, action.file.name))
             case _:
                 self._asked.add(action.server)
 
@@ -41,6 +45,8 @@ class InFlight:
                 self._files.discard((action.job, action.file.key))
             case Listen():
                 pass
+            case Upload():
+                self._uploads.discard((action.server, action.file.name))
             case _:
                 self._asked.discard(action.server)
         return self._began.pop(action)
@@ -59,6 +65,14 @@ class InFlight:
     def is_fetching(self, job: str, file: str) -> bool:
         """Whether a file is being downloaded."""
         return (job, file) in self._files
+
+    def is_uploading(self, server: str, file: str) -> bool:
+        """Whether an input file is on its way to a server."""
+        return (server, file) in self._uploads
+
+    def uploads(self) -> Counter[str]:
+        """Return how many uploads are under way to each server."""
+        return Counter(server for server, _ in self._uploads)
 
     def concerns(self, job: str) -> bool:
         """Whether a POST or a download of a job is under way."""

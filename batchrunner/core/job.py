@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
@@ -31,6 +31,10 @@ class InputFile:
     name: str
     """Under which it is uploaded, and kept in the batch folder's `inputs/`: `upload_name`."""
 
+    def is_named_in(self, text: str) -> bool:
+        """Whether a server's words name this file; it may have stored it as `NAME (1).png`."""
+        return self.name.partition(".")[0] in text
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -48,6 +52,8 @@ class Job:
     """Relative effort: width x height x frames x steps where the workflow has them, else 0."""
     inputs: tuple[InputFile, ...] = ()
     """The local files that its workflow reads, each once."""
+    uploads: Mapping[str, str] = field(default_factory=dict)
+    """For every parameter that is a local file, the name in `inputs` that its workflow holds in place of the path."""
 
 
 # -- Names that make a render recognisable wherever it turns up: in a queue, in a history, inside a file.
@@ -72,6 +78,8 @@ _LONGEST_NUMBER = 64
 _WORD = re.compile("[A-EG-HJ-MO-SU-Za-hj-mo-z]")
 """How a text begins that is no number to Python: not even `inf`, `nan`, `True` or `False`."""
 PREFIX_INPUT = "filename_prefix"
+INPUTS = "inputs"
+"""The folder in a batch's folder that holds a copy of each `InputFile`, under its name."""
 
 
 def node_text(class_type: str, inputs: Mapping[str, Json]) -> str:
@@ -152,9 +160,23 @@ def upload_name(digest: str, suffix: str) -> str:
     return f"batchrunner-{digest[:40]}{plain if re.fullmatch('[.][a-z0-9]{1,8}', plain) else ''}"
 
 
+def with_stored_names(workflow: Mapping[str, Json], stored: Iterable[tuple[str, str]]) -> dict[str, Json]:
+    """Return an API-format workflow with the names under which a server has our input files: (ours, the server's)."""
+    names = {ours: theirs for ours, theirs in stored if ours != theirs}
+    return {key: _stored(node, names) for key, node in workflow.items()} if names else dict(workflow)
+
+
 def is_prefix(key: str, value: Json) -> bool:
     """Tell whether an input holds a file prefix: any text under `filename_prefix`, one of ours under any name."""
     return isinstance(value, str) and (key == PREFIX_INPUT or bool(_OUR_PREFIX.fullmatch(value)))
+
+
+def _stored(value: Json, names: Mapping[str, str]) -> Json:
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, list):
+        return [_stored(item, names) for item in value]
+    return {key: _stored(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _rendered(node: Json) -> Json:

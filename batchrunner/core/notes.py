@@ -48,6 +48,8 @@ class Resource(Enum):
 
     DISK = auto()
     SOCKETS = auto()
+    INPUTS = auto()
+    """The batch folder's copies of input files."""
 
 
 # -- a server
@@ -133,6 +135,46 @@ class TransferWorked:
     """A POST or a download got through after all."""
 
     server: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputStored:
+    """The server has an input file, whole."""
+
+    server: str
+    file: str
+    """`InputFile.name`."""
+    name: str
+    """What a workflow calls it there."""
+    etag: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputsLost:
+    """The server may have lost these input files, whatever it says of them: they are to be uploaded again."""
+
+    server: str
+    files: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailed:
+    """An upload failed; it is tried again after a pause."""
+
+    server: str
+    file: str
+    failure: Failure
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRefused:
+    """This server never gets this file."""
+
+    server: str
+    file: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +296,10 @@ ServerNote: TypeAlias = (
     | TransferFailed
     | TransferWorked
     | PostsWait
+    | InputStored
+    | InputsLost
+    | UploadFailed
+    | UploadRefused
     | Finished
     | JobWell
     | JobBurned

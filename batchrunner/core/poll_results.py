@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Cause, Ended, Failure
 from batchrunner.core.adoption import adopt
-from batchrunner.core.attempts import Attempt, accept, classify, lose
+from batchrunner.core.attempts import Attempt, accept, classify, lose, misses_input
 from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Fetching, Sending
@@ -105,7 +105,9 @@ class _Reading:
         for job, state in self.board.open_on(self.server.name):
             if state.prompt.id in self.action.ids and not self.board.in_flight.is_posting(job):
                 record = self.board.tracked[job]
-                found, said = self._prompt(Attempt(job, state, self.moment.at, self.server.rules), record)
+                found, said = self._prompt(
+                    Attempt(job, state, self.moment.at, self.server.rules, self.board.nodes), record
+                )
                 facts += found
                 notes += said
         facts += self._gone_files()
@@ -146,7 +148,7 @@ class _Reading:
         if prompt.id not in self.result.history:
             return [], []
         missed = MissedBy(
-            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_file)
+            self.server, self.moment.began, self.answered_at, self.restarted_at, bool(self.board.first_files)
         )
         return interpret_missing(attempt, record, missed)
 
@@ -183,7 +185,8 @@ class _Reading:
 
         A workflow that is not ours any more is kept all the same: we sent it, so it was rewritten on the server.
         """
-        fact = classify(attempt, entry, self.result.date, excused=self._is_sick())
+        lost = misses_input(self.board, attempt.job, entry)
+        fact = classify(attempt, entry, self.result.date, excused=self._is_sick(), input_lost=lost)
         if isinstance(fact, Rendered) and entry.digest and not self.board.is_own(attempt.job, entry.digest):
             return replace(fact, differs=True)
         return fact
@@ -248,7 +251,7 @@ class _Reading:
 def expired(attempt: Attempt, board: Board) -> Lost:
     """Return the loss of a file that is on its server no more."""
     if attempt.state.prompt.id in board.inherited:
-        return lose(attempt, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
+        return lose(attempt, Why.WITHDRAWN, "the built-in ComfyUI ended with its run; it is rendered again")
     return lose(attempt, Why.EXPIRED, "404: clean-up deleted the file before it was home")
 
 

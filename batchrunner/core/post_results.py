@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.notes import Moment, Note
 
-_NOT_ACCEPTABLE, _TOO_MANY = 406, 429
+_NOT_ACCEPTABLE, TOO_MANY = 406, 429
 _OF_ALL_PROMPTS = frozenset({401, 404, 408, 429})
 """Refusals that are not about what a prompt says."""
 
@@ -47,13 +47,15 @@ def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -
     attempt = attempt_of(board, action, moment.at)
     record = replace(board.tracked.get(action.job, Tracked()), sent_at=moment.now)
     match end:
-        case Failure() if attempt and _is_denied(end) and board.servers[action.server].health.is_up():
+        case Failure() if attempt and is_denied(end) and board.servers[action.server].health.is_up():
             return _denied(board, attempt, end, moment.now)
         case Failure():
             return _failed(board, action, end, record, moment)
         case Refused() if attempt:
-            notes = (Track(action.job, record), TransferWorked(action.server), PostAnswered(end.message))
-            return Outcome((lose(attempt, Why.REFUSED, end.message),), notes)
+            worked = (Track(action.job, record), TransferWorked(action.server))
+            if board.misses_input(action.job, *(error.message for error in end.node_errors)):
+                return Outcome((lose(attempt, Why.INPUT_LOST, end.message),), worked)
+            return Outcome((lose(attempt, Why.REFUSED, end.message),), (*worked, PostAnswered(end.message)))
         case Taken() if attempt:
             return _taken(board, attempt, end, record, moment)
     return Outcome()
@@ -93,8 +95,10 @@ def _taken(board: Board, attempt: Attempt, taken: Taken, record: Tracked, moment
     posted = PostTaken(server, taken.number, moment.began, moment.now)
     message = refusal(taken.node_errors, board.outputs)
     if message:
-        notes = (Track(job, record), posted, PostAnswered(message), MustNotRender(server, frozenset({taken.prompt})))
-        return Outcome((accepted, lose(attempt, Why.REFUSED, message)), notes)
+        notes = (Track(job, record), posted, MustNotRender(server, frozenset({taken.prompt})))
+        if board.misses_input(job, *(error.message for error in taken.node_errors)):
+            return Outcome((accepted, lose(attempt, Why.INPUT_LOST, message)), notes)
+        return Outcome((accepted, lose(attempt, Why.REFUSED, message)), (*notes, PostAnswered(message)))
     if not board.servers[server].queue.foreign and board.open_on(server)[0][0] == job:
         # Nothing is in front of it: it runs at once, and may end the server before a poll sees it.
         record = replace(record, seen_running=True)
@@ -105,10 +109,10 @@ def _failed(board: Board, action: Submit, failure: Failure, record: Tracked, mom
     """Keep the claim. If nothing can have left us, nothing has to settle: the next good poll decides."""
     server, name, now = board.servers[action.server], action.server, moment.now
     refused = failure.cause is Cause.UNAUTHORIZED
-    if refused or not failure.sent or failure.status == _TOO_MANY:
+    if refused or not failure.sent or failure.status == TOO_MANY:
         record = replace(record, sent_at=server.health.good_at - board.rules.settle)
     notes: list[Note] = [Track(action.job, record), TransferFailed(name, now)]
-    if failure.status == _TOO_MANY:
+    if failure.status == TOO_MANY:
         pause = backoff(f"{name}/{action.job}", 1, PROBE_PAUSE, PROBE_PAUSE)
         return Outcome(notes=(*notes, PostsWait(name, now + (failure.retry_after or pause))))
     if refused:
@@ -116,7 +120,7 @@ def _failed(board: Board, action: Submit, failure: Failure, record: Tracked, mom
     return Outcome(notes=(*notes, *failed(board, name, failure, now)))
 
 
-def _is_denied(failure: Failure) -> bool:
+def is_denied(failure: Failure) -> bool:
     """Whether something before the server refuses this prompt: a web firewall that dislikes its text, for one."""
     status = failure.status or 0
     return status == _NOT_ACCEPTABLE or (failure.page and 400 <= status < 500 and status not in _OF_ALL_PROMPTS)

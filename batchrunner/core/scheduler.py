@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from batchrunner.core.actions import Download, Interrupt, Listen, Poll, Submit, Withdraw
-from batchrunner.core.eta import fits, stuck_job
+from batchrunner.core.eta import ends_at, fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.job import file_prefix, prompt_id
@@ -19,11 +19,12 @@ from batchrunner.core.notes import Leaving
 from batchrunner.core.poll_results import DOUBT, SURVEY
 from batchrunner.core.polling import depth
 from batchrunner.core.tracking import Guess
+from batchrunner.core.uploads import AHEAD, UploadPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchrunner.core.actions import Action
+    from batchrunner.core.actions import Action, Upload
     from batchrunner.core.board import Board
     from batchrunner.core.lifecycle import Queued
     from batchrunner.core.server import Server
@@ -63,9 +64,11 @@ def file_away(board: Board, now: float) -> None:
 
 def wake(board: Board, now: float) -> float | None:
     """Return when something postponed becomes possible, or must be concluded; None if nothing is postponed."""
-    times = [board.rests_until(), board.disk.calms_at(), board.attention.next_at()]
+    times = [board.rests_until(), board.disk.calms_at(), board.inputs.calms_at(), board.attention.next_at()]
     if board.until is not None:
         times += [board.until, now + _CLOCK_CHECK]
+    if board.hours is not None:
+        times += [board.hours.opens, board.hours.closes, now + _CLOCK_CHECK]
     if board.leaving_at is not None:
         times.append(board.leaving_at + leaving_time(board))
     if board.unsurveyed:
@@ -83,6 +86,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
         server.hint.again_at if _is_to_hear(board, server) else None,
         server.breaker.paused_until,
         server.health.posts_at,
+        server.inputs.next_at(now),
         None if idle else server.health.out_at(server.rules, holding=board.holds_any()),
         None if idle else frees_at(board, server),
     )
@@ -160,9 +164,14 @@ def _fetches(board: Board, visited: Sequence[Server], room: int, now: float) -> 
 def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
     state = cast("Fetching", board.states[job])  # no other is offered
     index, item = next((i, item) for i, item in enumerate(state.items) if item.file.key == key)
-    prompt = state.prompt
+    number = sum(other.file.node == item.file.node for other in state.items[:index])
+    prompt, opened, deadline = state.prompt, item.opened, state.deadline
     fetch = Download(
-        job, prompt.attempt, prompt.prefix, prompt.server, item.file, item.opened, index=index, deadline=state.deadline
+        *(job, prompt.attempt, prompt.prefix, prompt.server, item.file),
+        opened=opened,
+        index=index,
+        number=number,
+        deadline=deadline,
     )
     return (state.deadline or 0.0), fetch
 
@@ -170,7 +179,7 @@ def _fetch(board: Board, job: str, key: str) -> tuple[float, Download]:
 def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
     for job, state in board.open_on(server.name):
         if board.tracked[job].guess is Guess.DUE and server.health.is_up():
-            file = File(f"{state.prompt.prefix}{board.first_file}")
+            file = File(f"{state.prompt.prefix}{board.first_files[board.tracked[job].guessed]}")
             fetch = Download(job, state.prompt.attempt, state.prompt.prefix, server.name, file, probe=True)
             if fetch not in board.in_flight:
                 yield 0.0, fetch
@@ -179,24 +188,28 @@ def _probes(board: Board, server: Server) -> Iterator[tuple[float, Download]]:
 # -- prompts
 
 
-def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Submit]:
+def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterator[Submit | Upload]:
+    """Yield the POSTs to start, and the uploads of input files that others wait for."""
     if _holds_back(board):
         return
+    uploads = UploadPlan(board, now)
     for server in visited:
         if server.takes_prompts(now):
-            yield from _again(board, server)
-    if not _may_submit(board, now):
-        return
-    rooms = {}
-    roomy = () if board.looked_through else board.roomy
-    for name in dict.fromkeys([*(server.name for server in visited), *roomy]):
-        server = board.servers[name]
-        room = _room(board, server, now) if server.takes_prompts(now) else 0
-        if room:
-            rooms[name] = room
-    for job, name in _given(board, rooms, now):
-        attempt = board.next_attempt(job)
-        yield Submit(job, attempt, prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt), name)
+            yield from _again(board, server, uploads)
+    if _may_submit(board, now):
+        rooms = {}
+        roomy = () if board.looked_through else board.roomy
+        ahead = AHEAD if board.input_files else 0
+        for name in dict.fromkeys([*(server.name for server in visited), *roomy]):
+            server = board.servers[name]
+            room = _room(board, server, now) if server.takes_prompts(now) else 0
+            if room or (ahead and server.takes_prompts(now)):
+                rooms[name] = room
+        for job, name in _given(board, rooms, uploads, now):
+            attempt, inputs = board.next_attempt(job), uploads.names(job, name) or ()
+            prompt, prefix = prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt)
+            yield Submit(job, attempt, prompt, prefix, name, inputs=inputs)
+    yield from uploads.actions
 
 
 def _room(board: Board, server: Server, now: float) -> int:
@@ -207,7 +220,9 @@ def _room(board: Board, server: Server, now: float) -> int:
 def _holds_back(board: Board) -> bool:
     """Whether nothing at all is to be submitted."""
     ailing = board.disk.failed_at is not None or board.sockets.failed_at is not None
-    return board.leaving_at is not None or ailing or bool(board.refused_alike() or board.hopeless_loss())
+    if board.leaving_at is not None or ailing or board.is_closed():
+        return True
+    return bool(board.refused_alike() or board.hopeless_loss())
 
 
 def _may_submit(board: Board, now: float) -> bool:
@@ -215,13 +230,21 @@ def _may_submit(board: Board, now: float) -> bool:
     return not _holds_back(board) and bool(board.next_jobs(1, now)) and is_surveyed(board, now)
 
 
-def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[str, str]]:
-    """Yield the next jobs and who gets them: the server with most room, if it can have them home in time."""
-    room = sum(rooms.values())
-    picky = board.until is not None or any(board.servers[name].breaker.trips for name in rooms)
-    ahead = min(room, 1) * _AHEAD if picky else room
+def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float) -> Iterator[tuple[str, str]]:
+    """Yield the next jobs and who gets them: the server with most room, if it can have them home in time.
+
+    A job whose input files are not there yet has them uploaded to that server, and lets the next one go first.
+    """
+    spots = {name: room + AHEAD for name, room in rooms.items()}
+    room, left = sum(rooms.values()), sum(spots.values()) if board.input_files else 0
+    tripped = any(board.servers[name].breaker.trips for name in rooms)
+    picky = ends_at(board) is not None or tripped or bool(board.input_files)
+    ahead = min(room + left, 1) * _AHEAD if picky else room
     taken = dict.fromkeys(rooms, 0.0)
     fit: dict[str, dict[float, bool]] = {name: {} for name in rooms}
+
+    def nearest(name: str) -> tuple[bool, int, bool]:
+        return rooms[name] > 0, spots[name], uploads.is_near(job, name)
 
     def is_in_time(name: str, job: str) -> bool:
         cost, known = board.costs.get(job, 0.0), fit[name]
@@ -230,15 +253,25 @@ def _given(board: Board, rooms: dict[str, int], now: float) -> Iterator[tuple[st
         return known[cost]
 
     for job in board.next_jobs(ahead, now):
-        able = [name for name, room in rooms.items() if room and _probes_with(board, name, job)]
+        if room <= 0 and left <= 0:
+            break
+        files = job in board.input_files
+        able = [name for name, most in rooms.items() if most or (files and spots[name] > 0)]
+        able = [name for name in able if _probes_with(board, name, job)]
         able = [name for name in able if name != board.states[job].past.stuck_on] or able
-        free = [name for name in able if is_in_time(name, job)]
-        if free:
-            name = max(free, key=rooms.__getitem__)
-            rooms[name] -= 1
+        free = [name for name in able if (not files or uploads.may_go(job, name)) and is_in_time(name, job)]
+        if not free:
+            continue
+        name = max(free, key=nearest if files else rooms.__getitem__)
+        if rooms[name] and uploads.names(job, name) is not None:
+            rooms[name], room = rooms[name] - 1, room - 1
+            spots[name], left = spots[name] - 1, left - 1
             fit[name].clear()
             taken[name] += board.forecast.seconds(name, board.costs.get(job, 0.0))
             yield job, name
+        elif spots[name] > 0:
+            uploads.want(job, name, confirmed=rooms[name] > 0)
+            spots[name], left = spots[name] - 1, left - 1
 
 
 def _probes_with(board: Board, name: str, job: str) -> bool:
@@ -250,15 +283,21 @@ def _probes_with(board: Board, name: str, job: str) -> bool:
     return not breaker.trips or job not in breaker.jobs or breaker.jobs >= board.waiting
 
 
-def _again(board: Board, server: Server) -> Iterator[Submit]:
-    """Yield the POSTs that never arrived; where POSTs are refused, one at a time, to try."""
+def _again(board: Board, server: Server, uploads: UploadPlan) -> Iterator[Submit]:
+    """Yield the POSTs that never arrived; where POSTs are refused, one at a time, to try.
+
+    The server may have lost their input files meanwhile, or it was another run that uploaded them.
+    """
     held = board.open_on(server.name)
     if server.health.refused_posts and any(board.in_flight.is_posting(job) for job, _ in held):
         return
     due = ((job, state) for job, state in held if board.tracked[job].resend and not board.in_flight.is_posting(job))
     for job, state in islice(due, 1 if server.health.refused_posts else None):
-        prompt = state.prompt
-        yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True)
+        prompt, inputs = state.prompt, uploads.names(job, server.name)
+        if inputs is None:
+            uploads.want(job, server.name, confirmed=True)
+        else:
+            yield Submit(job, prompt.attempt, prompt.id, prompt.prefix, server.name, again=True, inputs=inputs)
 
 
 def is_surveyed(board: Board, now: float) -> bool:

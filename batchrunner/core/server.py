@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, assert_never
 from batchrunner.core.facts import Why
 from batchrunner.core.health import Breaker, Health
 from batchrunner.core.hint import HINT_PAUSE, Hint
+from batchrunner.core.inputs import ServerInputs
 from batchrunner.core.notes import (
     Finished,
     GivenUp,
+    InputsLost,
+    InputStored,
     Interrupted,
     JobBurned,
     JobWell,
@@ -32,6 +35,8 @@ from batchrunner.core.notes import (
     Surveyed,
     TransferFailed,
     TransferWorked,
+    UploadFailed,
+    UploadRefused,
 )
 from batchrunner.core.settings import Rules, backoff
 
@@ -168,6 +173,7 @@ class Server:
     queue: QueueSeen = field(default_factory=QueueSeen)
     memory: Memory = field(default_factory=Memory)
     hint: Hint = field(default_factory=Hint)
+    inputs: ServerInputs = field(default_factory=ServerInputs)
     leaving: Leaving = Leaving.NO
     to_remove: frozenset[str] = frozenset()
     """Pending prompts of ours to be deleted by id, once."""
@@ -190,17 +196,19 @@ class Server:
                 tripped, whole = self.breaker.trips > 0, note.result.unread is None
                 self.health = self.health.polled(note.began, note.now, stalled=stalled, tripped=tripped, whole=whole)
                 self._find_unwanted(note)
-                self.memory = self.memory.polled(note)
+                self._remember(self.memory.polled(note))
             case Surveyed():
                 self.surveyed = True
             case PollFailed():
                 self.health = self.health.poll_failed(note.failure, note.now)
+                self.inputs = self.inputs.doubted()
                 self.poll_at = note.now + self._pause_after(note)
             case PollRefused():
                 self.health = self.health.poll_refused(note.failure, note.now)
                 self.poll_at = note.now + self._pause_after(note)
             case PostTaken():
-                self.memory, self.health = self.memory.posted(note), self.health.post_taken()
+                self._remember(self.memory.posted(note))
+                self.health = self.health.post_taken()
                 if self.breaker.kind == Why.DENIED:
                     self.breaker = Breaker()
                 if not self.health.failures and not self.is_heard():
@@ -214,6 +222,14 @@ class Server:
                 self.health = self.health.transfer_failed(note.now)
             case TransferWorked():
                 self.health = self.health.transfer_worked()
+            case InputStored():
+                self.inputs = self.inputs.stored_as(note)
+            case InputsLost():
+                self.inputs = self.inputs.lost(note.files)
+            case UploadFailed():
+                self.inputs = self.inputs.failed(self.name, note)
+            case UploadRefused():
+                self.inputs = self.inputs.refused_for(note.file, note.message)
             case Finished():
                 self.memory = replace(self.memory, last_finished=note.prompt)
             case JobWell():
@@ -249,6 +265,12 @@ class Server:
                 self.hint = self.hint.closed(self.name, note)
             case _:
                 assert_never(note)
+
+    def _remember(self, memory: Memory) -> None:
+        """Take in signs of a restart, after which input files may be gone too: a container begins without them."""
+        if memory.restarted_at != self.memory.restarted_at:
+            self.inputs = self.inputs.lost()
+        self.memory = memory
 
     def _find_unwanted(self, note: Polled) -> None:
         """Have what must not be rendered interrupted if it runs, and forget what the queue no longer shows."""

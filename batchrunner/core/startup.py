@@ -26,7 +26,7 @@ def startup_facts(board: Board, at: float) -> Iterator[Fact]:
             yield Dropped(job, state.past.highest, at, "no longer in the manifest")
     for job, held in board.open_on(SIM):
         case = Attempt(job, held, at, board.rules)
-        yield lose(case, Why.FORGOTTEN, "the built-in ComfyUI ended with its run", burns=False)
+        yield lose(case, Why.WITHDRAWN, "the built-in ComfyUI ended with its run; it is rendered again")
     for job, taken in _cut_short(board):
         case = Attempt(job, taken, at, board.rules)
         yield lose(case, Why.FORGOTTEN, "the run ended while its file was taken in from our own disk", burns=False)

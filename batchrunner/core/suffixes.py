@@ -28,6 +28,8 @@ SUFFIXES = {
     ".safetensors": "safetensors",
 }
 """The suffixes we know, and the kind of file that each stands for. Every other file is taken as it comes."""
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"})
+"""Suffixes of moving pictures: of several files of a prompt, these come first."""
 UNKNOWN = ".bin"
 """The suffix of a file whose own is none that we take over."""
 _PLAIN = re.compile(r"\.[a-z0-9]{1,8}")

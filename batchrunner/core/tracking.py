@@ -38,6 +38,8 @@ class Tracked:
     seen_running: bool = False
     """Seen running, or taken when nothing was in front of it."""
     guess: Guess = Guess.UNTRIED
+    guessed: int = 0
+    """How many of its possible names were tried."""
     resend: bool = False
     """The same POST is due again: it never arrived."""
     withdrawn: bool = False
@@ -55,4 +57,4 @@ class Tracked:
 
     def found(self) -> Tracked:
         """Forget what we were unsure of: the prompt was found, is posted again, or is over."""
-        return replace(self, absence=None, guess=Guess.UNTRIED, resend=False)
+        return replace(self, absence=None, guess=Guess.UNTRIED, guessed=0, resend=False)

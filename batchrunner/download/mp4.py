@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from batchrunner.core.video import UNKNOWN, Video
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,10 +25,12 @@ _PARENTS = frozenset({b"moov", b"udta", b"meta", b"ilst"})
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What the walk saw: `says` is empty if the file is whole; `texts` are its metadata that look like JSON."""
+    """What the walk saw: `message` is empty if the file is whole; `texts` are its metadata that look like JSON."""
 
     message: str
     texts: tuple[bytes, ...] = ()
+    video: Video = UNKNOWN
+    """What its tracks say; of one without an index of frames, as live streams are, nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,16 @@ class _Box:
     start: int
     """Of what it holds."""
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    kind: bytes
+    """`vide` or `soun`, or another."""
+    samples: int
+    """Frames, of a picture's."""
+    width: int | None = None
+    height: int | None = None
 
 
 class _BrokenError(ValueError):
@@ -52,7 +66,7 @@ def walk(file: BinaryIO, size: int) -> Walk:
         tops = walker.tops(size)
     except _BrokenError as error:
         return Walk(str(error))
-    return Walk("", tuple(text for top in tops for text in walker.texts(top, _DEPTH)))
+    return Walk("", tuple(text for top in tops for text in walker.texts(top, _DEPTH)), walker.video(tops))
 
 
 class _Walker:
@@ -119,6 +133,48 @@ class _Walker:
                     yield from self._json(inner, 4)
         except _BrokenError:
             return
+
+    def video(self, tops: list[_Box]) -> Video:
+        """Return what the tracks say, nothing where one is broken or its frames are not counted."""
+        tracks = []
+        try:
+            for index in (top for top in tops if top.kind == b"moov"):
+                inner = list(self.boxes(index.start, index.end))
+                if any(box.kind == b"mvex" for box in inner):
+                    return UNKNOWN  # fragments: the frames are counted elsewhere
+                tracks += [self._track(box) for box in inner if box.kind == b"trak"]
+        except _BrokenError:
+            return UNKNOWN
+        pictures = [track for track in tracks if track.kind == b"vide" and track.samples]
+        if len(pictures) != 1:
+            return UNKNOWN
+        (picture,) = pictures
+        sound = any(track.kind == b"soun" and track.samples for track in tracks)
+        return Video(picture.width, picture.height, picture.samples, sound)
+
+    def _track(self, box: _Box) -> _Track:
+        """Read a track; raises _BrokenError where a box is missing or too short."""
+        media = self._inner(box, b"mdia")
+        table = self._inner(self._inner(media, b"minf"), b"stbl")
+        kind = self._bytes(self._inner(media, b"hdlr"), 8, 4)
+        samples = int.from_bytes(self._bytes(self._inner(table, b"stsz"), 8, 4), "big")
+        if kind != b"vide":
+            return _Track(kind, samples)
+        # Version and count, size and type of the first entry, its reserved bytes, then 16 bytes of an older format.
+        sides = self._bytes(self._inner(table, b"stsd"), 40, 4)
+        return _Track(kind, samples, int.from_bytes(sides[:2], "big"), int.from_bytes(sides[2:], "big"))
+
+    def _inner(self, box: _Box, kind: bytes) -> _Box:
+        found = next((inner for inner in self.boxes(box.start, box.end) if inner.kind == kind), None)
+        if found is None:
+            raise _BrokenError(f"it has no {kind.decode()}")
+        return found
+
+    def _bytes(self, box: _Box, at: int, length: int) -> bytes:
+        if box.start + at + length > box.end:
+            raise _BrokenError(f"its {box.kind!r} is too short")
+        self._file.seek(box.start + at)
+        return self._file.read(length)
 
     def _fullness(self, box: _Box) -> int:
         """Return the bytes of version and flags: MP4's `meta` has four, QuickTime's none."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner.core.actions import LocalFile
-from batchrunner.core.job import parse_prefix
+from batchrunner.core.job import INPUTS, parse_prefix
 from batchrunner.core.suffixes import suffix
 from batchrunner.download import verify as media
 from batchrunner.download.folder import digest, os_error_text
@@ -30,7 +30,9 @@ def files_of(batch: str, folder: Folder, stems: Collection[str] | None = None) -
     Raises LocalError where the disk fails: what is not seen then must not be taken for missing.
     """
     try:
-        among = (path for path in folder.files() if stems is None or path.rpartition(".")[0] in stems)
+        # A copy of an input may be a file of this very batch; it is the result of none of its jobs.
+        own = (path for path in folder.files() if not path.startswith(f"{INPUTS}/"))
+        among = (path for path in own if stems is None or path.rpartition(".")[0] in stems)
         return tuple(home for path in among for home in _homes(batch, folder, path))
     except OSError as error:
         raise LocalError(f"{folder.root}: can't be searched: {os_error_text(error)}") from None

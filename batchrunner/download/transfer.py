@@ -19,6 +19,7 @@ from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.suffixes import suffix
+from batchrunner.core.video import UNKNOWN, Video, differences
 from batchrunner.download import verify as media
 from batchrunner.download.folder import Folder, digest, os_error_text, to_thread
 from batchrunner.download.pace import TransferSpeed
@@ -47,9 +48,9 @@ _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
 
 
-def final_stem(stem: str, index: int) -> str:
-    """Return the local path, without suffix, that file number `index` of a job is to get."""
-    return f"{stem}-{index + 1}" if index else stem
+def final_stem(stem: str, number: int, label: str = "") -> str:
+    """Return the local path, without suffix, of a job's file: `number` from 0, `label` of the node that saved it."""
+    return "-".join(filter(None, (stem, label, str(number + 1) if number else "")))
 
 
 class Stream(Protocol):
@@ -108,6 +109,8 @@ class Downloader:
         self._folder = Folder(folder)
         self._boot = boot
         self._limits = _Limits(largest, kept_free, warn or (lambda _: None))
+        self.asked: Callable[[Download], Video] = lambda _: UNKNOWN
+        """What is asked of the video that an action downloads; one that differs is kept, with a warning."""
         self.transfers: dict[str, tuple[int, int]] = {}
         """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
 
@@ -125,8 +128,8 @@ class Downloader:
         fetch leaves a `.part` that the next one continues. `renders` is the job's `render_digest`, if it is known: what
         was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
-        ending = suffix(action.file.name)
-        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, self.transfers)
+        ending, asked = suffix(action.file.name), self.asked(action)
+        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, asked, self.transfers)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -166,6 +169,7 @@ class _Download:
     stem: str
     suffix: str
     renders: str
+    asked: Video
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
@@ -187,7 +191,7 @@ class _Download:
                 with file:
                     if self._is_ours(file, name):
                         self.folder.remove(self.part)
-                        return Downloaded(name, *digest(file))
+                        return Downloaded(name, *digest(file), self._warning(media.inspect_as(file, self.suffix)))
             elif number > 1:
                 break
         return self._complete()
@@ -200,7 +204,10 @@ class _Download:
         with file:
             if (was is not None and was.boot != self.boot) or not self._is_ours(file, self.part):
                 return None
-            return self._publish(*digest(file))
+            return self._publish(*digest(file), self._warning(media.inspect_as(file, self.suffix)))
+
+    def _warning(self, seen: media.Inspection) -> str:
+        return differences(self.asked, seen.video)
 
     def _is_ours(self, file: BinaryIO, path: str) -> bool:
         """Tell by the workflow in a file, else by its sidecar, else by its length if we saw the same on the server.
@@ -360,7 +367,7 @@ class _Download:
         if problem is not None:
             self.folder.remove(self.part)
             return problem
-        return self._publish(*whole)
+        return self._publish(*whole, self._warning(seen))
 
     def _problem(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole:
@@ -373,11 +380,11 @@ class _Download:
             return Rejected("it carries no workflow, so its name alone proves nothing", etag)
         return None
 
-    def _publish(self, size: int, sha256: str) -> Downloaded:
+    def _publish(self, size: int, sha256: str, warning: str) -> Downloaded:
         """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
         for name in self._names_in_order():
             if self.folder.publish(self.part, name):
-                return Downloaded(name, size, sha256)
+                return Downloaded(name, size, sha256, warning)
         raise FileExistsError(errno.EEXIST, "every name for it is taken")
 
     @property
@@ -388,11 +395,10 @@ class _Download:
 
     def _names_in_order(self) -> Iterator[str]:
         """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
-        base = final_stem(self.stem, self.action.index)
-        yield base + self.suffix
-        yield f"{base}-{self.action.job}{self.suffix}"
+        yield self.stem + self.suffix
+        yield f"{self.stem}-{self.action.job}{self.suffix}"
         for number in range(2, _NAMES):
-            yield f"{base}-{self.action.job}-{number}{self.suffix}"
+            yield f"{self.stem}-{self.action.job}-{number}{self.suffix}"
 
 
 def _page(stream: Stream) -> Failure | None:

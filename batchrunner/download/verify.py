@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from batchrunner.core.job import PREFIX_INPUT, Json, attempt_digest, prefixes
 from batchrunner.core.suffixes import SUFFIXES
+from batchrunner.core.video import UNKNOWN, Video
 from batchrunner.download import mp4
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Carried: TypeAlias = tuple[tuple[str, ...] | None, str]
     """`prefixes` and `digest` of an `Inspection`."""
 
+_SIMULATED = b'{"simulated": true}'
+"""What the simulator's videos carry: they are small and short, whatever was asked for."""
 _WINDOW = 2**18
 _CHUNKS = 100_000
 _QUOTED = re.compile(rb'(?<!\\)"%s"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){0,4000}")' % PREFIX_INPUT.encode())
@@ -43,6 +46,7 @@ class Inspection:
     prefixes: tuple[str, ...] | None = None
     digest: str = ""
     """What the workflow in it renders (`job.render_digest`); empty if it carries none of an attempt whole."""
+    video: Video = UNKNOWN
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
@@ -79,7 +83,8 @@ def inspect_open(file: BinaryIO) -> Inspection:
     kind = _kind(file.read(16))
     if kind == "mp4":
         walk = mp4.walk(file, size)
-        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts))
+        video = UNKNOWN if _SIMULATED in walk.texts else walk.video
+        return Inspection(kind, not walk.message, walk.message, *_of_texts(walk.texts), video)
     if kind == "png":
         return _png(file, size)
     if not kind:
@@ -208,9 +213,10 @@ def _of_window(file: BinaryIO, size: int) -> Carried:
         windows.append(file.read(_WINDOW))
     if not any(_NODE.search(window) for window in windows):
         return None, ""
-    found = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
-    _, whole = _of_values(graph for window in windows for graph in _begun(window))
-    return tuple(dict.fromkeys(text for text in found if isinstance(text, str))), whole
+    quoted = [_parsed(match[1]) for window in windows for match in _QUOTED.finditer(window)]
+    # A prefix that stands under another name is found where its workflow is whole.
+    found, whole = _of_values(graph for window in windows for graph in _begun(window))
+    return tuple(dict.fromkeys([*(text for text in quoted if isinstance(text, str)), *(found or ())])), whole
 
 
 def _begun(window: bytes) -> Iterator[Json]:

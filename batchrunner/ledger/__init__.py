@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchrunner.ledger.codec import REBUILD, StateError
-from batchrunner.ledger.lock import LOCK, STATE, hold
+from batchrunner.ledger.lock import LOCK, STATE, Holder, hold, holder, is_held_by
 from batchrunner.ledger.store import Ledger, Snapshot
 
-__all__ = ["LOCK", "REBUILD", "STATE", "Ledger", "Snapshot", "StateError", "hold"]
+__all__ = ["LOCK", "REBUILD", "STATE", "Holder", "Ledger", "Snapshot", "StateError", "hold", "holder", "is_held_by"]

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from batchrunner.core.facts import Fact, File, Why, fact_name
-from batchrunner.core.job import Job
+from batchrunner.core.job import InputFile, Job
 from batchrunner.errors import LocalError
 
 if TYPE_CHECKING:
@@ -92,7 +92,11 @@ def read_fact(name: str, job: str, attempt: int, at: float, text: str) -> Fact:
 
 def job_text(job: Job) -> str:
     """Return the JSON of a job without its id. Seeds stay whole: they go up to 2^64-1, beyond SQLite's integers."""
-    return _text({"digest": job.digest, "params": {**job.params}, "file": job.file, "cost": job.cost})
+    values = {"digest": job.digest, "params": {**job.params}, "file": job.file, "cost": job.cost}
+    if job.inputs:
+        values["inputs"] = [[file.sha256, file.size, file.name] for file in job.inputs]
+        values["uploads"] = {**job.uploads}
+    return _text(values)
 
 
 def read_job(name: str, text: str) -> Job:
@@ -124,12 +128,31 @@ def _job(name: str, values: Mapping[str, Json]) -> Job:
     digest, file, params = values["digest"], values["file"], values["params"]
     if not (isinstance(digest, str) and isinstance(file, str) and isinstance(params, dict)):
         raise TypeError("a value of the wrong type")
-    return Job(name, digest, {key: _scalar(value) for key, value in params.items()}, file, _number(values["cost"]))
+    inputs, uploads = values.get("inputs", []), values.get("uploads", {})
+    if not (isinstance(inputs, list) and isinstance(uploads, dict)):
+        raise TypeError("a value of the wrong type")
+    return Job(
+        name,
+        digest,
+        {key: _scalar(value) for key, value in params.items()},
+        file,
+        _number(values["cost"]),
+        tuple(map(_input_file, inputs)),
+        {key: str(_of(str)(value)) for key, value in uploads.items()},
+    )
+
+
+def _input_file(value: Json) -> InputFile:
+    match value:
+        case [str(sha256), int(size), str(name)]:
+            return InputFile(sha256, size, name)
+        case _:
+            raise TypeError(f"{value!r} instead of an input file")
 
 
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
-        return [[item.name, item.subfolder, item.kind] for item in value]
+        return [[item.name, item.subfolder, item.kind, item.node] for item in value]
     return value
 
 
@@ -173,10 +196,9 @@ def _files(value: Json) -> tuple[File, ...]:
 
 
 def _file(value: Json) -> File:
-    if not isinstance(value, list) or len(value) != 3:
+    if not isinstance(value, list) or len(value) != 4:
         raise TypeError(f"{value!r} instead of a file")
-    name, subfolder, where = (str(_of(str)(item)) for item in value)
-    return File(name, subfolder, where)
+    return File(*(str(_of(str)(item)) for item in value))
 
 
 _READERS: Mapping[object, Read] = {

@@ -7,7 +7,11 @@ import fcntl
 import os
 import re
 import socket
+import subprocess
+import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
@@ -16,7 +20,6 @@ from batchrunner.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # -- Creating the batch's folder and its private files.
 #
@@ -74,6 +77,9 @@ def file_exists(path: Path) -> bool:
 
 
 _WIDTH = 128
+_LOCKS = Path("/proc/locks")
+_PROBED = 0.05
+"""Seconds; `holder` has the lock for a thousandth of that."""
 _HOLDER = re.compile(rb"pid (\d{1,10}) on ([A-Za-z0-9._-]{1,64}) *\n")
 
 
@@ -94,6 +100,62 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(opened)
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a batch right now."""
+
+    pid: int
+    """0 if the lock does not say."""
+    host: str
+    since: float
+    """Seconds since the epoch, by the clock of the file system."""
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who holds the batch in `folder`, None if nobody does: the lock itself tells. Creates nothing.
+
+    LocalError if the lock can't be read.
+    """
+    path = folder / LOCK
+    if not file_exists(path):
+        return None
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalError(f"{path}: can't be opened: {error.strerror}") from error
+    try:
+        match = _HOLDER.fullmatch(os.pread(opened, _WIDTH, 0))
+        pid, host = (int(match[1]), match[2].decode()) if match else (0, "")
+        return Holder(pid, host, os.fstat(opened).st_mtime) if _is_locked(opened) else None
+    finally:
+        os.close(opened)
+
+
+def is_held_by(folder: Path, holder: Holder) -> bool:
+    """Whether that process really holds the batch, and not another one that has got its number since.
+
+    Linux lists who holds which lock; elsewhere the command line must be ours.
+    """
+    if holder.host != _host():
+        return False
+    try:
+        inode = (folder / LOCK).stat().st_ino
+        locks = _LOCKS.read_text(encoding="ascii")
+    except OSError:
+        command = ["ps", "-o", "command=", "-p", str(holder.pid)]
+        found = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - a number, and no shell
+        return b"batchrunner" in found.stdout
+    return re.search(rf" FLOCK .* WRITE {holder.pid} [^ ]*:{inode} ", locks) is not None
+
+
+def _is_locked(opened: int) -> bool:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
 def _open(path: Path) -> int:
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, PRIVATE)
@@ -109,7 +171,11 @@ def _open(path: Path) -> int:
 
 def _lock(opened: int, folder: Path) -> None:
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PROBED)  # `holder` may just have tried it
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise BusyError(f"{folder}: another runner holds this batch{_holder(opened)}") from error
     except OSError as error:
@@ -125,7 +191,10 @@ def _write_holder(opened: int) -> None:
     """Write who holds the lock, in a fixed width so that nothing needs truncating; not into a file with a hard link."""
     if os.fstat(opened).st_nlink != 1:
         return
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
-    line = f"pid {os.getpid()} on {host}".encode().ljust(_WIDTH - 1) + b"\n"
+    line = f"pid {os.getpid()} on {_host()}".encode().ljust(_WIDTH - 1) + b"\n"
     with suppress(OSError):
         os.pwrite(opened, line, 0)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]

@@ -54,6 +54,8 @@ _PUT_JOB = (
     "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
     " WHERE seq <> excluded.seq OR body <> excluded.body"
 )
+_GONE = -1
+"""In place of a place in the manifest's order: the manifest that was run last no longer had this job."""
 _PUT_MARK = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
@@ -117,8 +119,14 @@ def facts(db: sqlite3.Connection, job: str | None = None) -> Iterator[Fact]:
 
 
 def jobs(db: sqlite3.Connection) -> dict[str, Job]:
-    """Return every job by its id, in order."""
-    return {name: read_job(name, body) for name, body in db.execute("SELECT id, body FROM jobs ORDER BY seq, id")}
+    """Return every job by its id, in the manifest's order; those that it no longer has come last."""
+    rows = db.execute("SELECT id, body FROM jobs ORDER BY seq < 0, seq, id")
+    return {name: read_job(name, body) for name, body in rows}
+
+
+def gone(db: sqlite3.Connection) -> frozenset[str]:
+    """Return the ids of the jobs that the manifest no longer had when it was run last."""
+    return frozenset(name for (name,) in db.execute("SELECT id FROM jobs WHERE seq < 0"))
 
 
 def marks(db: sqlite3.Connection) -> dict[str, Json]:
@@ -168,10 +176,17 @@ class Snapshot:
 
     batch: str
     jobs: Mapping[str, Job]
-    """By id, in the manifest's order."""
+    """By id, in the manifest's order; those that it no longer has come last."""
     facts: tuple[Fact, ...]
     """Oldest first."""
     marks: Mapping[str, Json]
+    gone: frozenset[str] = frozenset()
+    """Ids of the jobs that the manifest no longer had when it was run last."""
+
+    @property
+    def current(self) -> list[Job]:
+        """The jobs that the manifest had when it was run last, in its order."""
+        return [job for job in self.jobs.values() if job.id not in self.gone]
 
 
 def connect(path: Path, query: str) -> sqlite3.Connection:
@@ -188,7 +203,7 @@ def content(db: sqlite3.Connection) -> Snapshot | None:
     batch = batch_of(db)
     if batch is None:
         return None
-    return Snapshot(batch, jobs(db), tuple(facts(db)), marks(db))
+    return Snapshot(batch, jobs(db), tuple(facts(db)), marks(db), gone(db))
 
 
 def _read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -291,9 +306,13 @@ class Ledger:
             return list(facts(self._db, job))
 
     def keep(self, jobs: Iterable[Job]) -> None:
-        """Store the manifest's jobs in their order, in one transaction; earlier jobs that it no longer has stay."""
+        """Store the manifest's jobs in their order, in one transaction; jobs that it no longer has stay, as `gone`."""
         with state_errors(self._path), transaction(self._db):
-            self._db.executemany(_PUT_JOB, ((job.id, place, job_text(job)) for place, job in enumerate(jobs)))
+            before = {name for (name,) in self._db.execute("SELECT id FROM jobs WHERE seq >= 0")}
+            for place, job in enumerate(jobs):
+                self._db.execute(_PUT_JOB, (job.id, place, job_text(job)))
+                before.discard(job.id)
+            self._db.executemany("UPDATE jobs SET seq = ? WHERE id = ?", ((_GONE, name) for name in before))
 
     def jobs(self) -> dict[str, Job]:
         """Return every job ever stored, by its id, in the order of the manifest that last had it."""

@@ -1,43 +1,34 @@
-"""What stands under a name in a block: axes of values and derived seeds; and texts filled in from a job's values.
+"""What stands under a name in a block: axes of values, files and derived seeds.
 
 An axis knows its size before any of its values is built, so that a product of 10^12 jobs is counted at once.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest.diagnostics import is_braced_text, join, not_single, read_form
 from batchrunner.manifest.dynamic import DynamicReader, draw, every
-from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, Range, Seeds
-from batchrunner.manifest.names import DerivedSeed, TextTemplate
+from batchrunner.manifest.fill import MAX_CHARACTERS, derive
+from batchrunner.manifest.forms import MAX_JOBS, Dynamic, FromFile, FromPattern, Range, Seeds
+from batchrunner.manifest.media import PlacedText, is_media_name
+from batchrunner.manifest.names import DerivedSeed, TextTemplate, path_itself
 from batchrunner.manifest.tables import TableError, no_column, same_column, table_suffix
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode
-from batchrunner.text import did_you_mean, listing, printable, quote
-from batchrunner.workflow.values import LONGEST_TEXT, SMALL_SEED, fit, shown
+from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.workflow.values import SMALL_SEED, fit, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from batchrunner.core.job import Scalar
-    from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.names import Names, Point
     from batchrunner.manifest.tables import Files, Row
     from batchrunner.manifest.yamltree import Location, Tree
 
-MAX_FIELDS = 30
-"""`${…}` in one text."""
-MAX_CHARACTERS = 20_000_000
-"""In all filled texts of a batch."""
-_FIELD = re.compile(r"\$\{([^{}\n]*)\}")
-_KEYS = ("from", "to", "step", "count", "base", "per", "file", "column", "split", "dynamic", "all")
+_KEYS = ("from", "to", "step", "count", "base", "per", "file", "files", "column", "split", "dynamic", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +49,6 @@ def axis_of(name: str, location: Location, points: Sequence[Point], *, fixed: bo
     return Axis(name, location, frozenset().union(*points), len(points), lambda: points, fixed)
 
 
-def derive(base: int, index: int, text: str | None = None) -> int:
-    """Return the `index`th seed of `base` (0 to 2^32-1), the same everywhere; with `text`, one of that text's own."""
-    key = json.dumps([base, index] if text is None else [base, index, text])
-    return int.from_bytes(sha256(key.encode()).digest()[:4], "big")
-
-
 class AxisReader:
     """Reads what stands under a name in a block; records what is wrong with it."""
 
@@ -78,8 +63,10 @@ class AxisReader:
 
         An empty cell of a column is skipped; in a `zipped` axis it keeps its place and sets nothing.
         """
-        if isinstance(tree, ScalarNode):
-            point = self._names.point(name, tree, path)
+        on_server = isinstance(tree, MappingNode) and "server" in tree.entries and self._names.takes_files(name)
+        if isinstance(tree, ScalarNode) or on_server:
+            node = self._names.single(name, tree, path)
+            point = self._names.point(name, node, path) if node else None
             return axis_of(name, location, [point], fixed=True) if point is not None else None
         if isinstance(tree, ListNode):
             if not tree.items:
@@ -87,14 +74,17 @@ class AxisReader:
                 return None
             return self._listed(name, location, [(item, join(path, index)) for index, item in enumerate(tree.items)])
         keys = tree.entries.keys()
-        if not keys.isdisjoint(("from", "to", "file", "count", "dynamic")):
+        if not keys.isdisjoint(("from", "to", "file", "files", "count", "dynamic")):
             if "file" in keys and keys.isdisjoint(("from", "to", "dynamic")):
                 return self._file(name, location, tree, path, zipped=zipped)
             number = self._seeds if keys.isdisjoint(("from", "to")) else self._range
-            return (self._dynamic if "dynamic" in keys else number)(name, location, tree, path)
+            other = self._dynamic if "dynamic" in keys else self._matching if "files" in keys else number
+            return other(name, location, tree, path)
         odd = next((key for key in tree.entries if key not in _KEYS), "")
         near = did_you_mean(odd, _KEYS) if odd else ""
         forms = "{from, to, step}, {from, to, count}, {count}, {file} or {dynamic}"
+        if self._names.takes_files(name):
+            forms = "{files}, {file} or {server}"
         text = not_single(tree) if is_braced_text(tree) else f"must be a value, a list, {forms}{near}"
         self._report(tree.location, path, text)
         return None
@@ -103,17 +93,37 @@ class AxisReader:
         """Return the axis of some values with their paths, or None if any of them is wrong."""
         points: list[Point] = []
         for node, where in nodes:
-            if not isinstance(node, ScalarNode):
-                self._report(node.location, where, not_single(node))
-            elif (point := self._names.point(name, node, where)) is not None:
+            single = self._names.single(name, node, where)
+            if single is not None and (point := self._names.point(name, single, where)) is not None:
                 points.append(point)
         return axis_of(name, location, points) if len(points) == len(nodes) else None
+
+    def _matching(self, name: str, location: Location, tree: MappingNode, path: str) -> Axis | None:
+        """Return the axis of the files that match a pattern."""
+        form = read_form(FromPattern, tree, path, self._names.diagnostics)
+        media = self._names.media
+        if form is None:
+            return None
+        if name not in media.params:
+            cure = "name the input under params as {input: …, upload: true} if it does"
+            self._report(tree.location, path, f"takes no files: {{files}} is for an input that loads one; {cure}")
+            return None
+        at, where = tree.entries["files"].tree.location, join(path, "files")
+        found = [PlacedText(text, at, where) for text in media.matching(form.files, at, where)]
+        # More jobs than any manifest may make are counted and refused, not looked at.
+        points = [{name: file} for file in found[: self._files.max_rows] if media.check(name, file)]
+        if not found or len(points) < min(len(found), self._files.max_rows):
+            return None
+        return Axis(name, location, frozenset({name}), len(found), lambda: points)
 
     def _file(self, name: str, location: Location, tree: MappingNode, path: str, *, zipped: bool) -> Axis | None:
         form = read_form(FromFile, tree, path, self._names.diagnostics)
         if form is None:
             return None
         at = tree.entries["file"].tree.location
+        if self._names.takes_files(name) and is_media_name(form.file):
+            self._report(at, path, path_itself(name, form.file))
+            return None
         points: list[Point | None] = []
         size = empty = 0
         try:
@@ -194,7 +204,8 @@ class AxisReader:
             return None
         written, at = tree.entries["dynamic"].tree, join(path, "dynamic")
         limit = self._names.limit(name)
-        if name in self._names.presets or limit.kind not in {"text", "any"} or limit.choices:
+        takes_text = limit.kind in {"text", "any"} and not self._names.takes_files(name)
+        if name in self._names.presets or not takes_text or limit.choices:
             self._report(tree.location, path, "takes no dynamic prompt: that is for texts")
             return None
         if (form.count is None) != form.all:
@@ -277,76 +288,3 @@ def _number(exact: Fraction) -> int | float:
 
 def _shown(exact: Fraction) -> str:
     return quote(shown(_number(exact))).strip('"')
-
-
-@lru_cache(maxsize=1024)
-def fields_of(text: str) -> tuple[str, ...]:
-    """Return the names of the `${…}` in `text`."""
-    return tuple(_FIELD.findall(text))
-
-
-class Filler:
-    """Turns a job's written values into its final ones: texts with `${…}` filled in, seeds derived.
-
-    One pass: what is put in is not read again, so a value with `${` in it arrives as it is, and a lone `$` or `{` means
-    itself.
-    """
-
-    def __init__(self, diagnostics: Diagnostics) -> None:
-        self._report = diagnostics.add
-        self._kept: dict[tuple[str, ...], str] = {}
-        self._characters_left = MAX_CHARACTERS
-
-    def fill(self, values: Point) -> dict[str, Scalar] | None:
-        """Return the final values of one job, or None after recording why there are none.
-
-        Texts first, then the seeds derived from them, then the texts that name such a seed.
-        """
-        texts = {name: value for name, value in values.items() if isinstance(value, TextTemplate)}
-        seeds = {name: value for name, value in values.items() if isinstance(value, DerivedSeed)}
-        final: dict[str, Scalar] = {
-            name: None if isinstance(value, TextTemplate | DerivedSeed) else value for name, value in values.items()
-        }
-        if not texts and not seeds:
-            return final
-        raw = {name: template.text for name, template in texts.items()}
-        late = {name for name, text in raw.items() if not seeds.keys().isdisjoint(fields_of(text))}
-        final |= {name: self._text(texts[name], raw, final) for name in texts if name not in late}
-        final |= {name: self._seed(seed, late | seeds.keys(), final) for name, seed in seeds.items()}
-        if any(final[name] is None for name in seeds):
-            return None
-        final |= {name: self._text(texts[name], raw, final) for name in texts if name in late}
-        return None if any(final[name] is None for name in texts) else final
-
-    def _text(self, template: TextTemplate, raw: Mapping[str, str], final: Mapping[str, Scalar]) -> str | None:
-        names = fields_of(template.text)
-        if len(names) > MAX_FIELDS:
-            self._report(template.location, template.path, f"names more than {MAX_FIELDS} values to fill in")
-            return None
-        unknown = [name for name in names if name not in final]
-        for name in unknown:
-            near = did_you_mean(name, final) or f"; there is {listing(final)}"
-            self._report(template.location, template.path, f"${{{printable(name, 60)}}} is not set here{near}")
-        if unknown:
-            return None
-        key = (template.text, *[raw[name] if name in raw else shown(final[name]) for name in names])
-        if key not in self._kept:
-            length = sum(map(len, key))
-            self._characters_left -= length
-            if length > LONGEST_TEXT or self._characters_left < 0:
-                text = f"is longer than {LONGEST_TEXT:,} characters when filled in"
-                total = f"all filled texts together are longer than {MAX_CHARACTERS:,} characters"
-                self._report(template.location, template.path, text if length > LONGEST_TEXT else total)
-                return None
-            words = iter(key[1:])
-            self._kept[key] = _FIELD.sub(lambda _: next(words), template.text)
-        return self._kept[key]
-
-    def _seed(self, seed: DerivedSeed, late: set[str], final: Mapping[str, Scalar]) -> int | None:
-        if seed.per not in final:
-            self._report(seed.location, seed.path, f"{quote(seed.per)} is not set here")
-            return None
-        if seed.per in late:
-            self._report(seed.location, seed.path, f"{quote(seed.per)} itself depends on a derived seed")
-            return None
-        return derive(seed.base, seed.index, shown(final[seed.per]))

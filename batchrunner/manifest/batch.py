@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import file_prefix, render_digest
+from batchrunner.manifest.hashes import Hashes
 from batchrunner.workflow.preflight import check_against
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from batchrunner.core.job import Job, Json
+    from batchrunner.core.job import InputFile, Job, Json
     from batchrunner.core.settings import Rules
+    from batchrunner.manifest.hashes import LocalFile
     from batchrunner.workflow.params import Template
 
 
@@ -27,10 +29,13 @@ class Options:
     """(name, value) pairs that win over defaults, blocks and presets."""
     only: tuple[tuple[str, str], ...] = ()
     """(name, value) pairs: of one name any, of several names all; `job` is the id, or how it begins."""
-    limit: int | None = None
-    """How many jobs at most, the first in run order."""
     allow_outside: bool = False
     """Whether files may lie outside the manifest's folder."""
+    out: Path | None = None
+    """Where the batch has its folder, in which the hashes of input files are remembered, and other batches have theirs;
+    None: nothing is known."""
+    pending: Mapping[str, Sequence[Job]] = field(default_factory=dict)
+    """The jobs of batches that run before this one in the same command, and have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Batch:
     jobs: tuple[Job, ...]
     """In the order they run; no two would render the same."""
     chosen: frozenset[str] | None
-    """The ids that `--only` and `--limit` choose, None for all; the others still belong to the batch."""
+    """The ids that `--only` chooses, None for all; the others still belong to the batch."""
     warnings: tuple[str, ...]
     template: Template
     axes: tuple[tuple[str, int], ...]
@@ -86,11 +91,28 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Node id -> what stands for it in file names, where files of several nodes are wanted."""
     notify: tuple[Recipient, ...] = ()
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
     until: str = ""
+    hours: str = ""
+    """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
+    on_saved: tuple[str, ...] = ()
+    """A program and its arguments that is run for each saved file, or empty."""
     """The time of day, `07:30`, by which everything must be downloaded, or empty."""
+    sources: Mapping[str, LocalFile] = field(default_factory=dict)
+    """Where the content of each of `inputs` was found, by its name."""
+    frames: Mapping[str, str] = field(default_factory=dict)
+    """Those of `inputs` that are a frame of the video in `sources`: `first`, `last` or a number, by their name."""
+    hashes: Hashes = field(default_factory=Hashes)
+    """What is known of the input files' content."""
+
+    @property
+    def inputs(self) -> tuple[InputFile, ...]:
+        """The local files that its jobs read, each once."""
+        return tuple(dict.fromkeys(file for job in self.jobs for file in job.inputs))
 
     def server_rules(self) -> dict[str, Rules]:
         """Return the rules of every server that has its own, by its name."""
@@ -102,7 +124,7 @@ class Batch:
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:
         """Return the workflow to send for one attempt: `job`'s values, `prefix` on every node that saves."""
-        return self.template.fill(job.params, prefix)
+        return self.template.fill({**job.params, **job.uploads}, prefix)
 
     def renders(self, job: Job) -> str:
         """Return the `render_digest` of `job`'s own workflow."""
@@ -110,8 +132,9 @@ class Batch:
 
     def refusals(self, object_info: Json) -> list[str]:
         """Return what a server that answers `object_info` lacks for any job, one line each; see `check_against`."""
-        found = dict.fromkeys(check_against(object_info, self.graph(self.jobs[0], "preflight")))
+        ours = frozenset(file.name for file in self.inputs)
+        found = dict.fromkeys(check_against(object_info, self.graph(self.jobs[0], "preflight"), ours))
         for name in self.template.params:
-            for value in dict.fromkeys(job.params[name] for job in self.jobs):
-                found |= dict.fromkeys(check_against(object_info, self.template.driven(name, value)))
+            for value in dict.fromkeys(job.uploads.get(name, job.params[name]) for job in self.jobs):
+                found |= dict.fromkeys(check_against(object_info, self.template.driven(name, value), ours))
         return list(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 from pydantic import ValidationError
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.manifest.forms import EVENTS, TAGS, Order, Sample, ServerForm
+from batchrunner.manifest.forms import EVENTS, TAGS, Order, ParamForm, Sample, ServerForm
 from batchrunner.manifest.yamltree import QUOTE_IT, ListNode, MappingNode, ScalarNode, follow, plain
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
@@ -32,6 +32,7 @@ _TYPES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "string_type": "a text",
+    "bool_type": "true or false",
     "dict_type": "a mapping",
     "list_type": "a list",
     "tuple_type": "a list",
@@ -207,6 +208,7 @@ def _unknown_key(form: type[Form], steps: tuple[str | int, ...]) -> str:
         return "a token never stands in a manifest: set BATCHRUNNER_TOKEN, or give --token-file"
     if len(steps) == 1 and key in {*DESCRIPTIONS, "quality", "size"}:
         return "is a parameter: write it in a block of `sweep`, or in `defaults`"
-    parent = ServerForm if steps[:1] == ("server",) else Sample if steps[:-1] == ("sample",) else form
+    inner: dict[str, type[Form]] = {"server": ServerForm, "params": ParamForm, "sample": Sample}
+    parent = inner.get(str(steps[0]), form) if len(steps) > 1 else form
     known = [field.alias or name for name, field in parent.model_fields.items()]
     return f"unknown key{did_you_mean(key, known) or f'; there is {listing(known)}'}"

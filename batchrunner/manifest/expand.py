@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
 from batchrunner.core.settings import Rules
-from batchrunner.manifest.axes import Filler
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.filenames import node_labels
+from batchrunner.manifest.fill import Filled, Filler
 from batchrunner.manifest.forms import SIM
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
@@ -22,10 +23,8 @@ from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.params import Identify, costly
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-    from batchrunner.core.job import Scalar
-    from batchrunner.manifest.batch import Options
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.forms import Order, Settings
     from batchrunner.manifest.load import Parts
@@ -37,12 +36,17 @@ if TYPE_CHECKING:
 class Draft:
     """A job's values, before it has a name."""
 
-    params: Mapping[str, Scalar]
+    filled: Filled
     first: tuple[int, int]
     """(block, index on its first axis)."""
 
+    def uploads(self, template: Template) -> dict[str, str]:
+        """Return what stands in the workflow for every parameter that is a local file."""
+        files = self.filled.files
+        return {name: files[name].name for name in template.media if name in files}
 
-def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
+
+def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
     """Return the batch that `parts` describe.
 
     Raises ManifestError if a text cannot be filled in, nothing is left to do, or `--only` matches no job.
@@ -53,19 +57,22 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
     effort = Effort(parts.template)
     named = []
     for digest, draft in kept.items():
-        short = job_id(digest)
-        file = parts.naming.name(draft.params, short)
-        named.append((Job(short, digest, draft.params, file, effort.cost(draft.params)), draft.first))
+        short, filled = job_id(digest), draft.filled
+        file = parts.naming.name({**filled.params, **filled.stems}, short)
+        uploads = draft.uploads(parts.template)
+        inputs = tuple(dict.fromkeys(filled.files[name] for name in uploads))
+        job = Job(short, digest, filled.params, file, effort.cost(filled.params), inputs, uploads)
+        named.append((job, draft.first))
     jobs = arrange(named, parts.settings.order, parts.template)
     if not jobs:
         diagnostics.add(parts.exclusions[0].location, "exclude", "leaves no job")
     chosen = None
-    if parts.only or options.limit is not None:
-        found = choose(jobs, parts.only)
+    if parts.only:
+        found = choose(jobs, parts.only, parts.template.media)
         if jobs and not found:
             written = " ".join(f"--only {name}={node.text}" for name, nodes in parts.only.items() for node in nodes)
             diagnostics.add(Location("--only", 1, 1), "", f"no job matches {printable(written)}")
-        chosen = frozenset(job.id for job in found[: options.limit])
+        chosen = frozenset(job.id for job in found)
     lines, bare = temporary(jobs, parts.template, parts.outputs)
     for line in lines if bare else ():
         diagnostics.add(parts.workflow, "workflow", line)
@@ -84,14 +91,23 @@ def build(parts: Parts, options: Options, diagnostics: Diagnostics) -> Batch:
         axes=tuple((join(block.path, axis.name) if several else axis.name, axis.size) for block, axis in axes),
         counted=sum(block.size for block in parts.blocks),
         outputs=parts.outputs,
+        labels=node_labels(
+            parts.template.graph,
+            [node for node in parts.template.saves if parts.outputs is None or node in parts.outputs],
+        ),
         notify=parts.notify,
         until=parts.settings.until,
+        hours=parts.settings.hours,
+        on_saved=parts.settings.on_saved,
+        sources=parts.media.sources,
+        frames=parts.media.frames,
+        hashes=parts.media.hashes,
     )
 
 
 def _drafts(parts: Parts, diagnostics: Diagnostics) -> Iterator[Draft]:
     """Yield the jobs of all blocks as listed, the last axis fastest; one without a required value ends it."""
-    filler = Filler(diagnostics)
+    filler = Filler(diagnostics, parts.media)
     for number, block in enumerate(parts.blocks):
         base = dict(parts.defaults)
         for axis in block.axes:
@@ -99,15 +115,15 @@ def _drafts(parts: Parts, diagnostics: Diagnostics) -> Iterator[Draft]:
                 base.update(axis.points()[0])
         axes = [axis.points() for axis in block.axes if not axis.fixed]
         for index, values in _combinations(base, axes, parts.overrides):
-            params = filler.fill(values)
-            if params is None:
+            filled = filler.fill(values)
+            if filled is None:
                 continue
-            missing = sorted(parts.template.required - params.keys())
+            missing = sorted(parts.template.required - filled.params.keys())
             if missing:
                 text = f"is required, and row {index + 1} has none"
                 diagnostics.add(block.location, join(block.path, missing[0]), text)
                 return
-            yield Draft(params, (number, index))
+            yield Draft(filled, (number, index))
 
 
 def _combinations(base: Point, axes: Sequence[Sequence[Point]], overrides: Point) -> Iterator[tuple[int, Point]]:
@@ -129,11 +145,12 @@ def _kept(parts: Parts, drafts: Sequence[Draft]) -> tuple[dict[str, Draft], list
     kept: dict[str, Draft] = {}
     joined = 0
     for draft in drafts:
-        matches = [index for index, exclusion in enumerate(parts.exclusions) if exclusion.matches(draft.params)]
+        params = draft.filled.params
+        matches = [index for index, exclusion in enumerate(parts.exclusions) if exclusion.matches(params)]
         for index in matches:
             removed[index] += 1
         if not matches:
-            digest = identify.digest(draft.params)
+            digest = identify.digest({**params, **draft.uploads(parts.template)})
             joined += digest in kept
             kept.setdefault(digest, draft)
     notes = [

@@ -1,23 +1,26 @@
 """File names from a job's values: readable, safe on every file system, and no two alike.
 
-They come from the manifest's template, never from a server. Where a name is taken on disk, or a job has several files,
-`download.transfer` adds the job's id, a number and the suffix.
+They come from the manifest's template, never from a server. `download.transfer` adds the suffix; a number, or what the
+node is called, where a job has several files; and the job's id where a name is taken on disk.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from batchrunner.text import did_you_mean, listing, quote
+from batchrunner.core.job import INPUTS
+from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from batchrunner.core.job import Scalar
+    from batchrunner.workflow.graph import Graph
 
 DEFAULT = ("{prompt}", "s{seed}", "{job}")
 """The default of `files`, as far as the workflow has the parameters."""
@@ -52,7 +55,7 @@ class Naming:
         for field in self._parts[1::2]:
             if field not in known:
                 near = did_you_mean(field, known) or f"; there is {listing(known)}"
-                raise ValueError(f"names {{{field}}}, which is not set{near}")
+                raise ValueError(f"names {{{printable(field, 60)}}}, which is not set{near}")
         parts = _FIELD.sub("x", template).split("/")
         if any(part.strip(" .") == "" for part in parts):
             raise ValueError("must lead to a file below the batch folder: no empty part, no `.` and no `..`")
@@ -66,6 +69,8 @@ class Naming:
             words[index] = job if field == "job" else f"no-{slug(field)}" if value is None else slug(value)
         *folders, last = "".join(words).split("/")
         folder = "".join(f"{_component(part)}/" for part in folders)
+        if _folded(folder).startswith(f"{INPUTS}/"):
+            folder = f"_{folder}"  # what lies there are copies of input files
         name = folder + _component(last, job)
         if _folded(name) in self._taken:
             name = f"{folder}{_cut(_component(last), MAX_BYTES - len(job) - 1)}-{job}"
@@ -81,6 +86,15 @@ def default_template(known: Collection[str]) -> str:
 def slug(value: Scalar) -> str:
     """Return a value as a piece of a file name: lower case, words joined with `-`, at most 60 bytes."""
     return _text_slug(value) if isinstance(value, str) else shown(value)
+
+
+def node_labels(graph: Graph, nodes: Sequence[str]) -> dict[str, str]:
+    """Return what each of several saving nodes is called in file names, its title or else its id; of one, nothing."""
+    titles = {node: slug(graph[node].title) if graph[node].title else "" for node in nodes if len(nodes) > 1}
+    counts = Counter(titles.values())
+    labels = {node: title if title and counts[title] == 1 else slug(node) for node, title in titles.items()}
+    unique = len(set(labels.values())) == len(labels)
+    return labels if unique else {node: f"{label}-{place}" for place, (node, label) in enumerate(labels.items(), 1)}
 
 
 @lru_cache(maxsize=1024)

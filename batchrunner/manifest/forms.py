@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 SIM = "sim"
 MAX_JOBS = 100_000
-TAGS = ("<a URL>", "<a mapping>")
-"""The forms of a server, in the paths of pydantic's errors."""
+TAGS = ("<a text>", "<a mapping>")
+"""The forms of what may be written as either, in the paths of pydantic's errors."""
 Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
 Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -214,7 +214,9 @@ _NAME = _Text(
     f"1 to {MAX_NAME} letters, digits, `.`, `_` or `-`, without `..`",
 )
 _TOPIC = _Text("[A-Za-z0-9_-]{1,64}", "1 to 64 letters, digits, `_` or `-`")
-_TIME = _Text("([01]?[0-9]|2[0-3]):[0-5][0-9]", "a time of day such as 07:30")
+_CLOCK = "([01]?[0-9]|2[0-3]):[0-5][0-9]"
+_TIME = _Text(_CLOCK, "a time of day such as 07:30")
+_HOURS = _Text(rf"(?!0?(\d?\d:\d\d) *- *0?\1$){_CLOCK} *- *{_CLOCK}", "two different times of day such as 22:00-07:00")
 
 Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 _Server: TypeAlias = Annotated[
@@ -277,6 +279,27 @@ class FromFile(Form):
     ] = "line"
 
 
+class FromPattern(Form):
+    """An axis of files, in natural order, for an input that loads one."""
+
+    files: Annotated[str, Field(min_length=1, description="A pattern beside the manifest: `shots/*.png`.")]
+
+
+class OnServer(Form):
+    """A file that the server has already, for an input that loads one."""
+
+    server: Annotated[str, _key("Its name in the server's input folder; nothing is uploaded.")]
+
+
+class ParamForm(Form):
+    """The inputs that a parameter drives, and whether it takes local files."""
+
+    input: Annotated[_Texts, _key("The input, or inputs, that it drives.")]
+    upload: Annotated[bool, _key("Whether it takes local files, which are uploaded; known for the usual loaders.")] = (
+        False
+    )
+
+
 class FromTable(Form):
     """Rows from a table beside the manifest."""
 
@@ -285,6 +308,17 @@ class FromTable(Form):
         dict[str, str],
         Field(min_length=1, description="Parameters, and the columns they come from; no other column is read."),
     ] = {}
+
+
+class FromBatch(Form):
+    """Rows from another batch in the same output folder: its finished jobs, or those of them that were picked."""
+
+    batch: Annotated[str, _NAME, _key("The batch's name.")]
+    picks: Annotated[str | None, _key("The gallery's picks.json, in that batch's folder.")] = None
+    frame: Annotated[
+        Literal["first", "last"] | Annotated[int, Field(ge=0)] | None,
+        _key("`last`, `first` or a number from 0: `_file` is this frame of the video, as a picture."),
+    ] = None
 
 
 class Dynamic(Form):
@@ -348,6 +382,12 @@ _AnyServer: TypeAlias = Annotated[
 ]
 
 
+_AnyParam: TypeAlias = Annotated[
+    Annotated[_Texts, Tag(TAGS[0])] | Annotated[ParamForm, Tag(TAGS[1])],
+    Discriminator(lambda written: TAGS[isinstance(written, dict | ParamForm)]),
+]
+
+
 class Settings(Form):
     """Every key of a manifest; what stands in its blocks is read elsewhere."""
 
@@ -372,7 +412,7 @@ class Settings(Form):
         ),
     ]
     params: Annotated[
-        dict[str, _Texts],
+        dict[str, _AnyParam],
         Field(max_length=200, description="Parameters of your own workflow: a name, and the inputs it drives."),
     ] = {}
     prefix: Annotated[
@@ -425,7 +465,13 @@ class Settings(Form):
         _key("How many times its forecast a job may run before it is interrupted; `off`: never."),
     ] = 3.0
     until: Annotated[str, _TIME, _key("Submit nothing that cannot be finished by then: a time, 07:30.")] = ""
+    hours: Annotated[str, _HOURS, _key("Submit only between these times of day, every day: 22:00-07:00.")] = ""
     notify: Annotated[object, _key("Who is notified: one target, or a list.")] = None
+    on_saved: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_command),
+        Field(min_length=1, description="A program and its arguments, run for each saved file; it reads JSON."),
+    ] = ()
     max_jobs: Annotated[int, Field(ge=1, le=MAX_JOBS, description="The most jobs that the blocks may multiply to.")] = (
         10_000
     )

@@ -5,16 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest.batch import Batch, Options, Recipient, ServerSettings
 from batchrunner.manifest.diagnostics import Diagnostics, describe, join, read_form, read_form_anyway
+from batchrunner.manifest.earlier import EarlierBatches
 from batchrunner.manifest.expand import build
 from batchrunner.manifest.filenames import Naming, default_template
-from batchrunner.manifest.forms import NO_URL, SIM, RecipientForm, ServerForm, Settings, server_url
+from batchrunner.manifest.forms import NO_URL, SIM, ParamForm, RecipientForm, ServerForm, Settings, server_url
+from batchrunner.manifest.hashes import Hashes
+from batchrunner.manifest.media import MediaFiles
 from batchrunner.manifest.names import RESERVED, Names
-from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, read_exclusions
+from batchrunner.manifest.sweep import MAX_COUNT, NAME, NOT_A_NAME, BlockReader, choose, read_exclusions
 from batchrunner.manifest.tables import MANIFEST_BYTES, Files, SourceError, read_text
-from batchrunner.manifest.yamltree import ListNode, Location, MappingNode, ScalarNode, compose, follow, resolve_scalar
+from batchrunner.manifest.yamltree import (
+    ListNode,
+    Location,
+    MappingNode,
+    ScalarNode,
+    compose,
+    follow,
+    plain,
+    resolve_scalar,
+)
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.ltx2 import NAME as LTX2, ltx2
@@ -26,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from batchrunner.core.job import Json
+    from batchrunner.core.job import Job, Json
     from batchrunner.manifest.names import Point
     from batchrunner.manifest.sweep import Block, Exclusion
     from batchrunner.manifest.yamltree import Tree
@@ -56,6 +70,7 @@ class Parts:
     """The values of `--set`."""
     exclusions: Sequence[Exclusion]
     naming: Naming
+    media: MediaFiles
     notify: tuple[Recipient, ...]
     only: Mapping[str, Sequence[ScalarNode]]
 
@@ -65,6 +80,38 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
 
     Raises ManifestError with everything that is wrong, sorted by line; nothing else for any file.
     """
+    diagnostics = Diagnostics()
+    tree = _read(path, diagnostics)
+    return build(read_parts(path, tree, options, diagnostics), diagnostics)
+
+
+def read_name(path: Path) -> str:
+    """Return the name of the batch that the manifest at `path` describes, whatever else is wrong with it.
+
+    Raises ManifestError if the file can't be read, or gives no name.
+    """
+    diagnostics = Diagnostics()
+    tree = _read(path, diagnostics)
+    written = tree.entries.get("name")
+    try:
+        return Settings.model_validate({**_FALLBACK, "name": plain(written.tree) if written else None}).name
+    except ValidationError:
+        read_form(Settings, tree, "", diagnostics)
+        diagnostics.fail()
+
+
+def names_servers(path: Path) -> bool:
+    """Whether the manifest at `path` names its servers itself. Raises ManifestError if the file can't be read."""
+    return "server" in _read(path, Diagnostics()).entries
+
+
+def matching(jobs: Sequence[Job], only: Iterable[tuple[str, str]]) -> list[Job]:
+    """Return those of `jobs` that the pairs of `--only` choose, as `load` does; all of them without any."""
+    return choose(jobs, _option_values("--only", only), {name for job in jobs for name in job.uploads})
+
+
+def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:
+    """Return what stands in the file at `path`. Raises ManifestError if that is no manifest."""
     try:
         text = read_text(path, MANIFEST_BYTES)
     except SourceError as error:
@@ -72,11 +119,10 @@ def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
             [Diagnostic(printable(str(path), PATH_LIMIT), error.line, error.column, "", str(error))]
         ) from None
     tree = compose(text, str(path))
-    diagnostics = Diagnostics()
     if not isinstance(tree, MappingNode):
         diagnostics.add(tree.location, "", f"a manifest is a mapping of keys, not {describe(tree)}")
         diagnostics.fail()
-    return build(read_parts(path, tree, options, diagnostics), options, diagnostics)
+    return tree
 
 
 def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Diagnostics) -> Parts:
@@ -90,8 +136,11 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
     template = _template(settings, tree, files, diagnostics)
     if template is None:
         diagnostics.fail()
-    names = Names(template.params, diagnostics)
-    reader = BlockReader(names, files, frozenset(name for name, _ in options.sets))
+    home = options.out / settings.name if options.out and template.media else None
+    media = MediaFiles(template.media, files, Hashes.read(home) if home else Hashes())
+    names = Names(template.params, diagnostics, media)
+    earlier = EarlierBatches(settings.name, options.out, options.pending)
+    reader = BlockReader(names, files, earlier, frozenset(name for name, _ in options.sets))
     under = {key: entry.tree for key, entry in tree.entries.items()}
     outputs = _outputs(settings, tree, template, diagnostics)
     reader.add_presets(under.get("presets"))
@@ -121,6 +170,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
         overrides=overrides,
         exclusions=exclusions,
         naming=naming,
+        media=media,
         notify=notify,
         only=_option_values("--only", only),
     )
@@ -184,21 +234,23 @@ def _template(settings: Settings, tree: Tree, files: Files, diagnostics: Diagnos
         diagnostics.add(location, "workflow", f"{quote(settings.workflow)}: {no_saving_node(graph)}")
         return None
     params: dict[str, Param] = {}
-    for name, selectors in settings.params.items():
+    for name, written in settings.params.items():
+        form = ParamForm.model_construct(input=written) if isinstance(written, tuple) else written
+        upload = form.upload if "upload" in form.model_fields_set else None
         where = join("params", name)
         if not NAME.fullmatch(name) or name in RESERVED:
             key = given.entries.get(name) if isinstance(given, MappingNode) else None
             diagnostics.add((key or given).location, where, NOT_A_NAME)
             continue
         try:
-            params[name] = make_param(graph, name, selectors)
+            params[name] = make_param(graph, name, form.input, upload=upload)
         except (WorkflowError, UnfitError) as error:
-            diagnostics.add(follow(given, (name,)).location, where, str(error))
+            diagnostics.add(follow(given, (name, "input")).location, where, str(error))
             # It stays a name, so that not every use of it is reported as well.
             params[name] = Param(name, (), Limit("any"))
         if any(prefixes.get(target.node) == target.input for target in params[name].targets):
             text = "takes the file prefix, which batchrunner sets itself: name your files with `files`"
-            diagnostics.add(follow(given, (name,)).location, where, text)
+            diagnostics.add(follow(given, (name, "input")).location, where, text)
     return Template(graph, params, prefixes=prefixes)
 
 

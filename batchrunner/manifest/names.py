@@ -6,18 +6,22 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchrunner.manifest.diagnostics import join
+from batchrunner.manifest.diagnostics import join, not_single
+from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.tables import Cell
-from batchrunner.text import did_you_mean, listing, quote
-from batchrunner.workflow.values import Limit, UnfitError, fit
+from batchrunner.manifest.yamltree import MappingNode, ScalarNode, resolve_scalar
+from batchrunner.text import did_you_mean, listing, printable, quote
+from batchrunner.workflow.values import ANY, UnfitError, fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batchrunner.core.job import Scalar
     from batchrunner.manifest.diagnostics import Diagnostics
-    from batchrunner.manifest.yamltree import Location, ScalarNode
+    from batchrunner.manifest.media import MediaFiles
+    from batchrunner.manifest.yamltree import Location, Tree
     from batchrunner.workflow.params import Param
+    from batchrunner.workflow.values import Limit
 
 BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
     "quality": {
@@ -35,7 +39,10 @@ BUILT_IN: Mapping[str, Mapping[str, Mapping[str, Scalar]]] = {
 """The presets of every workflow that has their parameters: group -> option -> values."""
 RESERVED = frozenset({"zip", "rows", "job"})
 MAX_VARIABLES = 64
+_NUMBERS = frozenset({"int", "float", "number"})
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
+_GROUPED = re.compile(r"[-+]?[0-9]{1,3}([,. '\u2019\u00a0\u202f][0-9]{3})+")
+_PERCENT = re.compile(r"([0-9]{1,3}) ?%")
 _USUAL_NAMES = {
     **dict.fromkeys(("noise_seed", "random_seed"), "seed"),
     **dict.fromkeys(("negative_prompt", "neg_prompt"), "negative"),
@@ -48,6 +55,7 @@ _USUAL_NAMES = {
 }
 """What other programs and nodes call a parameter -> what it is called here."""
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_ALONE = re.compile(r"\$\{(_[A-Za-z0-9_]{0,63})\}")
 _VARIABLE = re.compile(r"_[A-Za-z0-9_]{0,63}")
 
 
@@ -71,16 +79,51 @@ class DerivedSeed:
     path: str
 
 
-Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed"
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that is no text and is taken from an own variable: `seed: ${_seed}`."""
+
+    variable: str
+    limit: Limit
+    """What the value must fit."""
+    location: Location
+    path: str
+
+
+class ServerFile(ScalarNode):
+    """A media input's value that is a file on the server already: `{server: example.png}`."""
+
+    __slots__ = ()
+
+
+Value: TypeAlias = "Scalar | TextTemplate | DerivedSeed | PlacedText | Reference"
 Point: TypeAlias = "Mapping[str, Value]"
 """Values that are set together: by one value of an axis, or by the defaults."""
+
+
+def path_itself(name: str, file: str) -> str:
+    """Return what to write instead of `name: {file: a.png}`."""
+    said = printable(file, 60)
+    return f"{{file: …}} is an axis from a text or a table; the file itself is {name}: {said}"
+
+
+def _number_cure(text: str, kind: str) -> str:
+    """Return what to do about a number as a spreadsheet writes it: with a decimal comma, grouped digits or a %."""
+    if kind == "int" and _GROUPED.fullmatch(text):
+        return f"; write it without separators: {re.sub('[^-+0-9]', '', text)}"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"; a decimal comma: write {text.replace(',', '.')}"
+    share = _PERCENT.fullmatch(text)
+    return f"; write {int(share[1]) / 100}" if share and kind != "int" else ""
 
 
 class Names:
     """Everything that may be set for a job; records in `diagnostics` what is wrong with a use of it."""
 
-    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics) -> None:
+    def __init__(self, params: Mapping[str, Param], diagnostics: Diagnostics, media: MediaFiles) -> None:
         self.params = params
+        self.media = media
+        """The parameters that take files, and these files."""
         self.presets: dict[str, dict[str, Point]] = {}
         self.diagnostics = diagnostics
         self.variables: set[str] = set()
@@ -95,6 +138,10 @@ class Names:
         known = [*self.params, *self.presets]
         found = [] if name in known else [each for each in known if each.casefold() == name.casefold()]
         return found[0] if len(found) == 1 else name
+
+    def is_name(self, name: str) -> bool:
+        """Tell whether `name` is a parameter, a preset, or could be a variable of the user's own."""
+        return name in self.params or name in self.presets or bool(_VARIABLE.fullmatch(name))
 
     def declare(self, name: str, location: Location, path: str, cure: str = "") -> bool:
         """Tell whether `name` may be set, which makes an own variable known; record it, with `cure`, if it may not."""
@@ -126,20 +173,42 @@ class Names:
 
     def limit(self, name: str) -> Limit:
         """Return what fits a parameter or an own variable."""
-        return self.params[name].limit if name in self.params else Limit("any")
+        return self.params[name].limit if name in self.params else ANY
+
+    def takes_files(self, name: str) -> bool:
+        """Tell whether a parameter takes files."""
+        return name in self.media.params
+
+    def single(self, name: str, tree: Tree, path: str) -> ScalarNode | None:
+        """Return the one value that `name: tree` is, or None after recording that it is none."""
+        if isinstance(tree, ScalarNode):
+            return tree
+        only = next(iter(tree.entries.items())) if isinstance(tree, MappingNode) and len(tree.entries) == 1 else None
+        if self.takes_files(name) and only and isinstance(node := only[1].tree, ScalarNode):
+            if only[0] == "server":
+                return ServerFile(node.location, node.value, node.text)
+            if only[0] == "file":
+                self.diagnostics.add(tree.location, path, path_itself(name, node.text))
+                return None
+        self.diagnostics.add(tree.location, path, not_single(tree))
+        return None
 
     def point(self, name: str, node: ScalarNode, path: str) -> Point | None:
         """Return what `name: node` sets, or None after recording why it cannot."""
         if name in self.presets and name not in self.params:
             return self._preset(name, node, path)
         limit = self.limit(name)
+        alone = _ALONE.fullmatch(node.text)
+        if alone and (limit.choices or limit.kind in {"int", "float", "number", "bool"}):
+            return {name: Reference(alone[1], limit, node.location, path)}
         # 1984 is as good a prompt as any: a text is what was written.
         is_text = limit.kind == "text" and (node.value is not None or isinstance(node, Cell))
+        # A table's cell takes its parameter's type: JSON keeps long seeds in quotes.
+        is_quoted = isinstance(node, Cell) and limit.kind in _NUMBERS
         try:
-            value = fit(limit, node.text if is_text else node.value)
+            value = fit(limit, node.text if is_text else resolve_scalar(node.text) if is_quoted else node.value)
         except UnfitError as error:
-            is_number = limit.kind in {"int", "float", "number"} and _DECIMAL_COMMA.fullmatch(node.text)
-            cure = f"; a decimal comma: write {node.text.replace(',', '.')}" if is_number else ""
+            cure = _number_cure(node.text, limit.kind) if limit.kind in _NUMBERS else ""
             self.diagnostics.add(node.location, path, f"{error}{cure}")
             return None
         if (
@@ -153,8 +222,20 @@ class Names:
             return None
         if node.doubt and isinstance(value, str) and not limit.choices:
             self.diagnostics.warn(node.location, path, node.doubt)
-        is_template = isinstance(value, str) and "${" in value
-        return {name: TextTemplate(str(value), node.location, path) if is_template else value}
+        return (
+            {name: value}
+            if not isinstance(value, str) or isinstance(node, ServerFile)
+            else self._text(name, value, node.location, path)
+        )
+
+    def _text(self, name: str, text: str, location: Location, path: str) -> Point | None:
+        """Return what a text sets: one to be filled in, a file, a text that may become a file's path, or itself."""
+        if "${" in text:
+            return {name: TextTemplate(text, location, path)}
+        placed = PlacedText(text, location, path)
+        if name in self.media.params:
+            return {name: placed} if self.media.check(name, placed) else None
+        return {name: placed if self.media.params and name.startswith("_") else text}
 
     def _preset(self, group: str, node: ScalarNode, path: str) -> Point | None:
         options = self.presets[group]

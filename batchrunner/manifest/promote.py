@@ -7,13 +7,15 @@ What `--set` says stands once, beside the rows, and replaces all that it sets.
 from __future__ import annotations
 
 import json
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from batchrunner.core.job import INPUTS
 from batchrunner.errors import YoursError
-from batchrunner.manifest.axes import fields_of
 from batchrunner.manifest.diagnostics import Diagnostics
+from batchrunner.manifest.fill import fields_of
 from batchrunner.manifest.forms import MAX_NAME
 from batchrunner.manifest.load import read_parts
 from batchrunner.manifest.tables import MANIFEST_BYTES, SourceError, read_text
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from batchrunner.core.job import Job, Json, Scalar
+    from batchrunner.core.job import Job, Scalar
     from batchrunner.manifest.batch import Options
     from batchrunner.manifest.load import Parts
+    from batchrunner.manifest.picks import Picks
     from batchrunner.manifest.yamltree import Tree
 
 Row: TypeAlias = "tuple[dict[str, Scalar], list[str]]"
 """The values of one row, and the notes on it."""
-_JOB = re.compile(r"[0-9a-f]{12}")
 _ALWAYS = ("prompt", "seed")
 """What every row holds itself, and first, even if all hold the same or the workflow has it anyway."""
 _KEPT = (
@@ -44,47 +46,14 @@ _DOLLAR = "_dollar"
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*|[0-9]+(ms|s|m|h|d)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One starred job; everything else about it stands in the batch's state."""
+class _OnServer(str):
+    """A media input's value that is no local file: what the server has under this name."""
 
-    job: str
-    note: str = ""
+    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """What `picks.json` of the gallery holds: the starred jobs of one batch, in its order, each once."""
-
-    batch: str
-    picks: tuple[Pick, ...]
-    manifest: str = ""
-    """The batch's manifest as it was given on the command line; empty if the gallery did not know."""
-
-
-def read_picks(text: str) -> Picks:
-    """Return what `text`, which comes from a browser, picks. YoursError if it is no `picks.json`, or picks nothing."""
-    try:
-        content: Json = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise YoursError(f"picks: this is not JSON: {error}") from None
-    items = content.get("picks") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(items, list):
-        raise YoursError('picks: this is not a file that the gallery saved: it has no list "picks"')
-    found: dict[str, Pick] = {}
-    for index, item in enumerate(items):
-        job = _string(item, "job")
-        if not _JOB.fullmatch(job):
-            raise YoursError(f'picks[{index}]: "job" must be a job id: 12 hex digits')
-        found.setdefault(job, Pick(job, _string(item, "note")))
-    if not found:
-        raise YoursError("picks: nothing is picked: star something in the gallery first")
-    return Picks(_string(content, "batch"), tuple(found.values()), _string(content, "manifest"))
-
-
-def _string(content: Json, name: str) -> str:
-    value = content.get(name) if isinstance(content, dict) else None
-    return value if isinstance(value, str) else ""
+    def __repr__(self) -> str:
+        """Differ from a local file's path."""
+        return f"{{server: {scalar_text(str(self))}}}"
 
 
 def promoted_name(name: str) -> str:
@@ -92,12 +61,14 @@ def promoted_name(name: str) -> str:
     return f"{name[: MAX_NAME - len('-picks')]}-picks"
 
 
-def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options) -> str:
+def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Options, name: str = "") -> str:
     """Return the text of a manifest that renders the picked jobs with `options.sets` changed.
 
-    `jobs` are the batch's by id, `source` is its manifest; the new one belongs into the same folder, since the
-    workflow it names lies there. Raises YoursError if a pick is no job of the batch, ManifestError if `source` is not
-    sound or the sets do not fit it.
+    Its batch is called `name`, as far as a batch may be; unless given, after the batch of the picks.
+
+    `jobs` are the batch's by id, its folder lies in `options.out`, `source` is its manifest; the new one belongs into
+    the same folder, since the workflow it names lies there. Raises YoursError if a pick is no job of the batch,
+    ManifestError if `source` is not sound or the sets do not fit it.
     """
     unknown = [pick.job for pick in picks.picks if pick.job not in jobs]
     if unknown:
@@ -109,19 +80,36 @@ def promote(picks: Picks, jobs: Mapping[str, Job], source: Path, options: Option
     if not isinstance(tree, MappingNode):
         raise YoursError(f"{printable(str(source), PATH_LIMIT)}: this is not a manifest")
     parts = read_parts(source, tree, options, Diagnostics())
-    name = parts.settings.name
-    if picks.batch not in {"", name}:
-        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(name)}")
+    batch = parts.settings.name
+    if picks.batch not in {"", batch}:
+        raise YoursError(f"picks: they are of the batch {quote(picks.batch)}, not of {quote(batch)}")
+    new = re.sub(r"[^A-Za-z0-9._-]|\.\.", "-", name)[:MAX_NAME] or promoted_name(batch)
     # Picks that differ only in what is set anew are one row.
     rows: dict[str, Row] = {}
     for pick in picks.picks:
-        row = _row(jobs[pick.job], parts)
+        row = _row(_located(jobs[pick.job], batch, parts, source, options), parts)
         _, notes = rows.setdefault(repr(row), (row, []))
         notes += [pick.note] if pick.note else []
-    text = "\n".join(_manifest(tree, parts, list(rows.values()), options)) + "\n"
+    text = "\n".join(_manifest(tree, parts, list(rows.values()), options, new)) + "\n"
     if len(text.encode()) > MANIFEST_BYTES:
         raise YoursError(f"picks: {len(rows)} are too many for one manifest of {MANIFEST_BYTES >> 20} MiB")
     return text
+
+
+def _located(job: Job, batch: str, parts: Parts, source: Path, options: Options) -> Job:
+    """Return a job with paths under which the new manifest finds its files: as written, else the batch's own copies.
+
+    A path of a table's cell, or of another batch, leads elsewhere from the manifest; and a file may be gone or edited.
+    """
+    if options.out is None:
+        return job
+    params = dict(job.params)
+    for file in job.inputs:
+        copy = os.path.relpath(options.out / batch / INPUTS / file.name, source.parent)
+        for name in (name for name, upload in job.uploads.items() if upload == file.name):
+            if not parts.media.hashes.is_file(source.parent / str(params[name]), file.sha256):
+                params[name] = copy
+    return replace(job, params=params)
 
 
 def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
@@ -132,30 +120,31 @@ def _row(job: Job, parts: Parts) -> dict[str, Scalar]:
     for name in names:
         value = job.params[name]
         is_named = name in parts.template.params or name.startswith("_")
-        is_usual = name not in _ALWAYS and name in own and own[name] == value
+        is_usual = name not in _ALWAYS and name not in job.uploads and name in own and own[name] == value
         if is_named and not is_usual and name not in parts.overrides:
-            found[name] = value
+            on_server = isinstance(value, str) and name in parts.template.media and name not in job.uploads
+            found[name] = _OnServer(value) if on_server else value
     if any(isinstance(value, str) and fields_of(value) for value in found.values()):
         found[_DOLLAR] = "$"
     return found
 
 
-def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options) -> Iterator[str]:
-    name = parts.settings.name
-    yield f"# {len(rows)} of the jobs of {name}, with their prompts and seeds; what `sweep` sets first is new."
-    yield f"name: {promoted_name(name)}"
+def _manifest(tree: MappingNode, parts: Parts, rows: Sequence[Row], options: Options, name: str) -> Iterator[str]:
+    of = parts.settings.name
+    yield f"# {len(rows)} of the jobs of {of}, with their prompts and seeds; what `sweep` sets first is new."
+    yield f"name: {scalar_text(name)}"
     if options.servers:
-        yield f"server: [{', '.join(_scalar(own.url) for own in parts.servers.values())}]"
+        yield f"server: [{', '.join(scalar_text(own.url) for own in parts.servers.values())}]"
     for key in _KEPT:
         if key in tree.entries and not (key == "server" and options.servers):
-            yield from _block(key, tree.entries[key].tree)
+            yield from block_lines(key, tree.entries[key].tree)
     common = _common([row for row, _ in rows])
     yield from ["defaults:"] if common else []
     yield from (f"  {key}: {_row_value(value)}" for key, value in common.items())
     yield "sweep:"
     for key, text in dict(options.sets).items():
         # What follows KEY= on the command line means the same here.
-        yield f"  {key}: {_scalar(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
+        yield f"  {key}: {scalar_text(text) if isinstance(resolve_scalar(text), str) else text or 'null'}"
     yield "  rows:"
     for row, notes in rows:
         yield from (f"    # {printable(note, _LONGEST_NOTE)}" for note in notes)
@@ -177,11 +166,14 @@ def _common(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
 
 def _row_value(value: Scalar) -> str:
     """Return a value of a row; a `${` in it means itself."""
+    if isinstance(value, _OnServer):
+        return repr(value)
     is_filled = isinstance(value, str) and fields_of(value)
-    return _scalar(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
+    return scalar_text(str(value).replace("${", f"${{{_DOLLAR}}}{{") if is_filled else value)
 
 
-def _scalar(value: Scalar) -> str:
+def scalar_text(value: Scalar) -> str:
+    """Return a value as it stands in YAML."""
     if not isinstance(value, str):
         return repr(value) if type(value) in {int, float} else json.dumps(value)
     if _PLAIN.fullmatch(value) and isinstance(resolve_scalar(value), str):
@@ -190,13 +182,13 @@ def _scalar(value: Scalar) -> str:
     return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
-def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
+def block_lines(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
     """Yield the lines of `name: …`; mappings below each other, lists in one line."""
-    head = f"{' ' * indent}{_scalar(name)}:"
+    head = f"{' ' * indent}{scalar_text(name)}:"
     if isinstance(tree, MappingNode) and tree.entries:
         yield head
         for inner, entry in tree.entries.items():
-            yield from _block(inner, entry.tree, indent + 2)
+            yield from block_lines(inner, entry.tree, indent + 2)
     else:
         yield f"{head} {_flow(tree)}"
 
@@ -204,7 +196,7 @@ def _block(name: str, tree: Tree, indent: int = 0) -> Iterator[str]:
 def _flow(tree: Tree) -> str:
     match tree:
         case ScalarNode():
-            return _scalar(tree.text) if isinstance(tree.value, str) else tree.text or "null"
+            return scalar_text(tree.text) if isinstance(tree.value, str) else tree.text or "null"
         case ListNode():
             return f"[{', '.join(map(_flow, tree.items))}]"
         case MappingNode():
@@ -212,4 +204,4 @@ def _flow(tree: Tree) -> str:
 
 
 def _flow_mapping(entries: Iterable[tuple[str, str]]) -> str:
-    return f"{{{', '.join(f'{_scalar(name)}: {value}' for name, value in entries)}}}"
+    return f"{{{', '.join(f'{scalar_text(name)}: {value}' for name, value in entries)}}}"

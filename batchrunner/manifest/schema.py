@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from batchrunner.manifest.forms import Dynamic, FromFile, FromTable, Range, RecipientForm, Sample, Seeds, Settings
+from batchrunner.manifest.forms import (
+    Dynamic,
+    FromBatch,
+    FromFile,
+    FromPattern,
+    FromTable,
+    OnServer,
+    Range,
+    RecipientForm,
+    Sample,
+    Seeds,
+    Settings,
+)
 from batchrunner.manifest.names import BUILT_IN
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
 
@@ -39,14 +51,28 @@ class _Generator(GenerateJsonSchema):
 
 def manifest_schema() -> dict[str, Json]:
     """Return the schema; every key has a description."""
-    forms = (Settings, Sample, Range, Seeds, FromFile, FromTable, Dynamic, RecipientForm)
+    forms = (
+        Settings,
+        Sample,
+        Range,
+        Seeds,
+        FromFile,
+        FromPattern,
+        FromTable,
+        FromBatch,
+        Dynamic,
+        OnServer,
+        RecipientForm,
+    )
     _, schema = models_json_schema([(form, "validation") for form in forms], schema_generator=_Generator)
     definitions: Schema = schema["$defs"]
     settings = definitions.pop("Settings")
     scalar, fixed = _ref("scalar"), _ref("fixed")
-    axes = [_ref(name) for name in ("list", "Range", "Seeds", "FromFile", "Dynamic")]
+    single: Schema = {"anyOf": [scalar, _ref("OnServer")]}
+    axes = [_ref(name) for name in ("list", "Range", "Seeds", "FromFile", "FromPattern", "Dynamic")]
     zipped: Schema = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": axes}}
-    rows: Schema = {"anyOf": [{"type": "string"}, _ref("FromTable"), {"type": "array", "minItems": 1, "items": fixed}]}
+    listed: Schema = {"type": "array", "minItems": 1, "items": fixed}
+    rows: Schema = {"anyOf": [{"type": "string"}, _ref("FromTable"), _ref("FromBatch"), listed]}
     exclusion: Schema = {"type": "object", "minProperties": 1, "additionalProperties": _one_or_many(scalar)}
     block = _names(_ref("values"), "A block: its axes multiply.")
     block["minProperties"] = 1
@@ -57,9 +83,9 @@ def manifest_schema() -> dict[str, Json]:
     block["properties"]["rows"] = {"description": "One axis: each row sets several parameters.", **rows}
     definitions |= {
         "scalar": _SCALAR,
-        "list": {"type": "array", "minItems": 1, "items": scalar},
-        "values": {"anyOf": [scalar, *axes]},
-        "fixed": _names(scalar, "Values without axes: one for each name."),
+        "list": {"type": "array", "minItems": 1, "items": single},
+        "values": {"anyOf": [scalar, _ref("OnServer"), *axes]},
+        "fixed": _names(single, "Values without axes: one for each name."),
         "block": block,
     }
     options: Schema = {"type": "object", "additionalProperties": fixed}

@@ -8,20 +8,22 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.manifest.axes import Axis, AxisReader, axis_of
-from batchrunner.manifest.diagnostics import describe, join, not_single, read_form
-from batchrunner.manifest.forms import FromTable
+from batchrunner.manifest.diagnostics import describe, join, read_form
+from batchrunner.manifest.forms import FromBatch, FromTable
+from batchrunner.manifest.media import stem
 from batchrunner.manifest.names import BUILT_IN, RESERVED
 from batchrunner.manifest.tables import CHOOSE, TableError, no_column, same_column
 from batchrunner.manifest.yamltree import ListNode, MappingNode, ScalarNode, follow
-from batchrunner.text import listing
+from batchrunner.text import listing, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from batchrunner.core.job import Job, Scalar
+    from batchrunner.manifest.earlier import EarlierBatches
     from batchrunner.manifest.forms import Sample
     from batchrunner.manifest.names import Names, Point, Value
-    from batchrunner.manifest.tables import Files
+    from batchrunner.manifest.tables import Files, Row
     from batchrunner.manifest.yamltree import KeyValue, Location, Tree
 
 MAX_COUNT = 10**18
@@ -54,8 +56,9 @@ class Block:
 class BlockReader:
     """Reads blocks, defaults and presets; names in `overridden` (by `--set`) make no axes of their own."""
 
-    def __init__(self, names: Names, files: Files, overridden: frozenset[str]) -> None:
+    def __init__(self, names: Names, files: Files, earlier: EarlierBatches, overridden: frozenset[str]) -> None:
         self._names = names
+        self._earlier = earlier
         self._axes = AxisReader(names, files)
         self._files = files
         self._overridden = overridden
@@ -89,10 +92,8 @@ class BlockReader:
             where = join(path, key)
             if not self._names.declare(key, entry.location, where):
                 continue
-            if isinstance(entry.tree, ScalarNode):
-                nodes[key] = entry.tree
-            else:
-                self._report(entry.tree.location, where, not_single(entry.tree))
+            if (node := self._names.single(key, entry.tree, where)) is not None:
+                nodes[key] = node
         return self.together(nodes, path)
 
     def together(self, nodes: Mapping[str, ScalarNode], path: str) -> Point:
@@ -129,7 +130,7 @@ class BlockReader:
         else:
             for option, values in entry.tree.entries.items():
                 point = self._option(values.tree, join(path, option))
-                self._names.presets[group] = {**self._names.presets.get(group, {}), option: point}
+                self._names.presets.setdefault(group, {})[option] = point
 
     def _option(self, tree: Tree, path: str) -> Point:
         for name, entry in tree.entries.items() if isinstance(tree, MappingNode) else ():
@@ -189,6 +190,10 @@ class BlockReader:
         tree = entry.tree
         if isinstance(tree, ScalarNode):
             return self._table(FromTable(file=tree.text), entry, tree.location, {}, path)
+        if isinstance(tree, MappingNode) and "batch" in tree.entries:
+            wanted = read_form(FromBatch, tree, path, self._names.diagnostics)
+            points, names = self._earlier.points(wanted, tree, path, self._names) if wanted else ([], frozenset())
+            return Axis("rows", entry.location, names, len(points), lambda: points) if points else None
         if isinstance(tree, MappingNode):
             form = read_form(FromTable, tree, path, self._names.diagnostics)
             if form is None:
@@ -221,15 +226,21 @@ class BlockReader:
             refused.extend(() if named else columns.keys() - found.keys())
             return found
 
-        points: list[Point] = []
+        rows: list[Row] = []
         size = 0
+        broken = False
         try:
             for row in self._files.rows(form.file, at, path, choose):
                 size += 1
                 if size <= self._files.max_rows:
-                    points.append(self.together(row.cells(), ""))
+                    rows.append(row)
         except TableError as error:
             self._report(error.location, error.path, str(error))
+            broken = True
+        names = frozenset[str]().union(*(row.values for row in rows))
+        # Rows that make too many jobs are counted and not built; some of them show their own mistakes all the same.
+        points = [self.together(row.cells(), "") for row in (rows if size <= self._files.max_rows else rows[:100])]
+        if broken:
             return None
         missing = [name for name, column in wanted.items() if known and same_column(column, known) is None]
         for name in missing:
@@ -237,7 +248,7 @@ class BlockReader:
             self._report(named[name].tree.location, join(where, name), text)
         if missing or refused or len(wanted) < len(named) or not size:
             return None
-        return Axis("rows", entry.location, frozenset().union(*points), size, lambda: points)
+        return Axis("rows", entry.location, names.union(*points), size, lambda: points)
 
     @staticmethod
     def _chosen(columns: Iterable[str], wanted: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
@@ -249,8 +260,14 @@ class BlockReader:
         return found
 
     def _declared(self, columns: Mapping[str, Location]) -> Mapping[str, Sequence[str]]:
-        """Return the names of columns; an unknown one is reported once, where it is named."""
+        """Return the names of columns; unknown ones are reported once, where they are named.
+
+        Raises TableError if there are several, and not one of them is known.
+        """
         names = {column: self._names.spelled(column) for column in columns}
+        if len(names) > 1 and not any(self._names.is_name(name) for name in names.values()):
+            text = f"no column is a parameter: {listing(map(quote, names), 8)}; {CHOOSE}"
+            raise TableError(next(iter(columns.values())), "", f"{text}. The first line names the columns")
         cure = f"; {CHOOSE}"
         return {
             column: [name] for column, name in names.items() if self._names.declare(name, columns[column], column, cure)
@@ -260,10 +277,10 @@ class BlockReader:
         """Refuse to guess which of two values is meant."""
         owners: dict[str, Axis] = {}
         for axis in axes:
-            twice = sorted(name for name in axis.names if name in owners)
-            if twice:
-                first = owners[twice[0]]
-                text = f"sets {listing(twice)} a second time; `{first.name}` in line {first.location.line} does already"
+            if twice := axis.names & owners.keys():
+                first = owners[min(twice)]
+                names = listing(sorted(twice))
+                text = f"sets {names} a second time; `{first.name}` in line {first.location.line} does already"
                 self._report(axis.location, join(path, axis.name), text)
             owners |= dict.fromkeys(axis.names, axis)
 
@@ -280,17 +297,23 @@ def _zipped(axes: Sequence[Axis], size: int) -> Sequence[Point]:
 
 
 class AnyOf:
-    """Some written values: texts are compared by their text, numbers by what they are, true is not 1."""
+    """Some written values: texts are compared by their text, numbers by what they are, true is not 1.
 
-    __slots__ = ("_texts", "_values")
+    A file is meant by its path as written, or by its stem.
+    """
 
-    def __init__(self, nodes: Iterable[ScalarNode]) -> None:
+    __slots__ = ("_are_files", "_texts", "_values")
+
+    def __init__(self, nodes: Iterable[ScalarNode], *, are_files: bool = False) -> None:
         nodes = tuple(nodes)
+        self._are_files = are_files
         self._texts = frozenset(node.text for node in nodes)
         self._values = frozenset((type(node.value) is bool, node.value) for node in nodes)
 
     def __contains__(self, value: Scalar) -> bool:
-        return value in self._texts if isinstance(value, str) else (type(value) is bool, value) in self._values
+        if isinstance(value, str):
+            return value in self._texts or (self._are_files and stem(value) in self._texts)
+        return (type(value) is bool, value) in self._values
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +360,9 @@ def _exclusion(table: MappingNode, path: str, names: Names) -> Exclusion:
             if not isinstance(item, ScalarNode):
                 text = f"must be a value or a list of values, not {describe(item)}"
                 names.diagnostics.add(item.location, where, text)
-            elif names.point(name, item, where) is not None:
+            elif names.takes_files(name) or names.point(name, item, where) is not None:
                 nodes.append(item)
-        wanted[name] = AnyOf(nodes)
+        wanted[name] = AnyOf(nodes, are_files=names.takes_files(name))
     return Exclusion(table.location, path, wanted)
 
 
@@ -349,9 +372,12 @@ def sampled(digests: Iterable[str], sample: Sample) -> set[str]:
     return set(ranked[: sample.count])
 
 
-def choose(jobs: Sequence[Job], wanted: Mapping[str, Sequence[ScalarNode]]) -> list[Job]:
-    """Return the jobs of `--only`: those with one of each name's values; `job` is the id, or how it begins."""
+def choose(jobs: Sequence[Job], wanted: Mapping[str, Sequence[ScalarNode]], media: Container[str] = ()) -> list[Job]:
+    """Return the jobs of `--only`: those with one of each name's values; `job` is the id, or how it begins.
+
+    `media` are the parameters that take files.
+    """
     starts = tuple(node.text for node in wanted.get("job", ()) if node.text)
-    values = {name: AnyOf(nodes) for name, nodes in wanted.items() if name != "job"}
+    values = {name: AnyOf(nodes, are_files=name in media) for name, nodes in wanted.items() if name != "job"}
     found = [job for job in jobs if all(job.params.get(name) in each for name, each in values.items())]
     return [job for job in found if job.id.startswith(starts)] if "job" in wanted else found

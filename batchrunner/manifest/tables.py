@@ -45,11 +45,25 @@ _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _SPREADSHEET_ERRORS = frozenset({"#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#N/A", "#NUM!", "#NULL!", "#ERROR!"})
 _DELIMITER_LINE = re.compile(r'"?sep=([,;|\t])"?[ \t,;|]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 """Excel's own first line, which names the delimiter."""
+_DOCUMENTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"%PDF-", b"{\\rtf", b"\x1f\x8b")
+"""How spreadsheets and documents begin (of today, of old Office, PDF, RTF), and archives."""
+_WEB_PAGE = re.compile(r"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
+_JSON_CURES = {
+    **dict.fromkeys("“”„‟«»", 'write straight quotes, "'),
+    **dict.fromkeys("'\u2018\u2019", 'keys and texts stand in double quotes, "'),
+    **dict.fromkeys("}]", "remove the comma before it"),
+    **dict.fromkeys("/#", "JSON takes no comments"),
+    **dict.fromkeys("NTF", "write null, true and false in small letters"),
+}
+"""What was not expected -> what to do about it: chat programs write what looks like JSON."""
+_WRAPPED = re.compile(r'\{\s*"([^"\\]{1,60})"\s*:\s*\[')
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class Cell(ScalarNode):
     """A value from a file: a cell of a table, or a line."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ def read_text(path: Path, most: int) -> str:
     raw = _read(path, most)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise SourceError("this is UTF-16 text; save it as UTF-8 (Excel: CSV UTF-8)")
-    if raw.startswith(b"PK\x03\x04"):
+    if raw.startswith(_DOCUMENTS):
         raise SourceError("this is a spreadsheet, a document or an archive, not text; save it as CSV UTF-8 or as text")
     try:
         return raw.decode("utf-8-sig")
@@ -151,21 +165,30 @@ class Files:
         """How many rows of one file are built; the others are only counted, for they make too many jobs."""
         self._folder = folder
         self._allow_outside = allow_outside
-        self._report = diagnostics.add
+        self.report = diagnostics.add
         self._warn = diagnostics.warn
         self._values = 0
 
-    def path(self, name: str, location: Location, path: str) -> Path | None:
-        """Return where a file is that the manifest may name, or None; whether there is one is not checked."""
+    def path(
+        self, name: str, location: Location, path: str, beside: Path | None = None, root: Path | None = None
+    ) -> Path | None:
+        """Return where a file is that the manifest may name, or None; whether there is one is not checked.
+
+        It is relative to the folder `beside`, and may not leave `root`; both are the manifest's folder unless given.
+        """
         if not name or not name.isprintable():
-            self._report(location, path, f"{quote(name)}: is not a file name")
+            self.report(location, path, f"{quote(name)}: is not a file name")
             return None
-        root, found = os.path.realpath(self._folder), os.path.realpath(self._folder / name)
-        if not self._allow_outside and not Path(found).is_relative_to(root):
-            text = f"{quote(name)}: leads outside the manifest's folder; --allow-outside permits that"
-            self._report(location, path, text)
+        within, found = os.path.realpath(root or self._folder), os.path.realpath((beside or self._folder) / name)
+        if (root or not self._allow_outside) and not Path(found).is_relative_to(within):
+            cure = "its folder" if root else "the manifest's folder; --allow-outside permits that"
+            self.report(location, path, f"{quote(name)}: leads outside {cure}")
             return None
         return Path(found)
+
+    def beside(self, location: Location) -> Path:
+        """Return the folder that a path written there is relative to; the manifest's for the command line."""
+        return self._folder if location.file.startswith("--") else Path(location.file).parent
 
     def text(self, name: str, location: Location, path: str, near: str = "") -> tuple[str, str] | None:
         """Return a file's text and its name in diagnostics, or None; `near` is a suggestion if it is missing."""
@@ -176,9 +199,9 @@ class Files:
             return read_text(found, NAMED_BYTES), shown
         except SourceError as error:
             if (error.line, error.column) == (1, 1):
-                self._report(location, path, f"{quote(name)}: {error}{near}")
+                self.report(location, path, f"{quote(name)}: {error}{near}")
             else:
-                self._report(Location(shown, error.line, error.column), "", str(error))
+                self.report(Location(shown, error.line, error.column), "", str(error))
             return None
 
     def rows(self, name: str, location: Location, path: str, choose: Choose) -> Iterator[Row]:
@@ -210,6 +233,7 @@ class Files:
     def texts(self, name: str, split: str, location: Location, path: str, column: str) -> Iterator[Row]:
         """Yield the texts of a list as rows of one `column`: its lines, its paragraphs, or what `split` separates.
 
+        Behind `max_rows` the last one stands for every other: they are counted.
         Warns how many lines were skipped; nothing is yielded once its file is reported.
         Raises TableError if there are no texts.
         """
@@ -217,10 +241,12 @@ class Files:
         if read is None:
             return
         skipped: Counter[str] = Counter()
-        found = False
-        for number, text in _split(read[0], split, skipped):
-            found = True
-            yield Row(Location(read[1], number, 1), {column: text}, typed=False)
+        found = 0
+        row = Row(location, {}, typed=False)
+        for found, (number, text) in enumerate(_split(read[0], split, skipped), 1):
+            if found <= self.max_rows:
+                row = Row(Location(read[1], number, 1), {column: text}, typed=False)
+            yield row
         if not found:
             raise TableError(location, path, f"{quote(name)} has no lines, which makes no jobs")
         counts = " and ".join(f"{skipped[kind]} {kind}" for kind in ("blank", "#") if skipped[kind])
@@ -232,7 +258,7 @@ class Files:
     def _lines(self, name: str, location: Location, path: str) -> tuple[str, str] | None:
         """Return a file's text and name, or None after reporting it.
 
-        Raises TableError if it has too many lines, or holds a character 0.
+        Raises TableError if it has too many lines, is a web page, or holds a character 0.
         """
         read = self.text(name, location, path)
         if read is None:
@@ -241,6 +267,8 @@ class Files:
         if max(text.count("\n"), text.count("\r")) > MAX_LINES:
             text = f"{quote(name)} has more than {MAX_LINES:,} lines; max_jobs is {self.max_rows:,}"
             raise TableError(location, path, text)
+        if _WEB_PAGE.match(text):
+            raise TableError(location, path, f"{quote(name)} is a web page; download or export the table itself")
         if (zero := text.find("\0")) >= 0:
             at = Location(shown, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero))
             raise TableError(at, "", "holds the character U+0000; if this is UTF-16 text, save it as UTF-8")
@@ -291,12 +319,12 @@ def _csv_rows(text: str, file: str, choose: Choose) -> Iterator[Row]:
             cells.pop()
         if len(cells) != len(header):
             raise TableError(at, "", _miscounted(cells, len(header), delimiter))
-        values: dict[str, Scalar] = {name: cells[index] for index, name in wanted if cells[index]}
+        values: dict[str, Scalar] = {name: cell for index, name in wanted if (cell := cells[index])}
         nameless = next((index for index in unnamed if cells[index]), None)
         if nameless is not None:
             raise TableError(location, "", f"column {nameless + 1} has no name; {CHOOSE}")
-        broken = next((name for name, value in values.items() if value in _SPREADSHEET_ERRORS), None)
-        if broken is not None:
+        if not _SPREADSHEET_ERRORS.isdisjoint(values.values()):
+            broken = next(name for name, value in values.items() if value in _SPREADSHEET_ERRORS)
             text = f"{values[broken]} is an error of the spreadsheet; correct the cell there"
             raise TableError(at, broken, text)
         yield Row(at, values, typed=False)
@@ -304,9 +332,12 @@ def _csv_rows(text: str, file: str, choose: Choose) -> Iterator[Row]:
 
 def _csv_header(line: tuple[Location, list[str]]) -> tuple[Location, list[str]]:
     """Return the place and the names of the columns, without empty ones at the end."""
-    location, names = line
+    location, cells = line
+    names = [cell.strip("\u200b\ufeff") for cell in cells]
     while names and not names[-1]:
         names.pop()
+    if names and names[0].startswith(("{", "[")):
+        raise TableError(location, "", "this is JSON: call the file .json, or .jsonl if each line is an object")
     if len(names) > MAX_COLUMNS:
         raise TableError(location, "", f"has {len(names):,} columns; at most {MAX_COLUMNS:,} are read")
     if len(names) == 1 and "|" in names[0]:
@@ -342,10 +373,10 @@ def _csv_lines(text: str, file: str, delimiter: str, line: int) -> Iterator[tupl
     before = line
     try:
         for found in reader:
-            location, line = Location(file, line, 1), reader.line_num + before
+            begun, line = line, reader.line_num + before
             cells = [cell.strip() for cell in found]
             if any(cells):
-                yield location, cells
+                yield Location(file, begun, 1), cells
     except csv.Error as error:
         cure = '; a quote inside a cell is written ""' if "expected after" in str(error) else ""
         text = str(error).replace("\t", "\\t")
@@ -373,7 +404,9 @@ def _json_lines(text: str, file: str, choose: Choose) -> Iterator[Row]:
                 found: Json = _DECODER.decode(line)
             except json.JSONDecodeError as error:
                 at = Location(file, number, error.colno)
-                raise TableError(at, "", f"this is not JSON: {error.msg}") from None
+                part = line.strip() in ("{", "[") or line.startswith(",", error.pos)
+                cure = "; a line is one whole object, without a comma behind it" if part else _json_cure(line, error)
+                raise TableError(at, "", f"this is not JSON: {error.msg}{cure}") from None
             except (RecursionError, ValueError):
                 raise TableError(location, "", "this JSON cannot be read") from None
             if not isinstance(found, _Pairs):
@@ -404,6 +437,8 @@ def _json_array(text: str, file: str, choose: Choose) -> Iterator[Row]:
     position = _after_blanks(text, 0)
     if not text.startswith("[", position):
         cure = "; one object per line is a .jsonl" if text.startswith("{", position) else ""
+        if wrapped := _WRAPPED.match(text, position):
+            cure = f"; keep only the array under {quote(wrapped[1])}"
         raise TableError(places.at(position), "", f"must be an array of objects, [{{…}}, {{…}}]{cure}")
     position = _after_blanks(text, position + 1)
     # Only a part is given to the decoder at a time, so that no row can be larger than that.
@@ -431,13 +466,22 @@ def _decode(part: str, position: int, places: _Places, *, base: int, whole: bool
     except json.JSONDecodeError as error:
         if error.pos >= len(part) and not whole:
             raise TableError(location, "", f"a row is longer than {_MAX_ROW:,} characters") from None
-        raise TableError(places.at(base + error.pos), "", f"this is not JSON: {error.msg}") from None
+        cure = _json_cure(part, error)
+        raise TableError(places.at(base + error.pos), "", f"this is not JSON: {error.msg}{cure}") from None
     except (RecursionError, ValueError):
         raise TableError(location, "", "this JSON cannot be read") from None
     if not isinstance(found, _Pairs):
         cure = "; keep texts in a .txt, a line each" if isinstance(found, str) else ""
         raise TableError(location, "", f"must be an object, {{…}}{cure}")
     return found, end
+
+
+def _json_cure(text: str, error: json.JSONDecodeError) -> str:
+    found = text[error.pos : error.pos + 1]
+    if found in {"}", "]"} and not text[: error.pos].rstrip().endswith(","):
+        return ""
+    cure = _JSON_CURES.get(found, "")
+    return cure and f"; {cure}"
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -464,7 +508,7 @@ def _json_row(pairs: _Pairs, location: Location, names: dict[str, Sequence[str]]
         given.update(wanted)
         if isinstance(value, list | dict):
             raise TableError(location, column, "must be a single value")
-        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
             raise TableError(location, column, "half of a surrogate pair is no character")
         if value is not None:
             values |= dict.fromkeys(wanted, value)

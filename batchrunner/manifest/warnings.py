@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Job
     from batchrunner.workflow.params import Param, Template
 
-_MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”)\s*$")
+_MARKED = re.compile(r"\s*(?:[0-9]{1,4}[.)]|[-*•])\s|\s*```|\s*(?:\"[^\"]*\"|“[^“”]*”),?\s*$")
 _FOREIGN = (
     (
         re.compile(r"\{.*\}", re.DOTALL),
@@ -43,7 +43,7 @@ def warnings(jobs: Sequence[Job], template: Template) -> Iterator[str]:
         inputs = {target.input for target in param.targets}
         if param.limit.grid:
             yield from _off_grid(param, [value for value in numbers if isinstance(value, int)])
-        if param.limit.kind == "text":
+        if param.limit.kind == "text" and param.media is None:
             classes = {template.graph[target.node].class_type for target in param.targets}
             expands = any(_EXPANDING.search(each) for each in classes)
             yield from _syntax(name, sorted(value for value in values if isinstance(value, str)), expands=expands)

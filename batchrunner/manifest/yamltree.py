@@ -1,8 +1,8 @@
 """A YAML document as a tree in which every value has its place, so that every diagnostic can name one.
 
-PyYAML parses and composes; added here are YAML 1.2's meaning of plain scalars, the places, and limits. Those are
-checked while the events arrive, before anything large is built, and in Python: libyaml's own composer recurses in C
-and crashes on deep nesting. An alias is the tree it names, not a copy; what all of them would be when written out
+PyYAML parses; composed here, with YAML 1.2's meaning of plain scalars, the places, and limits. Those are checked while
+the events arrive, before anything large is built, and in Python: libyaml's own composer recurses in C and crashes on
+deep nesting. An alias is the tree it names, not a copy; what all of them would be when written out
 is counted, so that nine lines cannot become a billion.
 """
 
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 import yaml
-from yaml.composer import Composer
 
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.text import PATH_LIMIT, printable, quote
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json, Scalar
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """A place in a file a person wrote; `line` and `column` count from 1."""
 
     file: str
@@ -36,8 +34,7 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(NamedTuple):
     """A scalar: its value, and the text it was written as."""
 
     location: Location
@@ -110,6 +107,7 @@ _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _ENDLESS = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BASED = {"0x": (re.compile(r"0x[0-9a-fA-F]+"), 16), "0o": (re.compile(r"0o[0-7]+"), 8)}
+_NUMBERS_BEGIN = frozenset("+-.0123456789")
 _LONGEST_NUMBER = 400
 """Characters; Python itself refuses to read far longer ones."""
 
@@ -118,7 +116,7 @@ def resolve_scalar(text: str) -> Scalar:
     """Return what the unquoted `text` means: None, a truth value, a number, or the text itself."""
     if text in _WORDS:
         return _WORDS[text]
-    if len(text) > _LONGEST_NUMBER:
+    if text[0] not in _NUMBERS_BEGIN or len(text) > _LONGEST_NUMBER:
         return text
     pattern, base = _BASED.get(text[:2], (_INT, 10))
     if pattern.fullmatch(text):
@@ -140,8 +138,6 @@ QUOTE_IT = "put the text in quotes, or keep prompts in a file: {file: prompts.tx
 _KEY = re.compile(r"((?:- +| )*)([A-Za-z_][A-Za-z0-9_-]*):(?: |$)")
 """A line that begins with a key: what stands before it, and the key."""
 _COMMENT = re.compile(r"[ \t]+#")
-_PLAIN = "plain"
-"""The tag of a scalar that has neither quotes nor a tag."""
 _STANDARD = "tag:yaml.org,2002:"
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -175,156 +171,160 @@ def compose(text: str, file: str) -> Tree:
         _fail(Location(file, 1, 1), f"this is not YAML: {printable(str(error))}")
 
 
-class _Composer(Composer):
-    """PyYAML's composer on a parser's events; beside each node it makes our tree, and keeps the limits."""
+class _Composer:
+    """Makes the tree of a document from a parser's events, and keeps the limits."""
 
     def __init__(self, text: str, file: str, restore: dict[int, str]) -> None:
-        super().__init__()
-        parser = _Parser(text)
-        self.check_event, self.get_event, self.peek_event = parser.check_event, parser.get_event, parser.peek_event
+        self._next = _Parser(text).get_event
         self._file = file
         self._restore = restore
         self._written = _lines(text)
         self._aliases = 0
-        self._depth = 0
-        self._trees: dict[yaml.Node, Tree] = {}
-        self._sizes: dict[yaml.Node | None, int] = {}
-        """How many nodes each is when every alias is written out."""
-        self._lines: dict[yaml.Node, dict[str, int]] = {}
-        """Of each mapping, the line of each key."""
+        self._nodes = 0
+        self._anchors: dict[str, tuple[Tree, int] | None] = {}
+        """Anchor -> its tree and size; None while that is being made."""
 
     def document(self) -> Tree:
-        self.get_event()
-        if self.check_event(yaml.StreamEndEvent):
-            self._fail(self.peek_event(), "the manifest is empty")
-        root: yaml.Node = self.compose_document()  # type: ignore[assignment]  # the stubs know less
-        if not self.check_event(yaml.StreamEndEvent):
-            self._fail(self.peek_event(), "a second document begins here; a manifest is one")
-        return self._trees[root]
+        self._next()
+        begun = self._next()
+        if isinstance(begun, yaml.StreamEndEvent):
+            self._fail(begun, "the manifest is empty")
+        tree, _ = self._node(self._next(), 0)
+        self._next()
+        if not isinstance(end := self._next(), yaml.StreamEndEvent):
+            self._fail(end, "a second document begins here; a manifest is one")
+        return tree
 
-    def compose_node(self, parent: yaml.Node | None, index: int | yaml.Node | None) -> yaml.Node:
-        """Compose one node, its tree and its size; PyYAML calls this for every node, and a key has no index."""
-        event = self.peek_event()
+    def _node(self, event: yaml.NodeEvent, depth: int) -> tuple[Tree, int]:
+        """Return the tree that begins with `event`, and how many nodes it is when every alias is written out."""
         if isinstance(event, yaml.AliasEvent):
-            self._check_alias(event, printable(event.anchor or ""))
-        elif self._depth == MAX_NESTING:
+            return self._alias(event)
+        if depth == MAX_NESTING:
             self._fail(event, f"nested deeper than {MAX_NESTING}")
-        elif len(self._sizes) > MAX_NODES:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
             self._fail(event, f"more than {MAX_NODES:,} values")
+        if isinstance(event, yaml.ScalarEvent):
+            found: tuple[Tree, int] = self._scalar(event), 1
         else:
-            # YAML 1.2 lets a name be given again; PyYAML refuses that.
-            self.anchors.pop(event.anchor, None)
-        if isinstance(event, yaml.ScalarEvent) and event.tag == "!":
-            event.implicit = (False, True)
-        self._depth += 1
-        node: yaml.Node = super().compose_node(parent, index)  # type: ignore[assignment, arg-type]  # the stubs know less
-        self._depth -= 1
-        if node not in self._trees:
-            self._trees[node] = self._tree(node)
-        size = self._sizes[parent] = self._sizes.get(parent, 1) + self._sizes.setdefault(node, 1)
-        if parent is not None and size > MAX_NODES:
-            where = index if isinstance(index, yaml.Node) else event
-            self._fail(where, f"more than {MAX_NODES:,} values once every alias is written out")
-        if isinstance(parent, yaml.MappingNode) and index is None:
-            self._check_key(parent, self._trees[node], event)
-        return node
+            if event.anchor is not None:
+                self._anchors[event.anchor] = None
+            is_list = isinstance(event, yaml.SequenceStartEvent)
+            found = self._list(event, depth + 1) if is_list else self._mapping(event, depth + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = found
+        return found
 
-    def resolve(self, kind: type[yaml.Node], _: object, implicit: object) -> str:
-        """Return the tag of a node without one; PyYAML's own resolver follows YAML 1.1."""
-        if kind is yaml.ScalarNode:
-            return _PLAIN if isinstance(implicit, tuple) and implicit[0] else f"{_STANDARD}str"
-        return f"{_STANDARD}seq" if kind is yaml.SequenceNode else f"{_STANDARD}map"
-
-    def descend_resolver(self, *_: object) -> None:
-        """Do nothing: no tag depends on a path."""
-
-    ascend_resolver = descend_resolver
-
-    def _check_alias(self, event: yaml.AliasEvent, name: str) -> None:
+    def _alias(self, event: yaml.AliasEvent) -> tuple[Tree, int]:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             self._fail(event, f"more than {MAX_ALIASES:,} aliases")
-        if event.anchor not in self.anchors:
+        name = printable(event.anchor or "")
+        if event.anchor not in self._anchors:
             self._fail(event, f"the alias *{name} names no anchor above it; a text that begins with * needs quotes")
-        if self.anchors[event.anchor] not in self._trees:
+        found = self._anchors[event.anchor]
+        if found is None:
             self._fail(event, f"the alias *{name} stands inside what it names")
+        return found
 
-    def _check_key(self, mapping: yaml.Node, key: Tree, event: yaml.Event) -> None:
-        if not isinstance(key, ScalarNode):
-            sign = "{" if isinstance(key, MappingNode) else "["
-            self._fail(event, f"a key must be a single value; if this is a text that begins with {sign}, {QUOTE_IT}")
-        lines = self._lines.setdefault(mapping, {})
-        if key.text in lines:
-            self._fail(event, f"the key {quote(key.text)} stands twice: in line {lines[key.text]} and here")
-        lines[key.text] = key.location.line
+    def _list(self, event: yaml.NodeEvent, depth: int) -> tuple[ListNode, int]:
+        items: list[Tree] = []
+        size = 1
+        while not isinstance(begun := self._next(), yaml.SequenceEndEvent):
+            tree, count = self._node(begun, depth)
+            size = self._sum(size, count, begun)
+            items.append(tree)
+        self._check_tag(event, "seq")
+        return ListNode(self._location(event), tuple(items)), size
 
-    def _tree(self, node: yaml.Node) -> Tree:
-        location = self._location(node)
-        match node:
-            case yaml.ScalarNode():
-                return self._scalar(node, location)
-            case yaml.SequenceNode():
-                self._check_tag(node, "seq", location)
-                return ListNode(location, tuple([self._trees[item] for item in node.value]))
-            case _:
-                self._check_tag(node, "map", location)
-                return self._mapping(node, location)
-
-    def _mapping(self, node: yaml.Node, location: Location) -> MappingNode:
+    def _mapping(self, event: yaml.NodeEvent, depth: int) -> tuple[MappingNode, int]:
         entries: dict[str, KeyValue] = {}
-        for key, value in node.value:
-            name = self._trees[key]
-            if isinstance(name, ScalarNode):
-                entries[name.text] = KeyValue(name.location, self._trees[value])
-        merge = entries.pop("<<", None)
-        if merge is not None:
-            # Of several merged mappings the first wins over the next; what is written beside them wins over all.
-            for tree in merge.tree.items if isinstance(merge.tree, ListNode) else (merge.tree,):
-                if not isinstance(tree, MappingNode):
-                    _fail(merge.location, "<< takes a mapping, or a list of mappings")
-                entries = {**tree.entries, **entries}
-        return MappingNode(location, entries)
+        size = 1
+        while not isinstance(begun := self._next(), yaml.MappingEndEvent):
+            key, count = self._node(begun, depth)
+            size = self._sum(size, count, begun)
+            if not isinstance(key, ScalarNode):
+                sign = "{" if isinstance(key, MappingNode) else "["
+                text = f"a key must be a single value; if this is a text that begins with {sign}, {QUOTE_IT}"
+                self._fail(begun, text)
+            if key.text in entries:
+                first = entries[key.text].location.line
+                self._fail(begun, f"the key {quote(key.text)} stands twice: in line {first} and here")
+            tree, count = self._node(self._next(), depth)
+            size = self._sum(size, count, begun)
+            entries[key.text] = KeyValue(key.location, tree)
+        self._check_tag(event, "map")
+        return MappingNode(self._location(event), _merged(entries)), size
 
-    def _scalar(self, node: yaml.ScalarNode, location: Location) -> ScalarNode:
-        text = node.value.translate(self._restore)
+    def _sum(self, size: int, count: int, event: yaml.Event) -> int:
+        if size + count > MAX_NODES:
+            self._fail(event, f"more than {MAX_NODES:,} values once every alias is written out")
+        return size + count
+
+    def _scalar(self, event: yaml.ScalarEvent) -> ScalarNode:
+        text = event.value.translate(self._restore) if self._restore else event.value
+        location = self._location(event)
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             _fail(location, "half of a surrogate pair is no character")
-        if node.tag == _PLAIN:
-            return ScalarNode(location, resolve_scalar(text), text, self._doubt(node))
-        self._check_tag(node, "scalar", location)
-        tag = node.tag.removeprefix(_STANDARD)
+        if event.tag is None:
+            if event.implicit[0]:
+                return ScalarNode(location, resolve_scalar(text), text, self._doubt(event, location.line))
+            return ScalarNode(location, text, text)
+        if event.tag == "!":
+            return ScalarNode(location, text, text)
+        self._check_tag(event, "scalar")
+        tag = event.tag.removeprefix(_STANDARD)
         value: Scalar = text if tag == "str" else resolve_scalar(text)
         # True is an int to Python, and no !!int.
         if not isinstance(value, _TYPES[tag]) or isinstance(value, bool) != (tag == "bool"):
             _fail(location, f"{quote(text)} is no !!{tag}")
         return ScalarNode(location, value, text)
 
-    def _doubt(self, node: yaml.ScalarNode) -> str:
-        """Return why an unquoted scalar may have lost its end or taken in what follows it."""
-        first, last = node.start_mark, node.end_mark
-        if first is None or last is None or last.line >= len(self._written):
+    def _doubt(self, event: yaml.ScalarEvent, first: int) -> str:
+        """Return why an unquoted scalar that begins in line `first` may have lost its end or taken in what follows."""
+        mark = event.end_mark
+        last = mark.line + 1 if mark else first
+        if mark is None or last > len(self._written):
             return ""
-        if _COMMENT.match(self._written[last.line], last.column):
+        if _COMMENT.match(self._written[last - 1], mark.column):
             return f"the text ends where ` #` starts a comment; if that was part of it, {QUOTE_IT}"
-        if any(line.lstrip().startswith("-") for line in self._written[first.line + 1 : last.line + 1]):
+        if first < last and any(line.lstrip().startswith("-") for line in self._written[first:last]):
             cure = "begin each entry in the same column, with `- `"
             return f"a line that begins with - continues the text above it; to make it an entry of the list, {cure}"
         return ""
 
-    def _check_tag(self, node: yaml.Node, kind: str, location: Location) -> None:
-        tag = node.tag.removeprefix(_STANDARD)
+    def _check_tag(self, event: yaml.NodeEvent, kind: str) -> None:
+        written = event.tag  # type: ignore[attr-defined]  # the stubs do not know it of every event
+        if written in (None, "!"):
+            return
+        tag = written.removeprefix(_STANDARD)
         if tag not in {*_TYPES, "seq", "map"}:
-            cure = "" if node.tag.startswith(_STANDARD) else "; a text that begins with ! needs quotes"
-            _fail(location, f"the tag {quote(node.tag.replace(_STANDARD, '!!'))} is not read; only plain YAML is{cure}")
+            cure = "" if written.startswith(_STANDARD) else "; a text that begins with ! needs quotes"
+            shown = quote(written.replace(_STANDARD, "!!"))
+            self._fail(event, f"the tag {shown} is not read; only plain YAML is{cure}")
         if tag != kind and not (kind == "scalar" and tag in _TYPES):
-            _fail(location, f"this is no !!{tag}")
+            self._fail(event, f"this is no !!{tag}")
 
-    def _location(self, at: yaml.Event | yaml.Node) -> Location:
+    def _location(self, at: yaml.Event) -> Location:
         mark = at.start_mark
         return Location(self._file, mark.line + 1, mark.column + 1) if mark else Location(self._file, 1, 1)
 
-    def _fail(self, at: yaml.Event | yaml.Node, text: str) -> NoReturn:
+    def _fail(self, at: yaml.Event, text: str) -> NoReturn:
         _fail(self._location(at), text)
+
+
+def _merged(entries: dict[str, KeyValue]) -> dict[str, KeyValue]:
+    """Return the entries of a mapping with those that `<<` brings in.
+
+    Of several merged mappings the first wins over the next; what is written beside them wins over all.
+    """
+    merge = entries.pop("<<", None)
+    if merge is not None:
+        for tree in merge.tree.items if isinstance(merge.tree, ListNode) else (merge.tree,):
+            if not isinstance(tree, MappingNode):
+                _fail(merge.location, "<< takes a mapping, or a list of mappings")
+            entries = {**tree.entries, **entries}
+    return entries
 
 
 def _hide_breaks(text: str) -> tuple[str, dict[int, str]]:

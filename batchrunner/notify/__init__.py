@@ -1,6 +1,31 @@
-"""Notifications: tells people about a batch by webhook, command or apprise, and never delays or harms the batch."""
+"""Tells people about a batch by webhook, command or apprise, and runs `on_saved`; never delays or harms the batch."""
 
 from batchrunner.notify.messages import EventFilter, Kind, Message
-from batchrunner.notify.notifier import Notifier, Target, Timing, Undelivered, targets
+from batchrunner.notify.notifier import (
+    Deliver,
+    Notifier,
+    Target,
+    Timing,
+    Undelivered,
+    run_program,
+    shared_environment,
+    targets,
+)
+from batchrunner.notify.saved import SavedCommands, handled_mark, saved_json
 
-__all__ = ["EventFilter", "Kind", "Message", "Notifier", "Target", "Timing", "Undelivered", "targets"]
+__all__ = [
+    "Deliver",
+    "EventFilter",
+    "Kind",
+    "Message",
+    "Notifier",
+    "SavedCommands",
+    "Target",
+    "Timing",
+    "Undelivered",
+    "handled_mark",
+    "run_program",
+    "saved_json",
+    "shared_environment",
+    "targets",
+]

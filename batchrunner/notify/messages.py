@@ -52,7 +52,7 @@ class Message:
     title: str
     text: str
     fields: Mapping[str, Json] = field(default_factory=dict)
-    """`counts` and `exit`, or `server`, or `failed`."""
+    """`counts`, `exit` and `next` (the command to go on), or `server`, or `failed`."""
     jobs: Sequence[Mapping[str, str]] = ()
     """The first few failed jobs: `id`, `name`, `why`, `message`."""
 
@@ -62,7 +62,7 @@ class Message:
 
     def body(self, on: Collection[str], topic: str = "") -> bytes:
         """Return JSON of at most 4,096 bytes that ntfy (`topic`), Slack (`text`) and programs read."""
-        title, text = printable(f"{self.batch}: {self.title}", 120), printable(self.text, 300)
+        title, text = printable(f"{self.batch}: {self.title}", 120), printable(self.text, _MAX_TEXT)
         content: dict[str, Json] = {
             "event": self.kind(on) or self.kinds[0],
             "batch": self.batch,
@@ -82,6 +82,9 @@ class Message:
             jobs.pop()
 
 
+_MAX_TEXT = 300
+_MAX_COMMAND = 1000
+"""Characters; a command that is cut runs something else, so a longer one is left out."""
 _REPEAT = 3600.0
 """Seconds before the same trouble of the same server is told again: some servers go up and down all night."""
 _LISTED, _NAMED = 10, 3
@@ -100,6 +103,12 @@ _ENDS = {
     130: "interrupted",
     143: "interrupted",
 }
+
+
+def _whole(command: Json) -> str:
+    """Return a command that can be told as it is, else nothing."""
+    is_short = isinstance(command, str) and len(command) <= _MAX_COMMAND and command.isprintable()
+    return str(command) if is_short else ""
 
 
 class EventFilter:
@@ -125,6 +134,9 @@ class EventFilter:
                 code = event.fields.get("exit")
                 stopped = code in {3, 5}
                 text = "; ".join([event.message, *(self._unhealthy.values() if stopped else ())])
+                if command := _whole(event.fields.get("next")):
+                    fields["next"] = command
+                    text += f"; next: {command}" if len(text) + len(command) < _MAX_TEXT - 10 else ""
                 return self._end(event.at, code, text, fields, stopped=stopped)
         return None
 

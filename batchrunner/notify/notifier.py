@@ -167,7 +167,7 @@ def targets(
     No program is given a variable that holds one of `secrets`, which are for the servers alone. Raises YoursError, with
     a line per problem and no URL, if a variable is not set or holds no URL, or if apprise is wanted and not installed.
     """
-    shared = {name: value for name, value in environment.items() if not any(secret in value for secret in secrets)}
+    shared = shared_environment(environment, secrets)
     found: list[Target] = []
     problems: dict[str, None] = {}
     for recipient in recipients:
@@ -179,6 +179,11 @@ def targets(
     if problems:
         raise YoursError("\n".join(problems))
     return tuple(found)
+
+
+def shared_environment(environment: Mapping[str, str], secrets: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the environment for a program: without the variables that hold one of `secrets`."""
+    return {name: value for name, value in environment.items() if not any(secret in value for secret in secrets)}
 
 
 def _way(recipient: Recipient, environment: Mapping[str, str], shared: Mapping[str, str]) -> tuple[str, Deliver]:

@@ -24,7 +24,7 @@ from batchrunner.core.facts import (
     fact_name,
 )
 from batchrunner.core.lifecycle import Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
-from batchrunner.text import clock, counted, duration, event_line, json_text, printable, size, stamp
+from batchrunner.text import PATH_LIMIT, clock, counted, duration, event_line, json_text, printable, size, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,11 +46,11 @@ LOSS_REASONS: Mapping[Why, str] = {
     Why.WITHDRAWN: "it was cancelled on the server",
     Why.DENIED: "a proxy or firewall before the server refused this prompt",
     Why.STUCK: "it ran far longer than expected and was interrupted",
+    Why.INPUT_LOST: "the server lost an input file, which is uploaded again",
+    Why.INPUT_REFUSED: "an input file does not get to the server",
     Why.SERVER_GONE: "its server was given up",
 }
 """Why an attempt ended without its video, in words."""
-
-_STOPPING = "cancelled because the run is stopping; it will be sent again next time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,13 @@ def fact_event(fact: Fact, label: str = "") -> RunEvent:
     match fact:
         case Claimed() | Opened():
             level = logging.DEBUG
+        case Lost(why=Why.WITHDRAWN):
+            level = logging.INFO
         case Lost() | DownloadFailed() | Rendered(differs=True):
             level = logging.WARNING
         case Rendered() if fact.left_out:
+            level = logging.WARNING
+        case Saved() if fact.warning:
             level = logging.WARNING
         case _:
             level = logging.INFO
@@ -92,6 +96,11 @@ def server_event(at: float, url: str, state: str, message: str = "") -> RunEvent
     text = f"{url} is {state}: {message}" if message else f"{url} is {state}"
     level = logging.INFO if state == "up" else logging.WARNING
     return RunEvent("server", at, text, fields={"server": url, "state": state, "message": message}, level=level)
+
+
+def started_event(at: float, folder: str) -> RunEvent:
+    """Return the first event of a run: where its results go, an absolute path."""
+    return RunEvent("started", at, f"the results go to {printable(folder, PATH_LIMIT)}", fields={"folder": folder})
 
 
 def note_event(at: float, message: str) -> RunEvent:
@@ -106,14 +115,23 @@ def bug_event(at: float, error: BaseException) -> RunEvent:
     return RunEvent("bug", at, message, fields={"error": kind}, level=logging.WARNING, error=error)
 
 
-def finished_event(at: float, counts: Mapping[str, int], code: int) -> RunEvent:
-    """Return the last event of a run: how many jobs are in each state, and its exit code."""
-    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields={"counts": {**counts}, "exit": code})
+def finished_event(
+    at: float, counts: Mapping[str, int], code: int, command: str = "", lines: Sequence[str] = ()
+) -> RunEvent:
+    """Return the last event of a run: how many jobs are in each state, and its exit code.
+
+    `command` goes on with it, if there is something to go on with; `lines` say in words how it ended.
+    """
+    fields: dict[str, Json] = {"counts": {**counts}, "exit": code, "next": command or None, "message": [*lines]}
+    return RunEvent("finished", at, f"finished: {counts_text(counts)}", fields=fields)
 
 
-def text_line(event: RunEvent) -> str:
-    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`."""
-    return event_line(event.at, event.label or event.job or "", event.message)
+def text_line(event: RunEvent, width: int | None = None) -> str:
+    """Return an event as one printable line: `07:30:05 cats/one-s7: saved, 13.2 MB`.
+
+    The name is cut so that the line fits into `width` cells, as far as that is possible.
+    """
+    return event_line(event.at, event.label or event.job or "", event.message, width)
 
 
 def json_line(batch: str, event: RunEvent) -> str:
@@ -144,13 +162,13 @@ def _fact_message(fact: Fact, label: str) -> str:  # noqa: C901, PLR0911 - a tab
             return f"downloading {fact.file}, {size(fact.size)}"
         case Saved():
             name = "" if PurePosixPath(fact.path).with_suffix("") == PurePosixPath(label) else f" as {fact.path}"
-            return f"saved{name}, {size(fact.size)}"
+            return f"saved{name}, {size(fact.size)}{f'; warning: {fact.warning}' if fact.warning else ''}"
         case DownloadFailed():
             return f"download interrupted: {fact.message}"
         case Lost(final=True):
             return f"failed ({fact.why}): {fact.message}"
         case Lost(why=Why.WITHDRAWN):
-            return _STOPPING
+            return fact.message
         case Lost():
             return f"attempt {fact.attempt} failed, another follows ({fact.why}): {fact.message}"
         case Reopened():
@@ -195,6 +213,8 @@ def _fact_history(fact: Fact, previous: Fact | None) -> Iterator[str]:  # noqa: 
             yield f"The download was interrupted: {printable(fact.message)}."
         case Saved():
             yield f"Saved as {printable(fact.path)}, {size(fact.size)}, sha256 {fact.sha256[:16]}…"
+            if fact.warning:
+                yield f"Warning: {printable(fact.warning)}."
         case Lost():
             details = f" Details: {printable(fact.message, 400)}." if fact.message else ""
             yield f"Attempt {fact.attempt} ended without a video: {LOSS_REASONS[fact.why]}.{details}"

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Group
 from rich.control import Control
 from rich.live import Live
@@ -17,9 +17,10 @@ from rich.text import Text
 from batchrunner.core.eta import overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
+from batchrunner.core.polling import depth, job_length
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.events import counts_text, text_line
-from batchrunner.text import duration, printable, size
+from batchrunner.text import duration, fitted, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,12 +35,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _FAILED_POLLS = 2
 """A server is called away after so many failed polls in a row: a single one may fail any time."""
-_SHOWN_EVENTS = frozenset({"saved", "server", "note", "reopened", "dropped", "finished"})
+_SHOWN_EVENTS = frozenset({"started", "saved", "server", "note", "reopened", "dropped", "finished"})
 _LEAST_LINES = 12
 """Lines of the board on a low terminal; on a higher one a third of it is left to the events."""
 _MOST_MESSAGES = 3
 _BAR = 24
 """Cells of the batch's bar; a download's is half as wide."""
+_NARROW = 72
+"""Cells of a terminal below which bars are half as wide."""
+_NAME = 12
+"""Cells that a job's name keeps before details are left out."""
 _URGENT = 120.0
 """Seconds until a file may be deleted from which that is shown in red."""
 
@@ -50,7 +55,7 @@ class ServerView:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`."""
     since: float | None = None
     """How long it has been in trouble."""
     message: str = ""
@@ -100,8 +105,8 @@ class BoardView:
 def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, elapsed: float) -> BoardView:
     """Return the view of a board at `now` (the loop's clock) and `at` (the wall clock).
 
-    Downloads, time left and messages, of which the board knows nothing, are left empty. Costs what is open, not what
-    is in the batch.
+    Downloads and time left, of which the board knows nothing, are left empty. Costs what is open, not what is in the
+    batch.
     """
     return BoardView(
         batch=board.batch,
@@ -110,7 +115,14 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
+        messages=local_faults(board),
     )
+
+
+def local_faults(board: Board) -> tuple[str, ...]:
+    """Return what this machine lacks: room on its disk, connections, input files."""
+    faults = (board.disk, board.sockets, board.inputs)
+    return tuple(fault.message for fault in faults if fault.failed_at is not None)
 
 
 def server_state(board: Board, server: Server, now: float) -> tuple[str, float | None, str]:  # noqa: PLR0911 - a table
@@ -130,7 +142,10 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if overdue(board, server.name, now):
         began = min(running.values())
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
-    return "up", None, ""
+    if trouble := server.inputs.trouble():
+        return "failing uploads", trouble.since, trouble.message
+    deep, length = depth(board, server, now), job_length(board, server.name, now)
+    return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""
 
 
 def _server_view(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> ServerView:
@@ -185,7 +200,7 @@ class LiveBoard:
         """Print an event above the board, unless the board shows the same."""
         if event.name in _SHOWN_EVENTS or event.level >= logging.WARNING:
             style = "yellow" if event.level >= logging.WARNING else ""
-            self._console.print(Text(text_line(event), style), soft_wrap=True)
+            self._console.print(Text(text_line(event, self._console.width), style), soft_wrap=True)
 
     def tick(self, view: BoardView) -> None:
         """Draw the board; on a terminal of another size than before from a clean page."""
@@ -243,10 +258,11 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
     sizes = [
         f"{size(item.received)} of {size(item.total)}" if item.total >= 0 else size(item.received) for item in downloads
     ]
-    room = width - len("  ↓ ") - 2 - _BAR // 2 - 2 - max(map(len, sizes), default=0)
+    cells = _BAR // 2 if width >= _NARROW else _BAR // 4
+    room = width - len("  ↓ ") - 2 - cells - 2 - max(map(len, sizes), default=0)
     for item, sizes_text in zip(downloads, sizes, strict=True):
-        bar = _bar(item.received, item.total, _BAR // 2, "cyan")
-        table.add_row(_cell(f"  ↓ {_fitted(item.file, room)}"), bar, _cell(sizes_text))
+        bar = _bar(item.received, item.total, cells, "cyan")
+        table.add_row(_cell(f"  ↓ {fitted(item.file, room)}"), bar, _cell(sizes_text))
     yield from _with_rest(table, len(downloads), len(view.downloads), "downloads")
 
     if view.deadline is not None:
@@ -257,26 +273,22 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
 
 
 def _doing(server: ServerView, room: int) -> str:
+    """Return what a server does, in `room` cells if possible: a name loses its middle, then the last details go."""
     if server.state != "up":
         since = "" if server.since is None else f" for {duration(server.since)}"
         return f"{server.state}{since}{f': {printable(server.message)}' if server.message else ''}"
-    if server.running_for is None and not server.running:
-        rest, job = "idle", ""
-    else:
-        rest, job = "", server.running or "another user's job"
-    rest += "" if server.running_for is None else f" for {duration(server.running_for)}"
-    rest += f", {server.pending} waiting" if server.pending else ""
-    rest += f", {server.foreign} of other users" if server.foreign else ""
-    return f"renders {_fitted(job, room - len('renders ') - len(rest))}{rest}" if job else rest
-
-
-def _fitted(text: str, cells: int) -> str:
-    """Return at most `cells` cells of a name, but 8 at least, cut in the middle: its end may be the seed."""
-    shown, cells = printable(text), max(8, cells)
-    if cell_len(shown) <= cells:
-        return shown
-    end = min(24, cells // 2)
-    return f"{set_cell_size(shown, cells - end - 1)}…{set_cell_size(shown[::-1], end)[::-1]}"
+    job = server.running or ("" if server.running_for is None else "another user's job")
+    details = [
+        *([] if server.running_for is None else [f" for {duration(server.running_for)}"]),
+        *([f", {server.pending} waiting"] if server.pending else []),
+        *([f", {server.foreign} of other users"] if server.foreign else []),
+    ]
+    if not job:
+        return f"idle{''.join(details)}"
+    while len(details) > 1 and cell_len("renders " + "".join(details)) + min(_NAME, cell_len(printable(job))) > room:
+        details.pop()
+    rest = "".join(details)
+    return f"renders {fitted(job, room - len('renders ') - len(rest))}{rest}"
 
 
 def _grid(*widths: int | None) -> Table:

@@ -57,6 +57,13 @@ class LineOutput(logging.Handler):
 class StreamOutput(LineOutput, logging.StreamHandler[IO[str]]):
     """A terminal or a pipe; it may be gone by now: nobody reads it, or the ssh session ended."""
 
+    def width(self) -> int | None:
+        """Return how many cells a line of the terminal has; None if it is no terminal."""
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or None
+        except (OSError, ValueError):
+            return None
+
 
 class FileOutput(LineOutput, logging.FileHandler):
     """A file that is appended to, readable by its owner only, and never opened through a link of any kind."""
@@ -93,10 +100,14 @@ def file_log(
 
 
 def console_log(
-    output: LineOutput, secrets: tuple[str, ...] = (), now: Callable[[], float] = time.time, *, verbose: bool = False
+    output: StreamOutput, secrets: tuple[str, ...] = (), now: Callable[[], float] = time.time, *, verbose: bool = False
 ) -> FilteringBoundLogger:
     """Return a logger that writes plain lines for people; details only if `verbose`."""
-    return _logger(output, logging.DEBUG if verbose else logging.INFO, secrets, now, _plain_record)
+
+    def plain_record(_: object, __: str, record: Record) -> str:
+        return _plain_line(record, output.width())
+
+    return _logger(output, logging.DEBUG if verbose else logging.INFO, secrets, now, plain_record)
 
 
 def _logger(
@@ -122,11 +133,11 @@ def _json_record(_: object, __: str, record: Record) -> str:
     return json_text({"at": stamp(at) if isinstance(at, float) else at, **record})
 
 
-def _plain_record(_: object, __: str, record: Record) -> str:
+def _plain_line(record: Record, width: int | None) -> str:
     at, exception = record.get("at"), record.get("exception")
     fields = " ".join(f"{key}={value}" for key, value in record.items() if key not in _HIDDEN)
     message = str(record.get("message") or f"{record['event']} {fields}".strip())
     if exception:
         message += f" [{str(exception).strip().splitlines()[-1]}; the traceback is in run.log]"
     about = str(record.get("label") or record.get("job") or "")
-    return event_line(at if isinstance(at, float) else 0.0, about, message)
+    return event_line(at if isinstance(at, float) else 0.0, about, message, width)

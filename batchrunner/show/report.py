@@ -5,7 +5,6 @@ Folded from the facts once, and shown as `report.md`, as a few lines at the end 
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,10 @@ _MOST_CAUSES = 5
 _MOST_NAMES = 3
 """Jobs named in a line of the short form."""
 _LONGEST = 500
+_LONGEST_ROW = 1_000_000
+"""Characters: every job that failed is named."""
+LONGEST_COMMAND = 8000
+"""Characters: a command that is cut runs something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Gap:
     began: float
     """Seconds since the epoch, by this machine's clock."""
     seconds: float
+    """While a runner ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +76,36 @@ class FailureCause:
 
 
 @dataclass(frozen=True, slots=True)
+class Commands:
+    """Command lines about one batch, whole and quoted, to be copied."""
+
+    run: str = "batchrunner run MANIFEST"
+    retry: str = "batchrunner retry MANIFEST"
+    gallery: str = "batchrunner gallery MANIFEST --serve"
+    promote: str = "batchrunner promote picks.json --set size=1080p"
+    run_job: str = "batchrunner run MANIFEST --only job="
+    """How the command begins that renders one job: its id follows. So does `retry_job`."""
+    retry_job: str = "batchrunner retry MANIFEST --only job="
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """What the facts do not say."""
 
     manifest: str = ""
-    """As it was given on the command line, for the commands at the end."""
+    """Its path, absolute, for `picks.json`."""
     folder: str = ""
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
-    options: tuple[str, ...] = ()
-    """What every command about this batch needs: `--out DIR`."""
+    ending: tuple[str, ...] = ()
+    """How the last run ended, in lines for people: what they may not have seen, because their terminal had gone."""
+    runs: tuple[tuple[float, float], ...] = ()
+    """From when to when a runner ran, in seconds since the epoch; always, if there is none."""
+    commands: Commands = field(default_factory=Commands)
+    """As they are typed in the working folder."""
+    lasting: Commands = field(default_factory=Commands)
+    """The same with absolute paths, for the files: they are read elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +119,8 @@ class Report:
     began: float | None
     """When the first fact was noted."""
     ended: float | None
+    wall: float
+    """How long a runner ran between the two."""
     servers: tuple[ServerUse, ...]
     failures: tuple[FailureCause, ...]
     """Most frequent first."""
@@ -109,17 +134,14 @@ class Report:
     """Bytes of all saved files."""
     differing: tuple[str, ...]
     """Local names of jobs whose files carry another workflow than the one that was sent."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Files that are not what was asked for, by their path in the batch folder, and how."""
     context: RunContext = field(default_factory=RunContext)
 
     @property
     def left(self) -> int:
         """Jobs neither done nor failed."""
         return self.total - self.done - self.failed
-
-    @property
-    def wall(self) -> float:
-        """How long it took, from the first fact to the last."""
-        return 0.0 if self.began is None or self.ended is None else max(0.0, self.ended - self.began)
 
     @property
     def rendered(self) -> float:
@@ -143,6 +165,7 @@ def report(
     slowest = sorted((-(fact.seconds or 0.0), names[fact.job]) for fact in kept_renders if fact.seconds is not None)
     failures = [(state.why, state.message, job.file) for job, state in wanted if isinstance(state, Failed)]
     lost = [fact for fact in facts if isinstance(fact, Lost) and not fact.final and fact.why is not Why.WITHDRAWN]
+    context = context or RunContext()
     return Report(
         batch=batch,
         total=len(wanted),
@@ -150,19 +173,33 @@ def report(
         failed=len(failures),
         began=facts[0].at if facts else None,
         ended=facts[-1].at if facts else None,
-        servers=server_use(facts),
+        wall=_ran(context.runs, facts[0].at, facts[-1].at) if facts else 0.0,
+        servers=server_use(facts, context.runs),
         failures=_causes(failures),
         again=_causes([(fact.why, fact.message, names.get(fact.job, fact.job)) for fact in lost]),
         wasted=sum(fact.seconds or 0.0 for fact in renders if kept.get(fact.job) != fact.attempt),
         slowest=tuple((name, -seconds) for seconds, name in slowest[:_MOST_SLOW]),
         size=sum(file.size for _, state in wanted if isinstance(state, Done) for file in state.files),
+        warnings=tuple(
+            (file.path, file.warning)
+            for _, state in wanted
+            if isinstance(state, Done)
+            for file in state.files
+            if file.warning
+        ),
         differing=tuple(names[fact.job] for fact in kept_renders if fact.differs),
-        context=context or RunContext(),
+        context=context,
     )
 
 
-def server_use(facts: Iterable[Fact]) -> tuple[ServerUse, ...]:
-    """Return every server that rendered something, in order of its first render.
+def _ran(runs: Sequence[tuple[float, float]], began: float, ended: float) -> float:
+    """Return how many seconds between two moments a runner ran."""
+    spans = runs or [(began, ended)]
+    return sum(max(0.0, min(until, ended) - max(since, began)) for since, until in spans)
+
+
+def server_use(facts: Iterable[Fact], runs: Sequence[tuple[float, float]] = ()) -> tuple[ServerUse, ...]:
+    """Return every server that rendered something, in order of its first render; idle only while a runner ran.
 
     When a render ended is taken from when it was noticed, so gaps are right to the time between two polls.
     """
@@ -179,17 +216,17 @@ def server_use(facts: Iterable[Fact]) -> tuple[ServerUse, ...]:
             server,
             len(spans),
             sum(end - begin for begin, end in spans),
-            tuple(sorted(_gaps(sorted(spans)), key=lambda gap: -gap.seconds)),
+            tuple(sorted(_gaps(sorted(spans), runs), key=lambda gap: -gap.seconds)),
         )
         for server, spans in renders.items()
     )
 
 
-def _gaps(spans: Sequence[tuple[float, float]]) -> Iterator[Gap]:
+def _gaps(spans: Sequence[tuple[float, float]], runs: Sequence[tuple[float, float]]) -> Iterator[Gap]:
     until = spans[0][1]
     for begin, end in spans[1:]:
-        if begin - until >= LEAST_GAP:
-            yield Gap(until, begin - until)
+        if begin > until and (idle := _ran(runs, until, begin)) >= LEAST_GAP:
+            yield Gap(until, idle)
         until = max(until, end)
 
 
@@ -233,12 +270,18 @@ def report_lines(report: Report) -> list[str]:
         found.append(f"rendered again: {reasons}{wasted}")
     if report.differing:
         found.append(f"warning: {_differing(report)}")
+    if report.warnings:
+        path, how = report.warnings[0]
+        found.append(f"warning: {counted(len(report.warnings), 'file')} not as asked for, e.g. {path}: {how}")
     if report.slowest:
         found.append(f"slowest: {report.slowest[0][0]}, {duration(report.slowest[0][1])}")
     if report.size:
         found.append(f"on disk: {size(report.size)}{f' in {report.context.folder}' if report.context.folder else ''}")
-    found += [f"next: {command}" for command, _ in next_steps(report)[:1]]
-    return [printable(text, _LONGEST) for text in found]
+    steps = next_steps(report, report.context.commands)[:1]
+    return [
+        *(printable(text, _LONGEST) for text in found),
+        *(printable(f"next: {command}", LONGEST_COMMAND) for command, _ in steps),
+    ]
 
 
 def _differing(report: Report) -> str:
@@ -256,10 +299,11 @@ def sections(report: Report) -> dict[str, list[tuple[str, str]]]:
         "Failed": list(map(_cause_row, report.failures)),
         "Rendered again": [*map(_cause_row, report.again), *wasted],
         "Rewritten on the server": [("warning", _differing(report))] if report.differing else [],
+        "Not as asked for": list(report.warnings),
         "Servers": [row for server in report.servers for row in _server_rows(server)],
         "Slowest": [(name, duration(seconds)) for name, seconds in report.slowest],
         "Disk": [("saved files", size(report.size))] if report.size else [],
-        "Next": next_steps(report),
+        "Next": next_steps(report, report.context.lasting),
     }
     return {title: rows for title, rows in found.items() if rows}
 
@@ -275,7 +319,7 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _cause_row(cause: FailureCause) -> tuple[str, str]:
-    return listing(cause.jobs, width=200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
+    return listing(cause.jobs, len(cause.jobs), 200), f"{LOSS_REASONS[cause.why]}: {cause.message}"
 
 
 def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
@@ -285,34 +329,38 @@ def _server_rows(server: ServerUse) -> Iterator[tuple[str, str]]:
         yield f"{server.server} idle at {clock(gap.began)}", duration(gap.seconds)
 
 
-def next_steps(report: Report) -> list[tuple[str, str]]:
+def next_command(counts: Mapping[str, int], commands: Commands) -> str:
+    """Return the command to go on with a batch of which so many jobs are in each state; "" if it is done."""
+    failed = counts.get("failed", 0)
+    if sum(counts.values()) > counts.get("done", 0) + failed:
+        return commands.run
+    return commands.retry if failed else ""
+
+
+def next_steps(report: Report, commands: Commands) -> list[tuple[str, str]]:
     """Return commands with what they are for, the most useful first."""
-    options = shlex.join(report.context.options)
-    manifest = " ".join(filter(None, (shlex.quote(report.context.manifest or "MANIFEST"), options)))
     found = []
     if report.left:
-        found.append((f"batchrunner run {manifest}", "go on with what is left"))
+        found.append((commands.run, "go on with what is left"))
     if report.failed:
-        found.append((f"batchrunner retry {manifest}", "have what failed wait again, then run it"))
+        found.append((commands.retry, "have what failed wait again, then run it"))
     if report.done:
-        found.append((f"batchrunner gallery {manifest} --serve", "look at what is done"))
-        found.append(
-            (
-                " ".join(filter(None, ("batchrunner promote picks.json --set size=1080p", options))),
-                "render the picks of the gallery larger",
-            )
-        )
+        found.append((commands.gallery, "look at what is done"))
+        found.append((commands.promote, "render the picks of the gallery larger"))
     return found
 
 
 def report_markdown(report: Report) -> str:
     """Return `report.md`. Nothing that came from a manifest or a server is markup in it."""
     parts = [f"# {markdown_text(report.batch)}\n\n{markdown_text(headline(report))}\n"]
+    parts += [f"{markdown_text(line, _LONGEST_ROW)}\n" for line in report.context.ending]
     for title, rows in sections(report).items():
         if title == "Next":
-            text = "\n".join(f"{about}:\n\n    {printable(command, _LONGEST)}\n" for command, about in rows)
+            text = "\n".join(f"{about}:\n\n    {printable(command, LONGEST_COMMAND)}\n" for command, about in rows)
         else:
-            text = "".join(f"- {markdown_text(what, 5000)}: {markdown_text(about, 400)}\n" for what, about in rows)
+            text = "".join(
+                f"- {markdown_text(what, _LONGEST_ROW)}: {markdown_text(about, 400)}\n" for what, about in rows
+            )
         parts.append(f"## {title}\n\n{text}")
     return "\n".join(parts)
 

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 from batchrunner.core.facts import Accepted, Claimed, Lost, Rendered
+from batchrunner.core.job import INPUTS
 from batchrunner.files import replace_file
 from batchrunner.text import json_text, stamp
 
@@ -25,7 +26,8 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
 
     `facts` are all of the job, oldest first; `workflow` is the graph as it was sent, its prefix included. Times are
     RFC 3339 in UTC by this machine's clock, null where this batch did not see it happen (a render that was taken over).
-    `workflow_differs` is true where the server showed another workflow: the file carries what was rendered.
+    `workflow_differs` is true where the server showed another workflow: the file carries what was rendered; `warning`
+    says how a video is not what was asked for.
     """
     own = [fact for fact in facts if fact.attempt == saved.attempt]
     claimed, accepted, rendered = _first(own, Claimed), _first(own, Accepted), _first(own, Rendered)
@@ -38,9 +40,11 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
         "server": sent.server if sent else None,
         "prompt_id": sent.prompt if sent else None,
         "prefix": sent.prefix if sent else None,
-        "file": {"path": saved.path, "bytes": saved.size, "sha256": saved.sha256},
+        "file": {"path": saved.path, "bytes": saved.size, "sha256": saved.sha256, **_node(rendered, saved, workflow)},
+        "warning": saved.warning or None,
         "params": {**job.params},
         "seed": job.params.get("seed"),
+        "inputs": _inputs(job),
         "times": {
             "claimed": stamp(claimed.at) if claimed else None,
             "accepted": stamp(accepted.at) if accepted else None,
@@ -66,6 +70,30 @@ def write(path: Path, content: Mapping[str, Json]) -> None:
 
 def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:
     return next((fact for fact in facts if isinstance(fact, kind)), None)
+
+
+def _node(rendered: Rendered | None, saved: Saved, workflow: Json) -> dict[str, Json]:
+    """Return the id and the title of the node that saved a file; nulls where nobody knows."""
+    node = next((file.node for file in rendered.files if file.key == saved.file), "") if rendered else ""
+    sent = workflow.get(node) if isinstance(workflow, dict) else None
+    meta = sent.get("_meta") if isinstance(sent, dict) else None
+    return {"node": node or None, "title": meta.get("title") if isinstance(meta, dict) else None}
+
+
+def _inputs(job: Job) -> Json:
+    """Return every parameter that is a local file: its path as written, its content, and where the copy lies."""
+    files = {file.name: file for file in job.inputs}
+    return [
+        {
+            "param": param,
+            "path": job.params.get(param),
+            "copy": f"{INPUTS}/{name}",
+            "bytes": files[name].size,
+            "sha256": files[name].sha256,
+        }
+        for param, name in job.uploads.items()
+        if name in files
+    ]
 
 
 def _lost(fact: Lost) -> Json:

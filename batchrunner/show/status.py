@@ -15,15 +15,16 @@ from rich.text import Text
 
 from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.events import counts_text
-from batchrunner.text import counted, duration, printable
+from batchrunner.text import counted, duration, listing, moment, printable, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
     from batchrunner.core.facts import Saved
     from batchrunner.core.job import Job, Json, Scalar
+    from batchrunner.show.runner import ServerState
 
 NEW = "new"
 _ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
@@ -32,7 +33,9 @@ _MOST_VALUES = 6
 _NAME_CELLS = range(8, 72)
 """How wide a column of names may be."""
 _LONGEST_TEXT = 400
-_USUAL_DEPTH, _SHORT = 2, 1.0
+_LONGEST_PROMPT = 60
+_LONGEST_COMMAND = 8000
+_MOST_LATE = 5
 
 
 def state_name(state: State | None) -> str:
@@ -68,13 +71,47 @@ def wanted_jobs(jobs: Iterable[Job], states: Mapping[str, State]) -> list[tuple[
     return [(job, state) for job, state in known if not isinstance(state, Unwanted)]
 
 
-def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) -> dict[str, Json]:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a batch beside its jobs, for `status`. Times in seconds since the epoch."""
+
+    now: float = 0.0
+    pid: int | None = None
+    """The process that runs it; None if none does."""
+    since: float | None = None
+    """When that one began; where none runs, until when one did."""
+    ends_at: float | None = None
+    """When everything will be done, if a runner lives and says so."""
+    servers: tuple[ServerState, ...] = ()
+    """As the living runner sees them."""
+    messages: tuple[str, ...] = ()
+    """What it lacks on its own machine."""
+    held: str = ""
+    """Another command that holds the batch."""
+    missing: tuple[str, ...] = ()
+    """Paths of saved files that are not in the folder any more, or have another size."""
+    command: str = ""
+    """What to type next; empty while a runner lives, and if all is done."""
+
+
+def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing) -> dict[str, Json]:
     """Return the document of `status --json`."""
     wanted = wanted_jobs(jobs, states)
+    runner: Json = None
+    if standing.pid is not None:
+        runner = {"pid": standing.pid, "since": _stamp(standing.since)}
     return {
+        "version": 1,
         "batch": batch,
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
+        "runner": runner,
+        "ends_at": _stamp(standing.ends_at),
+        "servers": [
+            {"name": one.name, "state": one.state, "since": _stamp(one.since), "message": one.message}
+            for one in standing.servers
+        ],
+        "missing": [*standing.missing],
         "jobs": [
             {
                 "id": job.id,
@@ -87,6 +124,27 @@ def status_json(batch: str, jobs: Sequence[Job], states: Mapping[str, State]) ->
             for job, state in wanted
         ],
     }
+
+
+def batch_json(
+    batch: str, folder: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing
+) -> dict[str, Json]:
+    """Return what `status --json` says of one batch of several: `folder` is an absolute path."""
+    whole = status_json(batch, jobs, states, standing)
+    kept = {key: whole[key] for key in ("batch", "total", "counts", "runner", "ends_at", "missing")}
+    return {**kept, "folder": folder}
+
+
+def batch_line(batch: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing) -> str:
+    """Return how far a batch is, and whether it runs, in a line."""
+    wanted = wanted_jobs(jobs, states)
+    stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
+    missing = f"; {counted(len(standing.missing), 'file')} missing or changed" if standing.missing else ""
+    return f"{printable(batch)}  {stands}{missing}; {_runs(standing)}"
+
+
+def _stamp(at: float | None) -> str | None:
+    return None if at is None else stamp(at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +165,8 @@ class Plan:
     """When that is over, if it starts now: a time of day, with the date unless that is today."""
     until: str = ""
     """A line that says by when everything must be done; empty without a limit."""
+    late: Sequence[Job] = ()
+    """Those that would not be done by then, and are not submitted."""
     shares: Sequence[tuple[str, float]] = ()
     """How long each preset's jobs take, in seconds; no clock time is in the JSON, so that it stays the same."""
 
@@ -138,11 +198,16 @@ def plan_view(plan: Plan) -> list[Text]:
     lines = [Text.assemble(title, f"  {counted(len(plan.jobs), 'job')}: {by_state}{_time_left(plan)}")]
     if plan.until:
         lines.append(Text(plan.until))
+    if plan.late:
+        named = listing((job.file for job in plan.late), _MOST_LATE, 100)
+        lines.append(Text(f"will not be finished in time: {counted(len(plan.late), 'job')}: {named}", "yellow"))
     if plan.gone:
         some = f"{counted(len(plan.gone), 'earlier job')} {'is' if len(plan.gone) == 1 else 'are'}"
         lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
     lines += [Text(f"warning: {printable(text, _LONGEST_TEXT)}", "yellow") for text in plan.warnings]
-    rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", job.file) for job in plan.jobs[:_MOST_ROWS]]
+    told = telling(plan.jobs)
+    first = sorted(plan.jobs, key=lambda job: state_name(plan.states.get(job.id)) != NEW)[:_MOST_ROWS]
+    rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", _in_words(job, told)) for job in first]
     shares = [(name, duration(seconds)) for name, seconds in plan.shares]
     values = [(key, _some(seen)) for key, seen in axes(plan.jobs).items()]
     return [*lines, *_section("axis", values), *_section("time", shares), *_section("job", rows, len(plan.jobs))]
@@ -156,34 +221,44 @@ def _time_left(plan: Plan) -> str:
     return f", about {duration(plan.seconds)} to go" + (f", until {plan.ends} if it starts now" if plan.ends else "")
 
 
-def status_view(
-    batch: str, jobs: Sequence[Job], states: Mapping[str, State], seconds: Mapping[str, float] | None = None
-) -> list[Text]:
-    """Return where a batch stands: how many in each state, what is on its way, what failed and why.
-
-    `seconds`: how long a server renders a job, by its name; where that is little, more prompts than two may wait there.
-    """
+def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], standing: Standing) -> list[Text]:
+    """Return where a batch stands: how many in each state, whether it runs, what is on its way, what failed and why."""
     wanted = wanted_jobs(jobs, states)
     stands = f"{counts_text(counts(state for _, state in wanted))} of {len(wanted)}" if wanted else "no jobs left"
     going = [(job, state) for job, state in wanted if isinstance(state, Sending | Queued | Fetching)]
     out = len(jobs) - len(wanted)
+    troubles = [*standing.messages, *(one.trouble(standing.now) for one in standing.servers)]
     return [
         Text.assemble((printable(batch), "bold"), f"  {stands}"),
+        Text(_runs(standing)),
+        *(Text(printable(text, _LONGEST_TEXT), "yellow") for text in troubles if text),
+        *(
+            Text(printable(f"{one.name}: {one.message}"))
+            for one in standing.servers
+            if one.state == "up" and one.message
+        ),
+        *([Text(missing_text(standing.missing), "yellow")] if standing.missing else []),
         *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
-        *_deeper(going, seconds or {}),
         *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),
         *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
+        *([Text(), Text(f"next: {printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
     ]
 
 
-def _deeper(going: Iterable[tuple[Job, State]], seconds: Mapping[str, float]) -> Iterator[Text]:
-    """Yield a line for each server that holds more prompts than usual, because its jobs are so short."""
-    held = Counter(state.prompt.server for _, state in going if isinstance(state, Sending | Queued))
-    for server, count in held.items():
-        if count > _USUAL_DEPTH and seconds.get(server, _SHORT) < _SHORT:
-            yield Text(
-                printable(f"{server} holds {count} prompts at once: it renders a job in {seconds[server]:.2g} s")
-            )
+def missing_text(paths: Sequence[str]) -> str:
+    """Return which saved files are gone."""
+    return f"missing or changed on disk: {counted(len(paths), 'file')}: {listing(paths, _MOST_LATE, 100)}"
+
+
+def _runs(standing: Standing) -> str:
+    """Return whether a runner lives, since when, and when everything will be done."""
+    since = "" if standing.since is None else moment(standing.since, standing.now)
+    if standing.held:
+        return standing.held
+    if standing.pid is None:
+        return f"not running since {since}" if since else "not running"
+    ends = f"; done at about {moment(standing.ends_at, standing.now)}" if standing.ends_at is not None else ""
+    return f"running since {since} (process {standing.pid}){ends}"
 
 
 def axes(jobs: Iterable[Job]) -> dict[str, list[Scalar]]:
@@ -193,6 +268,33 @@ def axes(jobs: Iterable[Job]) -> dict[str, list[Scalar]]:
         for key, value in job.params.items():
             values.setdefault(key, {})[value] = None
     return {key: list(seen) for key, seen in values.items() if len(seen) > 1}
+
+
+def telling(jobs: Sequence[Job]) -> list[str]:
+    """Return the parameters that tell jobs apart, the prompt and other words first.
+
+    Of those that always change together only one: `quality` speaks for the steps that it sets.
+    """
+    found = axes(jobs)
+
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        return name != "prompt", not any(isinstance(value, str) for value in found[name]), name.startswith("_")
+
+    patterns: dict[tuple[int, ...], str] = {}
+    for name in sorted(found, key=rank):
+        places: dict[Scalar, int] = {}
+        patterns.setdefault(tuple(places.setdefault(job.params.get(name), len(places)) for job in jobs), name)
+    return list(patterns.values())
+
+
+def _in_words(job: Job, names: Sequence[str]) -> str:
+    """Return what tells a job from others, its prompt first: `a red fox in the snow, quality fast, seed 7`."""
+    prompt = job.params.get("prompt")
+    words = [printable(str(prompt), _LONGEST_PROMPT)] if prompt else []
+    words += [
+        f"{name} {printable(str(job.params[name]), 40)}" for name in names if name in job.params and name != "prompt"
+    ]
+    return ", ".join(words) or job.file
 
 
 def _some(values: Sequence[Scalar]) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.generic import form_of
+from batchrunner.sim.generic import form_of, named_by
 from batchrunner.sim.graph import BrokenNodeError, Graph, Shot
 from batchrunner.sim.machine import InterruptedPromptError, NodeFailure, WedgedError, system_failures
 from batchrunner.sim.media import Order
@@ -104,9 +104,9 @@ class SaveNode:
     def _prefix(self) -> str:
         if self._node.class_type.startswith("Preview"):
             return "ComfyUI_temp_simul"
-        prefix = self._node.inputs.get("filename_prefix", "")
-        unnamed = "filename_prefix" not in self._node.inputs and self._node.class_type not in _FORMS
-        return self._node.class_type if unnamed else str(prefix)
+        known = self._node.class_type in _FORMS
+        named = "filename_prefix" if known else named_by(self._node.inputs)
+        return str(self._node.inputs.get(named, "" if known else self._node.class_type))
 
     def _metadata(self) -> dict[str, Json]:
         """Return what the file says about itself: the extra_pnginfo as posted, and the workflow as queued."""
@@ -275,7 +275,7 @@ class Execution:
         for key, wanted in self._machine.catalogue[node.class_type].inputs.items():
             value = node.inputs.get(key)
             if wanted.media and isinstance(value, str):
-                self._machine.read_media(value, wanted.media)
+                self._note(What.LOADED, self._machine.read_media(value, wanted.media))
 
     def _show(self, name: str, shown: Shown) -> None:
         if shown:

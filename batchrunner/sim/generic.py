@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from batchrunner.sim.nodes import Input, NodeClass
+from batchrunner.sim.nodes import ANY, Input, NodeClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.sim.nodes import Catalogue
 
-ANY = "*"
-"""The type of inputs and outputs that fit everything."""
 _MEDIA = {
     "VHS_LoadVideo": ("video", "video"),
     "VHS_LoadVideoFFmpeg": ("video", "video"),
@@ -22,6 +20,7 @@ _MEDIA = {
 }
 """Loaders of uploaded files: the input that names one, and its kind."""
 _MOST_OUTPUTS = 255
+_NAMES = ("filename_prefix", "prefix", "file_prefix", "output_prefix", "filename", "file_name", "base_filename")
 _SAVES = ("Save", "Preview", "VHS_VideoCombine")
 
 
@@ -47,6 +46,11 @@ def generic_classes(
         name: NodeClass(inputs, tuple(outputs.get(name, (ANY,))), _kind(name, links[name], saves=name in saving))
         for name, inputs in found.items()
     }
+
+
+def named_by(inputs: Mapping[str, Json]) -> str:
+    """Return which input of a saving node of an unknown class its files are named by; empty if none is."""
+    return next((name for name in _NAMES if isinstance(inputs.get(name), str)), "")
 
 
 def form_of(class_type: str, inputs: Mapping[str, Json]) -> str:

@@ -171,18 +171,24 @@ class Machine:
         except OSError:
             return math.nan
 
-    def read_media(self, value: str, media: str) -> None:
-        """Read a media file as a loader does. Raises NodeFailure if it is missing, a folder or of another kind."""
+    def read_media(self, value: str, media: str) -> str:
+        """Read a media file as a loader does; return its sha256 (hex).
+
+        Raises NodeFailure if it is missing, a folder or of another kind. To a server that is not strict a missing file
+        is one that holds its own name.
+        """
         path = self.folders.named(value)
+        if not self.strict and not path.exists():
+            return sha256(value.encode()).hexdigest()
         try:
-            start = path.read_bytes()[:12]
+            content = path.read_bytes()
         except OSError as error:
             kind = type(error).__name__
             raise NodeFailure(kind, f"[Errno {error.errno}] {error.strerror}: '{path}'\n") from None
-        if start.startswith(_PICTURES if media == "image" else _RECORDINGS):
-            return
-        if media != "image" and start[4:8] == b"ftyp":
-            return
+        if content.startswith(_PICTURES if media == "image" else _RECORDINGS):
+            return sha256(content).hexdigest()
+        if media != "image" and content[4:8] == b"ftyp":
+            return sha256(content).hexdigest()
         if media == "image":
             raise NodeFailure("PIL.UnidentifiedImageError", f"cannot identify image file '{path}'\n")
         message = f"[Errno 1094995529] Invalid data found when processing input: '{path}'\n"

@@ -1,4 +1,4 @@
-"""Small files without a codec: PNG pictures, FLAC tones, and MP4 boxes that pass for a video."""
+"""Small files without a codec: PNG, WebP and GIF pictures, FLAC tones, and MP4 boxes that pass for a video."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Order:
     """One file to make."""
 
     form: str
-    """`mp4`, `webm`, `webp`, `png`, `flac`, or another extension."""
+    """`mp4`, `webm`, `webp`, `gif`, `png`, `flac`, or another extension."""
     shot: Shot
     metadata: Mapping[str, Json] = field(default_factory=dict)
     """What is written into the file: `prompt` is the workflow as it was queued (docs/comfyui.md §13)."""
@@ -123,12 +123,27 @@ class BoxRenderer:
         self._body = body
 
     def render(self, order: Order) -> bytes:
-        """Return an MP4 without a picture whose middle is `body` bytes of the seed; or a small PNG or FLAC."""
-        if order.form == "png":
-            return png(order)
-        if order.form == "flac":
-            return flac(order)
+        """Return an MP4 without a picture whose middle is `body` bytes of the seed; or a small file of another kind."""
+        if order.form in ("png", "flac"):
+            return png(order) if order.form == "png" else flac(order)
+        if order.form in ("gif", "webp"):
+            return gif(order.shot) if order.form == "gif" else webp(order.metadata)
         return glb(order.metadata) if order.form == "glb" else mp4(order.shot, order.metadata, self._body)
+
+
+def gif(shot: Shot) -> bytes:
+    """Return one pixel in a colour of the seed; a GIF carries no workflow."""
+    screen = struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + sha256(str(shot.seed).encode()).digest()[:6]
+    return b"GIF89a" + screen + b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02D\x01\x00;"
+
+
+def webp(metadata: Mapping[str, Json]) -> bytes:
+    """Return one pixel, with the metadata as text in the EXIF chunk, as SaveAnimatedWEBP has it."""
+    texts = "\0".join(f"{key}:{json.dumps(value)}" for key, value in metadata.items()).encode()
+    pixel = b"/\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07"
+    chunks = ((b"VP8X", struct.pack("<I6x", 8)), (b"VP8L", pixel), (b"EXIF", texts))
+    body = b"".join(kind + struct.pack("<I", len(each)) + each + b"\0" * (len(each) % 2) for kind, each in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 def glb(metadata: Mapping[str, Json]) -> bytes:

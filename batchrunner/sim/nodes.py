@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
 
 Catalogue: TypeAlias = "Mapping[str, NodeClass]"
+ANY = "*"
+"""The type of inputs and outputs that fit everything."""
 SEED_MAX = 2**64 - 1
 _SIZE_MAX = 16384
 _HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
@@ -54,10 +56,12 @@ class Input:
         named: dict[str, Json] = {"default": self.default, "min": self.low, "max": self.high, "step": self.step}
         return {name: value for name, value in named.items() if value is not None}
 
-    def described(self) -> list[Json]:
+    def described(self, *, any_choice: bool = False) -> list[Json]:
         """Return the input as `/object_info` has it: V1 choices are a list, V3 choices are named."""
         if self.type != "COMBO":
             return [self.type, self.limits()]
+        if any_choice:
+            return [ANY, {}]
         choices: list[Json] = list(self.choices)
         if self.media:
             choices = [name for name in self.files() if self.media in (guess_type(name)[0] or "")]
@@ -84,14 +88,16 @@ class NodeClass:
         """Whether it is an output node."""
         return self.kind == "save"
 
-    def described(self, name: str) -> dict[str, Json]:
+    def described(self, name: str, *, any_choice: bool = False) -> dict[str, Json]:
         """Return the class as `/object_info` has it."""
         required = {key: item for key, item in self.inputs.items() if not item.optional}
         optional = {key: item for key, item in self.inputs.items() if item.optional}
-        shown: dict[str, Json] = {"required": {key: item.described() for key, item in required.items()}}
+        shown: dict[str, Json] = {
+            "required": {key: item.described(any_choice=any_choice) for key, item in required.items()}
+        }
         order: dict[str, Json] = {"required": list(required)}
         if optional:
-            shown["optional"] = {key: item.described() for key, item in optional.items()}
+            shown["optional"] = {key: item.described(any_choice=any_choice) for key, item in optional.items()}
             order["optional"] = list(optional)
         if self.hidden:
             shown["hidden"] = dict(self.hidden)
@@ -111,10 +117,15 @@ class NodeClass:
         }
 
 
-def object_info(catalogue: Catalogue, names: Iterable[str] | None = None) -> dict[str, Json]:
-    """Return what `/object_info` answers, for all classes or those of `names` that exist."""
+def object_info(catalogue: Catalogue, names: Iterable[str] | None = None, *, strict: bool = True) -> dict[str, Json]:
+    """Return what `/object_info` answers, for all classes or those of `names` that exist.
+
+    Unless `strict`, any choice is described as of any type, and the class `*`, which no real server has, says that
+    every other class is taken.
+    """
     wanted = catalogue if names is None else [name for name in names if name in catalogue]
-    return {name: catalogue[name].described(name) for name in wanted}
+    described: dict[str, Json] = {} if strict or names is not None else {ANY: NodeClass({}).described(ANY)}
+    return described | {name: catalogue[name].described(name, any_choice=not strict) for name in wanted}
 
 
 def _whole(default: int, low: int, high: int, step: int | None = None) -> Input:

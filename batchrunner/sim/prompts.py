@@ -219,7 +219,7 @@ def _validation(simulator: Simulator, workflow: dict[str, Json]) -> Validation:
         workflow,
         strict=simulator.new_server,
         any_choice=not simulator.strict,
-        has_file=lambda value: simulator.folders.named(value).exists(),
+        has_file=lambda value: not simulator.strict or simulator.folders.named(value).exists(),
     )
 
 

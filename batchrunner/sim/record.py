@@ -38,6 +38,8 @@ class What(StrEnum):
     """A pending prompt was deleted."""
     FORGOTTEN = "forgotten"
     """A history entry was deleted, by a request or because there were too many."""
+    LOADED = "loaded"
+    """A loader read an input file; note: the sha256 (hex) of what it read."""
     VIEWED = "viewed"
     """A file that exists was asked for with GET; note: its path."""
     UPLOADED = "uploaded"

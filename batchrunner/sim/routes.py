@@ -9,7 +9,7 @@ import uuid
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from aiohttp import WSMsgType, web
+from aiohttp import BodyPartReader, WSMsgType, web
 
 from batchrunner.sim.machine import InternalServerError
 from batchrunner.sim.nodes import object_info
@@ -35,6 +35,7 @@ _TYPES = {
     ".glb": "model/gltf-binary",
     ".txt": "text/plain",
 }
+_PORTION = 2**18
 _CONTROL = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 _PICTURES = (".png", ".webp", ".gif")
 _FEATURES: dict[str, Json] = {"supports_preview_metadata": True, "max_upload_size": BODY_LIMIT}
@@ -213,30 +214,28 @@ class Routes:
 
     async def upload(self, request: web.Request) -> web.Response:
         """POST /upload/image: any file, as multipart (docs/comfyui.md §22)."""
-        try:
-            fields = await request.post()
-        except ValueError:
-            raise InternalServerError from None
-        image, kind, subfolder = fields.get("image"), fields.get("type", "input"), fields.get("subfolder", "")
+        fields, image = await _form(request)
+        kind, subfolder = fields.get("type", "input"), fields.get("subfolder", "")
         if image is None:
             return web.Response(status=400)
-        if not isinstance(image, web.FileField) or kind not in ("input", "output", "temp"):
+        filename, content = image
+        if not filename or kind not in ("input", "output", "temp"):
             raise InternalServerError
         overwrite = fields.get("overwrite") in ("true", "1")
         try:
-            content = image.file.read()
-            name = self._sim.folders.upload(image.filename, content, kind, str(subfolder), overwrite=overwrite)
+            name = self._sim.folders.upload(filename, content, kind, subfolder, overwrite=overwrite)
         except (OSError, ValueError):
             raise InternalServerError from None
         if name is None:
             return web.Response(status=400)
-        self._sim.record.add(What.UPLOADED, peer=request.remote or "", note=posixpath.join(str(subfolder), name))
+        self._sim.record.add(What.UPLOADED, peer=request.remote or "", note=posixpath.join(subfolder, name))
         return web.json_response({"name": name, "subfolder": subfolder, "type": kind})
 
     async def object_info(self, request: web.Request) -> web.Response:
         """GET /object_info and /object_info/{class}: `{}` for an unknown class."""
         name = request.match_info.get("node_class")
-        return web.json_response(object_info(self._sim.catalogue, None if name is None else [name]))
+        names = None if name is None else [name]
+        return web.json_response(object_info(self._sim.catalogue, names, strict=self._sim.strict))
 
     async def system_stats(self, _request: web.Request) -> web.Response:
         """GET /system_stats."""
@@ -291,6 +290,32 @@ class Routes:
     async def nothing(self, _request: web.Request) -> web.Response:
         """GET anything else."""
         return web.Response(status=404, content_type="application/octet-stream")
+
+
+async def _form(request: web.Request) -> tuple[dict[str, str], tuple[str, bytes] | None]:
+    """Return the texts of a multipart body, and the name and content of its `image`, None without one."""
+    texts: dict[str, str] = {}
+    image = None
+    if request.content_type != "multipart/form-data":
+        return texts, image
+    left = BODY_LIMIT
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise InternalServerError
+            content = bytearray()
+            while piece := await part.read_chunk(_PORTION):
+                content += piece
+                left -= len(piece)
+                if left < 0:
+                    raise web.HTTPRequestEntityTooLarge(BODY_LIMIT, BODY_LIMIT - left)
+            if part.name == "image":
+                image = part.filename or "", bytes(content)
+            else:
+                texts[part.name or ""] = content.decode("utf-8", "replace")
+    except (ValueError, ConnectionError):  # no end, or a client that died in the middle
+        raise InternalServerError from None
+    return texts, image
 
 
 async def _json(request: web.Request) -> Json:

@@ -64,7 +64,7 @@ class Simulator:
     new_server: bool = False
     """Behave as newer servers do where they are stricter: ids, choices, extra_data (docs/comfyui.md §1)."""
     strict: bool = True
-    """Refuse unknown node classes, models and other choices; else any workflow runs, to rehearse it."""
+    """Refuse unknown node classes, models, input files and other choices; else any workflow runs, to rehearse it."""
     own_ids: bool = False
     """Behave as an old server that ignores the client's `prompt_id`."""
 
@@ -137,6 +137,12 @@ class Simulator:
         self.record.add(What.RESTARTED, note=f"{lost} prompts lost")
         if was_running:
             self._executing = self._begin(self._execute())
+
+    def lose_inputs(self) -> None:
+        """Delete every input file, as a clean-up does, or a container that begins anew."""
+        for name in self.folders.inputs():
+            (self.folder / "input" / name).unlink()
+            self.record.add(What.SWEPT, note=name)
 
     def wedge(self, why: str = "told to") -> None:
         """Stop executing for good, while HTTP goes on answering (docs/comfyui.md §4); `restart` ends that."""

@@ -9,36 +9,44 @@ from array import array
 from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
-from batchrunner.errors import LocalError
 from batchrunner.sim.media import BoxRenderer, pitch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from av import AudioFrame, VideoFrame
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
     from batchrunner.sim.graph import Shot
-    from batchrunner.sim.media import Order
+    from batchrunner.sim.media import Order, Renderer
 
 _RATE = 24000
 _BLOCK = 1024
+SIMULATED = '{"simulated": true}'
+"""Stands in every video: it is small and short, whatever was asked for (`download.verify`)."""
 _QUALITY = {"libx264": {"preset": "veryfast", "crf": "32"}}
 
 
-class NoVideoError(LocalError):
-    """The simulator renders real videos with PyAV; for that: pip install 'batchrunner[video]'."""
+PLAIN = "PyAV is not installed, so the simulator's videos are plain stand-ins: pip install 'batchrunner[video]'"
+"""What is said where there are no real videos."""
+
+
+def renderer(tell: Callable[[str], None]) -> Renderer:
+    """Return what makes real videos, else what makes plain stand-ins; `tell` is told so."""
+    try:
+        return PyavRenderer()
+    except ImportError:
+        tell(PLAIN)
+        return BoxRenderer()
 
 
 class PyavRenderer:
-    """H.264 and AAC in MP4, at most `side` pixels a side and `frames` long. Raises NoVideoError without PyAV."""
+    """H.264 and AAC in MP4, at most `side` pixels a side and `frames` long. Raises ImportError without PyAV."""
 
     def __init__(self, side: int = 256, frames: int = 25) -> None:
-        try:
-            import av  # noqa: PLC0415 - the extra `video` may be missing, and then only this class must complain
-        except ImportError:
-            raise NoVideoError from None
+        import av  # noqa: PLC0415 - the extra `video` may be missing, and then only this class must complain
+
         self._av = av
         self._side = side
         self._frames = frames
@@ -58,6 +66,7 @@ class PyavRenderer:
         with self._av.open(file, "w", format=order.form, options=flags) as film:
             for key, value in order.metadata.items():
                 film.metadata[key] = json.dumps(value)
+            film.metadata["simulated"] = SIMULATED
             self._write(film, order.shot, codec, sound=sound)
         return file.getvalue()
 

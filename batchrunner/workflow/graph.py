@@ -193,6 +193,8 @@ def _node(key: str, node: Json) -> Node:
 
 def _is_json(value: Json) -> bool:
     """Tell whether a value can be posted: Python reads and writes NaN and infinities, which are no JSON."""
+    if value is None or isinstance(value, str | int):
+        return True
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:

@@ -117,7 +117,8 @@ def _sweep(graph: Graph, roles: Roles) -> Iterator[str]:
         yield f"    - {prompt.removeprefix('prompt: ')}"
     for name in sorted(roles.media):
         held = value_at(graph, roles.params[name][0])
-        yield f"  # {name}: [one, two]  # names of files in the server's input folder; now {_told(held)}"
+        own = yaml_text(f"{name}/*")
+        yield f"  # {name}: {{files: {own}}}  # your own files, which are uploaded; now {_told(held)} of the server"
     if "seed" in roles.params:
         limit = make_param(graph, "seed", [f"{key}.{name}" for key, name in roles.params["seed"]]).limit
         few = limit.kind == "float" or (limit.high is not None and limit.high < SMALL_SEED)

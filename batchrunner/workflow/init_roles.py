@@ -8,7 +8,7 @@ its values come before those of later stages.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -78,7 +78,7 @@ class Roles:
     others: dict[str, list[Place]] = field(default_factory=dict)
     """Parameter -> places of the same kind that it leaves alone: later stages, other texts."""
     media: frozenset[str] = frozenset()
-    """The parameters that take a file, which a server loads from its input folder."""
+    """The parameters that take files, which are uploaded to a server's input folder."""
 
 
 def find_roles(graph: Graph) -> Roles:
@@ -119,6 +119,7 @@ class _Finder:
         self._params: dict[str, list[Place]] = {}
         self._others: dict[str, list[Place]] = {}
         self._media: list[str] = []
+        self._counts: Counter[str] = Counter()
 
     def roles(self) -> Roles:
         self._texts()
@@ -295,19 +296,21 @@ class _Finder:
     def _loras(self, key: str) -> None:
         """Add each LoRA of a node, alone or one of several (`lora_name_2`, `lora_2.lora`), and its strengths."""
         own = dict(leaves(self._graph[key].inputs))
+        strengths: dict[tuple[str, ...], list[Place]] = {}
         for name, value in own.items():
-            scope, dot, last = name.rpartition(".")
+            scope, _, last = name.rpartition(".")
+            if _STRENGTH.fullmatch(_NUMBER.sub("", last)) and _is_number(value):
+                strengths.setdefault((scope, *_NUMBER.findall(last)), []).append((key, name))
+        for name, value in own.items():
+            scope, _, last = name.rpartition(".")
             off = value in ("None", "") or own.get(f"{scope}.on") is False
             if _NUMBER.sub("", last) not in {"lora", "lora_name"} or not isinstance(value, str) or off:
                 continue
-            beside = [each.removeprefix(scope + dot) for each in own if each.startswith(scope + dot)]
-            same = [each for each in beside if _NUMBER.findall(each) == _NUMBER.findall(last)]
-            strengths = [(key, scope + dot + each) for each in same if _STRENGTH.fullmatch(_NUMBER.sub("", each))]
             param = self._next("lora")
             self._add(param, [(key, name)])
-            self._add(f"{param}_strength", [place for place in strengths if _is_number(own[place[1]])])
+            self._add(f"{param}_strength", strengths.get((scope, *_NUMBER.findall(last)), ()))
 
     def _next(self, name: str) -> str:
         """Return `name`, or `name_2` and so on where that is taken."""
-        count = sum(re.fullmatch(rf"{name}(_[0-9]+)?", each) is not None for each in self._params)
-        return f"{name}_{count + 1}" if count else name
+        self._counts[name] += 1
+        return f"{name}_{self._counts[name]}" if self._counts[name] > 1 else name

@@ -14,14 +14,13 @@ from batchrunner.core.job import PREFIX_INPUT, job_digest, node_text
 from batchrunner.text import did_you_mean, listing, quote
 from batchrunner.workflow.graph import WorkflowError, is_link, label, leaves, links, sources_first
 from batchrunner.workflow.saving import KEPT_INPUT, prefix_inputs
-from batchrunner.workflow.values import as_sent, limit_of, narrowest
+from batchrunner.workflow.values import MEDIA, Limit, as_sent, limit_of, narrowest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from batchrunner.core.job import Json, Scalar
     from batchrunner.workflow.graph import Graph, Node
-    from batchrunner.workflow.values import Limit
 
 _MOST_KEPT = 20_000
 """Texts kept per node; a seed per job would otherwise keep one text per job."""
@@ -46,10 +45,14 @@ class Param:
     name: str
     targets: tuple[InputTarget, ...]
     limit: Limit
+    media: frozenset[str] | None = None
+    """The kinds of file that its inputs take (`MEDIA`), empty if that is not known; None if it takes no file."""
 
 
-def make_param(graph: Graph, name: str, selectors: Sequence[str]) -> Param:
-    """Return the parameter that drives the inputs named by `selectors`.
+def make_param(graph: Graph, name: str, selectors: Sequence[str], *, upload: bool | None = None) -> Param:
+    """Return the parameter that drives the inputs named by `selectors`; `upload`: it takes local files, or none.
+
+    Unless that is said, a parameter takes files if it drives an input of a loader that is known (`MEDIA`).
 
     Raises:
         WorkflowError: a selector names no input of its own.
@@ -57,7 +60,11 @@ def make_param(graph: Graph, name: str, selectors: Sequence[str]) -> Param:
 
     """
     targets = tuple(select_input(graph, selector) for selector in selectors)
-    return Param(name, targets, narrowest([target.limit for target in targets]))
+    known = [MEDIA.get((graph[target.node].class_type, target.input)) for target in targets]
+    kinds = frozenset(kind for kind in known if kind)
+    takes_files = bool(kinds) if upload is None else upload
+    limits = [Limit("text") if takes_files else target.limit for target in targets]
+    return Param(name, targets, narrowest(limits), kinds if takes_files else None)
 
 
 def select_input(graph: Graph, selector: str) -> InputTarget:
@@ -69,8 +76,8 @@ def select_input(graph: Graph, selector: str) -> InputTarget:
     """
     node, name = _split(graph, selector)
     path = _path(graph[node].inputs, name)
-    free = [each for each, _ in leaves(graph[node].inputs) if each != PREFIX_INPUT]
     if path is None:
+        free = _own_inputs(graph[node])
         near = did_you_mean(name, free)
         raise WorkflowError(f"{label(graph, node)} has no input {quote(name)}, only {listing(free)}{near}")
     if name == PREFIX_INPUT:
@@ -79,10 +86,10 @@ def select_input(graph: Graph, selector: str) -> InputTarget:
     if is_link(value):
         raise WorkflowError(
             f"{quote(name)} of {label(graph, node)} is fed by node {quote(str(value[0]))} and is not overwritten; "
-            f"its own values are {listing(free)}"
+            f"its own values are {listing(_own_inputs(graph[node]))}"
         )
     if isinstance(value, dict):
-        inner = listing(each for each in free if each.startswith(f"{name}."))
+        inner = listing(each for each in _own_inputs(graph[node]) if each.startswith(f"{name}."))
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is an object; name a value in it: {inner}")
     if isinstance(value, list):
         raise WorkflowError(f"{quote(name)} of {label(graph, node)} is a list; a parameter is a single value")
@@ -134,6 +141,10 @@ def _split(graph: Graph, selector: str) -> tuple[str, str]:
         return (exact or matches)[0]
     left, name = next(((left, name) for left, name in cuts if _nodes(graph, left)), cuts[-1])
     return select_node(graph, left), name
+
+
+def _own_inputs(node: Node) -> list[str]:
+    return [name for name, _ in leaves(node.inputs) if name != PREFIX_INPUT]
 
 
 def _nodes(graph: Graph, selector: str) -> list[str]:
@@ -191,6 +202,11 @@ class Template:
                 # A target is never a list or an object: `select_input` refuses those.
                 found[name] = None if isinstance(value, list | dict) else as_sent(target.limit.kind, value)
         return found
+
+    @cached_property
+    def media(self) -> dict[str, frozenset[str]]:
+        """The parameters that take files, and the kinds that each takes (`Param.media`)."""
+        return {name: param.media for name, param in self.params.items() if param.media is not None}
 
     @cached_property
     def patches(self) -> dict[str, tuple[tuple[str, InputTarget], ...]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.text import did_you_mean, listing, printable, quote
 from batchrunner.workflow.graph import is_link
-from batchrunner.workflow.values import shown
+from batchrunner.workflow.values import MEDIA, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
 
 
-def check_against(object_info: Json, graph: Mapping[str, Json]) -> list[str]:
+ANY_CLASS = "*"
+"""A class that only the simulator lists, unless it is strict: it runs every other one too (docs/simulator.md)."""
+
+
+def check_against(object_info: Json, graph: Mapping[str, Json], ours: frozenset[str] = frozenset()) -> list[str]:
     """Return what the server lacks to run `graph` (as it is sent), one line each, with a suggestion where one is near.
 
-    An answer of another shape than expected is no evidence: nothing is said about what it does not tell.
+    An answer of another shape than expected is no evidence: nothing is said about what it does not tell. Nor is
+    anything said of files that it is not there to know: `ours`, which are uploaded later, and at a loader those in a
+    folder of their own, which its list leaves out (docs/comfyui.md §19).
     """
-    return list(_check_graph(object_info, graph)) if isinstance(object_info, dict) and object_info else []
+    return list(_check_graph(object_info, graph, ours)) if isinstance(object_info, dict) and object_info else []
 
 
 def _refused(described: Json, name: str, value: Json) -> str | None:
@@ -39,15 +45,19 @@ def _refused(described: Json, name: str, value: Json) -> str | None:
             return None
 
 
-def _check_graph(classes: Mapping[str, Json], graph: Mapping[str, Json]) -> Iterator[str]:
+def _check_graph(classes: Mapping[str, Json], graph: Mapping[str, Json], ours: frozenset[str]) -> Iterator[str]:
     for key, node in graph.items():
         match node:
             case {"class_type": str(class_type), "inputs": dict(inputs)}:
-                yield from _check_node(classes, key, class_type, inputs)
+                yield from _check_node(classes, key, class_type, inputs, ours)
 
 
-def _check_node(classes: Mapping[str, Json], key: str, class_type: str, inputs: Mapping[str, Json]) -> Iterator[str]:
+def _check_node(
+    classes: Mapping[str, Json], key: str, class_type: str, inputs: Mapping[str, Json], ours: frozenset[str]
+) -> Iterator[str]:
     where = f"node {printable(key)} ({printable(class_type)})"
+    if class_type not in classes and ANY_CLASS in classes:
+        return
     if class_type not in classes:
         near = did_you_mean(class_type, classes)
         yield f"{where}: the server has no such node{near or '; a custom node pack may be missing there'}"
@@ -56,9 +66,17 @@ def _check_node(classes: Mapping[str, Json], key: str, class_type: str, inputs: 
         if name not in inputs:
             yield f"{where}: {printable(name)} is required and missing"
     for name, value in inputs.items():
-        wrong = None if is_link(value) else _refused(classes[class_type], name, value)
+        unknown = is_link(value) or _is_unlisted(class_type, name, value, ours)
+        wrong = None if unknown else _refused(classes[class_type], name, value)
         if wrong is not None:
             yield f"{where}: {printable(name)} {wrong}"
+
+
+def _is_unlisted(class_type: str, name: str, value: Json, ours: frozenset[str]) -> bool:
+    """Tell whether a server that can load this file need not list it."""
+    if not isinstance(value, str):
+        return False
+    return value in ours or ((class_type, name) in MEDIA and ("/" in value or value.endswith("]")))
 
 
 def _inputs(described: Json, *kinds: str) -> dict[str, Json]:

@@ -9,9 +9,8 @@ from batchrunner.text import printable
 from batchrunner.workflow.graph import WorkflowError, label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from batchrunner.workflow.graph import Graph, Node
+    from batchrunner.workflow.params import Template
 
 KEPT_INPUT = "save_output"
 """What VHS_VideoCombine and its kind have for a switch: files that stay on the server, or temporary ones."""
@@ -32,9 +31,11 @@ _FILES = {
 }
 """Classes that write one file, whatever they are given, in every version under the same name.
 
-SaveImage, SaveGLB and SaveSVGNode write one for each picture, mesh or drawing; SaveAudio dropped its last `_` between
-two versions, and a text could not prove whose it is (docs/comfyui.md §12).
+SaveImage, SaveGLB and SaveSVGNode write one for each picture, mesh or drawing, and a text could not prove whose it is.
 """
+_SOUNDS = {"SaveAudio": ".flac", "SaveAudioMP3": ".mp3", "SaveAudioOpus": ".opus"}
+"""Classes that write one file for each sound of a batch, with or without a last `_` (docs/comfyui.md §12)."""
+_BATCH_INPUT = "batch_size"
 _CONTAINERS = {None: "mp4", "auto": "mp4", "mp4": "mp4", "mkv": "mkv", "webm": "webm"}
 """SaveVideo's `format` and its suffix; older versions know mp4 only and have no such input."""
 
@@ -80,17 +81,33 @@ def _name_input(node: Node) -> str:
     return next((name for name in names if isinstance(node.inputs.get(name), str | list)), "")
 
 
-def expected_file(graph: Graph, saving: Mapping[str, str]) -> str:
-    """Return what the name of the one file of a prompt is behind its prefix: `_00001_.mp4`; empty if nobody can tell.
+def expected_files(template: Template) -> tuple[str, ...]:
+    """Return what the name of the one file of a prompt may be behind its prefix: `_00001_.mp4`; empty if unknown.
 
-    `saving` is node id -> prefix input of every node that saves. A file found by its guessed name tells that the
-    prompt has ended. Of several files it would be one, perhaps not even one that is wanted, and the others would be
-    missed for ever.
+    A file found by its guessed name tells that the prompt has ended. Of several files it would be one, perhaps not
+    even one that is wanted, and the others would be missed for ever.
     """
-    kept = [graph[node] for node in saving if graph[node].inputs.get(KEPT_INPUT) is not False]
+    graph = template.graph
+    kept = [graph[node] for node in template.saves if graph[node].inputs.get(KEPT_INPUT) is not False]
     if len(kept) != 1:
-        return ""
-    kind, container = kept[0].class_type, kept[0].inputs.get("format")
+        return ()
+    if (suffix := _SOUNDS.get(kept[0].class_type)) and _is_single(template):
+        return f"_00001_{suffix}", f"_00001{suffix}"
+    return tuple(filter(None, (_only_file(kept[0]),)))
+
+
+def _is_single(template: Template) -> bool:
+    """Whether nothing in the workflow makes several of one."""
+    driven = any(target.input == _BATCH_INPUT for param in template.params.values() for target in param.targets)
+    nodes = template.graph.values()
+    return not driven and all(
+        "Batch" not in node.class_type and node.inputs.get(_BATCH_INPUT, 1) == 1 for node in nodes
+    )
+
+
+def _only_file(node: Node) -> str:
+    """Return what the name of the one file that `node` writes is behind its prefix; empty if nobody can tell."""
+    kind, container = node.class_type, node.inputs.get("format")
     if container is not None and not isinstance(container, str):
         container = "unknown"
     if kind == "SaveVideo":
@@ -98,6 +115,6 @@ def expected_file(graph: Graph, saving: Mapping[str, str]) -> str:
     if kind == "VHS_VideoCombine":
         # No `_` behind the number, and with sound `-audio`. Its other formats keep the workflow where it is not
         # looked for, so that a guess could not be proven.
-        sound = "-audio" if "audio" in kept[0].inputs else ""
+        sound = "-audio" if "audio" in node.inputs else ""
         return f"_00001{sound}.mp4" if container and container.endswith("-mp4") else ""
     return _FILES.get(kind, "")

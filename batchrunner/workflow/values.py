@@ -49,6 +49,9 @@ _CFG = Limit("float", 0, 100)
 _SIDE = _whole(64, 16_384, (32, 0))
 _LATENT_SIDE = _whole(16, 16_384)
 _TEXT = Limit("text")
+_ANY_NUMBER = Limit("number")
+ANY = Limit("any")
+"""What fits a variable of the user's own."""
 
 KNOWN: dict[tuple[str, str], Limit] = {
     ("EmptyLTXVLatentVideo", "width"): _SIDE,
@@ -94,8 +97,10 @@ MEDIA: dict[tuple[str, str], str] = {
     ("VHS_LoadVideoFFmpeg", "video"): "video",
     ("VHS_LoadAudioUpload", "audio"): "audio",
     ("Load3D", "model_file"): "mesh",
+    ("Load3DAdvanced", "model_file"): "mesh",
+    ("Load3DAnimation", "model_file"): "mesh",
 }
-"""(class, input) of the loaders that take an uploaded file, and what kind of file that is."""
+"""(class, input) of the loaders that take an uploaded file, and its kind (docs/comfyui.md §19, §22)."""
 
 
 def limit_of(class_type: str, name: str, value: Json) -> Limit:
@@ -219,17 +224,17 @@ def _bool(value: Scalar) -> bool:
 
 def _any(value: Scalar) -> Scalar:
     if isinstance(value, str):
-        return _text(Limit("text"), value)
+        return _text(_TEXT, value)
     if isinstance(value, bool) or value is None:
         return value
-    return _in_range(Limit("number"), _number("number", value))
+    return _in_range(_ANY_NUMBER, _number("number", value))
 
 
 def _number(kind: Kind, value: Scalar) -> int | float:
     wanted = "a whole number" if kind == "int" else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnfitError(f"must be {wanted}, not {_written(value)}")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UnfitError("must be finite")
     if kind == "int" and isinstance(value, float):
         if not value.is_integer():

@@ -23,8 +23,9 @@ _LIMITED = """\
 import os, resource, sys
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-os.execv(sys.executable, [sys.executable, "-m", "batchrunner", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-B", "-m", "batchrunner", *sys.argv[1:]])
 """
+"""With `-B`: a compiled module that the limit cuts short would be left to every later process."""
 
 
 def cramped(batch: Batch, limit: int) -> Ended:

@@ -35,21 +35,19 @@ def _strangers_prompt(server: Server) -> str:
 
 
 def test_cancel(tmp_path: Path) -> None:
-    """Cancel leaves a running batch alone; then ours leave the server by id, a stranger's stays, and run goes on."""
+    """Cancel stops a run first; ours leave the server by id, a stranger's stays, and a later run goes on."""
     with Server(tmp_path / "slow", seconds=30.0) as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1",), (7, 8, 9))
         with batch.start() as running:
             server.until("posted", 2)
             server.until("started")
-            busy = _verb(batch, "cancel")
-            assert (busy.code, len(busy.err.splitlines())) == (4, 1)
-            running.kill()
-        assert server.events("interrupted", "deleted") == []
-        mine = [event["prompt_id"] for event in server.events("posted")]
-        stranger = _strangers_prompt(server)
-        cancelled = _verb(batch, "cancel")
-        assert cancelled.code == 0, cancelled.err
-        assert cancelled.err == "cancelled: 3 jobs\nto continue: batchrunner run night.yaml\n"
+            mine = [event["prompt_id"] for event in server.events("posted")]
+            stranger = _strangers_prompt(server)
+            cancelled = _verb(batch, "cancel")
+            assert cancelled.code == 0, cancelled.err
+            assert running.end().code == 130
+        assert cancelled.err.startswith(f"stopping the run (process {running.pid})")
+        assert cancelled.err.endswith("\ncancelled: 3 jobs\nto continue: batchrunner run night.yaml\n")
         until(lambda: server.events("started")[1:], "the stranger's prompt went as well")
         ended_by_us = {event["prompt_id"]: event["what"] for event in server.events("interrupted", "deleted")}
         assert ended_by_us == dict(zip(mine, ("interrupted", "deleted"), strict=True))
@@ -152,7 +150,7 @@ def test_verify(tmp_path: Path) -> None:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         assert batch.run().code == 0
         fine = _verb(batch, "verify")
-        assert (fine.code, fine.err) == (0, "4 jobs checked: all files are intact\n")
+        assert (fine.code, fine.out) == (0, "4 jobs checked: all files are intact\n")
         missing, cut, changed = (batch.home / name for name in ("cat-1-s7.mp4", "cat-1-s8.mp4", "cat-2-s7.mp4"))
         missing.unlink()
         cut.write_bytes(cut.read_bytes()[:-100])
@@ -160,10 +158,10 @@ def test_verify(tmp_path: Path) -> None:
         damaged = {cut.read_bytes(), changed.read_bytes()}
         found = _verb(batch, "verify")
         assert found.code == 1
-        assert "cat-1-s7.mp4: missing" in found.err
-        assert "cat-1-s8.mp4: " in found.err
-        assert "cat-2-s7.mp4: the content was changed" in found.err
-        assert "4 jobs checked: 3 with missing or damaged files" in found.err
+        assert "cat-1-s7.mp4: missing" in found.out
+        assert "cat-1-s8.mp4: " in found.out
+        assert "cat-2-s7.mp4: the content was changed" in found.out
+        assert "4 jobs checked: 3 with missing or damaged files" in found.out
         assert len(server.events("posted")) == 4
         redone = _verb(batch, "verify", "--redo")
         assert redone.code == 0, redone.err

@@ -40,7 +40,7 @@ def _redirected(folder: Path, redirect: str, reader: str, *words: str) -> tuple[
     ("how", "words", "code", "message"),
     [
         (("", "| true"), ["status", "night.yaml", "--json"], 141, ""),
-        (("2>&1", "| true"), ["status", "night.yaml"], 0, ""),
+        (("2>&1", "| true"), ["status", "night.yaml"], 141, ""),
         ((">/dev/full", ""), ["status", "night.yaml", "--json"], 5, "stdout: No space left on device"),
         ((">&- 2>&-", ""), ["verify", "night.yaml"], 0, ""),
         (("2>/dev/full", ""), ["verify", "night.yaml"], 0, ""),

@@ -97,7 +97,7 @@ async def nginx(folder: Path, upstream: str) -> AsyncIterator[str]:
     if _NGINX is None:
         yield upstream
         return
-    folder.mkdir()
+    folder.mkdir()  # noqa: ASYNC240 - nothing else runs yet
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     configuration = folder / "nginx.conf"
@@ -233,8 +233,8 @@ async def main(hint: str) -> None:
         asked = ", ".join(f"{number / jobs:.2f} {what}" for what, number in sorted(ours.requests.items()))
         sys.stdout.write(
             f"{jobs} jobs of {seconds:g} s:\n"
-            f"  makespan {ours.makespan / floor.makespan:.3f} x the floor ({ours.makespan:.2f} s, {floor.makespan:.2f} s);"
-            f" idle between renders {ours.idle / ours.makespan:.2%} (floor: {floor.idle / floor.makespan:.2%})\n"
+            f"  makespan {ours.makespan / floor.makespan:.3f} floors ({ours.makespan:.1f} s, {floor.makespan:.1f})\n"
+            f"  idle between renders {ours.idle / ours.makespan:.2%} (floor: {floor.idle / floor.makespan:.2%})\n"
             f"  success to GET {1000 * ours.opened:.1f} ms (bare client: {1000 * floor.opened:.1f})\n"
             f"  success to saved {1000 * ours.saved:.1f} ms, {ours.saved / floor.saved:.2f} x the bare client's"
             f" {1000 * floor.saved:.1f}\n"

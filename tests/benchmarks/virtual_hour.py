@@ -34,6 +34,7 @@ from batchrunner.show.gallery import Gallery
 from batchrunner.show.listeners import Listeners, RunLog, TextLines
 from batchrunner.show.live import LiveBoard
 from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
+from batchrunner.show.report import RunContext
 from tests.lab import clock
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ async def work(loop: clock.VirtualLoop, size: tuple[int, int, float], display: s
     else:
         shown = TextLines(console_log(StreamOutput(StringIO()), verbose=False))
     listeners = Listeners([RunLog(file_log(file)), shown])
-    gallery = Gallery(folder, BATCH, "cats.yaml", (), now.wall, lambda _: None)
+    gallery = Gallery(folder, BATCH, RunContext("cats.yaml"), now.wall, lambda _: None)
     run_observer = RunObserver(board, jobs, listeners, now.wall, dict, BEATS[display], gallery)
     memory = Memory()
     engine = Engine(board, memory, Disk(), now, run_observer, comfy=gpus.__getitem__, body=_body, boot="boot")

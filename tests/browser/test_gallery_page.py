@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from evening import SEEDS, View, evening, swept
 
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import promote, read_picks
+from batchrunner.manifest.picks import read_picks
+from batchrunner.manifest.promote import promote
 from batchrunner.show.gallery import PageStatus, serving, write_data, write_posters
 
 if TYPE_CHECKING:
@@ -44,6 +47,22 @@ async def test_it_works_over_http(tmp_path: Path, view: View) -> None:
     assert all(asked.startswith((url, "data:")) for asked in view.asked)
 
 
+async def test_stars_are_kept_in_the_folder(tmp_path: Path, view: View) -> None:
+    """Served, the page writes its stars to `picks.json`, and has them from there where the browser kept nothing."""
+    begun = evening(tmp_path, swept(), films=1)
+    async with serving(tmp_path) as url:
+        await view.page.goto(url)
+        await view.until("document.querySelectorAll('.tile').length === 12")
+        async with view.page.expect_response(lambda answer: answer.request.method == "PUT"):
+            await view.page.locator(".tile [aria-pressed]").first.click()
+        picks = json.loads((tmp_path / "picks.json").read_text(encoding="utf-8"))
+        assert [pick["job"] for pick in picks["picks"]] == [begun.jobs[0].id]
+        await view.page.evaluate("localStorage.clear()")
+        await view.page.reload()
+        await view.until("document.querySelectorAll('.tile.starred').length === 1")
+    assert view.said == CLEAN
+
+
 async def test_every_cell_says_how_it_stands(tmp_path: Path, view: View) -> None:
     """Waiting with its forecast, rendering, failed and why, done: each in words for eyes and for ears."""
     begun = evening(tmp_path, swept(), films=1)
@@ -73,6 +92,29 @@ async def test_it_updates_itself(tmp_path: Path, view: View) -> None:
     assert (await view.texts("#standing")) == ["2 of 12 done"]
     assert await view.page.locator("[data-witness]").count() == 1
     assert await view.page.evaluate("document.activeElement.dataset.job") == begun.jobs[3].id
+    assert view.said == CLEAN
+
+
+async def test_trouble_is_a_banner(tmp_path: Path, view: View) -> None:
+    """What is wrong with servers stands above the videos while a run is on; after it, or a kill, how to go on."""
+    begun = evening(tmp_path, swept())
+    soon = time.time() + 3600
+    begun.page_status = PageStatus(soon, live=True, next_at=soon, left=600.0, trouble=("gpu-2: <b>away</b>",))
+    begun.tell()
+    await view.open(begun)
+    assert await view.texts("#trouble p") == ["gpu-2: <b>away</b>"]
+    assert "about 10 min left" in (await view.texts("#standing"))[0]
+    begun.page_status = replace(begun.page_status, next_at=1.0)  # what a killed run leaves
+    begun.tell()
+    await view.until("document.querySelector('#trouble code')")
+    assert (await view.texts("#trouble code"))[0] == "batchrunner run MANIFEST"
+    assert (await view.texts("#trouble p"))[0].startswith("Not running: last heard of at ")
+    assert "left" not in (await view.texts("#standing"))[0]
+    begun.page_status = PageStatus(soon)
+    for job in begun.jobs:
+        begun.failed(job, "no disk")
+    begun.tell()
+    await view.until("document.querySelector('#trouble').hidden")
     assert view.said == CLEAN
 
 
@@ -229,7 +271,7 @@ async def test_one_job_tells_all_and_copies(tmp_path: Path, view: View) -> None:
         copied.append(await view.page.evaluate("navigator.clipboard.readText()"))
     assert copied[0] == str(SEEDS[1])
     assert json.loads(copied[1])["quality"] == "fast"
-    assert copied[2] == "batchrunner run cats.yaml --only job=000000000001"
+    assert copied[2] == "batchrunner run MANIFEST --only job=000000000001"
     before = await view.texts("#detail h2")
     await view.press("ArrowLeft")
     assert await view.texts("#detail h2") != before
@@ -338,6 +380,20 @@ async def test_pictures_and_sounds_are_shown_too(tmp_path: Path, view: View) -> 
     await view.until("document.querySelector('.frame img')?.naturalWidth === 1")
     await view.until("document.querySelector('.frame audio')")
     assert await view.page.locator(".tile[data-kind=audio]").count() == 1
+
+
+async def test_an_input_picture_heads_its_row(tmp_path: Path, view: View) -> None:
+    """A row whose jobs all read one picture shows it; a copy that is not there yet leaves no gap."""
+    rows = [{"image": image, "seed": seed} for image in ("a.png", "b.png") for seed in (1, 2)]
+    begun = evening(tmp_path, rows)
+    begun.jobs = [replace(job, uploads={"image": str(job.params["image"])}) for job in begun.jobs]
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "a.png").write_bytes(PIXEL)
+    begun.tell()
+    await view.open(begun)
+    await view.until("document.querySelectorAll('h2 img.input').length === 1")
+    await view.until("document.querySelector('h2 img.input').naturalWidth === 1")
+    assert await view.texts("h2 .label") == ["a.png", "b.png"]
 
 
 async def test_another_version_is_said(tmp_path: Path, view: View) -> None:

@@ -41,10 +41,10 @@ class PointedLedger(Ledger):
 
 @asynccontextmanager
 async def serving(
-    loop: VirtualLoop, folder: Path, ttl: float | None = 600.0, name: str = SERVER
+    loop: VirtualLoop, folder: Path, ttl: float | None = 600.0, name: str = SERVER, *, strict: bool = True
 ) -> AsyncIterator[Simulator]:
-    """Let a server listen in memory, and render as fast as a real one."""
-    server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl)
+    """Let a server listen in memory, and render as fast as a real one; unless `strict`, any workflow."""
+    server = Simulator(folder, pace=Pace.night(), wall=loop.wall, ttl=ttl, strict=strict)
     async with memory.serving(server, name):
         yield server
 

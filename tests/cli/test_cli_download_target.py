@@ -16,7 +16,7 @@ from batchrunner.download_target import BatchFolder
 from batchrunner.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 JOB = Job("a" * 12, "a" * 64, {"prompt": "A cat", "seed": 7}, "cats/one", 1.0)
@@ -29,16 +29,19 @@ class _Downloads:
 
     def __init__(self, end: DownloadEnd) -> None:
         self._end = end
+        self.stems: list[str] = []
 
     async def fetch(
-        self, action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None], _renders: str
+        self, _action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None], _renders: str
     ) -> DownloadEnd:
-        assert (action, stem) == (ACTION, JOB.file)
+        self.stems.append(stem)
         opened("etag", 123, "part")
         return self._end
 
 
-def _target(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -> BatchFolder:
+def _target(
+    folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str], labels: Mapping[str, str] | None = None
+) -> BatchFolder:
     return BatchFolder(
         "night",
         folder,
@@ -49,6 +52,7 @@ def _target(folder: Path, ledger: Ledger, end: DownloadEnd, warned: list[str]) -
         lambda _job, prefix: {"15": {"inputs": {"filename_prefix": prefix}}},
         lambda: 50.0,
         warned.append,
+        labels or {},
     )
 
 
@@ -80,6 +84,31 @@ async def test_no_file_no_sidecar(tmp_path: Path) -> None:
     with Ledger.open(tmp_path, "night") as ledger:
         assert await _target(tmp_path, ledger, NotFound(), []).fetch(ACTION, lambda *_: None) == NotFound()
     assert not (tmp_path / "cats").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "node", "number", "stem"),
+    [
+        ({}, "9", 0, "cats/one"),
+        ({}, "9", 1, "cats/one-2"),
+        ({"9": "base", "12": "upscaled"}, "9", 0, "cats/one-base"),
+        ({"9": "base", "12": "upscaled"}, "12", 0, "cats/one-upscaled"),
+        ({"9": "base", "12": "upscaled"}, "12", 1, "cats/one-upscaled-2"),
+        ({"9": "base", "12": "upscaled"}, "../7", 0, "cats/one-7"),
+        ({"9": "base", "12": "upscaled"}, "", 0, "cats/one"),
+    ],
+)
+async def test_names_say_which_of_several_nodes_saved_a_file(
+    tmp_path: Path, labels: dict[str, str], node: str, number: int, stem: str
+) -> None:
+    """Files of one node are numbered; of several nodes each has what the node is called in its name."""
+    action = Download(
+        *(JOB.id, 1, "night-a1", "http://gpu:8188", File("x.mp4", node=node)), index=number, number=number
+    )
+    with Ledger.open(tmp_path, "night") as ledger:
+        target = _target(tmp_path, ledger, NotFound(), [], labels)
+        await target.fetch(action, lambda *_: None)
+    assert target.downloader.stems == [stem]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("name", "body", "whole"), [("t.txt", b"", True), ("m.glb", b"glTF", False)])

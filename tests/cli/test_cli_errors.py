@@ -94,8 +94,10 @@ def test_no_manifest(folder: Path, verb: str) -> None:
     (folder / "afolder").mkdir()
     (folder / "text.yaml").write_text("just words", encoding="utf-8")
     before = sorted(folder.iterdir())
-    for name in ("missing.yaml", "text.yaml", os.devnull, *(["afolder"] if verb != "status" else [])):
+    for name in ("missing.yaml", "text.yaml", os.devnull):
         assert _refused(2, verb, name).startswith(f"{name}:1:1: ")
+    wrong = "afolder:1:1: " if verb in {"run", "plan"} else "no batch in "
+    assert _refused(2, verb, "afolder").startswith(wrong)
     assert sorted(folder.iterdir()) == before
 
 
@@ -104,6 +106,16 @@ def test_a_batch_that_never_ran(folder: Path, verb: str) -> None:
     """Where there is no batch yet there is nothing to look after, and no folder is made for it."""
     assert _refused(2, verb, "night.yaml") == f"no batch in {folder}/outputs/night\n"
     assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize(("server", "code"), [("http://127.0.0.1:1", 3), ("sim", 0)])
+@pytest.mark.usefixtures("folder")
+def test_a_server_that_cannot_be_asked(server: str, code: int) -> None:
+    """`plan --ask` answers on stdout, names on stderr the server that can't be asked, and exits with 3 then."""
+    told = _call("plan", "night.yaml", "--ask", "--server", server)
+    assert (told.code, told.out.startswith("night  4 jobs")) == (code, True)
+    assert told.err.startswith("http://127.0.0.1:1: couldn't check nodes and models: " if code else "")
+    assert told.err.count("\n") == bool(code)
 
 
 @pytest.mark.parametrize("verb", ["plan", "status"])
@@ -169,7 +181,26 @@ def test_status_of_a_folder(folder: Path) -> None:
     _ran(folder)
     assert _refused(2, "status", "outputs") == f"no batch in {folder}/outputs; did you mean outputs/night?\n"
     told = _call("status", "outputs/night")
-    assert (told.code, told.err) == (0, "night  0 done, 4 left of 4\n")
+    expected = "night  0 done, 4 left of 4\nnot running\n\nnext: batchrunner run MANIFEST\n"
+    assert (told.code, told.out) == (0, expected)
+
+
+def test_status_of_every_batch(folder: Path) -> None:
+    """`status` without a name is a line for each batch, with the process that runs it; a damaged one hides no other."""
+    assert _refused(2, "status") == f"no batch in {folder}/outputs\n"
+    job, *_ = _ran(folder)
+    _ran(folder, *_story(job.id, "a/s1.mp4"))
+    (folder / "outputs" / "bad").mkdir()
+    (folder / "outputs" / "bad" / "state.sqlite3").write_bytes(b"no database" * 100)
+    told = _call("status")
+    assert (told.code, told.out) == (0, "night  1 done, 3 left of 4; 1 file missing or changed; not running\n")
+    assert "outputs/bad/state.sqlite3: it is damaged" in told.err
+    with hold(folder / "outputs" / "night"):
+        assert f"another command is using it (process {os.getpid()}" in _call("status").out
+        (batch,) = json.loads(_call("status", "--json").out)["batches"]
+    assert (batch["batch"], batch["total"], batch["counts"]["done"], batch["runner"]) == ("night", 4, 1, None)
+    assert batch["folder"] == str(folder / "outputs" / "night")
+    assert "needs a MANIFEST" in _refused(2, "status", "--watch")
 
 
 def test_watch(folder: Path) -> None:
@@ -181,9 +212,9 @@ def test_watch(folder: Path) -> None:
     _ran(folder, *_story(jobs[0], "a/s1.mp4"), *lost, *out)
     told = _call("status", "night.yaml", "--watch")
     assert told.code == 0
-    assert told.err.startswith("night  1 done, 1 failed of 2\n")
-    assert told.err.endswith("cancelled: 2 jobs\n")
-    assert "\x1b" not in told.err
+    assert told.out.startswith("night  1 done, 1 failed of 2\n")
+    assert told.out.endswith("cancelled: 2 jobs\n")
+    assert "\x1b" not in told.out
     assert json.loads(_call("status", "night.yaml", "--json").out)["total"] == 2
 
 
@@ -196,36 +227,73 @@ def test_a_cancelled_job_is_planned_for(folder: Path) -> None:
 
 
 def test_why_by_any_name(folder: Path) -> None:
-    """A job is found by its id, its beginning, its file's name or path, its sidecar's, and one that is not there."""
-    job = load(folder / "night.yaml", Options()).jobs[0]
-    _ran(folder, *_story(job.id, "a/s1 (x).mp4"))
+    """A job is found by its id, its prompt's, its file's name or path, its sidecar's, and by how one of them begins."""
+    (job, *others) = load(folder / "night.yaml", Options()).jobs
+    _ran(folder, replace(_story(job.id, "")[0], prompt="the-prompt"), *_story(job.id, "a/s1 (x).mp4")[1:])
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep([job, *(replace(other, file=f"b/{place}") for place, other in enumerate(others))])
     home = folder / "outputs" / "night"
     names = [job.id, job.id[:6], "a/s1", "./a/s1", "a/s1.webm", "a/s1 (x).mp4", "s1 (x).mp4", "s1 (x).json"]
+    names += ["the-prompt", "the-p", "a/s1 (", "a/"]
     paths = [str(home / "a" / "s1 (x).mp4"), "outputs/night/a/s1 (x).json", "outputs/night/a/s1.mp4"]
     told = {_call("why", name).out for name in names + paths}
     assert len(told) == 1
-    assert "a/s1 (job " in told.pop()
+    assert _call("why", "night.yaml", "the-prompt").out == _call("why", "outputs/night", "the-prompt").out == told.pop()
     with chdir(home):
         assert _call("why", "a/s1 (x).mp4").code == 0
 
 
 def test_why_names_the_jobs_there_are(folder: Path) -> None:
-    """A name that fits no job is answered with the nearest one, else with the first few; a vague one with how many."""
+    """A name that fits no job is answered with the nearest or the first few; a vague one with those it fits."""
     jobs = _ran(folder)
-    assert _refused(2, "why", "zzz") == 'no job "zzz" in outputs; jobs: a/s1, b/s1, a/s2, b/s2\n'
-    assert _refused(2, "why", "a/s11") == 'no job "a/s11" in outputs - did you mean a/s1?\n'
+    place = folder / "outputs"
+    assert _refused(2, "why", "zzz") == f'no job "zzz" in {place}; jobs: a/s1, b/s1, a/s2, b/s2\n'
+    assert _refused(2, "why", "night.yaml", "a/s11") == f'no job "a/s11" in {place}/night - did you mean a/s1?\n'
+    told = _call("why", "s1")
+    assert told.err.splitlines() == [
+        '"s1" fits 2 jobs; give more of it:',
+        f"  a/s1  {jobs[0].id}  in outputs/night",
+        f"  b/s1  {jobs[1].id}  in outputs/night",
+    ]
     with Ledger.open(folder / "outputs" / "night", "night") as ledger:
         ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
-    assert _refused(2, "why", "abc") == '"abc" fits 10 jobs; give more of the id or the file name\n'
+    assert (told.code, _call("why", "abc").err.splitlines()[-1]) == (2, "  … and 1 more")
+    assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
 
 
-@pytest.mark.parametrize("name", ["", ".", "/", "..", "nobody", "a", "outputs/night", "/nowhere/x.mp4", "\x1b[2J"])
+def test_rerun(folder: Path) -> None:
+    """`rerun` has that one job wait again and runs it; of one that the manifest no longer describes it says why not."""
+    quick = _NIGHT.replace("name: night", "name: night\npatience: 50ms\ngrace: 50ms")
+    (folder / "night.yaml").write_text(quick, encoding="utf-8")
+    assert _call("run", "night.yaml").code == 3  # nobody is there; it is remembered which manifest that was
+    jobs = _ran(folder)
+    _ran(folder, *_story(jobs[0].id, "a/s1.mp4"), *_story(jobs[1].id, "b/s1.mp4"))
+    told = _call("rerun", "a/s1.mp4")
+    assert (told.code, "does not answer" in told.err) == (3, True), told.err
+    counts = json.loads(_call("status", "night.yaml", "--json").out)["counts"]
+    assert (counts["done"], counts["waiting"]) == (1, 3)
+    (folder / "night.yaml").write_text(quick.replace("[a, b]", "[c, d]"), encoding="utf-8")
+    assert _refused(2, "rerun", "b/s1.mp4").startswith('night.yaml does not describe "b/s1" any more: ')
+
+
+def test_export(folder: Path) -> None:
+    """`export --csv` prints a row for each saved file, of a manifest or a folder."""
+    jobs = _ran(folder)
+    assert "--csv" in _refused(2, "export", "night.yaml")
+    _ran(folder, *_story(jobs[0].id, "a/s1.mp4"))
+    told = _call("export", "night.yaml", "--csv")
+    assert told == _call("export", "outputs/night", "--csv")
+    header, row = told.out.splitlines()
+    assert (told.code, told.err, header.split(",")[:3]) == (0, "", ["path", "job", "seed"])
+    assert row.startswith(f"a/s1.mp4,{jobs[0].id},1,")
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "nobody", "s", "outputs/night", "/nowhere/x.mp4", "\x1b[2J"])
 def test_why_nobody(folder: Path, name: str) -> None:
-    """A name that means no job, or no job for sure, is told on one harmless line."""
+    """A name that means no job, or no job for sure, is told in harmless words."""
     _ran(folder)
-    found = [job for job in load(folder / "night.yaml", Options()).jobs if name and job.id.startswith(name)]
-    if not found:
-        assert "\x1b" not in _refused(2, "why", name)
+    told = _call("why", name)
+    assert (told.code, told.out, "\x1b" in told.err) == (2, "", False)
 
 
 def test_why_beside_a_damaged_state(folder: Path) -> None:
@@ -243,18 +311,18 @@ def test_verify_says_what_is_wrong(folder: Path) -> None:
     """Each missing, cut or unreadable file is a line, then how many jobs have one, then the command that helps."""
     jobs = [job.id for job in load(folder / "night.yaml", Options()).jobs]
     assert _ran(folder)
-    assert _call("verify", "night.yaml").err == "no finished jobs to check\n"
+    assert _call("verify", "night.yaml").out == "no finished jobs to check\n"
     _ran(folder, *_story(jobs[0], "gone.mp4"), *_story(jobs[1], "cut.mp4"), *_story(jobs[2], "folder.mp4"))
     (folder / "outputs" / "night" / "cut.mp4").write_bytes(b"1234")
     (folder / "outputs" / "night" / "folder.mp4").mkdir()
     told = _call("verify", "night.yaml")
-    assert (told.code, told.out) == (1, "")
-    assert told.err.splitlines() == [
+    assert (told.code, told.err) == (1, "")
+    assert told.out.splitlines() == [
         "gone.mp4: missing",
         "cut.mp4: 4 bytes instead of 5",
         "folder.mp4: not a readable file",
         "3 jobs checked: 3 with missing or damaged files",
-        "to render them again: batchrunner verify --redo night.yaml",
+        "to render them again: batchrunner verify --redo outputs/night",
     ]
 
 
@@ -274,7 +342,7 @@ def test_cancel_and_the_status_after_it(folder: Path) -> None:
     assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
     assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
     for batch in ("night.yaml", "outputs/night"):
-        assert _call("status", batch).err == "cancelled: 4 jobs\n"
+        assert _call("status", batch).out == "night  no jobs left\nnot running\ncancelled: 4 jobs\n"
 
 
 def test_commands_to_copy_name_the_folder(folder: Path) -> None:
@@ -329,6 +397,20 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
     text = (folder / "night-picks.yaml").read_bytes()
     assert "already exists" in _refused(2, "promote", "picks.json", "--set", "steps=9")
     assert (folder / "night-picks.yaml").read_bytes() == text
+    assert "must lie in ." in _refused(2, "promote", "picks.json", "-o", "outputs/large.yaml")
+    assert "wrote large (1).yaml with 1 pick;" in _call("promote", "picks.json", "-o", "large (1).yaml").err
+    assert load(folder / "large (1).yaml", Options()).name == "large--1-"
+
+
+def test_promote_from_the_folder(folder: Path) -> None:
+    """A batch's folder is promoted from the picks that the served page kept there, of the manifest that we remember."""
+    jobs = _ran(folder)
+    assert "outputs/night/picks.json: there is no such file" in _refused(2, "promote", "outputs/night")
+    picks = {"batch": "night", "manifest": "/etc/other.yaml", "picks": [{"job": jobs[0].id}]}
+    (folder / "outputs" / "night" / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
+    assert "add --manifest FILE" in _refused(2, "promote", "outputs/night")
+    told = _call("promote", "outputs/night", "--manifest", "night.yaml")
+    assert (told.code, "wrote night-picks.yaml with 1 pick;" in told.err) == (0, True), told.err
 
 
 @pytest.mark.parametrize("name", ["sdxl_api", "wan_api"])
@@ -416,7 +498,7 @@ def test_a_link_where_the_built_in_server_keeps_its_files(folder: Path) -> None:
     assert [path.name for path in (folder / "precious").iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "promote", "init", "schema", "sim"])
+@pytest.mark.parametrize("verb", ["", *_VERBS, "forget", "why", "rerun", "export", "promote", "init", "schema", "sim"])
 def test_help_fits(verb: str) -> None:
     """Every verb's help fits 80 columns and ends no sentence in the middle."""
     told = _call(*filter(None, [verb]), "--help")
@@ -432,7 +514,7 @@ def test_help_fits(verb: str) -> None:
         ("gallery", "Port for --serve (0: any free one)."),
         ("sim", "Port to listen on (0: any free one)."),
         ("why", "Explain what happened to a job, step by step."),
-        ("run", "Submit nothing that can't be downloaded by then."),
+        ("run", "Submit only between these times of day, every day"),
     ],
 )
 def test_help_is_plain(verb: str, text: str) -> None:
@@ -440,6 +522,11 @@ def test_help_is_plain(verb: str, text: str) -> None:
     told = _call(verb, "-h")
     assert text in told.out
     assert told == _call(verb, "--help")
+
+
+def test_completion_of_the_shell() -> None:
+    """`--show-completion` prints a script for the shell."""
+    assert "_batchrunner_completion" in _call("--show-completion", "bash").out
 
 
 def test_the_version_is_told() -> None:

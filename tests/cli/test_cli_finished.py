@@ -12,6 +12,7 @@ from batchrunner.core.settings import Rules
 from batchrunner.download.folder import Folder
 from batchrunner.ledger import Ledger
 from batchrunner.show.gallery import Gallery
+from batchrunner.show.report import RunContext
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def _run(folder: Path, at: float, jobs: dict[str, Job] = JOBS, facts: tuple[Fact
     board = Board("night", Rules(), ("http://gpu:8188",), 0.0)
     board.load(jobs, facts, 0.0)
     board.want(jobs, None, 0.0)
-    gallery = Gallery(folder, "night", "night.yaml", (), lambda: at, [].append, list(facts))
+    gallery = Gallery(folder, "night", RunContext(), lambda: at, [].append, list(facts))
     gallery.update(board, jobs, 0.0)
     gallery.finish(board, jobs, 1.0)
     return (folder / "gallery-data.js").read_text("ascii"), (folder / "report.md").read_text("utf-8")

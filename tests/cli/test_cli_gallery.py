@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from typing import TYPE_CHECKING, Any
 
+from batchrunner.core.actions import Cause, Failure
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.job import Job
+from batchrunner.core.notes import PollFailed
 from batchrunner.core.settings import Rules
-from batchrunner.options import RunOptions
 from batchrunner.show.gallery import Gallery
+from batchrunner.show.report import RunContext
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GPU = "http://gpu:8188"
 JOBS = {name: Job(name, "", {"prompt": name}, name, 1e9) for name in ("0" * 12, "1" * 12)}
@@ -30,7 +36,7 @@ def _board() -> Board:
 
 
 def _gallery(folder: Path, warned: list[str]) -> Gallery:
-    return Gallery(folder, "night", "night.yaml", (), lambda: 100.0, warned.append)
+    return Gallery(folder, "night", RunContext(), lambda: 100.0, warned.append)
 
 
 def _happened(gallery: Gallery, board: Board, fact: Fact, now: float) -> None:
@@ -52,17 +58,17 @@ def test_it_follows_at_its_own_pace(tmp_path: Path) -> None:
     board, gallery, data = _board(), _gallery(tmp_path, []), tmp_path / "gallery-data.js"
     gallery.update(board, JOBS, 0.0)
     data.unlink()
-    gallery.update(board, JOBS, 100.0)
+    gallery.update(board, JOBS, 30.0)
     assert not data.exists()
     for fact in STORY[:3]:
-        _happened(gallery, board, fact, 100.0)
-    gallery.update(board, JOBS, 100.0)
+        _happened(gallery, board, fact, 30.0)
+    gallery.update(board, JOBS, 30.0)
     assert data.exists()
     data.unlink()
-    _happened(gallery, board, STORY[3], 100.5)
-    gallery.update(board, JOBS, 100.5)
+    _happened(gallery, board, STORY[3], 30.5)
+    gallery.update(board, JOBS, 30.5)
     assert not data.exists()
-    gallery.update(board, JOBS, 102.0)
+    gallery.update(board, JOBS, 32.0)
     assert f"{ONE}.mp4" in data.read_text(encoding="ascii")
 
 
@@ -92,20 +98,54 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     assert len(warned) == 2
 
 
-def test_commands_say_where_the_batch_is() -> None:
-    """Commands to copy name the folder of batches unless it is the usual one."""
-    usual, other = RunOptions(Path("m.yaml")), RunOptions(Path("m.yaml"), out=Path("else where"))
-    assert (usual.out_words, other.out_words) == ((), ("--out", "else where"))
-    assert usual.command("run") == "batchrunner run m.yaml"
-    assert other.command("verify --redo") == "batchrunner verify --redo m.yaml --out 'else where'"
-
-
 def test_a_forecast_is_held_against_what_it_was_of(tmp_path: Path) -> None:
     """What was expected at a batch's beginning is in its report; what was expected of a rest is not."""
     board = _board()
     whole = _gallery(tmp_path, [])
     whole.update(board, JOBS, 0.0)
     assert whole.finish(board, JOBS, 9.0).context.expected is not None
-    rest = Gallery(tmp_path, "night", "night.yaml", (), lambda: 100.0, [].append, list(STORY))
+    rest = Gallery(tmp_path, "night", RunContext(), lambda: 100.0, [].append, list(STORY))
     rest.update(board, JOBS, 0.0)
     assert rest.finish(board, JOBS, 9.0).context.expected is None
+
+
+def _data(folder: Path) -> Any:
+    text = (folder / "gallery-data.js").read_text(encoding="ascii")
+    return json.loads(text[text.index("(") + 1 : text.rindex(")")])
+
+
+def test_a_sign_of_life_while_nothing_happens(tmp_path: Path) -> None:
+    """While a run is on its page is written every minute at least, and says by when: so a killed run can be told."""
+    board, gallery = _board(), _gallery(tmp_path, [])
+    gallery.update(board, JOBS, 0.0)
+    assert (_data(tmp_path)["live"], _data(tmp_path)["next_at"]) == (True, 160.0)
+    (tmp_path / "gallery-data.js").unlink()
+    gallery.update(board, JOBS, 59.0)
+    assert not (tmp_path / "gallery-data.js").exists()
+    gallery.update(board, JOBS, 60.5)
+    assert _data(tmp_path)["live"]
+
+
+def test_the_page_tells_of_servers_in_trouble(tmp_path: Path) -> None:
+    """A server that is not up any more stands on the page within two seconds, and is gone from it as soon."""
+    board, gallery = _board(), _gallery(tmp_path, [])
+    gallery.update(board, JOBS, 0.0)
+    assert _data(tmp_path)["trouble"] == []
+    for now in (1.0, 2.0):
+        board.apply(PollFailed(GPU, Failure(Cause.UNAVAILABLE, "connection refused"), now, holding=False))
+    gallery.update(board, JOBS, 3.0)
+    (line,) = _data(tmp_path)["trouble"]
+    assert line.startswith(f"{GPU}: unavailable since ")
+    assert line.endswith(": connection refused")
+
+
+def test_after_the_end_nothing_is_promised(tmp_path: Path) -> None:
+    """A run that ended with jobs left leaves a page without a forecast, which says how to go on."""
+    board, gallery = _board(), _gallery(tmp_path, [])
+    gallery.update(board, JOBS, 0.0)
+    assert _data(tmp_path)["left"] is not None
+    gallery.finish(board, JOBS, 1.0)
+    told = _data(tmp_path)
+    assert (told["live"], told["left"], told["until"], told["trouble"]) == (False, None, None, [])
+    assert {(cell["seconds"], cell["ready"]) for cell in told["cells"]} == {(None, None)}
+    assert told["commands"]["resume"] == "batchrunner run MANIFEST"

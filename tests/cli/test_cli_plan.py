@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.plan import jobs_by_preset, learn_speeds
+from batchrunner.cli.plan import end_of, jobs_by_preset, learn_speeds
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.forecast import Forecast
+from batchrunner.core.hours import Window
 from batchrunner.core.job import Job
 from batchrunner.ledger import Snapshot
 from batchrunner.manifest import Options, load
@@ -85,9 +86,9 @@ def test_until_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soon, before = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, -2))
     path = tmp_path / "night.yaml"
     path.write_text(f"{_LIMITED}, until: '{soon}'}}", encoding="utf-8")
-    told = _plan(path, capsys)[1]
+    told = _plan(path, capsys)[0]
     assert re.search(rf"^until (\w+ \d+ \w+ )?{soon} \(in (1 h 59 min|2 h)\)$", told, re.MULTILINE), told
-    told = _plan(path, capsys, "--until", before)[1]
+    told = _plan(path, capsys, "--until", before)[0]
     assert re.search(rf"^until (\w+ \d+ \w+ )?{before} \(in 2[12] h", told, re.MULTILINE), told
 
 
@@ -96,7 +97,7 @@ def test_a_time_that_has_just_passed(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "night.yaml"
     path.write_text(f"{_LIMITED}}}", encoding="utf-8")
     before = f"{datetime.now().astimezone() - timedelta(minutes=5):%H:%M}"
-    told = _plan(path, capsys, "--until", before)[1]
+    told = _plan(path, capsys, "--until", before)[0]
     assert re.search(rf"^warning: {before} was [56] minutes ago: this means (today|tomorrow), ", told, re.MULTILINE)
 
 
@@ -108,3 +109,42 @@ def test_no_clock_time_in_the_json(tmp_path: Path, capsys: pytest.CaptureFixture
     for minutes in (-5, 120):
         then = f"{datetime.now().astimezone() + timedelta(minutes=minutes):%H:%M}"
         assert _plan(path, capsys, "--json", "--until", then) == (told, "")
+
+
+def test_what_a_limit_of_time_leaves_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` names what would not be done by `until`, and its time is that of the rest."""
+    path = tmp_path / "night.yaml"
+    path.write_text("{name: n, server: 'http://gpu', workflow: ltx2, sweep: {prompt: a, seed: {count: 30}}}", "utf-8")
+    whole = _plan(path, capsys)[0]
+    soon = _plan(path, capsys, "--until", "+2h")[0]
+    late = re.search(r"^will not be finished in time: (\d+) jobs: ", soon, re.MULTILINE)
+    assert late is not None, soon
+    assert 0 < int(late[1]) < 30
+    assert whole.splitlines()[0] != soon.splitlines()[0]
+    assert "about 1 h" in soon.splitlines()[0]
+
+
+def test_hours_are_planned_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plan` says until when nothing is submitted, and when a batch ends that renders in those hours only."""
+    path = tmp_path / "night.yaml"
+    path.write_text(f"{_LIMITED}}}", encoding="utf-8")
+    now = datetime.now().astimezone()
+    begin, end = (f"{now + timedelta(hours=later):%H:%M}" for later in (3, 5))
+    lines = _plan(path, capsys, "--hours", f"{begin}-{end}")[0].splitlines()
+    assert re.search(rf"1 new, about (59 s|1 min) to go, until (\w+ \d+ \w+ )?{begin} if it starts now$", lines[0]), (
+        lines
+    )
+    assert re.match(rf"nothing is submitted until (\w+ \d+ \w+ )?{begin} \(in (2 h 59 min|3 h)\): the hours", lines[1])
+
+
+def test_rendering_goes_on_in_the_next_hours() -> None:
+    """What does not fit into one night ends in a later one; without hours it goes on without a break."""
+
+    def nights(at: float) -> Window:
+        night = at // 100 * 100
+        return Window(night, night + 10) if at < night + 10 else Window(night + 100, night + 110)
+
+    assert [end_of(seconds, nights, 50.0) for seconds in (5.0, 10.0, 25.0)] == [105.0, 110.0, 305.0]
+    assert end_of(25.0, nights, 4.0) == 209.0
+    assert end_of(25.0, None, 4.0) == 29.0
+    assert end_of(1e9, nights, 0.0) > 1e9 - 10_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -69,6 +71,27 @@ async def test_a_server_that_has_it_all(tmp_path: Path) -> None:
         assert await _asked(_batch(tmp_path, url)) == ([], [])
 
 
+async def test_an_input_file_is_larger_than_the_server_takes(tmp_path: Path) -> None:
+    """A file over the limit that the server tells is named, with its size and what to change; a smaller one is not."""
+    graph = json.loads(files("batchrunner.workflow").joinpath("ltx2.json").read_text("utf-8"))
+    graph["picture"] = {"class_type": "LoadImage", "inputs": {"image": "a.png"}}
+    (tmp_path / "own.json").write_text(json.dumps(graph), encoding="utf-8")
+    for name, length in (("small.png", 1_000), ("large.png", 105_000_000)):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n")
+        os.truncate(tmp_path / name, length)
+    async with serve(Simulator(tmp_path / "sim")) as url:
+        path = tmp_path / "night.yaml"
+        path.write_text(
+            f"name: n\nserver: {url}\nworkflow: own.json\nparams: {{image: picture.image}}\n"
+            "sweep: {image: [small.png, large.png]}\n",
+            encoding="utf-8",
+        )
+        (missing,), unknown = await _asked(load(path, Options()))
+    assert unknown == []
+    assert missing.startswith(f"{url}: large.png has 105.0 MB, and it takes uploads of 104.9 MB: ")
+    assert "--max-upload-size" in missing
+
+
 async def test_a_model_is_missing(tmp_path: Path) -> None:
     """A model that is not there is named, with the server and what there is instead, each once."""
     async with serve(Simulator(tmp_path / "sim", models=Models(checkpoints=("other.safetensors",)))) as url:
@@ -86,6 +109,20 @@ async def test_a_node_is_missing(tmp_path: Path) -> None:
     async with serve(simulator) as url:
         missing, _ = await _asked(_batch(tmp_path, url))
     assert any("LTXVAudioVAELoader" in line for line in missing)
+
+
+@pytest.mark.parametrize(("strict", "count"), [(False, 0), (True, 3)])
+async def test_a_simulator_rehearses_any_workflow(tmp_path: Path, count: int, *, strict: bool) -> None:
+    """A simulator on a port takes node classes and models that it does not have, unless it is strict."""
+    node = {"class_type": "SomebodysVideoSaver", "inputs": {"filename_prefix": "x", "model": ["1", 0]}}
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "mine.safetensors"}}
+    picture = {"class_type": "LoadImage", "inputs": {"image": "cat.png"}}
+    (tmp_path / "w.json").write_text(json.dumps({"1": loader, "2": node, "3": picture}), encoding="utf-8")
+    async with serve(Simulator(tmp_path / "sim", strict=strict)) as url:
+        text = f"name: night\nserver: {url}\nworkflow: w.json\nsweep: {{_take: 1}}\n"
+        (tmp_path / "night.yaml").write_text(text, encoding="utf-8")
+        missing, unknown = await _asked(load(tmp_path / "night.yaml"))
+    assert (len(missing), unknown) == (count, [])
 
 
 @pytest.mark.parametrize("status", [404, 403, 401, 500, 302])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from short_runs import URL_OF_SERVER, serving
@@ -40,12 +40,15 @@ class _Stopping(Listener):
     def __init__(self, name: str) -> None:
         self.messages: list[str] = []
         self._name = name
+        self.ending: Any = []
 
     def event(self, event: RunEvent) -> None:
         """Stop the run, or keep the message."""
         if event.name == self._name:
             self._name = ""
             self.run.stop(signal.SIGTERM)
+        if event.name == "finished":
+            self.ending = event.fields["message"]
         elif event.name == "note":
             self.messages.append(event.message)
 
@@ -79,3 +82,5 @@ def test_the_first_signal(tmp_path: Path, when: str, message: str, exit_code: in
         assert said[0] == "stopped"
         assert f"{URL_OF_SERVER} is still rendering a-cat-" in said[-1]
         assert ": run the same command again before " in said[-1]
+    assert listener.ending[0] == said[0]
+    assert listener.ending[-1] == (said[-1] if when == "rendered" else "every job is done")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from batchrunner.errors import YoursError
-from batchrunner.options import TOKEN_VARIABLE, read_token
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from batchrunner.options import TOKEN_VARIABLE, read_token, token_warning
 
 
 def _file(path: Path, mode: int = 0o600) -> Path:
@@ -42,18 +39,32 @@ def test_the_file_comes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_file_that_others_may_touch(tmp_path: Path, mode: int) -> None:
-    """A file open to others is refused, with the command that closes it, even where the environment has a token."""
-    with pytest.raises(YoursError, match="chmod 600"):
-        read_token(_file(tmp_path / "token", mode), {TOKEN_VARIABLE: "abc"})
+    """A file open to others is used, and the warning names the command that closes it."""
+    file = _file(tmp_path / "token", mode)
+    found = read_token(file, {TOKEN_VARIABLE: "abc"})
+    assert found is not None
+    assert found.reveal() == "from-the-file"
+    assert token_warning(file) == f"--token-file {file}: other users can access it; run chmod 600 {file}"
+    assert token_warning(_file(file)) == token_warning(None) == token_warning(tmp_path / "missing") == ""
 
 
-def test_no_plain_file(tmp_path: Path) -> None:
-    """A link, a folder, a pipe (which would be waited for) and a missing file are refused, each in a line."""
+def test_a_link_and_a_pipe(tmp_path: Path) -> None:
+    """A link is followed, as mounted secrets are; a pipe is read to its end, as `<(pass show token)` is."""
     (tmp_path / "link").symlink_to(_file(tmp_path / "token"))
-    os.mkfifo(tmp_path / "pipe", 0o600)
-    (tmp_path / "folder").mkdir(mode=0o700)
-    for name in ("link", "pipe", "folder", "missing"):
+    reader, writer = os.pipe()
+    os.write(writer, b"from-the-pipe\n")
+    os.close(writer)
+    for path, text in ((tmp_path / "link", "from-the-file"), (Path(f"/dev/fd/{reader}"), "from-the-pipe")):
+        found = read_token(path, {})
+        assert found is not None
+        assert found.reveal() == text
+        assert token_warning(path) == ""
+    os.close(reader)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A folder and a missing file are refused, each in a line."""
+    for name, reason in (("", "Is a directory"), ("missing", "No such file or directory")):
         with pytest.raises(YoursError) as caught:
             read_token(tmp_path / name, {})
-        assert str(caught.value).startswith(f"--token-file {tmp_path / name}: ")
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) == f"--token-file {tmp_path / name}: {reason}"

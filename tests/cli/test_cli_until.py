@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from batchrunner.errors import YoursError
-from batchrunner.options import moment, next_moment, read_until
+from batchrunner.options import next_moment, read_until
+from batchrunner.text import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,7 +121,7 @@ def test_a_whole_day_at_most() -> None:
 )
 def test_no_time_of_day(text: str) -> None:
     """Anything else is named, with an example, on one line."""
-    with pytest.raises(YoursError, match=r"^--until .*not a time of day; write it as 07:30$") as caught:
+    with pytest.raises(YoursError, match=r"^--until .*not a time of day; write it as 07:30, or .*$") as caught:
         read_until(text, 0.0)
     assert "\n" not in str(caught.value)
 

@@ -17,6 +17,7 @@ from batchrunner.core.actions import (
     PollResult,
     Row,
     Submit,
+    Upload,
     Withdraw,
 )
 from batchrunner.core.board import Board
@@ -28,6 +29,7 @@ from batchrunner.core.notes import GivenUp, Moment, Outcome, SocketClosed
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.settings import Rules
+from batchrunner.core.upload_results import interpret_upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -177,6 +179,8 @@ def interpret(board: Board, action: Action, end: Any, now: float, epoch: float =
             outcome = interpret_poll(board, action, end, moment)
         case Submit():
             outcome = interpret_post(board, action, end, moment)
+        case Upload():
+            outcome = interpret_upload(board, action, end, moment)
         case Download():
             outcome = interpret_download(board, action, end, moment)
         case Withdraw():

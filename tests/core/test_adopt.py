@@ -352,7 +352,7 @@ def test_the_built_in_server_remembers_nothing() -> None:
     board = new_board([*queued(server=SIM), *rendered], jobs=2, servers=(SIM,))
     (fact,) = note(board, list(startup_facts(board, AT)))
     assert isinstance(fact, Lost)
-    assert (fact.job, fact.why, fact.burns) == (JOB, Why.FORGOTTEN, False)
+    assert (fact.job, fact.why, fact.burns) == (JOB, Why.WITHDRAWN, False)
     assert isinstance(board.states[OTHER], Fetching)
 
 

@@ -162,6 +162,17 @@ def test_success_names_files_a_deadline_and_the_seconds() -> None:
     assert classify(case(rules=Rules(ttl=None)), entry, None) == Rendered(JOB, 1, AT, (mp4(),), None, 6.0)
 
 
+def test_videos_come_first_and_nodes_in_the_order_of_the_workflow() -> None:
+    """However a server lists its outputs, the same files get the same places; unknown nodes come last."""
+    names = {"12": "_00001_.png", "9": "_00002_.png", "": "_00003_.png", "20": "_00001_.mp4", "15": "_00002_.WEBM"}
+    files = {node: File(f"{prefix()}{name}", node=node) for node, name in names.items()}
+    for listed in (list(files), list(reversed(files))):
+        entry = replace(success(), files=tuple(files[node] for node in listed))
+        fact = classify(replace(case(), nodes=("9", "15", "12", "20")), entry, None)
+        assert isinstance(fact, Rendered)
+        assert [file.node for file in fact.files] == ["15", "20", "9", "12", ""]
+
+
 def test_a_clock_that_ran_backwards() -> None:
     """Seconds are never negative."""
     fact = classify(case(), replace(success(), began=AT + 99), None)

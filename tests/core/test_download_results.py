@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from boards import (
     AT,
@@ -13,6 +15,7 @@ from boards import (
     A,
     fetch,
     fetching,
+    interpret,
     lost,
     mp4,
     new_board,
@@ -109,7 +112,7 @@ def test_the_built_in_server_forgot_what_it_rendered() -> None:
     fetch(board, NotFound(), server=SIM, now=1.0)
     (fact,) = take_poll(board, SIM, now=2.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.burns) == (Why.FORGOTTEN, False)
+    assert (fact.why, fact.burns) == (Why.WITHDRAWN, False)
     note(board, [*queued(attempt=2, server=SIM), rendered(attempt=2)])
     fetch(board, NotFound(), attempt=2, server=SIM, now=3.0)
     (fact,) = take_poll(board, SIM, now=4.0)
@@ -218,6 +221,32 @@ def test_a_guess_that_is_refused(guess: Guess, *, up: bool) -> None:
         take_poll(board, now=63.0, trouble=UNAVAILABLE)
     assert fetch(board, UNAUTHORIZED, now=64.0, probe=True) == []
     assert board.tracked[JOB].guess is guess
+
+
+def test_every_name_that_a_file_may_have_is_tried() -> None:
+    """A sound's number ends in `_` in some versions only: the second name is tried once the first is not there."""
+    board = ready_board(queued(), jobs=1)
+    board.first_files = ("_00001_.flac", "_00001.flac")
+    for now in (1.0, 31.0, 62.0):
+        take_poll(board, now=now)
+    tried = []
+    for now in (63.0, 64.0):
+        (probe,) = [action for action in plan(board, now) if isinstance(action, Download)]
+        tried.append(probe.file.name.removeprefix(probe.prefix))
+        board.start(probe, now)
+        assert interpret(board, probe, NotFound(), now) == []
+        board.end(probe, now)
+    assert tried == ["_00001_.flac", "_00001.flac"]
+    assert board.tracked[JOB].guess is Guess.FAILED
+    (fact,) = take_poll(board, now=65.0)
+    assert isinstance(fact, Lost)
+
+
+def test_what_is_wrong_with_a_video_is_noted_with_it() -> None:
+    """A video that is not what was asked for is saved like any other, with its warning."""
+    (fact,) = fetch(new_board(fetching()), replace(GOT, warning="no sound"))
+    assert isinstance(fact, Saved)
+    assert fact.warning == "no sound"
 
 
 def test_a_guess_of_a_prompt_that_was_found_meanwhile() -> None:

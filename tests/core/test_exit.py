@@ -495,4 +495,34 @@ def test_what_was_left_out_is_not_called_done() -> None:
     board = new_board([*done(JOBS[0]), *done(JOBS[1])], jobs=5, chosen=frozenset(JOBS[:2]))
     ending = exit_decision(board, 1.0)
     assert ending is not None
-    assert (ending.exit, ending.message) == (0, "2 jobs are done; 3 others wait for another run")
+    assert (ending.exit, ending.message) == (0, "2 jobs are done; 3 more wait for another run")
+
+
+def test_what_failed_elsewhere_is_not_called_done() -> None:
+    """Where others failed, a run that is through with its own jobs says so; once nothing waits, that is exit 1."""
+    facts = [*done(JOBS[0]), *failed(JOBS[1])]
+    own = frozenset(JOBS[:1])
+    some = exit_decision(new_board(facts, jobs=3, chosen=own), 1.0)
+    assert some is not None
+    assert (some.exit, some.message) == (0, "1 job is done; 1 more wait for another run; 1 more failed")
+    last = exit_decision(new_board(facts, jobs=2, chosen=own), 1.0)
+    assert last is not None
+    assert (last.exit, last.message) == (1, "1 of 2 jobs failed")
+    both = exit_decision(new_board(facts, jobs=3, chosen=frozenset(JOBS[:2])), 1.0)
+    assert both is not None
+    assert (both.exit, both.message) == (1, "1 of 2 jobs failed; 1 more wait for another run")
+
+
+@pytest.mark.parametrize(("missing", "told"), [(("a.mp4",), "1 file is"), (("a.mp4", "b.mp4"), "2 files are")])
+def test_a_file_that_is_gone_is_told_at_the_end(missing: tuple[str, ...], told: str) -> None:
+    """A batch whose files are not all in the folder any more is not called done without saying so."""
+    board = new_board(done(), jobs=1)
+    board.missing_files = missing
+    assert (ended(board, 0.0), message(board, 0.0)) == (0, f"every job was done, but {told} missing or changed on disk")
+
+
+def test_one_job_out_of_time() -> None:
+    """One job that is left is told as one."""
+    board = ready_board(done(), jobs=2)
+    board.until = 1.0
+    assert message(board, 0.5) == "1 job is left for the next run: it would not have been finished in time"

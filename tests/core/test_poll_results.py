@@ -687,7 +687,7 @@ def test_waiting_jobs_are_no_ones_prompt() -> None:
 def test_where_no_name_can_be_guessed_no_file_is_tried() -> None:
     """A prompt whose file has no predictable name is given up as soon as its absence is proof."""
     board = ready_board(queued(), jobs=1)
-    board.first_file = ""
+    board.first_files = ()
     for now in (1.0, 31.0):
         assert take_poll(board, now=now) == []
     (fact,) = take_poll(board, now=62.0)

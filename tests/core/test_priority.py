@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from batchrunner.core.localfault import LocalFault
-from batchrunner.core.queues import Cooldowns, PriorityQueue
+from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "drop", "first", "due"]), st.integers(0, 9), st.integers(0, 9)))
 
@@ -109,3 +109,24 @@ def test_a_disk_fails_for_good_only_when_tried_again() -> None:
     assert disk.calms_at() == 180.0
     disk.worked()
     assert not disk.is_out(60.0)
+
+
+def test_a_server_is_visited_when_touched_and_when_its_time_has_come() -> None:
+    """A server filed away for a moment is touched then and not before; a moment that was replaced does not count."""
+    attention = Attention()
+    attention.touch("a")
+    attention.touch("b")
+    assert attention.names() == ["a", "b"]
+    attention.file_away("a", 5.0)
+    attention.file_away("a", 5.0)
+    attention.file_away("b", 3.0)
+    attention.file_away("b", 9.0)
+    assert attention.names() == []
+    assert attention.next_at() == 5.0
+    attention.call_up(4.9)
+    assert attention.names() == []
+    attention.call_up(5.0)
+    assert (attention.names(), attention.next_at()) == (["a"], 9.0)
+    attention.file_away("b", None)
+    attention.call_up(9.0)
+    assert (attention.names(), attention.next_at()) == (["a"], None)

@@ -44,6 +44,7 @@ from batchrunner.core.notes import Surveyed
 from batchrunner.core.poll_results import SURVEY
 from batchrunner.core.scheduler import is_surveyed, plan
 from batchrunner.core.settings import Rules
+from batchrunner.core.tracking import Guess
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -149,6 +150,18 @@ def test_downloads_are_bounded() -> None:
     assert board.in_flight.downloads() == 3
     board.end(downloads[0], 1.0)
     assert sum(isinstance(action, Download) for action in plan(board, 1.0)) == 1
+
+
+def test_a_guess_under_way_is_not_made_twice() -> None:
+    """A file that may lie where nobody told of it is asked for by one download at a time."""
+    board = ready_board([*queued()], jobs=1)
+    track(board, guess=Guess.DUE)
+    (guess,) = (action for action in plan(board, 0.0) if isinstance(action, Download))
+    assert guess == Download(JOB, 1, prefix(), A, mp4(), probe=True)
+    board.start(guess, 0.0)
+    assert not any(isinstance(action, Download) for action in plan(board, 0.0))
+    board.end(guess, 1.0)
+    assert guess in plan(board, 1.0)
 
 
 def test_no_file_is_fetched_before_the_first_good_poll() -> None:

@@ -25,7 +25,7 @@ def test_absences_are_counted_from_the_first() -> None:
 
 def test_what_was_found_leaves_no_doubt() -> None:
     """Absence, guess and a POST that is due again are forgotten; what is known of the prompt stays."""
-    record = Tracked(3.0, Absence(2, 1.0), seen_running=True, guess=Guess.FAILED, resend=True, interrupted_at=4.0)
+    record = Tracked(3.0, Absence(2, 1.0), seen_running=True, guess=Guess.FAILED, guessed=1, interrupted_at=4.0)
     assert record.found() == Tracked(3.0, seen_running=True, interrupted_at=4.0)
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.lab.faults import Fault
 
 _POSTS: Final = ("drop-reply", "bad-gateway", "gateway-timeout", "late-post", "lost-post")
+_UPLOADS: Final = ("lost-upload", "drop-upload", "cut-upload", "hang-upload")
+_ALL_UPLOADS: Final = frozenset({"refuse-uploads", "page-uploads", "slow-uploads"})
 _FILMS: Final = ("reset-film", "stall-film", "truncate-film", "replace-film")
 _PAGES: Final = {"page-404": (404,), "page-403": (403,), "page-5xx": (500, 502, 503, 520)}
 _TITLES: Final = {403: "Access denied", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
@@ -34,6 +36,8 @@ _REFUSALS: Final = {
     "firewall": (403, BLOCKED),
     "flaky": (502, "Bad Gateway"),
     "login-page": (200, "Please sign in"),
+    "page-uploads": (403, "Access denied"),
+    "refuse-uploads": (413, "Request Entity Too Large"),
     "unavailable": (503, "Service Unavailable"),
 }
 
@@ -65,7 +69,7 @@ class Way:
 
     def strike(self, fault: Fault) -> None:
         """Let `fault` happen from now on: to the next requests it fits, or to all for a while."""
-        if fault.do in (*_POSTS, *_FILMS):
+        if fault.do in (*_POSTS, *_UPLOADS, *_FILMS):
             self._armed.append(_Armed(fault, fault.times))
         else:
             for_good = fault.do == "firewall" and not fault.lasts
@@ -94,9 +98,10 @@ class Way:
         for until, fault in tuple(self._spells):
             if not await self._concerns(request, fault):
                 continue
-            if fault.do in ("silence", "slow"):
-                await request.read()
-                await asyncio.sleep(fault.by if fault.do == "slow" else until - _now())
+            if fault.do in ("silence", "slow", "slow-uploads"):
+                if not _is_upload(request):
+                    await request.read()
+                await asyncio.sleep(until - _now() if fault.do == "silence" else fault.by)
             elif fault.do == "flaky" and fault.how == "taken" and _is_prompt(request):
                 await go_on(request)
                 return _page(502, "Bad Gateway")
@@ -124,7 +129,7 @@ class Way:
                 return False
             self.blocked.add(str(json.loads(body).get("prompt_id", "")))
             return True
-        return _is_about(request, fault.only)
+        return _is_upload(request) if fault.do in _ALL_UPLOADS else _is_about(request, fault.only)
 
     async def _single(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
         """Answer as a fault has it that waits for just such a request."""
@@ -133,6 +138,9 @@ class Way:
         if _is_prompt(request):
             armed = self._next(_POSTS)
             return await (_post(request, go_on, armed) if armed else go_on(request))
+        if _is_upload(request):
+            armed = self._next(_UPLOADS)
+            return await (_upload(request, go_on, armed) if armed else go_on(request))
         if request.method == "GET" and request.path.endswith("/view") and "Range" not in request.headers:
             response = await go_on(request)
             armed = self._next(_FILMS) if isinstance(response, web.FileResponse) else None
@@ -192,6 +200,11 @@ def _is_socket(request: web.Request) -> bool:
     return request.path.endswith("/ws")
 
 
+def _is_upload(request: web.Request) -> bool:
+    """Tell whether an input file is uploaded."""
+    return request.method == "POST" and request.path.endswith("/upload/image")
+
+
 def _is_about(request: web.Request, only: str) -> bool:
     """Tell whether a request is of the kind that a fault happens to."""
     match only:
@@ -214,6 +227,8 @@ def _refusal(request: web.Request, fault: Fault, left: float) -> web.Response:
         case "unauthorised" | "refuse-token":
             status = fault.status or 401
             return web.json_response({"error": "Forbidden" if status == 403 else "Unauthorized"}, status=status)
+        case "refuse-uploads" if fault.how == "text":
+            return web.Response(status=413, text="Maximum request body size 1 exceeded.")
         case "too-many":
             return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
         case _:
@@ -236,6 +251,24 @@ async def _post(request: web.Request, go_on: Handler, fault: Fault) -> web.Strea
         return _page(502, "Bad Gateway")
     await asyncio.sleep(fault.by)
     return _page(504, "Gateway Time-out")
+
+
+async def _upload(request: web.Request, go_on: Handler, fault: Fault) -> web.StreamResponse:
+    """Take an upload, or a part of it, or nothing, and answer something else."""
+    if fault.do == "lost-upload":
+        with suppress(ConnectionError):  # its sender may have died
+            await request.read()
+        return _page(502, "Bad Gateway")
+    response: web.StreamResponse = web.Response(status=502)
+    if fault.do == "drop-upload":
+        response = await go_on(request)
+    elif fault.do == "hang-upload":
+        await asyncio.sleep(fault.by)
+    else:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await request.content.readexactly(fault.size)
+    _break_off(request, reset=True)
+    return response
 
 
 def _break_off(request: web.Request, *, reset: bool) -> None:

@@ -62,6 +62,8 @@ class Kind:
     """What may be said about it in words, with all choices; the first one holds if nothing is said. None: any text."""
     added: bool = False
     """Drawn by `added_faults`: kinds that came later, so that a seed still draws what it drew before."""
+    uploads: bool = False
+    """Drawn by `upload_faults`, for batches with input files."""
 
 
 _PAGES: Mapping[str, tuple[str, ...]] = {"only": ("", "view", "post", "history")}
@@ -137,6 +139,20 @@ KINDS: Mapping[str, Kind] = {
     # The websocket. Those that are open when it begins are reset.
     "bad-socket": Kind(Where.ANSWER, 0.4, {"for": 900}, {"how": WAYS}, added=True),
     "lazy-neighbour": Kind(Where.SERVER, 0.2, {"for": 900}, added=True),  # reads nothing: no socket gets a message
+    # The next uploads.
+    "lost-upload": Kind(Where.ANSWER, 0.3, {"times": 1}, uploads=True),  # nothing is stored, and the answer is 502
+    "drop-upload": Kind(Where.ANSWER, 0.3, {"times": 1}, uploads=True),  # it is stored, and the connection is reset
+    "cut-upload": Kind(Where.ANSWER, 0.6, {"times": 1, "bytes": 9000}, uploads=True),  # reset in the middle
+    "hang-upload": Kind(Where.ANSWER, 0.3, {"times": 1, "by": 300}, uploads=True),  # not read, then reset
+    # Every upload, for a while.
+    "refuse-uploads": Kind(  # 413 of a proxy, or of ComfyUI
+        Where.ANSWER, 0.05, {"for": 30}, {"how": ("page", "text")}, uploads=True
+    ),
+    "page-uploads": Kind(Where.ANSWER, 0.1, {"for": 60}, uploads=True),  # 403 and a firewall's page
+    "slow-uploads": Kind(Where.ANSWER, 0.2, {"for": 300, "by": 20}, uploads=True),  # every answer comes so much later
+    # The input folder.
+    "empty-inputs": Kind(Where.SERVER, 0.6, uploads=True),  # a clean-up, while prompts wait
+    "new-pod": Kind(Where.SERVER, 0.3, {"for": 10}, uploads=True),  # a restart without the input files
 }
 
 
@@ -220,9 +236,15 @@ def added_faults(seed: int, hours: float) -> Script:
     return tuple(sorted(_drawn(dice, hours, added=True), key=lambda fault: fault.at))
 
 
-def _drawn(dice: Random, hours: float, *, added: bool) -> Iterator[Fault]:
+def upload_faults(seed: int, hours: float) -> Script:
+    """Return the faults of uploads and input folders in a bad night of `hours`, which come on top of the others."""
+    dice = Random(f"{seed}/uploads")  # noqa: S311 - a replay, no secret
+    return tuple(sorted(_drawn(dice, hours, uploads=True), key=lambda fault: fault.at))
+
+
+def _drawn(dice: Random, hours: float, *, added: bool = False, uploads: bool = False) -> Iterator[Fault]:
     for do, kind in KINDS.items():
-        if kind.added is not added:
+        if kind.added is not added or kind.uploads is not uploads:
             continue
         at = dice.expovariate(kind.often) * _HOUR if kind.often else hours * _HOUR
         while at < hours * _HOUR:

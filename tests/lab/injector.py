@@ -95,6 +95,8 @@ class FaultInjector:
             "hang": self._begin_to_hang,
             "gone-for-good": self._go,
             "lazy-neighbour": self._silence_sockets,
+            "empty-inputs": lambda _: simulator.lose_inputs(),
+            "new-pod": self._begin_anew,
         }
         simulator.machine.fault = self._fault
         simulator.record.also = self._hear
@@ -159,6 +161,10 @@ class FaultInjector:
             link.refuses_until = max(link.refuses_until, until)
         else:
             link.silent_until = max(link.silent_until, until)
+
+    def _begin_anew(self, fault: Fault) -> None:
+        self._sim.restart(fault.lasts)
+        self._sim.lose_inputs()
 
     def _wedge(self, fault: Fault) -> None:
         self._sim.wedge(_WEDGED)

@@ -1,4 +1,4 @@
-"""Documents that no manifest should be, endlessly many, the same for the same seed."""
+"""Documents that no manifest should be, and tables that none should name: endlessly many, the same for a seed."""
 
 from __future__ import annotations
 
@@ -118,10 +118,88 @@ SNIPPETS += [
 SNIPPETS += ["1e999999999", "0x" + "f" * 500, "9" * 5000, "1e-999999999", "\\ud800", "\n", "  ", "~", "é", "𝄞", "= "]
 
 
-def document(seed: int) -> bytes:
-    """Return the `seed`th hostile document."""
+HEAD = "name: t\nserver: sim\nworkflow: ltx2\ndefaults: {size: sd}\n"
+SWEEPS = [
+    "{rows: FILE}",
+    "{rows: {file: FILE, columns: {prompt: PROMPT, _b: seed}}}",
+    "{zip: [{prompt: {file: FILE, column: prompt}, seed: {file: FILE, column: seed}}, {_c: {file: FILE, column: _a}}]}",
+    "{prompt: {file: FILE, column: prompt}, seed: {count: 2, per: prompt}}",
+    "{prompt: {file: FILE}}",
+    "{prompt: {file: FILE, split: ---}}",
+    "{prompt: {file: FILE, split: blank}, seed: [1, 2]}",
+]
+"""What a manifest makes of a table or a list."""
+TABLES = ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt", "a.CSV", "a.xlsx", "a.md"]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp932"]
+COLUMNS = ["prompt", "Prompt", "seed", "cfg", "_a", "_b", "size", "width", "odd", "", " ", "prompt,", "x" * 300]
+CELLS = ["A cat", "", " ", "1", "-1", "4,5", "1e9", "1.23E+18", "9" * 5000, "#REF!", "${_a}", "${", "NaN", "TRUE", "sd"]
+CELLS += [
+    '"',
+    "'",
+    "“A”",
+    "a\nb",
+    "a\r\nb",
+    "\0",
+    "\t",
+    ";",
+    "|",
+    "x" * 30_000,
+    "\u2028",
+    "\x85",
+    "\ufeff",
+    "é",
+    "😀",
+    "---",
+]
+PIECES = [
+    "prompt",
+    "seed",
+    "_a",
+    ",",
+    ",",
+    ";",
+    "\t",
+    "\n",
+    "\n",
+    "\r",
+    '"',
+    '""',
+    " ",
+    "sep=;\n",
+    "#",
+    "---",
+    "```",
+    "|",
+]
+PIECES += [
+    "1",
+    "4,5",
+    "1e9",
+    "A cat",
+    "\0",
+    "\ufeff",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    '"prompt"',
+    "null",
+    "\\ud800",
+    "\u2028",
+    "“",
+]
+PIECES += ['{"prompt": "a"}', "[{", "}, {", "9" * 5000, "#REF!", "${_a}", "NaN", "x" * 30_000]
+
+
+def case(seed: int) -> dict[str, bytes]:
+    """Return the `seed`th hostile case: `m.yaml`, and perhaps a table that it names."""
     random = Random(seed)  # noqa: S311 - the same documents every time is the point
-    return random.choices([make for make, _ in MAKERS], [weight for _, weight in MAKERS])[0](random)
+    if random.random() < 0.3:
+        name = random.choice(TABLES)
+        sweep = random.choice(SWEEPS).replace("FILE", name)
+        return {"m.yaml": f"{HEAD}sweep: {sweep}\n".encode(), name: _table(random, name)}
+    return {"m.yaml": random.choices([make for make, _ in MAKERS], [weight for _, weight in MAKERS])[0](random)}
 
 
 def _noise(random: Random) -> bytes:
@@ -207,6 +285,75 @@ def _huge(random: Random) -> bytes:
 
 def _vast(random: Random) -> bytes:
     return random.choice([b"x", b"- a\n", b"\0", b"[" * 7]) * (10 * 2**20)
+
+
+def _table(random: Random, name: str) -> bytes:
+    """Return a table or a list, well made or not, in some encoding."""
+    if random.random() < 0.01:
+        return _vast_table(random)
+    is_json = "json" in name and random.random() < 0.8
+    text = _rows(random, name) if is_json else random.choice([_sheet, _pieces])(random)
+    if random.random() < 0.3:
+        at = random.randrange(len(text) + 1)
+        text = text[:at] + random.choice(PIECES) + text[at + random.randrange(5) :]
+    encoding = random.choice(ENCODINGS) if random.random() < 0.3 else "utf-8"
+    raw = bytearray(text.encode(encoding, "replace"))
+    if raw and random.random() < 0.1:
+        raw[random.randrange(len(raw))] = random.randrange(256)
+    return bytes(raw)
+
+
+def _pieces(random: Random) -> str:
+    return random.choice(["", "prompt,seed\n"]) + "".join(random.choices(PIECES, k=random.randrange(25)))
+
+
+def _sheet(random: Random) -> str:
+    """Return rows of cells, some too short or too long, with some delimiter, quotes and line ends."""
+    delimiter, end = random.choice([",", ",", ";", "\t", "|", " "]), random.choice(["\n", "\n", "\r\n", "\r"])
+    quoted, ragged = random.random(), random.random() < 0.3
+    columns = random.choices(COLUMNS, k=random.randrange(1, 8))
+    widths = [len(columns) + (random.randrange(-2, 3) if ragged else 0) for _ in range(random.randrange(12))]
+    rows = [columns, *(random.choices(CELLS, k=max(0, width)) for width in widths)]
+    lines = [delimiter.join(_quoted(cell) if random.random() < quoted else cell for cell in row) for row in rows]
+    return random.choice(["", "", "", "sep=;\r\n", "\ufeff", "\n\n", "```csv\n", "# t\n"]) + end.join(lines)
+
+
+def _quoted(cell: str) -> str:
+    doubled = cell.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _rows(random: Random, name: str) -> str:
+    """Return objects of JSON, a line each or in an array."""
+    values = [*CELLS, *VALUES[:11], [], {}, [1], {"a": {}}]
+    rows = [
+        {random.choice(COLUMNS): random.choice(values) for _ in range(random.randrange(5))}
+        for _ in range(random.randrange(8))
+    ]
+    texts = [json.dumps(row, ensure_ascii=random.random() < 0.5) for row in rows]
+    return "\n".join(texts) if name.endswith("l") else f"[{', '.join(texts)}]"
+
+
+def _vast_table(random: Random) -> bytes:
+    """Return up to 16 MiB of columns, rows, cells, quotes or blank lines."""
+    wide = ",".join(["prompt", *(f"_v{index}" for index in range(60))])
+    head, row, foot = random.choice(
+        [
+            (f"{wide}\n", "a" + ",1" * 60 + "\n", ""),
+            ("prompt,seed\n", "a cat,7\n", ""),
+            ("prompt\n", "\n", ""),
+            ("", ",_v", "\n"),
+            ("prompt\n", '"', ""),
+            ("", '{"prompt": "a", "_v": [1]}\n', ""),
+            ("[", '{"prompt": "a"},', "]"),
+            ('[{"prompt": "a"', ',"":1', "}]"),
+            ("", "a\n\n", ""),
+            ("", "[", ""),
+            ("prompt,seed\n", "a" * 100_000 + ",1\n", ""),
+        ]
+    )
+    size = random.choice([1_000_000, 4_000_000, 16_700_000])
+    return (head + row * (size // len(row)) + foot).encode()[: 16 * 2**20]
 
 
 MAKERS: list[tuple[Callable[[Random], bytes], float]] = [

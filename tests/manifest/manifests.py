@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 HEAD = "name: t\nserver: sim\nworkflow: ltx2\n"
 
 
-def batch(body: str, files: Mapping[str, str] | None = None, options: Options | None = None, head: str = HEAD) -> Batch:
+def batch(
+    body: str, files: Mapping[str, str | bytes] | None = None, options: Options | None = None, head: str = HEAD
+) -> Batch:
     """Load `head` and `body` as a manifest, with `files` beside it."""
     with TemporaryDirectory() as folder:
         for name, text in (files or {}).items():
             Path(folder, name).parent.mkdir(exist_ok=True)
-            Path(folder, name).write_text(text, "utf-8", newline="")
+            Path(folder, name).write_bytes(text if isinstance(text, bytes) else text.encode())
         path = Path(folder, "m.yaml")
         path.write_text(head + dedent(body), "utf-8", newline="")
         return load(path, options or Options())
@@ -37,13 +39,13 @@ def jobs(found: Batch, columns: str) -> list[str]:
 
 
 def diagnostics(
-    body: str, files: Mapping[str, str] | None = None, options: Options | None = None, head: str = HEAD
+    body: str, files: Mapping[str, str | bytes] | None = None, options: Options | None = None, head: str = HEAD
 ) -> str:
     """Return what loading reports about, without the folder's name."""
     with TemporaryDirectory() as folder:
         for name, text in (files or {}).items():
             Path(folder, name).parent.mkdir(exist_ok=True)
-            Path(folder, name).write_text(text, "utf-8", newline="")
+            Path(folder, name).write_bytes(text if isinstance(text, bytes) else text.encode())
         path = Path(folder, "m.yaml")
         path.write_text(head + dedent(body), "utf-8", newline="")
         try:

@@ -1,14 +1,17 @@
-"""The loader against documents that mean it no good."""
+"""The loader against documents and tables that mean it no good."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hostile import SOUND, document
+from hostile import SOUND, case
 
 from batchrunner.errors import Diagnostic, ManifestError
 from batchrunner.manifest import load
@@ -17,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CASES = int(os.environ.get("BATCHRUNNER_FUZZ", "2000"))
-"""`BATCHRUNNER_FUZZ=20000` looks longer."""
+FUZZ = os.environ.get("BATCHRUNNER_FUZZ", "")
+"""`BATCHRUNNER_FUZZ=20000` looks longer, and at time and memory: run it alone, with -n 0 -s."""
+CASES = int(FUZZ or "2000")
+MAX_SECONDS = 2.0
+MAX_MEMORY = 300 * 2**20
+"""Bytes that the process has ever held."""
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +49,23 @@ def diagnostics_of(path: Path) -> tuple[Diagnostic, ...]:
 
 @pytest.mark.parametrize("part", range(10))
 def test_no_document_breaks_the_loader(folder: Path, part: int) -> None:
-    """Whatever a file holds, loading it gives a batch or diagnostics with a place, printable, each on its own line."""
-    path = folder / f"m{part}.yaml"
+    """Whatever files hold, loading them gives a batch or diagnostics with a place, printable, each on its own line."""
+    slowest = (0.0, 0)
     for seed in range(part, CASES, 10):
-        path.write_bytes(document(seed))
-        for diagnostic in diagnostics_of(path):
-            assert diagnostic.line >= 1
-            assert diagnostic.column >= 1
-            assert str(diagnostic).isprintable()
+        for name, raw in case(seed).items():
+            (folder / name).write_bytes(raw)
+        began = process_time()
+        found = diagnostics_of(folder / "m.yaml")
+        slowest = max(slowest, (process_time() - began, seed))
+        for diagnostic in found:
+            assert min(diagnostic.line, diagnostic.column) >= 1, seed
+            assert str(diagnostic).isprintable(), seed
+    if FUZZ:
+        # Linux counts in KiB.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        sys.stdout.write(f"slowest: case {slowest[1]}, {slowest[0]:.2f} s; peak: {peak / 2**20:.0f} MiB\n")
+        assert slowest[0] < MAX_SECONDS
+        assert peak < MAX_MEMORY
 
 
 @pytest.mark.parametrize("made", ["folder", "pipe", "missing", "unreadable"])

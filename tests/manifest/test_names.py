@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 from manifests import batch, diagnostics, jobs
 
-from batchrunner.manifest.filenames import Naming, slug
+from batchrunner.manifest.filenames import Naming, node_labels, slug
+from batchrunner.workflow.graph import Node
 
 SAFE = re.compile(r"[^\x00-\x1f<>:\"\\|?*]+")
 
@@ -26,6 +27,8 @@ SAFE = re.compile(r"[^\x00-\x1f<>:\"\\|?*]+")
         ("files: 'AUX.{seed}'\nsweep: {prompt: a, seed: 1}", "_AUX.1"),
         ("files: '{_s}.json'\nsweep: {prompt: a, _s: x}", "x.json_"),
         ("files: 'run.log/{seed}'\nsweep: {prompt: a, seed: 1}", "run.log_/1"),
+        ("files: 'Inputs/{seed}'\nsweep: {prompt: a, seed: 1}", "_Inputs/1"),
+        ("files: 'a/inputs/{seed}'\nsweep: {prompt: a, seed: 1}", "a/inputs/1"),
         ("files: state.sqlite3\nsweep: {prompt: a}", "state.sqlite3_"),
         ("files: 'index.html'\nsweep: {prompt: a}", "index.html_"),
         ("files: '-rf .{seed}. '\nsweep: {prompt: a, seed: 1}", "rf .1"),
@@ -83,3 +86,18 @@ def test_any_text_makes_a_safe_name(texts: list[str], folder: str) -> None:
 def test_slugs_are_stable(text: str) -> None:
     """A slug depends on its text alone and is a slug itself."""
     assert slug(slug(text)) == slug(text)
+
+
+@pytest.mark.parametrize(
+    ("titles", "labels"),
+    [
+        ({"9": "Save base"}, {}),
+        ({"9": "Save base", "12": "Save Über/..\\x"}, {"9": "save-base", "12": "save-über-x"}),
+        ({"12": "Save Image", "9": "Save image!", "57:8": ""}, {"12": "12", "9": "9", "57:8": "57-8"}),
+        ({"9": "7", "7": ""}, {"9": "7-1", "7": "7-2"}),
+    ],
+)
+def test_saving_nodes_are_called_by_their_titles(titles: dict[str, str], labels: dict[str, str]) -> None:
+    """One node needs no name; of several each has its title's, or its id where titles are alike or missing."""
+    graph = {node: Node("SaveImage", {}, {"_meta": {"title": title}}) for node, title in titles.items()}
+    assert node_labels(graph, list(graph)) == labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manifests import batch, diagnostics
 
+from batchrunner.consent import requests
 from batchrunner.manifest.batch import Recipient
 
 SWEEP = "\nsweep: {prompt: a}\n"
@@ -39,3 +40,11 @@ def test_targets_are_counted() -> None:
     """Nobody needs a thousand targets."""
     said = diagnostics("notify:\n" + "- {url_env: A}\n" * 17 + SWEEP)
     assert said.endswith("must be 1 to 16 targets, not 17")
+
+
+def test_a_command_for_each_saved_file() -> None:
+    """`on_saved` is a list, which no shell splits, and needs consent word by word."""
+    saved = batch("on_saved: [cp, 'a b']" + SWEEP)
+    assert saved.on_saved == ("cp", "a b")
+    assert requests(saved) == ("run this command for each saved file: cp 'a b'",)
+    assert "must be a list" in diagnostics("on_saved: cp {}" + SWEEP)

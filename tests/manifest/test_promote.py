@@ -10,7 +10,8 @@ import yaml
 
 from batchrunner.errors import ManifestError, YoursError
 from batchrunner.manifest import Options, load
-from batchrunner.manifest.promote import Pick, Picks, promote, promoted_name, read_picks
+from batchrunner.manifest.picks import Pick, Picks, read_picks
+from batchrunner.manifest.promote import promote, promoted_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,3 +157,49 @@ def test_strangers_are_refused(tmp_path: Path) -> None:
 def test_the_new_name_is_a_name() -> None:
     """However long the batch's name is, that of its picks is within the 64 characters of one."""
     assert promoted_name("x" * 64) == "x" * 58 + "-picks"
+
+
+def test_files_are_kept(tmp_path: Path) -> None:
+    """Local files are named by their paths, even if the workflow holds that name; the server's stay its own."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["1", 0]}},
+    }
+    (tmp_path / "w.json").write_text(json.dumps(graph))
+    (tmp_path / "cat.png").write_bytes(b"mine")
+    (tmp_path / "dog.png").write_bytes(b"dog")
+    text = (
+        "name: a\nserver: sim\nworkflow: w.json\nparams: {image: {input: 1.image, upload: true}}\n"
+        "sweep: {image: [cat.png, dog.png, {server: dog.png}, {server: cat.png}]}\n"
+    )
+    source, batch = _loaded(tmp_path, text)
+    promoted = _promoted(tmp_path, source, batch, ())
+    assert [job.id for job in promoted.jobs] == [job.id for job in batch.jobs]
+    assert promoted.inputs == batch.inputs
+
+
+def test_a_file_that_is_found_no_more_is_the_batchs_copy(tmp_path: Path) -> None:
+    """A path that leads elsewhere from the new manifest (a table's cell, an edited file) becomes that of the copy."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["1", 0]}},
+    }
+    (tmp_path / "w.json").write_text(json.dumps(graph))
+    (tmp_path / "sub").mkdir()
+    for name, content in {
+        "x.png": b"another",
+        "sub/x.png": b"theirs",
+        "y.png": b"mine",
+        "sub/t.csv": b"image\nx.png\n",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    head = "name: a\nserver: sim\nworkflow: w.json\nparams: {image: 1.image}\n"
+    source, batch = _loaded(tmp_path, f"{head}sweep: [{{rows: sub/t.csv}}, {{image: y.png}}]\n")
+    (tmp_path / "out" / "a" / "inputs").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "inputs" / batch.inputs[0].name).write_bytes(b"theirs")
+    picks = Picks("a", tuple(Pick(job.id) for job in batch.jobs))
+    jobs = {job.id: job for job in batch.jobs}
+    text = promote(picks, jobs, source, Options(out=tmp_path / "out"))
+    promoted = _loaded(tmp_path, text, "picks.yaml")[1]
+    assert [job.id for job in promoted.jobs] == list(jobs)
+    assert [job.params["image"] for job in promoted.jobs] == [f"out/a/inputs/{batch.inputs[0].name}", "y.png"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from answering import Place, answering, client, raw, respond, tells
+from films import graph
 
 from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Refused, Taken
 
@@ -54,6 +55,30 @@ async def test_a_poll_reads_the_queue_before_the_history() -> None:
     assert look.history["b/β \ud800"] is None
     assert [entry.prompt for entry in look.recent] == ["a"]
     assert look.date == 1795324395.0
+
+
+async def test_a_queue_is_the_one_of_this_poll() -> None:
+    """A queue that did not change gives the same rows again; one that did, or that fails, is never the one before."""
+    rows = [[1, "a", graph("night-0123456789ab-a1"), {}, []], [2, "b", {}, {}, []]]
+    kept = {"queue_running": rows[:1], "queue_pending": rows[1:]}
+    said: list[tuple[Any, int]] = [(kept, 200), (kept, 200), (kept, 502), (EMPTY, 200), ({}, 200), (kept, 200)]
+    left = iter(said)
+
+    async def answer(_request: web.Request) -> web.Response:
+        value, status = next(left)
+        return web.json_response(value, status=status)
+
+    async with answering(answer) as place, client(place) as comfy:
+        first, again, failed, empty, wrong, last = [await comfy.poll(POLL) for _ in said]
+    assert isinstance(first, PollResult)
+    assert [(row.prompt, row.running) for row in first.queue] == [("a", True), ("b", False)]
+    assert isinstance(again, PollResult)
+    assert isinstance(last, PollResult)
+    assert first.queue == again.queue == last.queue
+    assert isinstance(failed, Failure)
+    assert isinstance(empty, PollResult)
+    assert empty.queue == ()
+    assert isinstance(wrong, Failure)
 
 
 async def test_a_poll_never_asks_for_the_whole_history() -> None:

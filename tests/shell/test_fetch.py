@@ -19,7 +19,11 @@ from batchrunner.comfy.client import Timeouts
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.job import render_digest
+from batchrunner.core.video import Video
 from batchrunner.download.transfer import Downloader
+from batchrunner.sim.graph import Shot
+from batchrunner.sim.media import Order
+from batchrunner.sim.video import PyavRenderer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -564,15 +568,6 @@ async def test_a_rewritten_file_at_home_is_not_fetched_twice(target: DownloadTar
         assert len(place.asked) == 1
 
 
-async def test_several_files_of_one_prompt_have_names_of_their_own(target: DownloadTarget, tmp_path: Path) -> None:
-    """The second file gets `-2`, and the suffix of what it is."""
-    async with serving(tmp_path / "f", picture()) as place:
-        for index, path in ((0, "night/cat.png"), (1, "night/cat-2.png"), (2, "night/cat-3.png")):
-            end = await target.fetch(place, replace(FETCH, file=File(f"{index}.PNG"), index=index))
-            assert isinstance(end, Downloaded)
-            assert end.path == path
-
-
 @pytest.mark.parametrize(
     ("name", "body", "home"),
     [
@@ -676,7 +671,7 @@ async def test_a_cancelled_attempt_leaves_what_can_be_continued(target: Download
 
 
 def test_a_scan_finds_this_batchs_whole_films(target: DownloadTarget) -> None:
-    """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; nothing else is."""
+    """Whole files that carry a prefix of the batch, or whose sidecar names one, are found; no copy of an input is."""
     second = picture("cats-ffffffffffff-a7")
     target.put("a/x.mp4", FILM)
     target.put("y.png", second)
@@ -685,7 +680,7 @@ def test_a_scan_finds_this_batchs_whole_films(target: DownloadTarget) -> None:
     for path, prefix in {"f.txt": PREFIX, "g.txt": "dogs-0123456789ab-a1", "e.mp4": PREFIX}.items():
         target.put(path, b"")
         target.put(f"{path[0]}.json", told(path, b"", prefix))
-    for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4"):
+    for hidden in (".sim/output/x.mp4", "a/._x.mp4", "a/.b/x.mp4", "inputs/batchrunner-x.mp4"):
         target.put(hidden, FILM)
     (target.root / "link.mp4").symlink_to("a/x.mp4")
     (target.root / "loop").symlink_to(".")
@@ -710,3 +705,20 @@ def test_a_sweep_removes_our_unfinished_files_only(target: DownloadTarget) -> No
         target.put(path, b"x")
     Downloader(target.root, BOOT).sweep()
     assert sorted(target.files()) == ["cats-0123456789ab-a0-0.part", "mine.part", "night/cat.mp4"]
+
+
+async def test_a_video_that_is_not_what_was_asked_for_is_kept_with_a_warning(tmp_path: Path) -> None:
+    """It is saved like any other; what differs is said, also when it is found on our own disk later."""
+    body = PyavRenderer(64, 9).render(Order("mp4", Shot(64, 32, 9), {"prompt": graph()}))
+    body = body.replace(b'"simulated"', b'"as it was"')
+    (tmp_path / "home").mkdir()
+    downloader = Downloader(tmp_path / "home", BOOT)
+    downloader.asked = lambda action: Video(1280, 704, 121) if action == FETCH else Video(64, 32, 9)
+    async with serving(tmp_path / "f", body) as place, client(place) as comfy:
+        for _ in range(2):
+            end = await downloader.fetch(FETCH, comfy, "night/cat", lambda *_: None)
+            assert isinstance(end, Downloaded)
+            assert end.warning == "64x32 instead of 1280x704, 9 frames instead of 121"
+        end = await downloader.fetch(replace(FETCH, attempt=2), comfy, "night/dog", lambda *_: None)
+        assert isinstance(end, Downloaded)
+        assert end.warning == ""

@@ -217,9 +217,12 @@ asyncio.run(main(Path(sys.argv[2])))
 
 
 def limited(root: Path, kind: str, limit: int) -> str:
-    """Make an attempt in a program that may use so much of a resource, and return what it says."""
+    """Make an attempt in a program that may use so much of a resource, and return what it says.
+
+    With `-B`: a compiled module that the limit cuts short would be left to every later process.
+    """
     here = str(Path(__file__).parent)
-    command = [sys.executable, "-W", "error", "-c", LIMITED, here, str(root), kind, str(limit)]
+    command = [sys.executable, "-B", "-W", "error", "-c", LIMITED, here, str(root), kind, str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stderr == ""
     return done.stdout

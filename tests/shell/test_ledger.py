@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -25,7 +26,7 @@ from batchrunner.core.facts import (
     Why,
     fact_name,
 )
-from batchrunner.core.job import Job
+from batchrunner.core.job import InputFile, Job
 from batchrunner.errors import LocalError
 from batchrunner.ledger import Ledger, StateError
 from batchrunner.ledger.codec import fact_text, read_fact
@@ -160,6 +161,9 @@ def test_a_column_that_no_fact_has_is_refused(ledger: Ledger, damage: str) -> No
         '{"digest": 1, "params": {}, "file": "", "cost": 0}',
         '{"digest": "", "params": {"a": []}, "file": "", "cost": 0}',
         '{"digest": "", "params": {}, "file": "", "cost": true}',
+        '{"digest": "", "params": {}, "file": "", "cost": 0, "inputs": {}}',
+        '{"digest": "", "params": {}, "file": "", "cost": 0, "inputs": [["a", 1]]}',
+        '{"digest": "", "params": {}, "file": "", "cost": 0, "uploads": {"a": 1}}',
     ],
 )
 def test_a_damaged_job_is_refused(ledger: Ledger, body: str) -> None:
@@ -171,17 +175,23 @@ def test_a_damaged_job_is_refused(ledger: Ledger, body: str) -> None:
 
 
 def test_jobs_come_back_with_their_largest_seed(ledger: Ledger) -> None:
-    """A seed of 2^64-1 and every other kind of value come back as they went in."""
-    ledger.keep([JOB])
-    assert ledger.jobs() == {JOB.id: JOB}
+    """A seed of 2^64-1, every other kind of value and input files come back as they went in."""
+    files = (InputFile("e" * 64, 2**40, "batchrunner-e.png"),)
+    other = replace(JOB, id="f" * 12, inputs=files, uploads={"image": files[0].name})
+    ledger.keep([JOB, other])
+    assert ledger.jobs() == {JOB.id: JOB, other.id: other}
 
 
 def test_keeping_again_reorders_and_forgets_nothing(ledger: Ledger) -> None:
-    """Jobs come in the order of the manifest kept last; one it no longer names is still known."""
+    """Jobs come in the order of the manifest kept last; one it no longer names is still known, and last."""
     one, two, three = (Job(str(n) * 12, str(n) * 64, {"n": n}, f"f{n}", 0.0) for n in (1, 2, 3))
     ledger.keep([three, one])
     ledger.keep([two, one])
-    assert list(ledger.jobs()) == [two.id, three.id, one.id]
+    content = ledger.content()
+    assert list(ledger.jobs()) == list(content.jobs) == [two.id, one.id, three.id]
+    assert (content.current, content.gone) == ([two, one], {three.id})
+    ledger.keep([three])
+    assert ledger.content().current == [three]
 
 
 def test_keeping_what_is_kept_writes_nothing(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -13,7 +14,8 @@ import pytest
 
 from batchrunner.core.facts import Reopened
 from batchrunner.errors import BusyError, LocalError
-from batchrunner.ledger import Ledger, hold
+from batchrunner.ledger import Ledger, hold, holder, is_held_by
+from batchrunner.stop_run import stop_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,24 @@ def _running(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 def _out(process: subprocess.Popen[str]) -> IO[str]:
     assert process.stdout is not None
     return process.stdout
+
+
+def test_a_run_is_stopped_from_elsewhere(tmp_path: Path) -> None:
+    """Whoever really holds a batch is interrupted and waited for; a process that only has its number is left alone."""
+    told: list[str] = []
+    stop_run(tmp_path / "nothing", told.append)
+    with _running(HOLDER, str(tmp_path)) as process, _running("import sys; sys.stdin.read()") as other:
+        _out(process).readline()
+        found = holder(tmp_path)
+        assert found is not None
+        assert (found.pid, is_held_by(tmp_path, found)) == (process.pid, True)
+        assert not is_held_by(tmp_path, replace(found, pid=other.pid))
+        assert not is_held_by(tmp_path, replace(found, host="elsewhere"))
+        stop_run(tmp_path, told.append)
+        assert process.wait(60) not in (0, None)
+        assert other.poll() is None
+    assert (told[0].startswith(f"stopping the run (process {found.pid})"), len(told)) == (True, 1)
+    assert holder(tmp_path) is None
 
 
 def test_a_second_runner_is_told_who_holds_the_batch(tmp_path: Path) -> None:

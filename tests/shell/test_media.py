@@ -14,6 +14,7 @@ from films import PREFIX, box, film, graph, long_box, mesh, picture, tags, tenso
 from hypothesis import example, given, settings, strategies as st
 
 from batchrunner.core.job import render_digest
+from batchrunner.core.video import Video
 from batchrunner.download import mp4
 from batchrunner.download.verify import Inspection, inspect, inspect_as, inspect_open
 from batchrunner.sim.graph import Shot
@@ -176,6 +177,20 @@ def test_real_files_say_what_they_render(form: str, renderer: Renderer) -> None:
         assert (seen.whole, seen.prefixes, seen.digest) == (True, (PREFIX,), render_digest(workflow))
 
 
+def test_an_mp4_says_size_frames_and_sound() -> None:
+    """They are read from the tracks; a broken or unfinished track says nothing, and the film is whole all the same."""
+    for sound, has in ((0.4, True), (None, False)):
+        simulated = PyavRenderer(64, 9).render(Order("mp4", Shot(64, 48, 9, sound=sound)))
+        assert _see(simulated).video == Video()
+        film_of = simulated.replace(b'"simulated"', b'"as it was"')
+        assert _see(film_of).video == Video(64, 48, 9, sound=has)
+        for kind in (b"stsz", b"hdlr", b"mdia", b"stsd", b"vide"):
+            assert _see(film_of.replace(kind, b"none")) == Inspection("mp4", whole=True), kind
+    assert _see(film()).video == Video()
+    fragments = box(b"mvex", bytes(4))
+    assert _see(_moov(fragments)) == Inspection("mp4", whole=True)
+
+
 def test_the_workflow_of_an_attempt_is_the_one_that_counts() -> None:
     """Of two workflows in a file, the one whose prefix is of an attempt says what it renders."""
     loaded = json.dumps(graph("loaded")).encode()
@@ -265,6 +280,14 @@ def test_other_kinds_name_their_attempt_too() -> None:
     assert _see(_webp(b"EXIF" + bytes(2**19) + TEXT)).prefixes == (PREFIX,)
     assert _see(b"fLaC" + bytes(80) + name + bytes(2**19)).prefixes == ('ä"b',)
     assert _see(_webp(b'"filename_prefix": "x"')).prefixes is None
+
+
+def test_a_prefix_under_another_name() -> None:
+    """A node that names its files by `filename` keeps our prefix there; it is found in a WebP too."""
+    prefix = f"night-{'a' * 12}-a1"
+    saver = {"9": {"class_type": "Image Saver", "inputs": {"filename": prefix, "images": ["8", 0]}}}
+    seen = _see(_webp(b"EXIF" + json.dumps(saver).encode()))
+    assert (seen.prefixes, seen.digest) == ((prefix,), render_digest(saver))
 
 
 def test_an_animated_picture_names_its_attempt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from batchrunner.download.verify import inspect_open
 from batchrunner.show.gallery.frames import Frames
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
@@ -89,3 +91,17 @@ def test_the_child_gets_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def _children() -> list[Path]:
     tasks = Path(f"/proc/{os.getpid()}/task")
     return [Path(f"/proc/{pid}") for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+def test_any_frame_comes_as_a_picture_in_its_own_size(tmp_path: Path, video: bytes) -> None:
+    """First, last and numbered frames are PNG files of the video's size; a number behind the last has none."""
+    (tmp_path / "a.mp4").write_bytes(video)
+    with Frames() as frames:
+        found = {frame: frames.frame(tmp_path / "a.mp4", frame) for frame in ("first", "0", "5", "11", "last", "12")}
+        (tmp_path / "b.mp4").write_bytes(b"no video")
+        assert frames.frame(tmp_path / "b.mp4", "last") is None
+    assert found["12"] is None
+    assert found["first"] == found["0"] != found["5"] != found["11"] == found["last"]
+    for picture in filter(None, found.values()):
+        assert inspect_open(io.BytesIO(picture)).whole
+        assert struct.unpack(">II", picture[16:24]) == (64, 48)

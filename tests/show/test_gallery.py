@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,8 @@ from batchrunner.core.lifecycle import (
     State,
     Unwanted,
 )
+from batchrunner.options import RunOptions
+from batchrunner.remembered import commands
 from batchrunner.show.gallery import PageStatus, gallery_data
 from batchrunner.show.gallery.data import ABSENT, axes, constant, first_axes, kind_of, link, value_text, varied
 
@@ -40,6 +44,12 @@ def _jobs(*rows: dict[str, Scalar]) -> list[Job]:
 
 def _table(**sweep: list[Scalar]) -> list[Job]:
     return _jobs(*(dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())))
+
+
+def _with_pictures(jobs: list[Job], **uploads: list[str]) -> list[Job]:
+    return [
+        replace(job, uploads={name: some[place] for name, some in uploads.items()}) for place, job in enumerate(jobs)
+    ]
 
 
 def _cells(jobs: list[Job], states: dict[str, State], page_status: PageStatus) -> list[Any]:
@@ -153,12 +163,50 @@ def test_values_are_shown_as_people_write_them(value: Scalar, text: str) -> None
 
 def test_commands_survive_the_shell() -> None:
     """A manifest's name cannot smuggle anything into a command that somebody copies."""
-    page_status = PageStatus(0.0, manifest="my cats; rm -rf ~.yaml", options=("--out", "$(x)"))
-    content: Any = gallery_data("cats", [], {}, [], page_status)
-    assert content["commands"]["retry"] == "batchrunner retry 'my cats; rm -rf ~.yaml' --out '$(x)' --only job="
+    options = RunOptions(Path("my cats; rm -rf ~.yaml"), out=Path("$(x)"))
+    content: Any = gallery_data("cats", [], {}, [], PageStatus(0.0, commands=commands(options, "cats")))
+    assert content["commands"] == {
+        "resume": "batchrunner run 'my cats; rm -rf ~.yaml' --out '$(x)'",
+        "run": "batchrunner run 'my cats; rm -rf ~.yaml' --out '$(x)' --only job=",
+        "retry": "batchrunner retry '$(x)/cats' --only job=",
+    }
 
 
 def test_a_cell_has_its_videos_shape() -> None:
     """Width over height, where the job has both and they make sense."""
     jobs = _jobs({"width": 1280, "height": 704}, {"width": 1, "height": 0}, {"width": "wide", "height": 2})
     assert [cell["ratio"] for cell in _cells(jobs, {}, PageStatus(0.0))] == [1.8182, None, None]
+
+
+def test_a_row_or_column_shows_its_input_picture() -> None:
+    """A value has a picture if all its jobs have the same one: its own, or that which a prompt is written for."""
+    jobs = _with_pictures(
+        _jobs(
+            {"image": "a.png", "prompt": "to a", "seed": 1},
+            {"image": "a.png", "prompt": "to a", "seed": 2},
+            {"image": "b#1.png", "prompt": "to b", "seed": 1},
+            {"image": "c.mp4", "prompt": "to c", "seed": 2},
+        ),
+        image=["n-a.png", "n-a.png", "n b.png", "n-c.mp4"],
+    )
+    content: Any = gallery_data("cats", jobs, {}, [], PageStatus(1.0))
+    shown = ["inputs/n-a.png", "inputs/n%20b.png", None]
+    assert {one["name"]: one["pictures"] for one in content["params"]} == {
+        "image": shown,
+        "prompt": shown,
+        "seed": None,
+    }
+
+
+def test_a_picture_that_all_jobs_have_tells_none_apart() -> None:
+    """One start picture for the whole batch is no header; of two inputs the parameter's own comes first."""
+    jobs = _table(seed=[1, 2])
+    content: Any = gallery_data("cats", _with_pictures(jobs, image=["a.png", "a.png"]), {}, [], PageStatus(1.0))
+    assert [one["pictures"] for one in content["params"]] == [None]
+    both = _with_pictures(
+        _jobs({"first": "a", "last": "x"}, {"first": "b", "last": "y"}),
+        first=["a.png", "b.png"],
+        last=["x.png", "y.png"],
+    )
+    content = gallery_data("cats", both, {}, [], PageStatus(1.0))
+    assert [one["pictures"][0] for one in content["params"]] == ["inputs/a.png", "inputs/x.png"]

@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -16,6 +17,7 @@ import yarl
 from batchrunner.errors import LocalError
 from batchrunner.show.gallery import serving, write_data, write_page, write_posters
 from batchrunner.show.gallery.page import data_script, page_html
+from batchrunner.show.gallery.serve import usual_port
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
@@ -117,9 +119,12 @@ def test_what_has_no_poster_has_none(tmp_path: Path) -> None:
 
 
 async def test_only_the_gallery_is_served(tmp_path: Path) -> None:
-    """The page, its data and media are; the state, the log, links and whatever lies above are not."""
+    """The page, its data, media and copies of inputs are; the state, the log, links and whatever lies above are not."""
     batch = tmp_path / "cats"
     (batch / "clips").mkdir(parents=True)
+    (batch / "inputs").mkdir()
+    for name in ("batchrunner-ab.png", ".hashes.json"):
+        (batch / "inputs" / name).write_bytes(b"0123456789")
     write_page(batch, "cats")
     write_data(batch, {})
     secret = tmp_path / "secret.mp4"
@@ -132,6 +137,8 @@ async def test_only_the_gallery_is_served(tmp_path: Path) -> None:
         "index.html": 200,
         "gallery-data.js?1": 200,
         "clips/a%20b.mp4": 200,
+        "inputs/batchrunner-ab.png": 200,
+        "inputs/.hashes.json": 404,
         "state.sqlite3": 404,
         "run.log": 404,
         "a.json": 404,
@@ -211,3 +218,62 @@ async def test_a_taken_port_is_said(tmp_path: Path) -> None:
         with pytest.raises(LocalError, match=f"port {port}"):
             async with serving(tmp_path, port):
                 pass
+
+
+async def test_a_batch_keeps_its_port(tmp_path: Path) -> None:
+    """The page of a batch is served on the same port each time, and on a free one while somebody has that."""
+    ports = set[int | None]()
+    async with serving(tmp_path) as first, serving(tmp_path) as second:
+        ports = {yarl.URL(first).port, yarl.URL(second).port}
+    assert usual_port(tmp_path) in ports
+    assert len(ports) == 2
+
+
+async def test_picks_are_kept_in_the_folder(tmp_path: Path) -> None:
+    """The page finds its stars again in `picks.json`, which only its owner can read; before that there are none."""
+    picks = {"batch": "cats", "picks": [{"job": "0" * 12, "note": "caf\u00e9 \ud800"}]}
+    async with serving(tmp_path) as url, aiohttp.ClientSession() as http:
+        async with http.get(url + "picks.json") as answer:
+            assert (answer.status, answer.headers["X-Picks"]) == (204, "kept")
+        own = {"Origin": str(yarl.URL(url).origin())}
+        async with http.put(url + "picks.json", json=picks, headers=own) as answer:
+            assert answer.status == 204
+        async with http.get(url + "picks.json") as answer:
+            assert (answer.status, await answer.json(), answer.headers["Cache-Control"]) == (200, picks, "no-store")
+    assert (tmp_path / "picks.json").stat().st_mode & 0o777 == 0o600
+
+
+_JSON = "application/json"
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (("picks.json", "http://evil.example", _JSON, b'{"picks": []}'), 403),
+        (("picks.json", "null", _JSON, b'{"picks": []}'), 403),
+        (("picks.json", "", _JSON, b'{"picks": []}'), 403),
+        (("picks.json", "own", "text/plain", b'{"picks": []}'), 403),
+        (("picks.json", "own", _JSON, b"{"), 400),
+        (("picks.json", "own", _JSON, b"[]"), 400),
+        (("picks.json", "own", _JSON, b'{"picks": 1}'), 400),
+        (("picks.json", "own", _JSON, b" " * (5 << 20)), 413),
+        (("state.sqlite3", "own", _JSON, b'{"picks": []}'), 405),
+        (("../wrong-key/picks.json", "own", _JSON, b'{"picks": []}'), 404),
+    ],
+)
+async def test_only_the_page_writes_and_only_picks(
+    tmp_path: Path, request_: tuple[str, str, str, bytes], status: int
+) -> None:
+    """Nothing is written for a page from elsewhere, for another key, under another name, or if it is no picks."""
+    path, origin, kind, body = request_
+    async with serving(tmp_path) as url, aiohttp.ClientSession() as http:
+        headers = {"Content-Type": kind}
+        if origin:
+            headers["Origin"] = str(yarl.URL(url).origin()) if origin == "own" else origin
+        async with http.put(url + path, data=BytesIO(body), headers=headers) as answer:
+            assert answer.status == status
+    assert _names(tmp_path) == []

@@ -116,6 +116,14 @@ def test_a_workflow_that_the_server_rewrote() -> None:
     assert told[-1] == "Now: done, cats/one.mp4."
 
 
+def test_a_video_that_is_not_what_was_asked_for() -> None:
+    """How it differs is told with its download."""
+    *rest, saved = _home(1, 301.0)
+    assert isinstance(saved, Saved)
+    told = _history(*_claimed(1, 0.0), _rendered(1, 300.0), *rest, replace(saved, warning="no sound"))
+    assert told[-2].endswith("Warning: no sound.")
+
+
 def test_every_state_has_an_end() -> None:
     """Wherever a job stands, the last line says it."""
     claimed = _claimed(1, 0.0)

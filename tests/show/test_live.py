@@ -20,7 +20,7 @@ from batchrunner.core.notes import Polled, PollFailed, PollRefused
 from batchrunner.core.settings import Rules
 from batchrunner.show.events import bug_event, fact_event, note_event
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter
-from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view
+from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view, server_state
 from batchrunner.show.log import StreamOutput
 
 if TYPE_CHECKING:
@@ -141,6 +141,29 @@ def test_a_long_name_is_cut_before_a_number_is() -> None:
     assert lines[3].endswith("3.2 MB of 13.2 MB")
 
 
+def test_sixty_columns() -> None:
+    """On 60 columns the seed and the time of what is rendered stay, and what is less important is left out."""
+    name = f"rain/{'a-cat-' * 9}high-s4294967295"
+    shown = BoardView(
+        "cats",
+        0.0,
+        1.0,
+        {"done": 120, "failed": 2, "waiting": 78},
+        (
+            ServerView(
+                "http://gpu-box-one.example.net:8188", "up", running=name, running_for=312.0, pending=1, foreign=3
+            ),
+        ),
+        (DownloadView(f"{name}.mp4", 3_200_000, 13_200_000),),
+    )
+    lines = _drawn(shown, 60, 24)
+    assert lines[0].endswith("120 done, 2 failed, 78 left of 200")
+    assert lines[2] == "  gpu-box-one.examp…  renders rain/a-…4967295 for 5 min 12 s"
+    assert lines[3].startswith("  ↓ rain/a-c")
+    assert "4294967295.mp4  " in lines[3]
+    assert lines[3].endswith("3.2 MB of 13.2 MB")
+
+
 def test_what_does_not_fit_is_counted() -> None:
     """Many servers and downloads end in a line that says how many more there are; both keep a place."""
     shown = BoardView(
@@ -176,6 +199,18 @@ def test_the_board_draws_news_above_and_leaves_the_terminal_as_it_was() -> None:
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
     assert "\x1b]52" not in written
     assert "\u202e" not in written
+
+
+def test_a_server_of_short_jobs_says_how_many_prompts_it_holds() -> None:
+    """Where two prompts would not last until the next poll, the state tells of more, and why."""
+    board = Board("cats", Rules(), [URL], 100.0)
+    board.apply(Polled(URL, PollResult((), {}), frozenset(), 100.0, 100.0))
+    assert server_state(board, board.servers[URL], 100.0) == ("up", None, "")
+    board.load(["j"], [], 100.0)
+    board.want(["j"], None, 100.0)
+    board.forecast.learn(URL, 0.0, 0.052)
+    told = ("up", None, "up to 5 prompts at once: a job takes 0.052 s")
+    assert server_state(board, board.servers[URL], 100.0) == told
 
 
 def test_a_resized_terminal_gets_a_clean_page() -> None:

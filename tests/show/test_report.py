@@ -11,6 +11,7 @@ from batchrunner.core.job import Job
 from batchrunner.core.lifecycle import State, Waiting, advance
 from batchrunner.show.events import LOSS_REASONS
 from batchrunner.show.report import (
+    Commands,
     Gap,
     Report,
     RunContext,
@@ -101,6 +102,18 @@ def test_a_rewritten_workflow_is_told() -> None:
     assert not _told(_night()).differing
 
 
+def test_videos_that_are_not_what_was_asked_for_are_told() -> None:
+    """Each is named with how it differs, one of them in the short form."""
+    facts = [
+        replace(one, warning="no sound") if isinstance(one, Saved) else one
+        for one in [*_render("j0", 0.0, 9.0), *_render("j1", 9.0, 9.0)]
+    ]
+    told = _told(facts)
+    assert told.warnings == (("j0.mp4", "no sound"), ("j1.mp4", "no sound"))
+    assert "warning: 2 files not as asked for, e.g. j0.mp4: no sound" in report_lines(told)
+    assert "## Not as asked for\n\n- j0.mp4: no sound\n- j1.mp4: no sound\n" in report_markdown(told)
+
+
 def test_gaps_are_found_per_server() -> None:
     """Half a minute without a render of ours between two of them is a gap; a moment between two polls is none."""
     facts = [*_render("a", 0.0, 100.0), *_render("b", 110.0, 100.0), *_render("c", 300.0, 10.0)]
@@ -110,9 +123,37 @@ def test_gaps_are_found_per_server() -> None:
     assert (other.server, other.idle) == (OTHER, 1000.0)
 
 
+def test_only_time_in_which_a_runner_ran_counts() -> None:
+    """What lies between two runs is neither time that the batch took nor time in which a server was idle."""
+    facts = [*_render("j0", 0.0, 100.0), *_render("j1", 10_000.0, 100.0)]
+    told = _told(facts, RunContext(runs=((0.0, 150.0), (9_990.0, 10_200.0))))
+    assert (told.wall, told.servers[0].gaps) == (260.0, (Gap(100.0, 60.0),))
+    assert headline(told) == "2 of 6 done, 4 left, in 4 min 20 s"
+
+
+def test_every_failed_job_is_named() -> None:
+    """However many jobs failed for one reason, `report.md` names them all."""
+    jobs = [Job(f"k{place}", "", {}, f"k-{place}", 0.0) for place in range(40)]
+    facts = [fact for job in jobs for fact in _lost(job.id, 0.0, Why.ERROR, "no disk", final=True)]
+    told = report_markdown(_told(facts, jobs=jobs))
+    assert all(f"k-{place}" in told for place in range(40))
+
+
+def test_the_files_hold_commands_for_anywhere() -> None:
+    """Lines at the end of a run are typed where it was typed; `report.md` is read elsewhere."""
+    context = RunContext(commands=Commands(retry="retry here"), lasting=Commands(retry="retry anywhere"))
+    told = _told(_night(), context)
+    assert report_lines(told)[-1] == "next: retry here"
+    assert "\n    retry anywhere\n" in report_markdown(told)
+
+
 def test_the_short_form_ends_with_what_to_type() -> None:
     """A few lines, none of which a terminal would obey, and the most useful command last."""
-    told = report_lines(_told(_night(), RunContext("jobs/my cats.yaml", "outputs/cats", 3000.0)))
+    told = report_lines(
+        _told(
+            _night(), RunContext("", "outputs/cats", 3000.0, commands=Commands(retry="batchrunner retry outputs/cats"))
+        )
+    )
     assert told == [
         "3 of 5 done, 2 failed, in 53 min 20 s",
         "rendered for 30 min, idle for 20 min in between, 50 min expected",
@@ -121,7 +162,7 @@ def test_the_short_form_ends_with_what_to_type() -> None:
         "rendered again: 1 x the server does not know it any more (a restart, or a cleared queue)",
         "slowest: clips/1, 15 min",
         "on disk: 4.5 MB in outputs/cats",
-        "next: batchrunner retry 'jobs/my cats.yaml'",
+        "next: batchrunner retry outputs/cats",
     ]
 
 
@@ -150,9 +191,7 @@ def test_a_batch_never_run_is_all_left() -> None:
     """Without a single fact there is a headline and the command to begin."""
     told = _told([])
     assert headline(told) == "0 of 6 done, 6 left"
-    assert next_steps(told) == [("batchrunner run MANIFEST", "go on with what is left")]
-    elsewhere = replace(told, context=RunContext("my cats.yaml", options=("--out", "big disk")))
-    assert next_steps(elsewhere)[0][0] == "batchrunner run 'my cats.yaml' --out 'big disk'"
+    assert next_steps(told, Commands()) == [("batchrunner run MANIFEST", "go on with what is left")]
     assert report_lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered, Saved, Why
-from batchrunner.core.job import Job
+from batchrunner.core.job import InputFile, Job
 from batchrunner.errors import LocalError
 from batchrunner.show.sidecar import beside, sidecar, write
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from batchrunner.core.job import Json
 
 JOB = Job("a" * 12, "a" * 64, {"prompt": "A cat", "seed": 2**64 - 1}, "cats/one", 1.0)
 SAVED = Saved(JOB.id, 2, 50.0, "x.mp4", "cats/one.mp4", 123, "f" * 64)
@@ -25,7 +27,7 @@ FACTS: tuple[Fact, ...] = (
     Claimed(JOB.id, 2, 3.0, "id2", "c-a2", "http://two:2", "b"),
     Accepted(JOB.id, 2, 4.0, "other", "c-a2", "http://two:2"),
     Accepted(JOB.id, 2, 9.0, "other", "c-a2", "http://two:2"),
-    Rendered(JOB.id, 2, 40.0, (File("x.mp4"),), None, 35.5),
+    Rendered(JOB.id, 2, 40.0, (File("x.mp4", node="9"),), None, 35.5),
     SAVED,
 )
 
@@ -41,9 +43,11 @@ def test_a_sidecar_tells_how_the_video_came_to_be() -> None:
         "server": "http://two:2",
         "prompt_id": "other",
         "prefix": "c-a2",
-        "file": {"path": "cats/one.mp4", "bytes": 123, "sha256": "f" * 64},
+        "file": {"path": "cats/one.mp4", "bytes": 123, "sha256": "f" * 64, "node": "9", "title": None},
+        "warning": None,
         "params": {"prompt": "A cat", "seed": 2**64 - 1},
         "seed": 2**64 - 1,
+        "inputs": [],
         "times": {
             "claimed": "1970-01-01T00:00:03.000Z",
             "accepted": "1970-01-01T00:00:04.000Z",
@@ -63,6 +67,14 @@ def test_a_sidecar_says_that_the_server_rewrote_the_workflow() -> None:
     """Where another workflow was rendered than the one that was sent, whoever renders from the sidecar is warned."""
     facts = [replace(fact, differs=True) if isinstance(fact, Rendered) else fact for fact in FACTS]
     assert sidecar("cats", JOB, facts, SAVED, {})["workflow_differs"] is True
+
+
+def test_a_sidecar_names_the_node_and_what_is_not_as_asked() -> None:
+    """Of several saving nodes one can tell which made a file, by its id and its title; a warning stands in it too."""
+    sent: Json = {"9": {"class_type": "SaveVideo", "_meta": {"title": "Save upscaled"}}}
+    told = sidecar("cats", JOB, FACTS, replace(SAVED, warning="no sound"), sent)
+    assert isinstance(told["file"], dict)
+    assert (told["file"]["node"], told["file"]["title"], told["warning"]) == ("9", "Save upscaled", "no sound")
 
 
 def test_what_nobody_saw_is_null() -> None:
@@ -117,3 +129,14 @@ def test_a_sidecar_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> No
     with pytest.raises(LocalError, match="can't be written"):
         write(tmp_path / "one.json", {})
     assert [item.name for item in tmp_path.iterdir()] == ["one.json"]
+
+
+def test_a_sidecar_names_each_input() -> None:
+    """Every parameter that is a local file: its path as written, its content, and where the copy lies."""
+    files = tuple(InputFile(letter * 64, 5, f"batchrunner-{letter}.png") for letter in "ab")
+    job = replace(JOB, params={"image": "shots/a.png", "mask": "m.png", "end": "shots/a.png"}, inputs=files)
+    job = replace(job, uploads={"image": files[0].name, "mask": files[1].name, "end": files[0].name})
+    told = sidecar("cats", job, [], Saved(job.id, 1, 1.0, "k", "a.mp4", 1, "c" * 64), None)["inputs"]
+    first = {"path": "shots/a.png", "copy": "inputs/batchrunner-a.png", "bytes": 5, "sha256": "a" * 64}
+    second = {"path": "m.png", "copy": "inputs/batchrunner-b.png", "bytes": 5, "sha256": "b" * 64}
+    assert told == [{"param": "image", **first}, {"param": "mask", **second}, {"param": "end", **first}]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
 from rich.console import Console
 
 from batchrunner.core.board import Board
@@ -26,8 +26,10 @@ from batchrunner.core.lifecycle import (
     Waiting,
 )
 from batchrunner.core.settings import Rules
+from batchrunner.show.runner import ServerState
 from batchrunner.show.status import (
     Plan,
+    Standing,
     axes,
     plan_json,
     plan_view,
@@ -35,8 +37,9 @@ from batchrunner.show.status import (
     state_name,
     status_json,
     status_view,
+    telling,
 )
-from batchrunner.text import json_text
+from batchrunner.text import json_text, moment, stamp
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -64,7 +67,7 @@ def _printed(view: list[Text], width: int = 80) -> str:
 
 def test_status_says_how_every_job_stands() -> None:
     """Counts of the six states, and per job its state, attempts, parameters, files and failure."""
-    told = status_json("cats", JOBS, STATES)
+    told = status_json("cats", JOBS, STATES, Standing())
     assert told["total"] == 7
     assert told["counts"] == {"waiting": 2, "sending": 1, "queued": 1, "fetching": 1, "done": 1, "failed": 1}
     file = {"path": "cats/j4.mp4", "bytes": 5, "sha256": "0" * 64}
@@ -105,25 +108,18 @@ def test_the_same_batch_prints_the_same_bytes() -> None:
         plan_json(Plan("cats", list(JOBS), {**STATES}))
     )
     assert list(plan_json(Plan("cats", []))) == ["batch", "total", "jobs", "warnings", "seconds"]
-    assert list(status_json("cats", [], {})) == ["batch", "total", "counts", "jobs"]
+    top = ["version", "batch", "total", "counts", "runner", "ends_at", "servers", "missing", "jobs"]
+    assert list(status_json("cats", [], {}, Standing())) == top
 
 
 def test_status_for_people_names_what_failed_and_why() -> None:
     """The table shows counts, what is on its way and the failure in harmless words."""
-    shown = _printed(status_view("cats", JOBS[:6], STATES))
+    shown = _printed(status_view("cats", JOBS[:6], STATES, Standing()))
     assert shown.splitlines()[0] == "cats  1 done, 1 failed, 4 left of 6"
     assert "\\x1b[2J[red]wrong[/red]" in shown
     assert "cats/j3" in shown
     assert "…" not in shown
     assert "fetching  http://gpu:8188" in shown
-
-
-@pytest.mark.parametrize(("seconds", "told"), [(0.052, ["http://gpu:8188 holds 3 prompts at once"]), (300.0, [])])
-def test_status_says_why_more_than_two_prompts_are_on_a_server(seconds: float, told: list[str]) -> None:
-    """Where jobs are so short that it would run dry, more of them wait there, and a line says so."""
-    states = {job.id: STATES["j2"] for job in JOBS[:3]}
-    lines = _printed(status_view("cats", JOBS[:3], states, {"http://gpu:8188": seconds})).splitlines()
-    assert [line.partition(":  ")[0].partition(": it")[0] for line in lines if "holds" in line] == told
 
 
 def test_plan_for_people_stays_short() -> None:
@@ -171,8 +167,9 @@ def test_a_plan_without_anything_to_do_says_so() -> None:
 
 def test_jobs_out_of_the_batch_are_counted_apart() -> None:
     """A batch whose jobs were all cancelled does not read as nothing done of nothing."""
-    assert _printed(status_view("cats", JOBS[6:7], STATES)).splitlines() == [
+    assert _printed(status_view("cats", JOBS[6:7], STATES, Standing())).splitlines() == [
         "cats  no jobs left",
+        "not running",
         "cancelled, or not in the manifest any more: 1 job",
     ]
 
@@ -184,3 +181,67 @@ def test_every_state_has_one_name() -> None:
     assert list(board.tally()) == names
     assert [state_name(STATES[f"j{n}"]) for n in range(7)] == [*names, "waiting"]
     assert state_name(None) == "new"
+
+
+_NOW = 1_795_860_000.0
+
+
+def test_a_living_runner_and_its_servers_are_told() -> None:
+    """While a runner lives status says since when, when all will be done with its date, and which servers fail it."""
+    servers = (
+        ServerState("http://gpu-1:8188", "up", None, ""),
+        ServerState("http://gpu-2:8188", "away", _NOW - 60, "connection refused\x1b[2J"),
+        ServerState("http://gpu-3:8188", "pausing", None, "out of memory on job after job"),
+    )
+    standing = Standing(_NOW, 7, _NOW - 3600, _NOW + 86_400, servers, missing=("a.mp4", "b.mp4"))
+    lines = _printed(status_view("cats", JOBS, STATES, standing), 200).splitlines()
+    began, since, ends = (moment(_NOW + off, _NOW) for off in (-3600, -60, 86_400))
+    assert lines[1:5] == [
+        f"running since {began} (process 7); done at about {ends}",
+        f"http://gpu-2:8188: unavailable since {since}: connection refused\\x1b[2J",
+        "http://gpu-3:8188: pausing: out of memory on job after job",
+        "missing or changed on disk: 2 files: a.mp4, b.mp4",
+    ]
+    told = status_json("cats", JOBS, STATES, standing)
+    assert (told["runner"], told["ends_at"]) == ({"pid": 7, "since": stamp(_NOW - 3600)}, stamp(_NOW + 86_400))
+    assert told["servers"] == [
+        {"name": one.name, "state": one.state, "since": one.since and stamp(one.since), "message": one.message}
+        for one in servers
+    ]
+    assert told["missing"] == ["a.mp4", "b.mp4"]
+
+
+def test_without_a_runner_nothing_looks_alive() -> None:
+    """Where no runner lives status says since when not, promises no end, and says what to type."""
+    standing = Standing(_NOW, since=_NOW - 60, command="batchrunner run night.yaml")
+    lines = _printed(status_view("cats", JOBS[:1], STATES, standing)).splitlines()
+    assert lines == ["cats  0 done, 1 left of 1", f"not running since {moment(_NOW - 60, _NOW)}", "", lines[-1]]
+    assert lines[-1] == "next: batchrunner run night.yaml"
+    told = status_json("cats", JOBS, STATES, standing)
+    assert (told["runner"], told["ends_at"], told["servers"]) == (None, None, [])
+    held = _printed(status_view("cats", JOBS[:1], STATES, Standing(held="another command is using it")))
+    assert held.splitlines()[1] == "another command is using it"
+
+
+def test_a_plan_shows_new_jobs_first_and_their_prompts() -> None:
+    """What is new stands before what is done, by its prompt and what else tells it apart, not by its file's name."""
+    rows = [("a red fox", "fast", 20, 7), ("two cats", "high", 40, 8)]
+    jobs = [
+        Job(
+            f"p{place}",
+            "",
+            {"prompt": prompt, "_mood": "x", "steps": steps, "quality": quality, "seed": seed},
+            "f",
+            0.0,
+        )
+        for place, (prompt, quality, steps, seed) in enumerate(rows)
+    ]
+    assert telling(jobs) == ["prompt"]
+    jobs += [
+        replace(job, id=f"{job.id}-{seed}", params={**job.params, "seed": seed}) for job in jobs for seed in (1, 2)
+    ]
+    shown = _printed(plan_view(Plan("cats", jobs, {"p0": STATES["j4"]}, late=jobs[1:2])), 120).splitlines()
+    first = shown.index("job") + 1
+    assert shown[first] == "  new       p1  two cats, seed 8".replace("p1  ", "p1    ")
+    assert shown[-1] == "  done      p0    a red fox, seed 7"
+    assert "will not be finished in time: 1 job: f" in shown

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
+from rich.cells import cell_len
 
 from batchrunner.text import (
     clock,
@@ -175,3 +176,13 @@ def test_a_secret_is_taken_out_however_deep() -> None:
     """Keys, values and objects that are no JSON become texts without the secret; without one nothing changes."""
     assert redact({"s3": [("s3", 1, None, b"s3")]}, ("s3",)) == {"***": [["***", 1, None, "b'***'"]]}
     assert redact({"s3": 1.5}, ()) == {"s3": 1.5}
+
+
+def test_a_line_that_fits() -> None:
+    """A name in a line is cut in its middle so that the line fits: its end, the seed, stays."""
+    name, message = f"rain/{'a-cat-' * 20}s4294967295", "saved, 13.2 MB"
+    line = event_line(0.0, name, message, 80)
+    assert (cell_len(line), line.endswith("s4294967295: saved, 13.2 MB")) == (80, True)
+    assert name in event_line(0.0, name, message)
+    assert event_line(0.0, "", message, 8).endswith(f" {message}")
+    assert "…" in event_line(0.0, name, "x" * 200, 80)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages import Stage, empty, other_take, power_cut
 
-from batchrunner import engine
+from batchrunner import engine, run
 from batchrunner.comfy.client import Client, View
 from batchrunner.core import exit as ending, lifecycle, missing, poll_results as polls, scheduler
 from batchrunner.core.actions import Failure
@@ -29,7 +29,7 @@ from batchrunner.download import transfer as fetch, verify as media
 from batchrunner.download.folder import Folder
 from tests.lab.faults import parse
 from tests.lab.nights import night, world
-from tests.lab.nights.plan import Host, Plan
+from tests.lab.nights.plan import Axes, Host, Plan
 from tests.lab.nights.runner import WatchedClient, WatchedLedger
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Defect:
     jobs: int = 4
     stage: Callable[[Path], Stage] = field(default=empty)
     hosts: tuple[Host, ...] = (Host(),)
+    pictures: int = 0
+    """Input files of the batch, under whose names others' lie on the server."""
 
 
 @contextmanager
@@ -82,6 +84,11 @@ def put_in(changes: tuple[Change, ...]) -> Iterator[None]:
 def shared_prefix() -> tuple[Change, ...]:
     """Give every attempt of every job the same file prefix."""
     return ((scheduler, "file_prefix", lambda batch, _job, _attempt: f"{batch}-{'0' * 12}-a1"),)
+
+
+def our_own_name() -> tuple[Change, ...]:
+    """Post the name under which an input file was to be stored, not the one that the server's answer told."""
+    return ((run, "with_stored_names", lambda workflow, _: workflow),)
 
 
 def blind_repost() -> tuple[Change, ...]:
@@ -392,6 +399,7 @@ DEFECTS = {
         count_errors_only, "[{do: no-output, for: 3000}]", "P17", 8
     ),
     "a prompt that hangs for ever": Defect(wait_for_ever, "[{at: 1200, do: hang, for: 9000}]", "P16", 6),
+    "an upload whose stored name is not used": Defect(our_own_name, "[]", "P18", pictures=2),
 }
 
 
@@ -409,6 +417,8 @@ def broken(folder: Path, defect: Defect, name: str) -> tuple[str, ...]:
                 crash=stage.crash,
                 again=60.0,
                 hosts=defect.hosts,
+                axes=Axes(pictures=defect.pictures),
+                strangers=bool(defect.pictures),
             ),
         )
     return tuple(sorted({line.split()[1] for line in (*outcome.broken, *stage.judge())}))
@@ -438,7 +448,7 @@ def row(name: str, defect: Defect) -> str:
     does = (defect.changes.__doc__ or "").rstrip(".")
     script = "nothing else" if defect.script == "[]" else f"`{defect.script[1:-1]}`"
     scene = "" if defect.stage is empty else f", {defect.stage(Path()).message}"
-    scene += _servers(defect.hosts)
+    scene += _servers(defect.hosts) + ", others' files under our names" * bool(defect.pictures)
     promise = "several" if defect.promise == "P" else defect.promise
     return f"| {name} | {does} | {script}{scene} | {promise} |"
 

@@ -1,19 +1,29 @@
-"""The runner dies at every named point of a night, and whatever the server knows then, nothing is lost."""
+"""The runner dies at every named point of a night, and whatever the server knows then, nothing is lost.
+
+With two servers every check takes each third point; BATCHRUNNER_CRASH_POINTS=all takes all of them.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from defects import put_in
 
 from tests.lab.faults import Fault, Script
+from tests.lab.nights import batch as night_batch
 from tests.lab.nights.night import pass_night
-from tests.lab.nights.plan import Host, Plan
+from tests.lab.nights.plan import Axes, Host, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SPEED = 4.0
+"""Of the servers: they still render when the runner is back, and fewer polls, which are no points, go by till then."""
+EVERY_POINT = os.environ.get("BATCHRUNNER_CRASH_POINTS") == "all"
 POLLS = ("GET /queue", "GET /history", "GET /object_info")
 AFTERMATHS: dict[str, tuple[Script, float]] = {
     "the server goes on": ((), 20.0),
@@ -42,7 +52,7 @@ class Reaper:
 def points(folder: Path) -> list[str]:
     """Return the named points of a calm run with one job, in their order."""
     reaper = Reaper()
-    assert pass_night(folder, Plan(1, 1, crash=reaper)).broken == ()
+    assert pass_night(folder, Plan(1, 1, crash=reaper, hosts=(Host(speed=SPEED),))).broken == ()
     return reaper.points
 
 
@@ -64,19 +74,49 @@ def test_death_at_any_point_loses_nothing(tmp_path: Path, aftermath: str) -> Non
         folder = tmp_path / str(number)
         folder.mkdir()
         reaper = Reaper(number)
-        outcome = pass_night(folder, Plan(1, 1, crash=reaper, aftermath=script, again=again))
+        plan = Plan(1, 1, crash=reaper, aftermath=script, again=again, hosts=(Host(speed=SPEED),))
+        outcome = pass_night(folder, plan)
         where = f"killed at {number}, {reaper.points[number - 1]}"
         assert outcome.broken == (), where
         assert (outcome.done, outcome.failed, outcome.exits) == (1, 0, (-9, 0)), where
 
 
-@pytest.mark.parametrize("hosts", [(Host(own_ids=True),), (Host(), Host(own_ids=True))])
-def test_death_at_any_point_with_old_servers(tmp_path: Path, hosts: tuple[Host, ...]) -> None:
+def test_death_at_any_point_of_an_upload(tmp_path: Path) -> None:
+    """With an input file of several pieces, and a stranger's file under its name, no point is worse than any other.
+
+    After every second death the input folder is as it was, after the others a restart has emptied it.
+    """
+    plan = Plan(1, 1, axes=Axes(pictures=1), strangers=True, again=20.0, hosts=(Host(speed=SPEED),))
+    calm = Reaper()
+    (tmp_path / "calm").mkdir()
+    with put_in(((night_batch, "_BYTES", (600_000, 600_000)),)):
+        assert pass_night(tmp_path / "calm", replace(plan, crash=calm)).broken == ()
+        first = calm.points.index("send POST /upload/image")
+        last = calm.points.index("sent POST /prompt")
+        assert calm.points[first:last].count("call read") == 3
+        for number in range(first + 1, last + 3):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            reaper, emptied = Reaper(number), (Fault("new-pod", lasts=5.0),) * (number % 2)
+            outcome = pass_night(folder, replace(plan, crash=reaper, aftermath=emptied))
+            where = f"killed at {number}, {reaper.points[number - 1]}"
+            assert (outcome.broken, outcome.exits) == ((), (-9, 0)), where
+            assert (outcome.done, outcome.failed) == (1, 0), where
+
+
+@pytest.mark.parametrize(
+    ("hosts", "step"),
+    [
+        ((Host(own_ids=True, speed=SPEED),), 1),
+        ((Host(speed=SPEED), Host(own_ids=True, speed=SPEED)), 1 if EVERY_POINT else 3),
+    ],
+)
+def test_death_at_any_point_with_old_servers(tmp_path: Path, hosts: tuple[Host, ...], step: int) -> None:
     """Where a server chooses the ids, or two share two jobs, no point is worse than any other."""
     counting = Reaper()
     (tmp_path / "calm").mkdir()
     assert pass_night(tmp_path / "calm", Plan(1, len(hosts), crash=counting, hosts=hosts)).broken == ()
-    for number in range(1, len(counting.points) + 1):
+    for number in range(1, len(counting.points) + 1, step):
         folder = tmp_path / str(number)
         folder.mkdir()
         plan = Plan(1, len(hosts), crash=Reaper(number), again=20.0, hosts=hosts)

@@ -16,7 +16,7 @@ from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import VirtualLoop, run
-from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, parse, usual
+from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, parse, upload_faults, usual
 from tests.lab.injector import FaultInjector
 from tests.lab.other_user import prompt
 
@@ -564,7 +564,9 @@ def test_every_kind_can_be_written_down_and_read_back() -> None:
 
 def test_added_faults_come_on_top_of_the_others() -> None:
     """A bad night holds none of the new kinds, and they are drawn by themselves, each in all its ways."""
-    assert not any(fault.kind.added for fault in basic_faults(5, 100))
+    assert not any(fault.kind.added or fault.kind.uploads for fault in basic_faults(5, 100))
+    assert all(fault.kind.uploads for fault in upload_faults(5, 500))
+    assert {fault.do for fault in upload_faults(5, 500)} == {do for do, kind in KINDS.items() if kind.uploads}
     drawn = added_faults(5, 500)
     assert all(fault.kind.added for fault in drawn)
     assert {fault.only for fault in drawn} == {"", "view", "post", "history"}

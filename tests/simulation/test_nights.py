@@ -69,10 +69,11 @@ def test_an_ordinary_night_is_never_silent_for_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("do", [do for do, kind in KINDS.items() if do != "unauthorised" and not kind.added])
 def test_every_fault_alone_is_survived(tmp_path: Path, do: str) -> None:
-    """Each kind of fault, twice in a night of two jobs, costs no video."""
-    outcome = pass_night(tmp_path, Plan(1, 2, (usual(do, 1.0), usual(do, 305.0))))
+    """Each kind of fault, twice in a night of two jobs, costs no video; only a file over a limit does."""
+    axes = Axes(pictures=2 * KINDS[do].uploads)
+    outcome = pass_night(tmp_path, Plan(1, 2, (usual(do, 0.0), usual(do, 305.0)), axes=axes))
     assert outcome.broken == ()
-    assert outcome.done == 2
+    assert outcome.done == (0 if do == "refuse-uploads" else 2)
 
 
 def test_every_shape_is_drawn() -> None:
@@ -81,11 +82,27 @@ def test_every_shape_is_drawn() -> None:
     servers = Counter(len(plan.hosts) for plan in plans)
     assert [round(servers[number] / 100) for number in (1, 2, 3)] == [6, 3, 1]
     assert 80 <= sum(any(host.own_ids for host in plan.hosts) for plan in plans) <= 160
-    assert all(plan.axes.kinds <= 32 for plan in plans)
+    assert all(plan.axes.kinds <= 32 * max(1, plan.axes.pictures) for plan in plans)
+    assert 0.28 < sum(plan.axes.pictures > 0 for plan in plans) / len(plans) < 0.38
+    assert {plan.axes.pictures for plan in plans} == {0, 1, 2, 3, 4}
+    assert 0.05 < sum(plan.strangers for plan in plans) / len(plans) < 0.15
     assert {plan.axes.prompts for plan in plans} == {1, 2, 3, 4}
     assert 0.04 < sum(plan.axes.saves == 2 for plan in plans) / len(plans) < 0.12
     assert {(1,), (2,), (1, 2)} == {plan.axes.clips for plan in plans}
     assert drawn(7, 12) == drawn(7, 12)
+
+
+def test_a_night_of_pictures(tmp_path: Path) -> None:
+    """Of twelve pictures in two seeds come 24 videos, none twice, none of another's picture.
+
+    Others' files lie under their names, ten kills, three uploads cut in the middle, an input folder emptied four times.
+    """
+    kills = [Fault("kill", at=700.0 * number, lasts=15.0) for number in range(1, 11)]
+    emptied = [Fault("empty-inputs", at=400.0 + 1900.0 * number) for number in range(3)]
+    cut = [Fault("cut-upload", at=100.0 + 2500.0 * number, size=9000) for number in range(3)]
+    script = (*kills, *emptied, *cut, Fault("new-pod", at=3100.0, lasts=10.0))
+    outcome = pass_night(tmp_path, Plan(1, 24, script, axes=Axes(pictures=12), strangers=True))
+    assert (outcome.broken, outcome.done, outcome.exits.count(-9)) == ((), 24, 10)
 
 
 def test_the_runner_has_faults_once() -> None:

@@ -197,16 +197,22 @@ def test_a_negative_is_never_the_prompt() -> None:
 
 
 def test_what_is_offered_for_files(tmp_path: Path) -> None:
-    """A loader's file can be swept by uncommenting a line; until then the server's own is used."""
+    """Uncommenting a line takes the pictures in a folder; until then the server's own file is used."""
     text = image(**{"10": node("LoadImage", image="cat.png"), **changed("5", width=["10", 1])})
     manifest = first_manifest("w.json", read_graph(text))
-    assert '  # image: [one, two]  # names of files in the server\'s input folder; now "cat.png"\n' in manifest
+    line = '  # image: {files: "image/*"}  # your own files, which are uploaded; now "cat.png" of the server\n'
+    assert line in manifest
     batch = started(tmp_path, text)
     graph = json.loads(json.dumps(batch.graph(batch.jobs[0], "p")))
     assert (graph["10"]["inputs"]["image"], "image: " in manifest.partition("defaults:")[2].partition("sweep")[0]) == (
         "cat.png",
         False,
     )
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "w.json").write_text(text)
+    (tmp_path / "m.yaml").write_text(manifest.replace("  # image:", "  image:"))
+    assert {job.params["image"] for job in load(tmp_path / "m.yaml").jobs} == {"image/a.jpg"}
 
 
 def test_the_rest_is_listed_whole() -> None:

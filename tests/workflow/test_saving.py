@@ -9,16 +9,15 @@ import pytest
 from graphs import IMAGE, image
 
 from batchrunner.workflow import Template, read_graph
-from batchrunner.workflow.saving import expected_file
+from batchrunner.workflow.saving import expected_files
 
 
 def _saver(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": {"filename_prefix": "out", "images": ["8", 0], **inputs}}
 
 
-def _expected(text: str, prefixes: dict[str, str] | None = None) -> str:
-    template = Template(read_graph(text), prefixes=prefixes or {})
-    return expected_file(template.graph, template.saving)
+def _expected(text: str) -> str:
+    return " ".join(expected_files(Template(read_graph(text))))
 
 
 def _combine(**inputs: Any) -> dict[str, Any]:
@@ -57,7 +56,9 @@ def test_a_file_is_guessed_only_where_it_is_all_there_is(savers: dict[str, Any],
         (_saver("SaveAnimatedPNG"), "_00001_.png"),
         (_saver("SaveAnimatedWEBP"), "_00001_.webp"),
         (_saver("SaveLatent"), "_00001_.latent"),
-        (_saver("SaveAudio"), ""),
+        (_saver("SaveAudio"), "_00001_.flac _00001.flac"),
+        (_saver("SaveAudioMP3"), "_00001_.mp3 _00001.mp3"),
+        (_saver("SaveAudio", batch_size=2), ""),
         (_saver("SaveText"), ""),
         (_saver("SaveGLB"), ""),
         (_combine(), "_00001.mp4"),

@@ -2,6 +2,6 @@
 
 from batchrunner.show.gallery.data import PageStatus, gallery_data
 from batchrunner.show.gallery.page import Gallery, write_data, write_page, write_posters
-from batchrunner.show.gallery.serve import serving
+from batchrunner.show.gallery.serve import PICKS, serving
 
-__all__ = ["Gallery", "PageStatus", "gallery_data", "serving", "write_data", "write_page", "write_posters"]
+__all__ = ["PICKS", "Gallery", "PageStatus", "gallery_data", "serving", "write_data", "write_page", "write_posters"]

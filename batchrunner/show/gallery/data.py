@@ -5,14 +5,15 @@ Every number that a browser could round is a text: a seed has up to 20 digits, a
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from batchrunner.core.facts import Rendered
+from batchrunner.core.job import INPUTS
 from batchrunner.core.lifecycle import Done, Fetching
+from batchrunner.show.report import Commands
 from batchrunner.show.status import counts, failure, saved_files, state_name, wanted_jobs
 
 if TYPE_CHECKING:
@@ -96,6 +97,27 @@ def first_axes(found: Sequence[Varied]) -> tuple[str, str]:
     return rows.name, columns.name if columns else ""
 
 
+def pictures(one: Varied, jobs: Sequence[Job], media: Iterable[str]) -> Json:
+    """Return for each value of a parameter the URL of the one input picture that all its jobs have, null without.
+
+    A prompt that is written for a picture has that picture, too. One that all jobs of the batch have tells nothing
+    apart; null for the whole where no value has any. `media` are the parameters that are input files.
+    """
+    found: list[Json] = [None for _ in one.values]
+    for name in sorted(media, key=lambda name: name != one.name):
+        names: list[set[str]] = [set() for _ in one.values]
+        for job, place in zip(jobs, one.at, strict=True):
+            if place != ABSENT:
+                names[place].add(job.uploads.get(name, ""))
+        if len(set().union(*names)) == 1:
+            continue
+        for place, some in enumerate(names):
+            only = next(iter(some)) if len(some) == 1 else ""
+            if found[place] is None and PurePosixPath(only).suffix in PICTURES:
+                found[place] = link(f"{INPUTS}/{only}")
+    return found if any(found) else None
+
+
 def _varied(name: str, values: Sequence[Scalar]) -> Varied:
     known = {value_text(value): value for value in values if value is not None}
     numbers = {text: value for text, value in known.items() if not isinstance(value, str | bool)}
@@ -128,6 +150,10 @@ class PageStatus:
     """Now, by the wall clock."""
     live: bool = False
     """Whether a run is on: the page then reads its data again often."""
+    next_at: float | None = None
+    """When a live run writes the page's data again at the latest: one that does not was killed."""
+    trouble: Sequence[str] = ()
+    """What is wrong with the servers, a line each."""
     rendering: Collection[str] = ()
     """Ids of the jobs that a server renders right now; others it has are in its queue."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -139,9 +165,9 @@ class PageStatus:
     until: tuple[float, float] | None = None
     """Between which two clock times that will be; None if there is no forecast."""
     manifest: str = ""
-    """As it was given on the command line, for commands to copy."""
-    options: tuple[str, ...] = ()
-    """What belongs to every such command: `--out`, `elsewhere`."""
+    """Its path, absolute, for `picks.json`."""
+    commands: Commands = field(default_factory=Commands)
+    """To copy."""
     posters: Mapping[str, str] = field(default_factory=dict)
     """By a saved file's path: the path of its poster."""
     report: Json = None
@@ -162,6 +188,7 @@ def gallery_data(
     chosen = [job for job, _ in wanted]
     found = varied(chosen)
     names = axes(found)
+    media = dict.fromkeys(name for job in chosen for name in job.uploads)
     rows, columns = first_axes(found)
     took = _took(facts, states)
     return {
@@ -170,15 +197,29 @@ def gallery_data(
         "batch": batch,
         "at": page_status.at,
         "live": page_status.live,
+        "next_at": page_status.next_at,
+        "trouble": [*page_status.trouble],
         "left": page_status.left,
         "until": [*page_status.until] if page_status.until else None,
         "manifest": page_status.manifest,
-        "commands": _commands(page_status),
+        "commands": {
+            "resume": page_status.commands.run,
+            "run": page_status.commands.run_job,
+            "retry": page_status.commands.retry_job,
+        },
         "total": len(wanted),
         "counts": {**counts(state for _, state in wanted)},
         "rows": rows,
         "columns": columns,
-        "params": [{"name": one.name, "values": [*one.values], "axis": one.name in names} for one in found],
+        "params": [
+            {
+                "name": one.name,
+                "values": [*one.values],
+                "axis": one.name in names,
+                "pictures": pictures(one, chosen, media),
+            }
+            for one in found
+        ],
         "fixed": [[name, value] for name, value in constant(chosen).items()],
         "cells": [
             _cell(job, state, [one.at[place] for one in found], took, page_status)
@@ -248,10 +289,3 @@ def _took(facts: Iterable[Fact], states: Mapping[str, State]) -> dict[str, float
         if fact.attempt == state.prompt.attempt:
             found[fact.job] = fact.seconds
     return found
-
-
-def _commands(page_status: PageStatus) -> Json:
-    """Return how a command begins that concerns one job; its id follows."""
-    words = (page_status.manifest or "MANIFEST", *page_status.options, "--only", "job=")
-    line = shlex.join(words)
-    return {"run": f"batchrunner run {line}", "retry": f"batchrunner retry {line}"}

@@ -14,6 +14,8 @@ import resource
 import selectors
 import subprocess
 import sys
+from collections import deque
+from fractions import Fraction
 from importlib.util import find_spec
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Self
@@ -23,20 +25,21 @@ if TYPE_CHECKING:
 
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 _PATIENCE = 30.0
 """Seconds for one picture."""
 _MEMORY = 2**30
 _FILES = 64
-_LONGEST = 16 * 2**20
-"""Bytes of an answer: a JPEG at most 640 pixels wide has a few hundred kilobytes."""
+_LONGEST = 128 * 2**20
+"""Bytes of an answer: a PNG of 8K has 100 MB at most, a JPEG at most 640 pixels wide a few hundred kilobytes."""
 _SIDE = 640
 _MOST_FRAMES = 500
 """Decoded in search of the middle."""
 
 
 class Frames:
-    """Makes posters in a child process; a context manager. Blocks. Without PyAV (extra `video`) there are none."""
+    """Makes pictures in a child process; a context manager. Blocks. Without PyAV (extra `video`) there are none."""
 
     def __init__(self, patience: float = _PATIENCE) -> None:
         self._patience = patience
@@ -54,9 +57,16 @@ class Frames:
 
         First frames are often black; the middle says more.
         """
+        return self._picture(video, "")
+
+    def frame(self, video: Path, frame: str) -> bytes | None:
+        """Return a PNG of one frame, `first`, `last` or a number from 0, in its own size; None where there is none."""
+        return self._picture(video, frame)
+
+    def _picture(self, video: Path, frame: str) -> bytes | None:
         if not self._there:
             return None
-        answer = self._asked(json.dumps({"poster": os.fspath(video.absolute())}))
+        answer = self._asked(json.dumps({"video": os.fspath(video.absolute()), "frame": frame}))
         return base64.b64decode(answer) if answer else None
 
     def _asked(self, line: str) -> bytes | None:
@@ -85,8 +95,8 @@ class Frames:
 def _started() -> subprocess.Popen[bytes]:
     """Start the child with nothing of our environment but what Python needs: no secret is handed on."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
-    return subprocess.Popen(  # noqa: S603 - this very module, by the running interpreter
-        [sys.executable, "-P", "-m", __name__],
+    return subprocess.Popen(  # noqa: S603 - this very file, without the package around it, which would take a second
+        [sys.executable, "-P", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -127,7 +137,8 @@ def _serve() -> None:
         resource.setrlimit(limit, (most, most))
     for line in sys.stdin.buffer:
         try:
-            picture = _poster(json.loads(line)["poster"])
+            wanted = json.loads(line)
+            picture = _frame(**wanted) if wanted["frame"] else _poster(wanted["video"])
         except Exception:  # noqa: BLE001 - whatever a file makes PyAV raise
             picture = None
         sys.stdout.buffer.write(base64.b64encode(picture or b"") + b"\n")
@@ -150,6 +161,39 @@ def _poster(path: str) -> bytes | None:
             made.mux(stream.encode(frame.reformat(width, height, "yuvj420p")))
             made.mux(stream.encode(None))
         return file.getvalue()
+
+
+def _frame(video: str, frame: str) -> bytes | None:
+    import av  # noqa: PLC0415 - as above
+
+    with av.open(video, metadata_errors="replace") as opened:
+        stream = next(iter(opened.streams.video), None)
+        if stream is None:
+            return None
+        stream.thread_count = 1
+        if frame == "last":
+            found = _last(opened, stream)
+        else:
+            found = next(islice(opened.decode(stream), int(frame.replace("first", "0")), None), None)
+        if found is None:
+            return None
+        codec = av.CodecContext.create("png", "w")
+        codec.width, codec.height, codec.pix_fmt, codec.time_base = found.width, found.height, "rgb24", Fraction(1, 25)
+        picture = found.reformat(format="rgb24")
+        picture.pts = None
+        return b"".join(bytes(packet) for packet in [*codec.encode(picture), *codec.encode(None)])
+
+
+def _last(video: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """Return the last frame, from the last key frame on if the file says where it ends."""
+    found = deque["VideoFrame"](maxlen=1)
+    if stream.duration:
+        video.seek((stream.start_time or 0) + stream.duration, stream=stream)
+        found.extend(video.decode(stream))
+    if not found:
+        video.seek(0)
+        found.extend(video.decode(stream))
+    return found[0] if found else None
 
 
 def _middle(video: InputContainer) -> VideoFrame | None:

@@ -1,4 +1,4 @@
-"""The gallery's files beside the videos: the page, its data, `report.md` and posters, kept current during a run.
+"""The files beside the videos: the page, its data, posters, `report.md` and `index.csv`, kept current during a run.
 
 Each is written whole or not at all. The page is template, style and script of this package in one file that loads
 nothing from the network. What a manifest or a server wrote reaches it only through the data file, as JSON, and the DOM
@@ -25,20 +25,24 @@ from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.show.gallery.data import VERSION, PageStatus, gallery_data
 from batchrunner.show.gallery.frames import Frames
-from batchrunner.show.report import RunContext, report, report_json, report_markdown
+from batchrunner.show.live import local_faults, server_state
+from batchrunner.show.report import report, report_json, report_markdown
+from batchrunner.show.runner import ServerState
+from batchrunner.show.table import results_csv
 from batchrunner.text import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job, Json
-    from batchrunner.show.report import Report
+    from batchrunner.show.report import Report, RunContext
 
 PAGE = "index.html"
 REPORT = "report.md"
+TABLE = "index.csv"
 DATA = "gallery-data.js"
 """The file beside the page that holds everything it shows."""
 RECEIVER = "batchrunnerGallery"
@@ -54,6 +58,7 @@ _POLICY = (
     "style-src 'sha256-{style}'",
     "img-src 'self' file: data:",
     "media-src 'self' file:",
+    "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
     "require-trusted-types-for 'script'",
@@ -65,6 +70,8 @@ _KEY_BYTES = 256
 """Of the data file, in which its key stands."""
 _EVERY, _PER_JOB = 1.0, 0.002
 """Seconds between two updates of the data, and more for each job: a large batch's data take longer to write."""
+_SELDOM = 60.0
+"""Seconds after which the data are written though nothing happened: the page tells a killed run by that."""
 
 
 def page_html(batch: str) -> str:
@@ -105,11 +112,15 @@ def write_data(folder: Path, content: Mapping[str, Json]) -> Path:
 
 
 def is_current(folder: Path, batch: str, key: str) -> bool:
-    """Tell whether a batch's folder has the page of this version, data with this key, and a report."""
+    """Tell whether a batch's folder has the page of this version, data with this key, a report and a table."""
     try:
         with (folder / DATA).open("rb") as file:
             found = f'"key":"{key}"'.encode() in file.read(_KEY_BYTES)
-        return found and (folder / REPORT).is_file() and (folder / PAGE).read_bytes() == page_html(batch).encode()
+        return (
+            found
+            and all((folder / name).is_file() for name in (REPORT, TABLE))
+            and (folder / PAGE).read_bytes() == page_html(batch).encode()
+        )
     except OSError:
         return False
 
@@ -125,18 +136,17 @@ class Gallery:
 
     folder: Path
     batch: str
-    manifest: str
-    options: tuple[str, ...]
-    """Words that belong to every command the page offers for copying: `--out`, `elsewhere`."""
+    context: RunContext
     wall: Callable[[], float]
     warn: Callable[[str], None]
     facts: list[Fact] = field(default_factory=list)
     """All of the batch, oldest first."""
-    expected: float | None = None
-    """How long it was to take, as forecast at its very beginning; in seconds."""
     _resumed: bool = field(init=False)
     """Whether the forecast is about the rest of a batch: it must not be compared with the time of the whole."""
     _next: float = -math.inf
+    _look: float = -math.inf
+    _due: float = -math.inf
+    _troubled: Mapping[str, str] = field(default_factory=dict)
     _changed: bool = True
     _page_written: bool = False
     _failed: bool = False
@@ -151,17 +161,26 @@ class Gallery:
         self._changed = True
 
     def update(self, board: Board, jobs: Mapping[str, Job], now: float) -> None:
-        """Write the page's data if something happened and the last time is long enough ago.
+        """Write the page's data if something happened and the last time is long enough ago; now and then in any case.
 
         When all is settled, `finish` is near.
         """
-        if self._changed and now >= self._next and not board.is_settled():
-            if self.expected is None and not self._resumed:
-                left = time_left(board, now)
-                self.expected = left.seconds if left else None
-            self._next = now + _EVERY + _PER_JOB * len(board.positions)
-            self._changed = False
-            self._write(board, jobs, now, None)
+        if now < self._next or board.is_settled() or not (self._changed or self._is_due(board, now)):
+            return
+        if self.context.expected is None and not self._resumed:
+            left = time_left(board, now)
+            self.context = replace(self.context, expected=left.seconds if left else None)
+        self._next = now + _EVERY + _PER_JOB * len(board.positions)
+        self._due = now + max(_SELDOM, self._next - now)
+        self._changed, self._troubled = False, _troubled(board, now)
+        self._write(board, jobs, now, None)
+
+    def _is_due(self, board: Board, now: float) -> bool:
+        """Whether a server fares otherwise than the page says, or a sign of life is due; looked at once a second."""
+        if now < self._look:
+            return False
+        self._look = now + _EVERY
+        return now >= self._due or _troubled(board, now) != self._troubled
 
     def finish(self, board: Board, jobs: Mapping[str, Job], now: float) -> Report:
         """Write `report.md`, and the page's data for the last time, with the report; return it.
@@ -169,8 +188,7 @@ class Gallery:
         Where all was settled before and nothing happened, both are there already.
         """
         wanted = [jobs[job] for job in board.positions]
-        context = RunContext(self.manifest, str(self.folder), self.expected, self.options)
-        made = report(self.batch, wanted, board.states, self.facts, context)
+        made = report(self.batch, wanted, board.states, self.facts, self.context)
         key = self._key(wanted) if board.is_settled() else ""
         if not key or not is_current(self.folder, self.batch, key):
             try:
@@ -184,12 +202,18 @@ class Gallery:
         if self._failed:
             return
         wanted = [jobs[job] for job in board.positions]
-        status = replace(self._page_status(board, jobs, now), live=report is None, report=report, key=key)
+        if report is None:
+            status = self._page_status(board, jobs, now)
+        else:  # nothing more will come by itself: no forecast holds
+            status = PageStatus(self.wall(), report=report, key=key)
+        status = replace(status, manifest=self.context.manifest, commands=self.context.lasting)
         try:
             if not self._page_written:
                 write_page(self.folder, self.batch)
                 self._page_written = True
             write_data(self.folder, gallery_data(self.batch, wanted, board.states, self.facts, status))
+            table = results_csv(wanted, board.states, self.facts)
+            replace_file(self.folder / TABLE, table.encode())
         except LocalError as error:
             self._failed = True
             self.warn(f"couldn't update the gallery: {error}")
@@ -197,7 +221,7 @@ class Gallery:
     def _key(self, jobs: Sequence[Job]) -> str:
         """Return a digest of all that the last page of a settled batch is made of."""
         last = self.facts[-1] if self.facts else None
-        parts = (VERSION, self.batch, self.manifest, self.options, len(self.facts), last)
+        parts = (VERSION, self.batch, self.context.manifest, self.context.lasting, len(self.facts), last)
         digest = sha256(repr(parts).encode())
         for job in jobs:
             digest.update(f"{job.id} {job.file} {job.params}\n".encode("utf-8", "surrogatepass"))
@@ -228,9 +252,24 @@ class Gallery:
             ready=ready,
             left=left.seconds if left else None,
             until=(at + left.low, at + left.high) if left else None,
-            manifest=self.manifest,
-            options=self.options,
+            live=True,
+            next_at=at + self._due - now,
+            trouble=tuple(_trouble(board, now, at)),
         )
+
+
+def _troubled(board: Board, now: float) -> dict[str, str]:
+    """Return the state of every server that is not up, by its name."""
+    states = {name: server_state(board, server, now)[0] for name, server in board.servers.items()}
+    return {name: state for name, state in states.items() if state not in {"up", "asking"}}
+
+
+def _trouble(board: Board, now: float, at: float) -> Iterator[str]:
+    """Yield what is wrong with this machine and with the servers; `at` is the wall clock."""
+    yield from local_faults(board)
+    for name in _troubled(board, now):
+        state, since, message = server_state(board, board.servers[name], now)
+        yield ServerState(name, state, None if since is None else at - now + since, message).trouble(at)
 
 
 def write_posters(folder: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import time
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from random import Random
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from yarl import URL
 
 from batchrunner.ledger import hold
-from batchrunner.manifest import Options, load
+from batchrunner.manifest import load
 from batchrunner.progress import Displays
 from batchrunner.servers import ServerAccess
 from batchrunner.show.listeners import Listeners
@@ -122,7 +122,8 @@ def _batch(folder: Path, plan: CalmRun, dice: Random) -> Batch:
         qualities=", ".join(qualities),
     )
     path.write_text(text, encoding="utf-8")
-    return load(path, Options(limit=plan.jobs))
+    batch = load(path)
+    return replace(batch, chosen=frozenset(job.id for job in batch.jobs[: plan.jobs]))
 
 
 def _server(loop: VirtualLoop, plan: CalmRun, folder: Path, pace: Pace, background: BackgroundLoad) -> Simulator:

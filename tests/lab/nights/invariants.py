@@ -18,7 +18,7 @@ from batchrunner.sim.record import SimEvent, What
 from tests.lab.nights.life import POSTS_WITHIN, Life, may_exit, takes_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from batchrunner.sim.server import Simulator
@@ -31,6 +31,13 @@ _OPENS_WITHIN = 5.0
 _PROOFS = {Why.ERROR: What.FAILED, Why.INTERRUPTED: What.INTERRUPTED, Why.WITHDRAWN: What.DELETED}
 _SHAM = frozenset({"replace-film", "login-page", "page-403", "no-output"})
 _DENIES = frozenset({"firewall", "page-403"})
+_CAUSES = {
+    Why.WRONG_CONTENT: _SHAM,
+    Why.UNUSABLE: _SHAM,
+    Why.INPUT_LOST: frozenset({"empty-inputs", "new-pod", "moves"}),
+    Why.INPUT_REFUSED: frozenset({"refuse-uploads", "page-uploads", "page-403", "flaky"}),
+}
+"""Losses, and the faults one of which must have happened on the server."""
 SERVER_GONE = "server gone"
 """Why an attempt is lost whose server was given up."""
 AWAY_TOO_LONG = 600.0
@@ -68,6 +75,8 @@ class Invariants:
     """Prompts that were accepted while a server that had been given up still had the same job."""
     unasked_doubles: int = 0
     """Jobs that were claimed again because their server could not be asked and the ledger was lost."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of the input file that each job loads, where it loads one."""
     lives: list[Life] = field(default_factory=list)
     _empty: bool = True
     """The ledger knows of no prompt."""
@@ -218,6 +227,8 @@ class Invariants:
     def served(self, place: Place, event: SimEvent) -> None:
         """P1, P2: no prompt is accepted while this server or another has it, unless it was on its way for very long."""
         self.loop.trace.note(place.name, event.what, event.prompt_id, event.note)
+        if event.what is What.LOADED:
+            self._check_picture(place, event)
         if event.what is not What.POSTED or not parse_prefix(self.batch, event.prefix):
             return
         place.arrivals.take(event.prefix)
@@ -232,6 +243,12 @@ class Invariants:
         others = (other for other in self.places.values() if other is not place)
         held = {ours for other in others for ours in self._held(other) if ours[0] == job}
         self.given_up_doubles += not held.isdisjoint(self._given_up)
+
+    def _check_picture(self, place: Place, event: SimEvent) -> None:
+        """P18: what a prompt of ours loads is its job's own picture."""
+        ours = parse_prefix(self.batch, event.prefix)
+        if ours and event.note != self.pictures.get(ours[0]):
+            self.tell(f"P18 {event.prefix} read another's picture on {place.name}")
 
     def asked(self, place: Place, path: str, said: object) -> None:
         """P9: nobody else's prompts are touched, and nothing is sent that could harm the server."""
@@ -354,8 +371,8 @@ class Invariants:
                 return prefix not in place.remembered() or not later <= self._lost
             case Why.EXPIRED:
                 return not place.has_file(prefix)
-            case Why.WRONG_CONTENT | Why.UNUSABLE:
-                return bool(place.happened & _SHAM)
+            case why if why in _CAUSES:
+                return bool(place.happened & _CAUSES[why])
             case _ if str(fact.why) == SERVER_GONE:
                 return self._is_given_up(place)
             case _:

@@ -12,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from batchrunner.comfy import client as comfy
+from batchrunner.core.job import INPUTS
 from batchrunner.ledger import Ledger
 from batchrunner.run import Run
 from tests.lab.schedule import Schedule
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
     from batchrunner.comfy.client import View
-    from batchrunner.core.actions import Failure, Poll, PollEnd, PostEnd
+    from batchrunner.core.actions import Failure, Poll, PollEnd, PostEnd, Upload, UploadEnd
     from batchrunner.core.facts import Fact, File
     from batchrunner.sim.server import Simulator
 
@@ -37,6 +38,11 @@ class BusyClient(comfy.Client):
         """POST one prompt."""
         _progress()
         return await super().submit(body)
+
+    async def upload(self, action: Upload) -> UploadEnd:
+        """Bring one input file there."""
+        _progress()
+        return await super().upload(action)
 
     async def withdraw(self, prompts: Collection[str]) -> Failure | None:
         """Delete pending prompts."""
@@ -84,7 +90,8 @@ class MemoryNight(Run):
         return client
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> BusyClient:
-        return BusyClient(url, http, self.access.credentials(url), nodes=self.batch.outputs)
+        inputs = self.folder / INPUTS
+        return BusyClient(url, http, self.access.credentials(url), nodes=self.batch.outputs, inputs=inputs)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from batchrunner.core.facts import Claimed, Lost, Saved
-from batchrunner.core.job import parse_prefix
+from batchrunner.core.job import INPUTS, parse_prefix
 from batchrunner.core.lifecycle import Done, Failed, State, folded
 from batchrunner.download import verify as media
 from batchrunner.ledger import Ledger
@@ -162,10 +162,13 @@ def _may_hang(world: World, place: Place, job: str, before: float) -> float:
 
 
 def _files(world: World, states: dict[str, State]) -> Iterator[str]:
-    """P5, P7, P11: what was ever called saved lies there unchanged and is the right job's; nothing unfinished does."""
+    """P5, P7, P11, P18: what was ever called saved lies there unchanged, and is its job's own."""
+    renders = {job.id: world.batch.renders(job) for job in world.batch.jobs}
     for job, state in states.items():
         for saved in state.files if isinstance(state, Done) else ():
             seen = media.inspect(world.home / saved.path) if (world.home / saved.path).is_file() else None
+            if seen and seen.digest != renders[job]:
+                yield f"P18 {job} has {saved.path}, whose workflow is another's"
             prefixes = seen.prefixes or () if seen else ()
             if not any((ours := parse_prefix(world.batch.name, prefix)) and ours[0] == job for prefix in prefixes):
                 yield f"P7 {job} has {saved.path}, which carries {prefixes}"
@@ -199,6 +202,6 @@ def _digest(world: World) -> str:
     """P14: two runs of one seed are the same to the byte."""
     digest = sha256(world.loop.trace.digest().encode())
     for path in sorted(world.home.rglob("*")):
-        if path.is_file() and path.suffix in (".mp4", ".json"):
+        if path.is_file() and path.suffix in (".mp4", ".json") and path.parent.name != INPUTS:
             digest.update(path.relative_to(world.home).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

@@ -40,10 +40,13 @@ class Axes:
     saves: int = 1
     """Save nodes in the workflow: with 2 it is no longer the built-in one, and every job has two files."""
 
+    pictures: int = 0
+    """Input files: each job loads one of them."""
+
     @property
     def kinds(self) -> int:
         """How many jobs share a seed."""
-        return self.prompts * len(self.sizes) * len(self.qualities) * len(self.clips)
+        return self.prompts * len(self.sizes) * len(self.qualities) * len(self.clips) * max(1, self.pictures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Plan:
     axes: Axes = Axes()
     hint: bool = True
     """Whether the runner opens sockets."""
+    strangers: bool = False
+    """Under the names of our input files lie others' on every server, as long as ours."""
 
     def servers(self) -> dict[str, Host]:
         """Return every server by its name, each with all that happens to it."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from batchrunner.core.actions import Failure
+from batchrunner.core.job import INPUTS
 from batchrunner.errors import BatchrunnerError
 from batchrunner.ledger import hold
 from batchrunner.progress import Displays
@@ -132,7 +133,8 @@ class SimulatedNight(MemoryNight):
     watch: Watch
 
     def _client(self, url: str, http: aiohttp.ClientSession) -> WatchedClient:
-        client = WatchedClient(url, http, self.access.credentials(url), nodes=self.batch.outputs)
+        credentials, inputs = self.access.credentials(url), self.folder / INPUTS
+        client = WatchedClient(url, http, credentials, nodes=self.batch.outputs, inputs=inputs)
         client.watch, client.server = self.watch, url
         return client
 

@@ -29,6 +29,10 @@ _ORDERS = ("breadth", "listed", "grouped", "shuffle", "cheap")
 _ONE_KIND = 0.3
 """The share of batches whose jobs differ in nothing but their seeds."""
 _SAVES = (1,) * 9 + (2,)
+_WITH_PICTURES, _MOST_PICTURES = 1 / 3, 4
+"""The share of batches with input files, and how many of them at most."""
+_STRANGERS = 0.3
+"""The share of those in which others' files lie under their names."""
 _GONE = 0.25
 """The share of nights with several servers in which at least one of them is gone for good."""
 _MOVES = 0.1
@@ -52,7 +56,21 @@ def drawn(seed: int, jobs: int) -> Plan:
         hosts=tuple(_host(dice, hours if number else 0.0) for number in range(count)),
         axes=_axes(dice),
     )
-    return _with_added_faults(plan, hours)
+    return _with_pictures(_with_added_faults(plan, hours), hours)
+
+
+def _with_pictures(plan: Plan, hours: float) -> Plan:
+    """Return the same night, in one of three with input files, and with what goes wrong with those."""
+    dice = Random(f"{plan.seed}/pictures")  # noqa: S311 - a replay, no secret
+    if dice.random() >= _WITH_PICTURES:
+        return plan
+    pictures = dice.randint(1, _MOST_PICTURES)
+    hosts = [
+        replace(host, script=(*host.script, *faults.upload_faults(dice.getrandbits(64), hours))) for host in plan.hosts
+    ]
+    strangers = dice.random() < _STRANGERS
+    axes = replace(plan.axes, pictures=pictures)
+    return replace(plan, hosts=tuple(hosts), axes=axes, strangers=strangers)
 
 
 def _with_added_faults(plan: Plan, hours: float) -> Plan:

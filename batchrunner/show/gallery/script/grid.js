@@ -5,7 +5,7 @@ let drawn = "";
 function drawGrid() {
   const table = tableOf(store.view);
   store.columns = table.columns.length;
-  const signature = JSON.stringify([table.columns, table.rows.map((row) => [row.label, row.cells.map(ids)])]);
+  const signature = JSON.stringify([table.columns, table.rows.map((row) => [row.label, row.picture, row.cells.map(ids)])]);
   if (signature !== drawn) {
     drawn = signature;
     rebuild(table);
@@ -47,7 +47,14 @@ function forget(table) {
 }
 
 function heads(columns) {
-  return make("div", { class: "heads", "aria-hidden": "true" }, ...columns.map((name) => quoted(name)));
+  const shown = columns.map(({ label, picture }) => make("span", {}, inputPicture(picture), quoted(label)));
+  return make("div", { class: "heads", "aria-hidden": "true" }, ...shown);
+}
+
+/* Gone where there is none: the copy of an input is made when its first job is due. */
+function inputPicture(url) {
+  const settings = { src: url, alt: "", class: "input", loading: "lazy", decoding: "async", draggable: "false" };
+  return url ? make("img", { ...settings, on: { error: (event) => event.target.remove() } }) : null;
 }
 
 function drawRow(row, place) {
@@ -57,7 +64,7 @@ function drawRow(row, place) {
   const playing = button("▶", "Play the row together (r)", () => playRow(section, name), { class: "play", "data-choir": name });
   const label = row.label ? quoted(row.label, "label") : make("span", { class: "label", text: counted(row.cells.flat().length, "job") });
   if (row.label) label.setAttribute("title", row.label);
-  section.append(make("h2", {}, playing, label), make("div", { class: "cells" }, ...cells));
+  section.append(make("h2", {}, playing, inputPicture(row.picture), label), make("div", { class: "cells" }, ...cells));
   return section;
 }
 
@@ -93,7 +100,7 @@ function drawStanding() {
   const { counts, total } = store.data;
   const parts = [`${counts.done} of ${total} done`];
   if (counts.failed) parts.push(`${counts.failed} failed`);
-  if (store.data.left > 0) parts.push(`about ${spokenDuration(store.data.left)} left, ${spokenEnd(store.data)}`);
+  if (isAlive() && store.data.left > 0) parts.push(`about ${spokenDuration(store.data.left)} left, ${spokenEnd(store.data)}`);
   const text = parts.join(" · ");
   if (byId("standing").textContent !== text) byId("standing").textContent = text;
   const going = counts.sending + counts.queued + counts.fetching;

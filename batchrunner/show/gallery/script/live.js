@@ -7,6 +7,9 @@ const SHARE = 20;
 const trusted = globalThis.trustedTypes?.createPolicy("batchrunner", { createScriptURL: (url) => url });
 let cost = 0;
 let lastText = "";
+let alive = true;
+/* Seconds by which a runner's sign of life may be late, or its clock differ from ours. */
+const LATE = 60;
 
 function sourceUrl() {
   const url = `${document.body.dataset.source}?${Date.now()}`;
@@ -37,22 +40,44 @@ function askIfSeen() {
   else ask();
 }
 
+/* Whether a run is on, as far as its files tell: one that was killed says nothing any more. */
+function isAlive() {
+  const { live, next_at: next } = store.data;
+  return live && (next === null || Date.now() / 1000 < next + LATE);
+}
+
+function drawTrouble() {
+  const { at, counts, total, trouble, commands } = store.data;
+  const lines = isAlive() ? trouble : [];
+  const stopped = !isAlive() && counts.done + counts.failed < total;
+  const node = byId("trouble");
+  node.hidden = !lines.length && !stopped;
+  node.replaceChildren(...lines.map((line) => make("p", {}, quoted(line))));
+  if (!stopped) return;
+  const copying = button("Copy", `Copy: ${commands.resume}`, () => copy("Copy command", commands.resume));
+  const command = make("code", { text: commands.resume });
+  node.append(make("p", { text: `Not running: last heard of at ${spokenClock(at)}. To go on:` }), make("p", {}, command, " ", copying));
+}
+
 function receive(data) {
   const began = performance.now();
   if (data.version !== VERSION) {
     byId("standing").textContent = "This page is of another version: run batchrunner gallery again.";
     return;
   }
-  if (JSON.stringify(data) === lastText) return;
+  const died = alive && store.data && !isAlive();
+  if (JSON.stringify(data) === lastText && !died) return;
   lastText = JSON.stringify(data);
   const before = store.cells;
   setData(data);
+  alive = isAlive();
+  drawTrouble();
   drawBar();
   drawGrid();
   drawReport();
   for (const cell of data.cells) {
     const known = before.get(cell.id);
-    if (known && tiles.has(cell.id) && JSON.stringify(known) !== JSON.stringify(cell)) fillTile(cell);
+    if (known && tiles.has(cell.id) && (died || JSON.stringify(known) !== JSON.stringify(cell))) fillTile(cell);
   }
   cost = performance.now() - began;
 }

@@ -2,6 +2,7 @@
 
 loadView();
 loadMarks();
+fetchPicks();
 showSize();
 globalThis[document.body.dataset.receiver] = receive;
 addEventListener("keydown", onKey);

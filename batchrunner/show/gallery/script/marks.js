@@ -1,4 +1,4 @@
-/* What a person thinks of the jobs: stars and notes, kept in this browser. */
+/* What a person thinks of the jobs: stars and notes, kept in this browser, and by `gallery --serve` in the folder. */
 
 let marks = {};
 
@@ -17,6 +17,7 @@ function mark(id, change) {
   keep("marks", marks);
   showMark(id);
   drawPicks();
+  savePicks();
 }
 
 function toggleStar(id) {
@@ -25,6 +26,10 @@ function toggleStar(id) {
 
 function starred() {
   return store.data.cells.filter((cell) => markOf(cell.id).star);
+}
+
+function noted() {
+  return store.data.cells.filter((cell) => markOf(cell.id).note && !markOf(cell.id).star);
 }
 
 /* Another tab of the same batch may have changed them. */

@@ -24,8 +24,8 @@ function tableOf(view) {
   }
   const ordered = [...groups].sort(([left], [right]) => left - right);
   return {
-    columns: used.map((index) => nameAt(columns, index)),
-    rows: ordered.map(([index, cells]) => ({ label: rows < 0 ? "" : nameAt(rows, index), cells })),
+    columns: used.map((index) => ({ label: nameAt(columns, index), picture: pictureAt(columns, index) })),
+    rows: ordered.map(([index, cells]) => ({ label: rows < 0 ? "" : nameAt(rows, index), picture: pictureAt(rows, index), cells })),
   };
 }
 
@@ -36,6 +36,11 @@ function usedValues(cells, place) {
 function nameAt(place, index) {
   const param = store.data.params[place];
   return index < 0 ? `no ${param.name}` : labelled(param.name, param.values[index]);
+}
+
+/* The input picture of a row or column, if all its jobs have the same. */
+function pictureAt(place, index) {
+  return store.data.params[place]?.pictures?.[index] ?? null;
 }
 
 /* What neither row nor column nor a filter says of a cell. */

@@ -18,8 +18,12 @@ function spokenDuration(seconds) {
   return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ""}`;
 }
 
+/* With the date, unless it is today. */
 function spokenClock(epoch) {
-  return new Date(epoch * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const at = new Date(epoch * 1000);
+  const clock = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  if (at.toDateString() === new Date().toDateString()) return clock;
+  return `${at.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })} ${clock}`;
 }
 
 function spokenSize(bytes) {
@@ -39,7 +43,7 @@ function counted(count, word) {
 
 /* When a job that is not rendered yet will be, by the forecast. */
 function expected(cell) {
-  if (cell.ready !== null) return `about ${spokenClock(cell.ready)}`;
+  if (cell.ready !== null && isAlive()) return `about ${spokenClock(cell.ready)}`;
   if (cell.seconds !== null) return `takes ${spokenDuration(cell.seconds)}`;
   return "";
 }
