@@ -47,6 +47,7 @@ EXAMPLES = {
         "grace": "grace: 5m",
         "poll": "poll: 5s",
         "stuck": "stuck: off",
+        "hint": "hint: off",
         "until": 'until: "07:30"',
         "hours": "hours: 22:00-07:00",
         "notify": "notify: {url_env: NTFY_URL, topic: renders}",
@@ -139,7 +140,8 @@ def keys(form: str) -> list[str]:
     schema = schema_of(form)
     examples = EXAMPLES[form]
     if examples.keys() != schema["properties"].keys():
-        raise KeyError(f"examples of {form}: {examples.keys() ^ schema['properties'].keys()}")
+        odd = examples.keys() ^ schema["properties"].keys()
+        raise KeyError(f"EXAMPLES[{form!r}] in docs/reference.py must have what the model has: {sorted(odd)}")
     rows = [
         (f"`{name}`", _meaning(key), _default(name, key, schema), _code(examples[name]))
         for name, key in schema["properties"].items()
