@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -16,11 +17,16 @@ import typer
 from typer.testing import CliRunner
 
 from batchrunner.cli.app import app
+from batchrunner.core.facts import Accepted, File, Rendered, Saved
 from batchrunner.errors import BatchrunnerError, BusyError, LocalError, TheirsError, YoursError
+from batchrunner.ledger import Ledger
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.forms import Event, Order, Settings
 from batchrunner.manifest.yamltree import MappingNode, compose
+from batchrunner.options import RunOptions
+from batchrunner.remembered import RECORD, record
 from docs import reference
+from tests.lab import faults
 
 if TYPE_CHECKING:
     from batchrunner.manifest import Batch
@@ -111,8 +117,9 @@ def fenced(language: str) -> list[tuple[str, str]]:
     ]
 
 
-MANIFESTS = [(where, text) for where, text in fenced("yaml") if not where.startswith("docs/simulator.md")]
-"""The simulator's page has scripts of faults."""
+SIMULATOR = "docs/simulator.md:"
+"""A page with scripts of faults in place of manifests."""
+MANIFESTS = [(where, text) for where, text in fenced("yaml") if not where.startswith(SIMULATOR)]
 
 
 def loaded(folder: Path, text: str) -> Batch:
@@ -129,6 +136,13 @@ def test_manifests_plan(folder: Path, where: str, text: str) -> None:
     batch = loaded(folder, completed(text, LTX2))
     assert batch.jobs, where
     assert batch.warnings == ()
+
+
+def test_other_blocks_are_sound() -> None:
+    """Every script of faults is one, and every piece of Python is Python."""
+    scripts = [faults.parse(text, where) for where, text in fenced("yaml") if where.startswith(SIMULATOR)]
+    pieces = [compile(text, where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) for where, text in fenced("python")]
+    assert all((scripts, pieces, *scripts))
 
 
 @pytest.mark.parametrize("form", reference.EXAMPLES)
@@ -203,6 +217,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 CALLS = commands()
+RUN = {"init", "plan", "status", "retry", "export", "promote"}
 USAGE_ERROR = typer.BadParameter.__bases__[0]
 
 
@@ -230,21 +245,48 @@ def test_commands_are_understood() -> None:
     assert {arguments[0] for _, arguments in CALLS} >= reference.command().commands.keys()
 
 
-def test_commands_without_a_server_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every `init`, `schema` and `plan` that asks no server does what its page says, in the pages' own order."""
+@pytest.fixture(name="finished")
+def _finished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in the folder, where README's batch has finished; one of its jobs is starred."""
     monkeypatch.chdir(folder)
-    wrong = []
-    ran = 0
-    for page, arguments in CALLS:
-        if page.startswith("docs/") and arguments[0] in {"init", "schema", "plan"} and "--ask" not in arguments[1:]:
-            if arguments[0] == "init":
-                (folder / arguments[-1]).unlink(missing_ok=True)
-            result = CliRunner().invoke(app, arguments)
-            ran += 1
-            if result.exit_code:
-                wrong.append((page, arguments, result.output))
+    manifest = folder / "rainy-cats.yaml"
+    batch = load(manifest)
+    home = folder / "outputs" / batch.name
+    with Ledger.open(home, batch.name) as ledger:
+        ledger.keep(batch.jobs)
+        ledger.mark(RECORD, value=record(RunOptions(manifest)))
+        for job in batch.jobs:
+            ledger.append(Accepted(job.id, 1, 0.0, "id", "p", batch.servers[0]))
+            ledger.append(Rendered(job.id, 1, 1.0, (File("x.mp4"),), None))
+            ledger.append(Saved(job.id, 1, 2.0, "x.mp4", f"{job.file}.mp4", 4, "0" * 64))
+            (home / job.file).parent.mkdir(exist_ok=True)
+            (home / f"{job.file}.mp4").write_bytes(b"mp4!")
+    picks = {"batch": batch.name, "manifest": str(manifest), "picks": [{"job": batch.jobs[0].id}]}
+    for place in (folder, home):
+        (place / "picks.json").write_text(json.dumps(picks), "utf-8")
+    return folder
+
+
+def test_commands_that_need_no_server_run(finished: Path) -> None:
+    """Every `init`, `plan`, `status`, `retry`, `export` and `promote` works, in the pages' own order.
+
+    Those that ask a server, follow a run or name a job are only understood.
+    """
+    wrong, ran = [], set()
+    for page, (verb, *rest) in CALLS:
+        if verb not in RUN or {"--ask", "--watch"} & {*rest} or (verb != "status" and not rest):
+            continue
+        for number, word in enumerate(rest):  # it would not be written over
+            if word == "-o":
+                (finished / rest[number + 1]).unlink(missing_ok=True)
+        for path in finished.glob("rainy-cats-*.yaml"):
+            path.unlink()
+        result = CliRunner().invoke(app, [verb, *rest])
+        ran.add(verb)
+        if result.exit_code:
+            wrong.append((page, verb, rest, result.output))
     assert wrong == []
-    assert ran > 5
+    assert ran == RUN
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
