@@ -45,6 +45,7 @@ def saved_json(batch: str, folder: str, job: Job, saved: Saved) -> dict[str, Jso
         "path": saved.path,
         "bytes": saved.size,
         "sha256": saved.sha256,
+        "warning": saved.warning or None,
         "params": {**job.params},
     }
 

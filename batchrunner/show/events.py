@@ -141,7 +141,7 @@ EVENT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "accepted": ("attempt", "prompt", "server"),
     "rendered": ("attempt", "files", "seconds", "differs", "left_out"),
     "opened": ("attempt", "file", "size"),
-    "saved": ("attempt", "file", "path", "size", "sha256"),
+    "saved": ("attempt", "file", "path", "size", "sha256", "warning"),
     "download_failed": ("attempt", "file", "message"),
     "lost": ("attempt", "why", "message", "burns", "final"),
     "reopened": ("attempt",),

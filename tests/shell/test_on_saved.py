@@ -59,6 +59,7 @@ async def test_each_file_once(tmp_path: Path) -> None:
         "path": ONE.path,
         "bytes": 5,
         "sha256": "f" * 64,
+        "warning": None,
         "params": {"prompt": "a cat", "seed": 2**64 - 1},
     }
     assert (sorted(seen.marks), seen.told) == ([handled_mark(ONE), handled_mark(TWO)], [])
