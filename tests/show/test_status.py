@@ -224,7 +224,7 @@ def test_without_a_runner_nothing_looks_alive() -> None:
 
 
 def test_a_plan_shows_new_jobs_first_and_their_prompts() -> None:
-    """What is new, then what waits, stands before what is done, by its prompt and what else tells it apart, not by its file's name."""
+    """New jobs stand first, done ones last, each by its prompt and what else tells it apart."""
     rows = [("a red fox", "fast", 20, 7), ("two cats", "high", 40, 8)]
     jobs = [
         Job(
