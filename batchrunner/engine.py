@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Poll, Submit, Upload, Withdraw
+from batchrunner.core.actions import Cause, Download, Failure, Interrupt, Listen, Poll, Submit, Upload, Withdraw
 from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
-from batchrunner.core.notes import Moment, Outcome
+from batchrunner.core.notes import Moment, Outcome, SocketClosed, StatusHeard
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
@@ -62,6 +62,10 @@ class Comfy(Protocol):
 
     async def interrupt(self, prompt: str) -> Failure | None:
         """Stop a prompt if it runs, by id."""
+        ...
+
+    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+        """Open the socket, and call `heard(greeting, dropped)` for what `StatusHeard` tells, until it closes."""
         ...
 
 
@@ -114,10 +118,12 @@ class Clock(Protocol):
 
 
 IMPORTED = "local files imported"
+_HEAD_START = 0.02
+"""Seconds that a GET has to be opened before the next POST is claimed: both would wait for the disk."""
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""
-Message: TypeAlias = "tuple[Action, Interpreter] | BatchrunnerError | None"
+Message: TypeAlias = "tuple[Action, Interpreter] | StatusHeard | BatchrunnerError | None"
 
 
 class Engine:
@@ -147,6 +153,8 @@ class Engine:
         self._redact = redact
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
+        self._held_back = False
+        """POSTs wait for the GETs of this turn."""
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
 
     async def run(self) -> Exit:
@@ -175,8 +183,13 @@ class Engine:
                 self._apply(outcome)
             for outcome in fail_refused_jobs(self._board, now, self._clock.wall()):
                 self._apply(outcome)
-            for action in plan(self._board, now):
+            actions = plan(self._board, now)
+            first = self._first(actions)
+            for action in first:
                 self._start(action, group)
+            if len(first) < len(actions):
+                await self._receive(now + _HEAD_START)
+                continue
             # Who watches sees the board before it forgets which servers something happened to.
             shown = self._observer.update(self._board, now)
             file_away(self._board, now)
@@ -185,6 +198,14 @@ class Engine:
             await self._receive(min(shown, wake(self._board, now) or math.inf))
 
     # -- acting
+
+    def _first(self, actions: list[Action]) -> list[Action]:
+        """Return what is started now: no POST in the same turn as a GET, whose opening its claim's commit would delay.
+
+        A turn later all are: no POST waits twice, however many files there are.
+        """
+        self._held_back = not self._held_back and any(isinstance(action, Download) for action in actions)
+        return [action for action in actions if not (self._held_back and isinstance(action, Submit))]
 
     def _start(self, action: Action, group: TaskGroup) -> None:
         now = self._clock.now()
@@ -208,7 +229,7 @@ class Engine:
         except BatchrunnerError as error:
             self._send.send_nowait(error)
 
-    async def _perform(self, action: Action, body: bytes) -> Interpreter:
+    async def _perform(self, action: Action, body: bytes) -> Interpreter:  # noqa: PLR0911 - a case an action
         board = self._board
         match action:
             case Poll():
@@ -229,6 +250,15 @@ class Engine:
             case Interrupt():
                 failure = await self._result(self._comfy(action.server).interrupt(action.prompt))
                 return lambda moment: interpret_interrupt(board, action, failure, moment)
+            case Listen():
+                await self._result(self._comfy(action.server).listen(self._hearing(action)))
+                return lambda moment: Outcome(notes=(SocketClosed(action.server, moment.began, moment.now),))
+
+    def _hearing(self, action: Listen) -> Callable[[bool, bool], None]:
+        def heard(greeting: bool, dropped: bool) -> None:  # noqa: FBT001 - called from one place
+            self._send.send_nowait(StatusHeard(action.server, self._clock.now(), greeting, dropped))
+
+        return heard
 
     async def _result(self, attempt: Awaitable[T]) -> T | Failure:
         """Return how an attempt ended; an error of ours must not end the night."""
@@ -262,6 +292,8 @@ class Engine:
             match message:
                 case BatchrunnerError() as error:
                     raise error
+                case StatusHeard():
+                    self._board.apply(message)
                 case (action, interpret):
                     began = self._board.in_flight.began(action)
                     self._apply(interpret(Moment(began, self._clock.now(), self._clock.wall())))

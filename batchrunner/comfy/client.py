@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from batchrunner.comfy import errors, large, submission, wire
+from batchrunner.comfy.hint import HintSocket
 from batchrunner.comfy.multipart import OVERHEAD, InputBody
 from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, redacted, title
 from batchrunner.core.actions import Cause, Entry, Failure, NotUploaded, PollResult, Refused, Uploaded
@@ -146,9 +147,21 @@ def session(connector: aiohttp.BaseConnector | None = None, tls: SSLContext | No
         connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls or True, resolver=resolver)
     if not connector.force_close or connector.limit:
         raise YoursError("A connector needs force_close=True and limit=0.")
+    no_redirects = aiohttp.TraceConfig()
+    no_redirects.on_request_redirect.append(_refuse_redirect)
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        trace_configs=[no_redirects],
     )
+
+
+async def _refuse_redirect(_session: object, _context: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    """Follow no redirect: `ws_connect` would, with every header of ours, to whatever host it names."""
+    redirect.response.close()
+    raise aiohttp.ClientError("redirects are not followed")
 
 
 class Client:
@@ -176,6 +189,7 @@ class Client:
         self.where = f"{self._base.host}:{self._base.port}"
         self._unread = 0
         """Polls so far that could not read an id."""
+        self._socket = HintSocket(self._url("/ws"), http, credentials)
         self._last_queue: tuple[bytes, tuple[Row, ...]] = (b"", ())
         """The sha256 of the last queue that was read, and its rows."""
 
@@ -216,6 +230,7 @@ class Client:
 
     async def submit(self, body: bytes) -> PostEnd:
         """POST one prompt, once. A Failure with `sent` says nothing about whether the server has it."""
+        began = asyncio.get_running_loop().time()
         answer = await self._call("/prompt", _POSTED, body, self._waits.post)
         if isinstance(answer, Failure):
             return answer
@@ -224,7 +239,10 @@ class Client:
         if answer.status in (400, 422) and answer.page is None:
             return redacted(_refusal(answer), self._credentials)
         read = self._read(answer, submission.taken)
-        return read if isinstance(read, Failure) else redacted(read[0], self._credentials)
+        if isinstance(read, Failure):
+            return read
+        self._socket.posted(began)
+        return redacted(read[0], self._credentials)
 
     async def upload(self, action: Upload) -> UploadEnd:
         """Bring an input file there, whole and under the name that the server tells; `overwrite` is never sent.
@@ -258,6 +276,10 @@ class Client:
         if not prompt:
             raise ValueError("an interrupt needs a prompt id")
         return await self._order("/interrupt", {"prompt_id": prompt})
+
+    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+        """Open the server's websocket, and call `heard(greeting, dropped)` as `HintSocket.listen` does."""
+        await self._socket.listen(heard)
 
     async def object_info(self) -> Json | Failure:
         """Return what every node of the server takes, as it says it."""

@@ -84,6 +84,18 @@ def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> E
     return history_entry(prompt, whole[prompt], nodes)
 
 
+def remaining(value: Json) -> int:
+    """Return how many prompts, of anyone, a `status` of `/ws` says that there are."""
+    message = fields(value, "message")
+    if message.get("type") != "status":
+        raise WrongShapeError("message: no status")
+    status = fields(fields(message.get("data"), "data").get("status"), "status")
+    count = fields(status.get("exec_info"), "exec_info").get("queue_remaining")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise WrongShapeError("queue_remaining: no count")
+    return count
+
+
 def recent(value: Json, nodes: Collection[str] | None = None) -> tuple[Entry, ...]:
     """Return the entries of GET /history?max_items=n, oldest first; `nodes` as for `history`."""
     return tuple(history_entry(prompt, entry, nodes) for prompt, entry in fields(value, "history").items())

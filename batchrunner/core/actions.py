@@ -86,7 +86,14 @@ class Interrupt:
     prompt: str
 
 
-Action: TypeAlias = Poll | Submit | Upload | Download | Withdraw | Interrupt
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Open a server's websocket and listen for hints, until it closes."""
+
+    server: str
+
+
+Action: TypeAlias = Poll | Submit | Upload | Download | Withdraw | Interrupt | Listen
 
 
 # -- What the shell brings back: polls of a server, answers to a POST, ends of a download.

@@ -58,6 +58,8 @@ _FREE_INPUT_LOSSES = 3
 """How often a job may lose an input file on a server before that costs attempts as any other error does."""
 _RESTED = frozenset({Why.ERROR, Why.WRONG_CONTENT, Why.UNUSABLE, Why.DENIED})
 """Losses after which a job rests for `grace` before its next attempt."""
+_SHORT_REST = 0.001
+"""Seconds for which a job rests whose render failed while a server has nothing else to do for us."""
 _RETRY = 1.0
 _RETRY_CAP = 60.0
 _RETRY_CAP_IN_RACE = 5.0
@@ -143,6 +145,8 @@ class Board:
         self._ready: PriorityQueue[str] = PriorityQueue()
         self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
         self._rests = Cooldowns()
+        self._failed: dict[str, None] = {}
+        """Jobs that rest after a failed render."""
         self.input_files: Mapping[str, tuple[InputFile, ...]] = {}
         """What each job's workflow reads, where it reads anything."""
         self.refused_files: dict[str, None] = {}
@@ -274,6 +278,8 @@ class Board:
         """Let a job wait after an execution error, a file after a broken download."""
         if isinstance(state, Waiting) and isinstance(fact, Lost) and fact.why in _RESTED:
             self._rests.rest(job, "", now + self.rules.grace)
+            if fact.why is not Why.DENIED:
+                self._failed[job] = None
         if isinstance(state, Fetching) and isinstance(fact, DownloadFailed):
             broken = next(item.broken for item in state.items if item.file.key == fact.file)
             cap = _RETRY_CAP if state.deadline is None else _RETRY_CAP_IN_RACE
@@ -415,6 +421,13 @@ class Board:
         calm = self.disk.calms_at()
         if calm is not None and (now >= calm or not self._with_files):
             self.disk.worked()
+
+    def shorten_rests(self, now: float) -> None:
+        """Let no failed render rest while nothing else waits for a server that has nothing of ours to do."""
+        if self._failed and self.unoccupied and not self.next_jobs(1, now):
+            for job in self._failed:
+                self._rests.rest(job, "", now + _SHORT_REST)
+            self._failed.clear()
 
     def _await_servers(self, now: float) -> None:
         """Wait for all servers from now on: before the hours began, those that hold nothing had no reason to answer."""

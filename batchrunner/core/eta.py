@@ -85,6 +85,15 @@ def remaining(board: Board, name: str, now: float) -> float | None:
     return board.forecast.seconds(name, cost) - ran
 
 
+def late_in(board: Board, name: str, now: float) -> float | None:
+    """Return in how long that prompt takes longer than it should at most, negative if it does; None as above."""
+    rendered = _rendered(board, name, now)
+    if rendered is None or not board.forecast.knows(rendered[1]):
+        return None
+    _, cost, ran = rendered
+    return board.forecast.at_most(name, cost) - ran
+
+
 def overdue(board: Board, name: str, now: float) -> str | None:
     """Return the job that a server has rendered for three times as long as it should at most take, if there is one.
 

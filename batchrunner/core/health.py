@@ -97,7 +97,9 @@ class Allowed:
 _PAUSED = "after a pause that doubles to 60 s (to 5 s while it holds something of ours)"
 ALLOWED: Mapping[Condition, Allowed] = {
     _C.UNKNOWN: Allowed("at once", "none", downloads=False),
-    _C.ANSWERING: Allowed("every 1 to 10 s", "up to `depth`", downloads=True),
+    _C.ANSWERING: Allowed(
+        "every 1 to 10 s; with a live socket when it says so, and every 30 s", "up to `depth`", downloads=True
+    ),
     _C.UNAVAILABLE: Allowed(_PAUSED, "none", downloads=False),
     _C.UNAUTHORIZED: Allowed(
         f"as usual while they are good, else {_PAUSED}",

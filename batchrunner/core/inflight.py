@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Download, Submit, Upload
+from batchrunner.core.actions import Download, Listen, Submit, Upload
 
 if TYPE_CHECKING:
     from batchrunner.core.actions import Action
@@ -29,6 +29,8 @@ class InFlight:
                 self._posts.add(action.job)
             case Download():
                 self._files.add((action.job, action.file.key))
+            case Listen():
+                pass  # it asks nothing
             case Upload():
                 self._uploads.add((action.server, action.file.name))
             case _:
@@ -41,6 +43,8 @@ class InFlight:
                 self._posts.discard(action.job)
             case Download():
                 self._files.discard((action.job, action.file.key))
+            case Listen():
+                pass
             case Upload():
                 self._uploads.discard((action.server, action.file.name))
             case _:

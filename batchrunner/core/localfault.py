@@ -46,8 +46,8 @@ _PER_SERVER = 2
 """Downloads per server: the file of the last render, and one that is still on its way."""
 _PER_DOWNLOAD = 2
 """Handles of a download: its connection and its file."""
-_REQUESTS = 2
-"""Handles of a server: a poll and a POST."""
+_REQUESTS = 3
+"""Handles of a server: a poll, a POST and its socket."""
 _RESERVED = 64
 """Handles for everything else: the ledger, the log, the page, folders, who is told elsewhere."""
 

@@ -265,6 +265,27 @@ class PollLater:
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class StatusHeard:
+    """A `status` came over the server's socket."""
+
+    server: str
+    now: float
+    greeting: bool
+    """It is the first of its connection, which every connection gets."""
+    dropped: bool
+    """It says that fewer prompts remain than the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketClosed:
+    """The server's socket, which was begun to be opened at `began`, has closed or was never open."""
+
+    server: str
+    began: float
+    now: float
+
+
 ServerNote: TypeAlias = (
     Polled
     | Surveyed
@@ -289,6 +310,8 @@ ServerNote: TypeAlias = (
     | Interrupted
     | Leave
     | PollAt
+    | StatusHeard
+    | SocketClosed
 )
 
 # -- a job

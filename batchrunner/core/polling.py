@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import remaining
+from batchrunner.core.eta import late_in, remaining
+from batchrunner.core.hint import HINT_PAUSE
 from batchrunner.core.lifecycle import Sending
 from batchrunner.core.server import FASTEST_POLL
 
@@ -15,30 +16,74 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.server import Server
 
-_SLOWEST_LOOK = 10.0
-_LOOKS_PER_TTL = 6
+_SLOWEST = 10.0
+_SLOWEST_HEARD = 30.0
+"""With a live socket, which tells of every end."""
+_POLLS_PER_TTL = 6
+_POLLS_PER_JOB = 8
+"""Of a job so short that this is more often than once a second."""
+_FASTEST_SHORT = 0.1
 
 
 def next_poll(board: Board, server: Server, now: float) -> float:
-    """Return when to poll again after a good poll: in 1 to 10 s, and at least six times per `ttl`, or every `poll`."""
+    """Return when to poll again after a good poll.
+
+    With a live socket as soon as it says so, else in 1 to 30 s. Without one in 1 to 10 s, or eight times per job where
+    ours are known to take less than 8 s, at least 0.1 s. At least six times per `ttl`; or every `poll`.
+    """
     rules = server.rules
+    if server.hint.dropped_at >= server.health.good_at:
+        return server.hinted_poll(now)  # something ended while this poll was under way
     if rules.poll is not None:
         return now + rules.poll
-    slowest = min(_SLOWEST_LOOK, (rules.ttl or inf) / _LOOKS_PER_TTL)
-    return now + min(slowest, max(FASTEST_POLL, _pause(board, server, now)))
+    heard = server.hint.live and (server.is_heard() or not board.load_on(server.name))
+    slowest = min(_SLOWEST_HEARD if heard else _SLOWEST, (rules.ttl or inf) / _POLLS_PER_TTL)
+    return now + min(slowest, _pause(board, server, now, heard=heard))
 
 
-def _pause(board: Board, server: Server, now: float) -> float:
+def depth(board: Board, server: Server, now: float) -> int:
+    """Return how many prompts of ours a server should hold: `depth`, and more of jobs so short that it would run dry.
+
+    What waits there lasts for two polls, or two hints, up to `max_depth`.
+    """
+    rules = server.rules
+    length = job_length(board, server.name, now)
+    if not length:
+        return rules.depth
+    pause = HINT_PAUSE if server.hint.live else rules.poll or _short_pause(length) or FASTEST_POLL
+    return max(rules.depth, min(rules.max_depth, 1 + ceil(2 * pause / length)))
+
+
+def job_length(board: Board, name: str, now: float) -> float | None:
+    """Return how long the shortest of our prompts there renders, or the next job; None if its kind is not known."""
+    jobs = [job for job, _ in board.open_on(name)] or board.next_jobs(1, now)
+    costs = {board.costs.get(job, 0.0) for job in jobs}
+    return min((board.forecast.seconds(name, cost) for cost in costs if board.forecast.knows(cost)), default=None)
+
+
+def _short_pause(length: float) -> float | None:
+    """Return the time between two polls for jobs of this length; None if they are not short."""
+    pause = length / _POLLS_PER_JOB
+    return max(_FASTEST_SHORT, pause) if pause < FASTEST_POLL else None
+
+
+def _pause(board: Board, server: Server, now: float, *, heard: bool) -> float:
     """Return how long nothing is expected to be missed."""
     if not board.load_on(server.name):
-        return _SLOWEST_LOOK
+        return _SLOWEST_HEARD
     doubts = [_patience(since, until, now) for since, until in _doubts(board, server)]
     if doubts:
-        return min(doubts)
+        return max(FASTEST_POLL, min(doubts))
+    if heard:
+        late = late_in(board, server.name, now)
+        return inf if late is None else max(FASTEST_POLL, late, -late / 3)
+    length = job_length(board, server.name, now)
+    if length is not None and (short := _short_pause(length)):
+        return short
     ends_in = remaining(board, server.name, now)
     if ends_in is not None:
-        return abs(ends_in) / 3
-    return (now - min(server.queue.running.values(), default=now)) / 10
+        return max(FASTEST_POLL, abs(ends_in) / 3)
+    return max(FASTEST_POLL, (now - min(server.queue.running.values(), default=now)) / 10)
 
 
 def _patience(since: float, until: float, now: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from batchrunner.core.actions import Download, Interrupt, Poll, Submit, Withdraw
+from batchrunner.core.actions import Download, Interrupt, Listen, Poll, Submit, Withdraw
 from batchrunner.core.eta import ends_at, fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
@@ -17,6 +17,7 @@ from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
 from batchrunner.core.poll_results import DOUBT, SURVEY
+from batchrunner.core.polling import depth
 from batchrunner.core.tracking import Guess
 from batchrunner.core.uploads import AHEAD, UploadPlan
 
@@ -43,15 +44,17 @@ def plan(board: Board, now: float) -> list[Action]:
     return [
         *(action for _, action in files),
         *_questions(board, visited, now),
+        *(Listen(server.name) for server in visited if _is_to_hear(board, server) and server.hint.again_at <= now),
         *_submissions(board, visited, now),
     ]
 
 
 def file_away(board: Board, now: float) -> None:
     """End a turn: what was visited is visited again when something happens to it, or when its time has come."""
+    board.shorten_rests(now)
     for name in board.attention.names():
         server = board.servers[name]
-        if server.takes_prompts(now) and server.room(board.load_on(name)):
+        if server.takes_prompts(now) and _room(board, server, now):
             board.roomy[name] = None
         else:
             board.roomy.pop(name, None)
@@ -80,6 +83,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
     idle = is_idle(board, server)
     times = (
         None if idle or board.in_flight.is_asking(server.name) else server.poll_at,
+        server.hint.again_at if _is_to_hear(board, server) else None,
         server.breaker.paused_until,
         server.health.posts_at,
         server.inputs.next_at(now),
@@ -109,6 +113,12 @@ def _questions(board: Board, visited: Sequence[Server], now: float) -> Iterator[
             yield Interrupt(server.name, prompt)
         elif server.poll_at <= now and not is_idle(board, server):
             yield _poll(board, server)
+
+
+def _is_to_hear(board: Board, server: Server) -> bool:
+    """Whether a server's socket is to be opened: it answers, and nobody listens."""
+    wanted = server.rules.hint and server.named and server.health.is_up()
+    return wanted and Listen(server.name) not in board.in_flight
 
 
 def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
@@ -192,13 +202,19 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
         ahead = AHEAD if board.input_files else 0
         for name in dict.fromkeys([*(server.name for server in visited), *roomy]):
             server = board.servers[name]
-            if server.takes_prompts(now) and (server.room(board.load_on(name)) or ahead):
-                rooms[name] = server.room(board.load_on(name))
+            room = _room(board, server, now) if server.takes_prompts(now) else 0
+            if room or (ahead and server.takes_prompts(now)):
+                rooms[name] = room
         for job, name in _given(board, rooms, uploads, now):
             attempt, inputs = board.next_attempt(job), uploads.names(job, name) or ()
             prompt, prefix = prompt_id(board.batch, job, attempt), file_prefix(board.batch, job, attempt)
             yield Submit(job, attempt, prompt, prefix, name, inputs=inputs)
     yield from uploads.actions
+
+
+def _room(board: Board, server: Server, now: float) -> int:
+    """Return how many more prompts a server may get that takes some."""
+    return server.room(board.load_on(server.name), depth(board, server, now))
 
 
 def _holds_back(board: Board) -> bool:

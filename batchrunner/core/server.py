@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from batchrunner.core.facts import Why
 from batchrunner.core.health import Breaker, Health
+from batchrunner.core.hint import HINT_PAUSE, Hint
 from batchrunner.core.inputs import ServerInputs
 from batchrunner.core.notes import (
     Finished,
@@ -29,6 +30,8 @@ from batchrunner.core.notes import (
     PostTaken,
     Remove,
     Removed,
+    SocketClosed,
+    StatusHeard,
     Surveyed,
     TransferFailed,
     TransferWorked,
@@ -169,6 +172,7 @@ class Server:
     breaker: Breaker = field(default_factory=Breaker)
     queue: QueueSeen = field(default_factory=QueueSeen)
     memory: Memory = field(default_factory=Memory)
+    hint: Hint = field(default_factory=Hint)
     inputs: ServerInputs = field(default_factory=ServerInputs)
     leaving: Leaving = Leaving.NO
     to_remove: frozenset[str] = frozenset()
@@ -185,6 +189,8 @@ class Server:
         """Put what a note says in place."""
         match note:
             case Polled():
+                ended = not self.queue.running.keys() <= {row.prompt for row in note.result.queue}
+                self.hint = self.hint.polled(self.health.good_at, ended=ended)
                 self.queue = self.queue.updated(note)
                 stalled = note.hung or (bool(self.queue.pending) and not self.queue.running)
                 tripped, whole = self.breaker.trips > 0, note.result.unread is None
@@ -205,7 +211,7 @@ class Server:
                 self.health = self.health.post_taken()
                 if self.breaker.kind == Why.DENIED:
                     self.breaker = Breaker()
-                if not self.health.failures:
+                if not self.health.failures and not self.is_heard():
                     self.poll_at = min(self.poll_at, note.now + (self.rules.poll or FASTEST_POLL))
             case PostRefused():
                 self.health = self.health.post_refused(self.name, note.failure, note.now)
@@ -249,6 +255,14 @@ class Server:
                 self.leaving = note.stage
             case PollAt():
                 self.poll_at = note.at
+            case StatusHeard():
+                self.hint = self.hint.heard(note)
+                if note.dropped and self.health.is_up():
+                    self.poll_at = min(self.poll_at, self.hinted_poll(note.now))
+            case SocketClosed():
+                if self.hint.live and self.health.is_up():
+                    self.poll_at = min(self.poll_at, note.now + (self.rules.poll or FASTEST_POLL))
+                self.hint = self.hint.closed(self.name, note)
             case _:
                 assert_never(note)
 
@@ -270,13 +284,21 @@ class Server:
         pause = backoff(self.name, self.health.failures, min(self.rules.poll or FASTEST_POLL, cap), cap)
         return max(pause, min(note.failure.retry_after or 0.0, _LONGEST_OBEYED if note.holding else inf))
 
+    def is_heard(self) -> bool:
+        """Whether a hint will tell of the end of what runs here."""
+        return self.hint.live and bool(self.queue.running)
+
+    def hinted_poll(self, now: float) -> float:
+        """Return when to poll because of a hint that was heard at `now` or before."""
+        return max(now, self.health.good_at + HINT_PAUSE)
+
     def takes_prompts(self, now: float) -> bool:
         """Whether a POST may go there now."""
         return self.named and self.health.takes_prompts(now, self.rules) and now >= self.breaker.paused_until
 
-    def room(self, load: int) -> int:
-        """Return how many more prompts it may get while it holds `load`; where POSTs are refused, one to try."""
-        most = 1 if self.health.refused_posts else self.breaker.most(self.rules.depth)
+    def room(self, load: int, depth: int) -> int:
+        """Return how many more prompts it may get while it holds `load` of `depth`; where POSTs are refused, one."""
+        most = 1 if self.health.refused_posts else self.breaker.most(depth)
         return max(0, most - load)
 
     def ready_since(self, record: Tracked | None) -> float | None:

@@ -14,6 +14,8 @@ class Rules:
     """Renders per job before it fails."""
     depth: int = 2
     """Prompts of ours on one server: one running, one ready."""
+    max_depth: int = 16
+    """The same where jobs are so short that a server would have nothing to do before the next poll."""
     ttl: float | None = 600.0
     """How long the server keeps a file after it was written; None where it keeps them."""
     patience: float = 8 * 3600.0
@@ -23,7 +25,9 @@ class Rules:
     grace: float = 60.0
     """How long a trouble that may pass must last before it counts."""
     poll: float | None = None
-    """Seconds between polls; None polls every 1 to 10 s, more often near an expected end."""
+    """Seconds between polls; None polls as `polling.next_poll` says."""
+    hint: bool = True
+    """Whether a server's websocket says when to poll."""
     stuck: float | None = 3.0
     """How many times the upper end of its forecast a job may run before it is interrupted; None for ever."""
     downloads: int = 64

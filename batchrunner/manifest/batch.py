@@ -119,7 +119,7 @@ class Batch:
         found = {}
         for name, own in self.server_settings.items():
             rules = replace(self.rules, ttl=own.ttl) if own.own_ttl else self.rules
-            found[name] = rules if own.depth is None else replace(rules, depth=own.depth)
+            found[name] = rules if own.depth is None else replace(rules, depth=own.depth, max_depth=own.depth)
         return found
 
     def graph(self, job: Job, prefix: str) -> dict[str, Json]:

@@ -216,10 +216,12 @@ def _rules(settings: Settings, servers: Iterable[str]) -> Rules:
     return Rules(
         attempts=settings.attempts,
         depth=settings.depth,
+        max_depth=settings.depth if "depth" in settings.model_fields_set else usual.max_depth,
         ttl=settings.ttl,
         patience=settings.patience,
         settle=usual.settle if settings.settle is None else settings.settle,
         grace=usual.grace if settings.grace is None else settings.grace,
         poll=settings.poll,
+        hint=settings.hint == "auto",
         stuck=settings.stuck,
     )

@@ -454,6 +454,10 @@ class Settings(Form):
         _or_word(_DURATION_SCHEMA, "adaptive"),
         _key("`adaptive`, or a fixed time between polls.", "adaptive"),
     ] = None
+    hint: Annotated[
+        Literal["auto", "off"],
+        _key("`off` leaves the websocket alone, which says when a prompt has ended; then only polls tell."),
+    ] = "auto"
     stuck: Annotated[
         float | None,
         BeforeValidator(_stuck),

@@ -38,7 +38,7 @@ _ALWAYS = ("prompt", "seed")
 """What every row holds itself, and first, even if all hold the same or the workflow has it anyway."""
 _KEPT = (
     *("server", "ttl", "workflow", "params", "outputs", "presets"),
-    *("attempts", "depth", "patience", "settle", "grace", "poll", "stuck", "max_jobs"),
+    *("attempts", "depth", "patience", "settle", "grace", "poll", "hint", "stuck", "max_jobs"),
 )
 _LONGEST_NOTE = 200
 _DOLLAR = "_dollar"

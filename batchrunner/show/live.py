@@ -17,6 +17,7 @@ from rich.text import Text
 from batchrunner.core.eta import overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Fetching
+from batchrunner.core.polling import depth, job_length
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.events import counts_text, text_line
 from batchrunner.text import counted, duration, fitted, printable, size
@@ -145,7 +146,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
     if trouble := server.inputs.trouble():
         return "failing uploads", trouble.since, trouble.message
-    return "up", None, ""
+    deep, length = depth(board, server, now), job_length(board, server.name, now)
+    return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""
 
 
 def _server_view(board: Board, server: Server, jobs: Mapping[str, Job], now: float) -> ServerView:

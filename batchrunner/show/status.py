@@ -233,6 +233,11 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
         Text.assemble((printable(batch), "bold"), f"  {stands}"),
         Text(_runs(standing)),
         *(Text(printable(text, _LONGEST_TEXT), "yellow") for text in troubles if text),
+        *(
+            Text(printable(f"{one.name}: {one.message}"))
+            for one in standing.servers
+            if one.state == "up" and one.message
+        ),
         *([Text(missing_text(standing.missing), "yellow")] if standing.missing else []),
         *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
         *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),

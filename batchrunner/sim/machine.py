@@ -180,16 +180,17 @@ class Machine:
         path = self.folders.named(value)
         if not self.strict and not path.exists():
             return sha256(value.encode()).hexdigest()
+        told = str(path).replace(str(self.folders.root), "/ComfyUI", 1)  # the same wherever the simulator runs
         try:
             content = path.read_bytes()
         except OSError as error:
             kind = type(error).__name__
-            raise NodeFailure(kind, f"[Errno {error.errno}] {error.strerror}: '{path}'\n") from None
+            raise NodeFailure(kind, f"[Errno {error.errno}] {error.strerror}: '{told}'\n") from None
         if content.startswith(_PICTURES if media == "image" else _RECORDINGS):
             return sha256(content).hexdigest()
         if media != "image" and content[4:8] == b"ftyp":
             return sha256(content).hexdigest()
         if media == "image":
-            raise NodeFailure("PIL.UnidentifiedImageError", f"cannot identify image file '{path}'\n")
-        message = f"[Errno 1094995529] Invalid data found when processing input: '{path}'\n"
+            raise NodeFailure("PIL.UnidentifiedImageError", f"cannot identify image file '{told}'\n")
+        message = f"[Errno 1094995529] Invalid data found when processing input: '{told}'\n"
         raise NodeFailure("av.error.InvalidDataError", message)

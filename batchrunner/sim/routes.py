@@ -259,10 +259,13 @@ class Routes:
         """GET /features."""
         return web.json_response(_FEATURES)
 
-    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+    async def socket(self, request: web.Request) -> web.StreamResponse:
         """GET /ws?clientId=X."""
         socket = web.WebSocketResponse()
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:  # the client is gone
+            return web.Response()
         client_id = request.rel_url.query.get("clientId") or uuid.uuid4().hex
         self._sim.sockets.add(client_id, socket)
         try:

@@ -19,6 +19,8 @@ class Sockets:
     def __init__(self) -> None:
         self._open: dict[str, web.WebSocketResponse] = {}
         self._outbox: asyncio.Queue[tuple[str, dict[str, Json], Json]] = asyncio.Queue()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def add(self, client_id: str, socket: web.WebSocketResponse) -> None:
         """Open a socket under this client id."""
@@ -37,10 +39,19 @@ class Sockets:
         if self._open:
             self._outbox.put_nowait((event, message, client_id))
 
+    def hold(self) -> None:
+        """Keep all messages back, as one client that reads nothing does; greetings are still sent."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Let what was kept back come at once."""
+        self._flowing.set()
+
     async def deliver_all(self) -> None:
         """Deliver queued messages in order, until cancelled."""
         while True:
             event, message, client_id = await self._outbox.get()
+            await self._flowing.wait()
             for name, socket in tuple(self._open.items()):
                 if client_id is None or name == client_id:
                     await deliver(socket, event, message)

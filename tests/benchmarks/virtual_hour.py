@@ -112,6 +112,10 @@ class Gpu:
         self.posts += 1
         return Taken(prompt, self.posts)
 
+    async def listen(self, heard: Callable[[bool, bool], None]) -> None:  # noqa: ARG002 - the engine's signature
+        """Take the connection, and say nothing."""
+        await asyncio.Event().wait()
+
     async def withdraw(self, prompts: Collection[str]) -> None:
         """Delete nothing: nobody asks."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from batchrunner.core.actions import (
     Entry,
     Failure,
     Interrupt,
+    Listen,
     Poll,
     PollResult,
     Row,
@@ -24,7 +25,7 @@ from batchrunner.core.download_results import interpret_download
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.job import file_prefix, prompt_id
-from batchrunner.core.notes import GivenUp, Moment
+from batchrunner.core.notes import GivenUp, Moment, Outcome, SocketClosed
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
 from batchrunner.core.settings import Rules
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
     from batchrunner.core.facts import Fact
-    from batchrunner.core.notes import Outcome
 
 BATCH = "cats"
 A, B = "http://a:8188", "http://b:8188"
@@ -122,9 +122,10 @@ def new_board(
     rules: Rules = RULES,
     now: float = 0.0,
     chosen: frozenset[str] | None = None,
+    hint: bool = False,
 ) -> Board:
-    """Return a board as a run begins with it."""
-    board = Board(BATCH, rules, servers, now)
+    """Return a board as a run begins with it; `hint`: it opens sockets."""
+    board = Board(BATCH, replace(rules, hint=hint), servers, now)
     board.load(JOBS[:jobs], facts, now)
     board.want(JOBS[:jobs], chosen, now)
     return board
@@ -137,9 +138,10 @@ def ready_board(
     servers: Sequence[str] = (A,),
     rules: Rules = RULES,
     now: float = 0.0,
+    hint: bool = False,
 ) -> Board:
     """Return a board all of whose servers have just answered a first, empty poll."""
-    board = new_board(facts, jobs=jobs, servers=servers, rules=rules, now=now)
+    board = new_board(facts, jobs=jobs, servers=servers, rules=rules, now=now, hint=hint)
     for url in servers:
         take_poll(board, url, now=now)
     return board
@@ -185,6 +187,8 @@ def interpret(board: Board, action: Action, end: Any, now: float, epoch: float =
             outcome = interpret_withdrawal(board, action, end, moment)
         case Interrupt():
             outcome = interpret_interrupt(board, action, end, moment)
+        case Listen():
+            outcome = Outcome(notes=(SocketClosed(action.server, moment.began, now),))
     for one in outcome.notes:
         board.apply(one)
     return list(outcome.facts)

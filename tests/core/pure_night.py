@@ -21,6 +21,7 @@ from batchrunner.core.actions import (
     Downloaded,
     Ended,
     Failure,
+    Listen,
     LocalFile,
     NotFound,
     Poll,
@@ -36,7 +37,7 @@ from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done, Failed
-from batchrunner.core.notes import Surveyed
+from batchrunner.core.notes import StatusHeard, Surveyed
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
 from batchrunner.core.startup import import_local_files, startup_facts
@@ -106,6 +107,7 @@ class Night:
 
     def __post_init__(self) -> None:
         self.rng = rng = Random(self.seed)  # noqa: S311 - weather, not secrets
+        self._waves = Random(f"{self.seed}/sockets")  # noqa: S311 - weather too
         self.odds = Odds() if self.calm else Odds.drawn(rng)
         self.rules = Rules(
             ttl=rng.choice((60.0, 600.0)), depth=rng.choice((1, 2, 2, 3)), attempts=rng.choice((1, 3, 3))
@@ -123,6 +125,7 @@ class Night:
         """Whether each command names other servers; then no state file is lost, which alone knows of those."""
         self._heap: list[tuple[float, int, int, Callable[[], None]]] = []
         self._turn = 0
+        self._heard: list[StatusHeard] = []
         self._open: set[tuple[int, Submit]] = set()
         """POSTs whose answer is outstanding, each with the run that sent it."""
         self.given_up: set[str] = set()
@@ -200,7 +203,7 @@ class Night:
     def _live(self) -> Exit | None:
         killed_at = inf if self.calm else self.now + self.rng.choice((inf, inf, 40.0, 300.0)) * self.rng.random()
         leaves_at = inf if self.calm else self.now + self.rng.choice((inf, inf, inf, 100.0)) * self.rng.random()
-        self._ended = []
+        self._ended, self._heard = [], []
         board = self._board()
         try:
             self._note_all(board, startup_facts(board, BEGIN + self.now))
@@ -290,6 +293,9 @@ class Night:
             board.end(action, self.now)
             self.marks.update(url for url, server in board.servers.items() if server.surveyed)
         self._ended = []
+        for status in self._heard:
+            board.apply(status)
+        self._heard = []
 
     def _note_all(self, board: Board, facts: Iterable[Fact]) -> None:
         for fact in facts:
@@ -356,6 +362,9 @@ class Night:
             case Download():
                 board.start(action, self.now)
                 self._fetch(board, action, self.servers[action.server])
+            case Listen():
+                board.start(action, self.now)
+                self._listen(action, self.servers[action.server])
 
     def _poll(self, action: Poll, server: PureComfy) -> None:
         read = self.now + self.rng.random()
@@ -378,6 +387,24 @@ class Night:
             self._ended.append((action, end))
 
         self._at(read, first, self.lives)
+
+    def _listen(self, action: Listen, server: PureComfy) -> None:
+        """Tell of drops, late, twice or not at all, until the socket closes, which it does at any time."""
+        rng = self._waves
+        closes_at = self.now + rng.choice((0.0, 60.0, 600.0)) * rng.random()
+        deaf = rng.random() < 0.3
+
+        def look(before: int) -> None:
+            if self.now >= closes_at:
+                self._ended.append((action, None))
+                return
+            count = len(server.rows(self.now))
+            if not deaf:
+                greeting, dropped = before < 0, count < before or rng.random() < 0.02
+                self._heard.append(StatusHeard(action.server, self.now, greeting, dropped))
+            self._at(self.now + rng.choice((0.1, 1.0, 10.0)), lambda: look(count), self.lives)
+
+        self._at(self.now + rng.random(), lambda: look(-1), self.lives)
 
     def _post(self, action: Submit, server: PureComfy) -> None:
         if self.rng.random() < self.odds.unsent:

@@ -22,6 +22,7 @@ from boards import (
     new_board,
     note,
     queued,
+    ready_board,
     rendered,
     saved,
     sending,
@@ -42,6 +43,7 @@ from batchrunner.core.lifecycle import (
     Waiting,
     folded,
 )
+from batchrunner.core.polling import depth
 from batchrunner.core.server import SIM
 from batchrunner.core.settings import Rules
 from batchrunner.core.startup import OUR_DISK
@@ -240,6 +242,24 @@ def test_a_job_rests_after_an_error() -> None:
     assert board.next_jobs(9, 70.0) == [JOB, OTHER]
 
 
+@pytest.mark.parametrize(
+    ("why", "jobs", "held", "rests"),
+    [
+        (Why.ERROR, 1, False, 0.001),
+        (Why.WRONG_CONTENT, 1, False, 0.001),
+        (Why.DENIED, 1, False, 60.0),
+        (Why.ERROR, 2, False, 60.0),
+        (Why.ERROR, 2, True, 60.0),
+    ],
+)
+def test_a_failed_render_does_not_rest_for_nothing(why: Why, jobs: int, held: bool, rests: float) -> None:  # noqa: FBT001 - a table
+    """Where nothing else waits, and a server has nothing of ours, it goes again; a POST that was refused rests."""
+    board = ready_board([*queued(JOB), *(queued(OTHER) if held else ())], jobs=jobs, now=10.0)
+    note(board, [lost(JOB, why=why)], 10.0)
+    board.shorten_rests(10.0)
+    assert board.rests_until() == 10.0 + rests
+
+
 def test_an_unnamed_server_is_watched_while_it_holds_prompts() -> None:
     """A server that nobody names any more appears with its prompts; our own disk is no server."""
     board = new_board(queued(server=C), servers=(A,), now=7.0)
@@ -334,5 +354,5 @@ def test_a_server_has_rules_of_its_own() -> None:
     """What the manifest says of one server alone holds for that server: its depth, its ttl, its deadlines."""
     rules = Rules(ttl=600.0, depth=2)
     board = Board("cats", rules, (A, B), 0.0, {B: Rules(ttl=None, depth=5)})
-    assert (board.servers[A].room(0), board.servers[B].room(0)) == (2, 5)
+    assert [depth(board, board.servers[name], 0.0) for name in (A, B)] == [2, 5]
     assert (board.rules_of(A).ttl, board.rules_of(B).ttl, board.rules_of("our disk").ttl) == (600.0, None, 600.0)

@@ -43,7 +43,7 @@ def test_any_prefix_of_a_ledger_can_be_resumed(seed: int) -> None:
 
 def test_a_night_can_see() -> None:
     """Were the doubt about a POST over after a second instead of seventy, a night would tell: posted twice."""
-    night = Night(32, jobs=5)
+    night = Night(22, jobs=5)
     night.rules = replace(night.rules, settle=1.0)
     with pytest.raises(AssertionError, match="posted twice"):
         night.run()

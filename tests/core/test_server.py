@@ -201,8 +201,7 @@ def test_where_posts_are_refused_one_tries(refused: int, depth: int, load: int, 
     """A server that refused a POST gets one at a time until one is taken."""
     one = server()
     one.health = replace(one.health, refused_posts=refused)
-    one.rules = Rules(depth=depth)
-    assert one.room(load) == room
+    assert one.room(load, depth) == room
 
 
 def test_what_must_not_be_rendered() -> None:
@@ -265,9 +264,9 @@ def test_an_unnamed_server_takes_nothing() -> None:
 
 
 def test_room_is_never_negative() -> None:
-    """A server that holds more than `depth`, adopted from an earlier night, has no room."""
+    """A server that holds more than it should, adopted from an earlier night, has no room."""
     one = server()
-    assert (one.room(0), one.room(1), one.room(9)) == (2, 1, 0)
+    assert (one.room(0, 2), one.room(1, 2), one.room(9, 2)) == (2, 1, 0)
 
 
 def test_an_accepted_post_does_not_shorten_a_backoff() -> None:

@@ -13,6 +13,8 @@ from zlib import crc32
 
 from aiohttp import web
 
+from tests.lab import bad_sockets
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -63,6 +65,7 @@ class Way:
         """Names of files that are never handed out: /view answers with a 403 page."""
         self.blocked: set[str] = set()
         """Ids of the prompts that a firewall kept out."""
+        self._sockets: list[asyncio.Transport] = []
 
     def strike(self, fault: Fault) -> None:
         """Let `fault` happen from now on: to the next requests it fits, or to all for a while."""
@@ -71,6 +74,10 @@ class Way:
         else:
             for_good = fault.do == "firewall" and not fault.lasts
             self._spells.append((inf if for_good else _now() + fault.lasts, fault))
+        if fault.do == "bad-socket":
+            for transport in self._sockets:
+                transport.abort()
+            self._sockets.clear()
 
     @property
     def middleware(self) -> Middleware:
@@ -79,6 +86,8 @@ class Way:
         @web.middleware
         async def way(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._served()
+            if _is_socket(request) and isinstance(request.transport, asyncio.Transport):
+                self._sockets = [one for one in self._sockets if not one.is_closing()] + [request.transport]
             return await self._spelled(request, handler)
 
         return way
@@ -96,6 +105,8 @@ class Way:
             elif fault.do == "flaky" and fault.how == "taken" and _is_prompt(request):
                 await go_on(request)
                 return _page(502, "Bad Gateway")
+            elif fault.do == "bad-socket":
+                return await bad_sockets.answer(request, go_on, fault.how, until - _now())
             elif fault.do in _PAGES:
                 status = _PAGES[fault.do][self._pages % len(_PAGES[fault.do])]
                 self._pages += 1
@@ -109,6 +120,8 @@ class Way:
         if fault.do == "flaky":
             self._doubted += 1
             return crc32(f"{self._sim.seed}/{self._doubted}".encode()) / 2**32 < fault.share
+        if fault.do == "bad-socket":
+            return _is_socket(request)
         if fault.do == "firewall":
             body = await request.read() if _is_prompt(request) else b""
             written = (fault.text, json.dumps(fault.text)[1:-1])
@@ -180,6 +193,11 @@ def _now() -> float:
 def _is_prompt(request: web.Request) -> bool:
     """Tell whether a prompt is posted."""
     return request.method == "POST" and request.path.endswith("/prompt")
+
+
+def _is_socket(request: web.Request) -> bool:
+    """Tell whether the websocket is asked for."""
+    return request.path.endswith("/ws")
 
 
 def _is_upload(request: web.Request) -> bool:

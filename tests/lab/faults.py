@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from batchrunner.errors import YoursError
+from tests.lab.bad_sockets import WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,6 +136,9 @@ KINDS: Mapping[str, Kind] = {
     "moves": Kind(  # the server restarts at another address, without its files; the runner is told after so long
         Where.ADDRESS, 0.0, {"for": 300}, added=True
     ),
+    # The websocket. Those that are open when it begins are reset.
+    "bad-socket": Kind(Where.ANSWER, 0.4, {"for": 900}, {"how": WAYS}, added=True),
+    "lazy-neighbour": Kind(Where.SERVER, 0.2, {"for": 900}, added=True),  # reads nothing: no socket gets a message
     # The next uploads.
     "lost-upload": Kind(Where.ANSWER, 0.3, {"times": 1}, uploads=True),  # nothing is stored, and the answer is 502
     "drop-upload": Kind(Where.ANSWER, 0.3, {"times": 1}, uploads=True),  # it is stored, and the connection is reset

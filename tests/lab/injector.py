@@ -94,6 +94,7 @@ class FaultInjector:
             "no-output": self._bring_nothing,
             "hang": self._begin_to_hang,
             "gone-for-good": self._go,
+            "lazy-neighbour": self._silence_sockets,
             "empty-inputs": lambda _: simulator.lose_inputs(),
             "new-pod": self._begin_anew,
         }
@@ -241,6 +242,11 @@ class FaultInjector:
             path.unlink(missing_ok=True)
             file["type"] = "temp"
         entry["outputs"] = {} if how == "empty" else outputs
+
+    def _silence_sockets(self, fault: Fault) -> None:
+        """Let no message reach any socket; afterwards all come at once."""
+        self._sim.sockets.hold()
+        self._after(fault.lasts, self._sim.sockets.release)
 
     def _begin_to_hang(self, fault: Fault) -> None:
         self._hangs += [fault] * fault.times

@@ -34,8 +34,12 @@ def test_servers_of_the_command_line() -> None:
 
 def test_rules() -> None:
     """Every rule can be said, in words that name their unit."""
-    said = "ttl: none\nattempts: 5\ndepth: 1\npatience: 90m\nsettle: 1.5s\ngrace: 250ms\npoll: 5 s\nstuck: 4.5" + SWEEP
-    expected = Rules(attempts=5, depth=1, ttl=None, patience=5400, settle=1.5, grace=0.25, poll=5, stuck=4.5)
+    said = (
+        "ttl: none\nattempts: 5\ndepth: 1\npatience: 90m\nsettle: 1.5s\ngrace: 250ms\npoll: 5 s\nhint: off\nstuck: 4.5"
+    )
+    said += SWEEP
+    times = {"patience": 5400, "settle": 1.5, "grace": 0.25, "poll": 5}
+    expected = Rules(attempts=5, depth=1, max_depth=1, ttl=None, hint=False, stuck=4.5, **times)
     assert batch(said, head="name: t\nserver: http://a\nworkflow: ltx2\n").rules == expected
 
 

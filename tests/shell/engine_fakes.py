@@ -74,6 +74,10 @@ class Gpu:
         }
         return PollResult(rows, history, date=self.world.clock.wall())
 
+    async def listen(self, heard: Callable[[bool, bool], None]) -> None:  # noqa: ARG002 - the engine's signature
+        """Take the connection, and say nothing."""
+        await asyncio.Event().wait()
+
     async def submit(self, body: bytes) -> PostEnd:
         """Queue a prompt behind those that are there."""
         self.world.log.append(("sent", body))

@@ -383,6 +383,30 @@ def test_an_action_that_never_ends_does_not_keep_the_run() -> None:
     assert (ending.exit, world.loop.now) == (130, 110.0)
 
 
+def test_a_file_is_asked_for_before_the_next_prompt_is_claimed() -> None:
+    """When a render ends, its GET is opened before the commit of the next claim, and no claim waits for a download."""
+    world, ending = whole(new_board(jobs=3))
+    steps = [type(what).__name__ for kind, what in world.log if kind == "kept"]
+    third = [place for place, step in enumerate(steps) if step == "Claimed"][2]
+    assert steps.index("Rendered") < steps.index("Opened") < third < steps.index("Saved")
+    assert ending.exit == 0
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_a_hint_is_a_poll_at_once(hint: bool) -> None:  # noqa: FBT001 - with and without
+    """The moment a server tells that fewer prompts remain, it is polled; nobody listens where hints are off."""
+
+    class Telling(Gpu):
+        async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+            await asyncio.sleep(17.3)
+            heard(False, True)  # noqa: FBT003 - as the socket calls it
+            await super().listen(heard)
+
+    world, ending = whole(new_board(jobs=1, hint=hint), gpu=Telling)
+    assert (round(world.gpus[A].looks[0] + 17.3, 6) in [round(at, 6) for at in world.gpus[A].looks]) is hint
+    assert ending.exit == 0
+
+
 def test_a_server_that_is_away_is_asked_until_it_answers() -> None:
     """Trouble is an answer like any other: no bug is told, and the night goes on when the server is back."""
 

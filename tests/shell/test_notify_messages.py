@@ -30,6 +30,7 @@ def test_the_kinds_are_those_a_manifest_may_name() -> None:
 def test_the_end() -> None:
     """The end of a run tells how it ended, in words for ntfy and Slack, and in fields."""
     assert body(EventFilter("t").event(finished()), topic="cats") == {
+        "version": 1,
         "event": "finished",
         "batch": "t",
         "at": "2026-01-31T07:30:05.000Z",

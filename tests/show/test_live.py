@@ -20,7 +20,7 @@ from batchrunner.core.notes import Polled, PollFailed, PollRefused, UploadFailed
 from batchrunner.core.settings import Rules
 from batchrunner.show.events import bug_event, fact_event, note_event
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter
-from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view
+from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view, server_state
 from batchrunner.show.log import StreamOutput
 
 if TYPE_CHECKING:
@@ -199,6 +199,18 @@ def test_the_board_draws_news_above_and_leaves_the_terminal_as_it_was() -> None:
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1
     assert "\x1b]52" not in written
     assert "\u202e" not in written
+
+
+def test_a_server_of_short_jobs_says_how_many_prompts_it_holds() -> None:
+    """Where two prompts would not last until the next poll, the state tells of more, and why."""
+    board = Board("cats", Rules(), [URL], 100.0)
+    board.apply(Polled(URL, PollResult((), {}), frozenset(), 100.0, 100.0))
+    assert server_state(board, board.servers[URL], 100.0) == ("up", None, "")
+    board.load(["j"], [], 100.0)
+    board.want(["j"], None, 100.0)
+    board.forecast.learn(URL, 0.0, 0.052)
+    told = ("up", None, "up to 5 prompts at once: a job takes 0.052 s")
+    assert server_state(board, board.servers[URL], 100.0) == told
 
 
 def test_a_resized_terminal_gets_a_clean_page() -> None:

@@ -107,7 +107,7 @@ def test_the_same_batch_prints_the_same_bytes() -> None:
     assert json_text(plan_json(Plan("cats", JOBS, STATES))) == json_text(
         plan_json(Plan("cats", list(JOBS), {**STATES}))
     )
-    assert list(plan_json(Plan("cats", []))) == ["batch", "total", "jobs", "warnings", "seconds"]
+    assert list(plan_json(Plan("cats", []))) == ["version", "batch", "total", "jobs", "warnings", "seconds"]
     top = ["version", "batch", "total", "counts", "runner", "ends_at", "servers", "missing", "jobs"]
     assert list(status_json("cats", [], {}, Standing())) == top
 

@@ -175,6 +175,7 @@ async def test_a_file_that_is_deleted_while_its_prompt_waits(tmp_path: Path) -> 
         here.sim.machine.hold = clean_up
         _, details = ending(await here.run(loading("LoadImage", "image", "a.png")))
         assert (details["node_id"], details["exception_type"]) == ("1", "FileNotFoundError")
+        assert details["exception_message"] == "[Errno 2] No such file or directory: '/ComfyUI/input/a.png'\n"
 
 
 async def test_other_bytes_are_loaded_again_but_not_with_is_changed(tmp_path: Path) -> None:

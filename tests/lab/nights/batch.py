@@ -32,6 +32,7 @@ server: [{servers}]
 workflow: {workflow}
 defaults: {{length: 121, negative: blurry}}
 order: {order}
+hint: {hint}
 sample: {{count: {jobs}, seed: {seed}}}
 sweep:
   - prompt: {prompts}
@@ -61,6 +62,7 @@ def batch_of(folder: Path, plan: Plan) -> Batch:
         pictures=f'\n    image: {{files: "{_PICTURES}/*.png"}}' if axes.pictures else "",
         jobs=plan.jobs,
         order=axes.order,
+        hint="auto" if plan.hint else "off",
         prompts=json.dumps(PROMPTS[: axes.prompts]),
         sizes=", ".join(axes.sizes),
         qualities=", ".join(axes.qualities),

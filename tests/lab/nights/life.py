@@ -29,6 +29,8 @@ _HARMLESS = frozenset(
         "stall-film",
         "truncate-film",
         "replace-film",
+        "bad-socket",
+        "lazy-neighbour",
         "kill",
         "lose-state",
         "power-cut",

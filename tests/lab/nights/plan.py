@@ -65,6 +65,8 @@ class Plan:
     """After how many seconds somebody starts a runner again that died so, or gave up."""
     hosts: tuple[Host, ...] = (Host(),)
     axes: Axes = Axes()
+    hint: bool = True
+    """Whether the runner opens sockets."""
     strangers: bool = False
     """Under the names of our input files lie others' on every server, as long as ours."""
 
