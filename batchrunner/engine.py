@@ -153,6 +153,8 @@ class Engine:
         self._redact = redact
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
+        self._listening: dict[str, anyio.CancelScope] = {}
+        """One connection per server, or what was one."""
         self._held_back = False
         """POSTs wait for the GETs of this turn."""
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
@@ -166,6 +168,8 @@ class Engine:
             self._note_all(startup_facts(self._board, self._clock.wall()))
             async with anyio.create_task_group() as group:
                 ending = await self._until_over(group)
+                for scope in self._listening.values():
+                    scope.cancel()  # oldest first: the group's own order is by chance, and nights must repeat
                 group.cancel_scope.cancel()
         return ending
 
@@ -251,7 +255,8 @@ class Engine:
                 failure = await self._result(self._comfy(action.server).interrupt(action.prompt))
                 return lambda moment: interpret_interrupt(board, action, failure, moment)
             case Listen():
-                await self._result(self._comfy(action.server).listen(self._hearing(action)))
+                with anyio.CancelScope() as self._listening[action.server]:
+                    await self._result(self._comfy(action.server).listen(self._hearing(action)))
                 return lambda moment: Outcome(notes=(SocketClosed(action.server, moment.began, moment.now),))
 
     def _hearing(self, action: Listen) -> Callable[[bool, bool], None]:

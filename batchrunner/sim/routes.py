@@ -51,7 +51,7 @@ class Gateway:
 
     def __init__(self, simulator: Simulator) -> None:
         self._sim = simulator
-        self._connections: set[asyncio.Transport] = set()
+        self._connections: dict[asyncio.Transport, None] = {}
         self.down_until = float("-inf")
         """In the loop's time."""
 
@@ -66,9 +66,9 @@ class Gateway:
         return pass_through
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._connections = {known for known in self._connections if not known.is_closing()}
+        self._connections = {known: None for known in self._connections if not known.is_closing()}
         if isinstance(request.transport, asyncio.Transport):
-            self._connections.add(request.transport)
+            self._connections[request.transport] = None
         if not self._is_authorized(request):
             return web.json_response({"error": "Unauthorized"}, status=401)
         if asyncio.get_running_loop().time() < self.down_until:

@@ -15,6 +15,7 @@ from batchrunner.errors import YoursError
 from batchrunner.sim.machine import Pace
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
+from tests.lab.bad_sockets import WAYS
 from tests.lab.clock import VirtualLoop, run
 from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, parse, upload_faults, usual
 from tests.lab.injector import FaultInjector
@@ -550,7 +551,7 @@ def test_a_fault_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
 
 def test_every_kind_can_be_written_down_and_read_back() -> None:
     """A drawn night, written line by line, is the same script when it is read; so is every kind as it usually is."""
-    script = (*basic_faults(3, 100), *added_faults(3, 200))
+    script = (*basic_faults(3, 100), *added_faults(3, 200), *upload_faults(3, 200))
     assert {fault.do for fault in script} == {do for do, kind in KINDS.items() if kind.often}
     assert [parse(fault.line(), "line")[0].do for fault in script] == [fault.do for fault in script]
     assert parse("\n".join(fault.line() for fault in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
@@ -570,7 +571,8 @@ def test_added_faults_come_on_top_of_the_others() -> None:
     drawn = added_faults(5, 500)
     assert all(fault.kind.added for fault in drawn)
     assert {fault.only for fault in drawn} == {"", "view", "post", "history"}
-    assert {fault.how for fault in drawn} == {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf"}
+    ways = {"", "lost", "taken", "empty", "temp", "forbidden", "hears", "deaf", *WAYS}
+    assert {fault.how for fault in drawn} == ways
     assert {fault.status for fault in drawn} == {0, 401, 403}
 
 
