@@ -22,7 +22,7 @@ from batchrunner.errors import BatchrunnerError
 from batchrunner.hours import hours_text
 from batchrunner.notify import Notifier
 from batchrunner.options import RunOptions
-from batchrunner.remembered import UNKNOWN, going_on, run_context, without_secrets
+from batchrunner.remembered import NO_MANIFEST, going_on, run_context, without_secrets
 from batchrunner.show.events import finished_event
 from batchrunner.show.gallery import Gallery
 from batchrunner.show.listeners import EventDocuments, JsonLines, Listeners, Reporter, RunLog, TextLines
@@ -65,7 +65,7 @@ class Displays:
     """Seconds between two updates of the board."""
     notifier: Notifier | None = None
     gallery: Gallery | None = None
-    options: RunOptions = field(default_factory=lambda: RunOptions(UNKNOWN))
+    options: RunOptions = field(default_factory=lambda: RunOptions(NO_MANIFEST))
     """How the batch is run, without secrets."""
 
     def warn(self, message: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RECORD = "how it was run"
 """The ledger's key for it."""
 _SEAL = "seal"
-UNKNOWN = Path("MANIFEST")
+NO_MANIFEST = Path("MANIFEST")
 """Stands in commands for a manifest that nobody remembers."""
 _PASSING = ("/dev/", "/proc/")
 """Where a token file lies that is gone with the command that named it: `--token-file <(pass show gpu)`."""
@@ -76,8 +76,8 @@ def _seal(kept: Mapping[str, Json]) -> str:
 def recalled(marks: Mapping[str, Json], given: RunOptions) -> RunOptions:
     """Return how the batch was run last, by its ledger's marks, with what the command line says instead.
 
-    `given.manifest` may be `UNKNOWN`; `given.out` is where the batch lies now. A record that this version, this user on
-    this machine, can't have written counts as none.
+    `given.manifest` may be `NO_MANIFEST`; `given.out` is where the batch lies now. A record that this version, this
+    user on this machine, can't have written counts as none.
     """
     found = marks.get(RECORD)
     if not isinstance(found, dict) or found.get(_SEAL) != _seal({key: found[key] for key in found if key != _SEAL}):
@@ -93,7 +93,7 @@ def _merged(found: Mapping[str, Json], given: RunOptions) -> RunOptions:
     token_file, until, hours, limit = (found[key] for key in ("token_file", "until", "hours", "limit"))
     return replace(
         given,
-        manifest=_near(Path(str(found["manifest"]))) if given.manifest == UNKNOWN else given.manifest,
+        manifest=_near(Path(str(found["manifest"]))) if given.manifest == NO_MANIFEST else given.manifest,
         manifest_options=Options(
             own.servers or tuple(map(str, _list(found["servers"]))),
             own.sets or tuple(_pairs(found["sets"])),
@@ -176,7 +176,7 @@ def commands(options: RunOptions, name: str) -> Commands:
 def run_context(options: RunOptions, name: str) -> RunContext:
     """Return what report and page say beyond the facts of the batch `name`."""
     absolute = lasting(options)
-    manifest = "" if absolute.manifest == UNKNOWN else str(absolute.manifest)
+    manifest = "" if absolute.manifest == NO_MANIFEST else str(absolute.manifest)
     folder = str(options.out / name)
     return RunContext(manifest, folder, commands=commands(options, name), lasting=commands(absolute, name))
 
@@ -184,7 +184,7 @@ def run_context(options: RunOptions, name: str) -> RunContext:
 def lasting(options: RunOptions) -> RunOptions:
     """Return the same options for commands that are read later and elsewhere: with absolute paths."""
     token_file = options.token_file.absolute() if options.token_file else None
-    manifest = options.manifest if options.manifest == UNKNOWN else options.manifest.absolute()
+    manifest = options.manifest if options.manifest == NO_MANIFEST else options.manifest.absolute()
     return replace(options, manifest=manifest, out=options.out.absolute(), token_file=token_file)
 
 

@@ -34,7 +34,7 @@ from batchrunner.inputs import copy_inputs, make_frames
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, shared_environment, targets
-from batchrunner.options import read_token, read_until, token_warning
+from batchrunner.options import RunOptions, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
     LoopClock,
@@ -48,11 +48,12 @@ from batchrunner.process import (
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
-from batchrunner.remembered import RECORD, record, without_secrets
+from batchrunner.remembered import NO_MANIFEST, RECORD, recalled, record, verb_command, without_secrets
 from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
 from batchrunner.show.status import missing_text, saved_files
 from batchrunner.state import missing_files, read_state, running
+from batchrunner.text import counted
 from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
     from batchrunner.notify import Target
-    from batchrunner.options import RunOptions, Until
+    from batchrunner.options import Until
 
 _MAX_NAMED = 5
 """Jobs that are named where many could be."""
@@ -352,14 +353,24 @@ class Run:
         content = self.content or self.ledger.content()
         if content.current != list(self.batch.jobs):
             self.ledger.keep(self.batch.jobs)
+            self._tell_other_sets(content)
         if self.record is not None and content.marks.get(RECORD) != self.record:
             self.ledger.mark(RECORD, self.record)
+
+    def _tell_other_sets(self, content: Snapshot) -> None:
+        """Warn of jobs that leave the batch because this run has other `--set` values than the last one."""
+        last = recalled(content.marks, RunOptions(NO_MANIFEST)).manifest_options.sets
+        gone = {job.id for job in content.current} - {job.id for job in self.batch.jobs}
+        if gone and last != self.displays.options.manifest_options.sets:
+            had = " ".join(f"--set {name}={value}" for name, value in last) or "no --set"
+            self.displays.warn(f"{counted(len(gone), 'job')} of the last run left the batch: it had {had}")
 
     def _find_missing(self, board: Board) -> None:
         """Warn of saved files that are not in the folder any more: a person may have deleted them, or a disk."""
         board.missing_files = tuple(missing_files(self.folder, (board.states[job] for job in board.positions)))
         if board.missing_files:
-            self.displays.warn(f"{missing_text(board.missing_files)}; verify --redo renders them again")
+            command = verb_command(self.displays.options, self.batch.name, "verify", "--redo")
+            self.displays.warn(f"{missing_text(board.missing_files)}; to render them again: {command}")
 
     def _set_until(self, board: Board, jobs: Mapping[str, Job]) -> None:
         """Set the hours, and the time by which everything must be downloaded; warn of jobs that will not be."""

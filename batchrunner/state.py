@@ -16,7 +16,7 @@ from batchrunner.errors import BatchrunnerError, YoursError
 from batchrunner.ledger import REBUILD, STATE, Ledger, StateError, hold
 from batchrunner.manifest import load, read_name
 from batchrunner.options import OUT, RunOptions
-from batchrunner.remembered import UNKNOWN, going_on, recalled
+from batchrunner.remembered import NO_MANIFEST, going_on, recalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class StoredBatch:
 
         Raises ManifestError if that is not sound, YoursError if nobody knows where it is.
         """
-        if self.options.manifest == UNKNOWN:
+        if self.options.manifest == NO_MANIFEST:
             raise YoursError(f"{self.folder}: which manifest it was run with is not known here; name the manifest")
         own = self.options.manifest_options
         return load(self.options.manifest, replace(own, only=(), out=self.options.out))
@@ -131,7 +131,7 @@ def _located(given: RunOptions) -> tuple[Path, str | None, RunOptions]:
     folder = given.manifest
     parent = folder.resolve().parent
     out = OUT if parent == OUT.resolve() else parent
-    return folder, None, replace(given, manifest=UNKNOWN, out=out)
+    return folder, None, replace(given, manifest=NO_MANIFEST, out=out)
 
 
 def read_state(folder: Path, batch: str | None) -> Snapshot | None:

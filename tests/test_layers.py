@@ -23,7 +23,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "files": frozenset({"errors"}),
     "workflow": frozenset({"core", "errors", "text", "workflow"}),
     "manifest": frozenset({"core", "errors", "ledger", "text", "workflow", "manifest"}),
-    "comfy": frozenset({"core", "errors", "comfy"}),
+    "comfy": frozenset({"core", "errors", "text", "comfy"}),
     "download": frozenset({"core", "errors", "download"}),
     "ledger": frozenset({"core", "errors", "files", "ledger"}),
     "notify": frozenset({"core", "errors", "text", "notify", "manifest.batch", "show.events"}),

@@ -24,7 +24,7 @@ from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
-from batchrunner.remembered import UNKNOWN, out_words, recalled, run_context
+from batchrunner.remembered import NO_MANIFEST, out_words, recalled, run_context
 from batchrunner.show.gallery import (
     PICKS,
     PageStatus,
@@ -120,10 +120,10 @@ def promote(
     if content is None:
         raise no_batch(folder)
     # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
-    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else UNKNOWN)
+    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else NO_MANIFEST)
     run = recalled(content.marks, RunOptions(named, out=folder.parent))
     source, last = run.manifest, run.manifest_options
-    known = source != UNKNOWN
+    known = source != NO_MANIFEST
     servers = server or ([] if known and names_servers(source) else last.servers)
     options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=folder.parent)
     if workflow is not None:

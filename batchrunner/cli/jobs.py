@@ -25,7 +25,7 @@ from batchrunner.text import quote
 
 
 def why(
-    batch: Annotated[str, typer.Argument(metavar="[MANIFEST|FOLDER]", help="The batch; all of them without it.")],
+    batch: Annotated[str, typer.Argument(metavar="MANIFEST|FOLDER", help="The batch; left out, all of them.")],
     job: Annotated[
         str | None,
         typer.Argument(metavar="JOB", help="Its file's name, its id, its prompt's id, or how one of these begins."),

@@ -207,7 +207,7 @@ def plan_view(plan: Plan) -> list[Text]:
         lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
     lines += [Text(f"warning: {printable(text, _LONGEST_TEXT)}", "yellow") for text in plan.warnings]
     told = telling(plan.jobs)
-    first = sorted(plan.jobs, key=lambda job: state_name(plan.states.get(job.id)) != NEW)[:_MOST_ROWS]
+    first = sorted(plan.jobs, key=lambda job: _ORDER[::-1].index(state_name(plan.states.get(job.id))))[:_MOST_ROWS]
     rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", _in_words(job, told)) for job in first]
     shares = [(name, duration(seconds)) for name, seconds in plan.shares]
     values = [(key, _some(seen)) for key, seen in axes(plan.jobs).items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 
 import batchrunner
 from batchrunner import process
-from batchrunner.ledger import holder
+from batchrunner.core.facts import Accepted, File, Rendered, Saved
+from batchrunner.ledger import Ledger, holder
+from batchrunner.manifest import load
 from batchrunner.process import stop_signals
 from batchrunner.sim.machine import Pace
 
@@ -117,3 +120,27 @@ def test_importing_is_cheap() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S* \[\]\n", told)
     with pytest.raises(AttributeError, match="no attribute 'rnu'"):
         _ = batchrunner.rnu  # type: ignore[attr-defined]
+
+
+def test_on_saved_until_it_was_handled(folder: Path) -> None:
+    """Files that no command has handled yet are handed over by the next run, once; one that fails stays to be done."""
+    command = "on_saved: [sh, -c, 'test -e ok && cat >> seen']\n"
+    (folder / "night.yaml").write_text(_NIGHT.format(server="http://127.0.0.1:1") + command, encoding="utf-8")
+    batch = load(folder / "night.yaml")
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep(batch.jobs)
+        for job in batch.jobs:
+            for fact in (
+                Accepted(job.id, 1, 1.0, "id", "p", "http://127.0.0.1:1"),
+                Rendered(job.id, 1, 2.0, (File("x.mp4"),), None),
+                Saved(job.id, 1, 3.0, "x.mp4", f"{job.file}.mp4", 5, "f" * 64),
+            ):
+                ledger.append(fact)
+    log = folder / "outputs" / "night" / "run.log"
+    assert batchrunner.run("night.yaml", allow_commands=True).counts["done"] == 2
+    assert "on_saved: 2 files left for the next run" in log.read_text(encoding="utf-8")
+    (folder / "ok").touch()
+    for _ in range(2):
+        assert batchrunner.run("night.yaml").counts["done"] == 2
+        seen = [json.loads(line)["path"] for line in (folder / "seen").read_text(encoding="utf-8").splitlines()]
+        assert sorted(seen) == ["cat-s1.mp4", "cat-s2.mp4"]

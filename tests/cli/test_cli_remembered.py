@@ -18,7 +18,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered
 from batchrunner.ledger import Ledger, hold, holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import RunOptions
-from batchrunner.remembered import RECORD, UNKNOWN, recalled, record
+from batchrunner.remembered import NO_MANIFEST, RECORD, recalled, record
 from batchrunner.show.runner import FILE, read_runner
 from batchrunner.state import chosen_ids, job_states, past_runs, read_state, running
 
@@ -84,7 +84,7 @@ def _stored(folder: Path) -> Snapshot:
 
 def _asked(folder: Path) -> RunOptions:
     """Return what a batch remembers."""
-    return recalled(_stored(folder).marks, RunOptions(UNKNOWN))
+    return recalled(_stored(folder).marks, RunOptions(NO_MANIFEST))
 
 
 _COMBINATIONS = [
@@ -135,7 +135,7 @@ def test_the_next_command_goes_on_with_the_same_batch(folder: Path, name: str, s
         assert code == 3, (typed, told)
         after = _stored(home)
         assert (after.current, after.gone) == (before.current, frozenset())
-        assert recalled(after.marks, RunOptions(UNKNOWN)) == asked
+        assert recalled(after.marks, RunOptions(NO_MANIFEST)) == asked
     assert [path.parent for path in (folder / where).resolve().rglob("state.sqlite3")] == [home]
     assert _next(told) == lasting
     assert b"s3cret" not in b"".join(path.read_bytes() for path in home.iterdir() if path.is_file())
@@ -230,12 +230,12 @@ def test_a_folder_from_elsewhere_says_nothing_of_files(folder: Path) -> None:
     for planted in ({"allow_outside": True}, {"manifest": "/home/me/other.yaml"}, {"seal": "0" * 64}):
         with Ledger.open(folder / "outputs" / "night", "night") as ledger:
             ledger.mark(RECORD, {**record(_LAST), **planted})
-        assert _asked(folder / "outputs" / "night") == RunOptions(UNKNOWN)
+        assert _asked(folder / "outputs" / "night") == RunOptions(NO_MANIFEST)
     code, _, told = _call("cancel", "outputs/night")
     assert (code, "name the manifest" in told) == (2, True)
     assert _call("cancel", "outputs/night", "--set", "size=sd")[0] == 2
     for broken in ([], {"manifest": 7}, {**record(_LAST), "sets": ["x"]}):
-        assert recalled({RECORD: broken}, RunOptions(UNKNOWN)) == RunOptions(UNKNOWN)
+        assert recalled({RECORD: broken}, RunOptions(NO_MANIFEST)) == RunOptions(NO_MANIFEST)
 
 
 def test_a_renamed_folder_is_no_second_batch(folder: Path) -> None:
@@ -257,6 +257,16 @@ def test_a_run_that_was_refused_changes_nothing(folder: Path) -> None:
     assert [job.id for job in _stored(folder / "outputs" / "night").current] == jobs
     assert record(_asked(folder / "outputs" / "night")) == record(_LAST)
     assert b"s3cret" not in (folder / "outputs" / "night" / "state.sqlite3").read_bytes()
+
+
+def test_a_run_with_other_values_says_what_it_leaves_out(folder: Path) -> None:
+    """A run that forgets --set is told how many jobs of the last run that costs, and what they were run with."""
+    _write()
+    _ran(_LAST)
+    told = _call("run", "night.yaml", "--server", CLOSED)[2]
+    assert "4 jobs of the last run left the batch: it had --set size=sd" in told
+    assert "left the batch" not in _call("run", "night.yaml", "--server", CLOSED)[2]
+    assert len(_stored(folder / "outputs" / "night").gone) == 4
 
 
 def test_a_secret_in_an_option_is_not_remembered(folder: Path) -> None:
@@ -309,7 +319,8 @@ def test_a_deleted_video_is_told(folder: Path) -> None:
     (home / "a.mp4").unlink()
     (home / "b.mp4").write_bytes(b"1234")
     told = _call(*run)[2]
-    assert "missing or changed on disk: 2 files: a.mp4, b.mp4; verify --redo renders them again" in told
+    redo = "batchrunner verify --redo outputs/night"
+    assert f"missing or changed on disk: 2 files: a.mp4, b.mp4; to render them again: {redo}" in told
     assert "every job was done, but 2 files are missing or changed on disk" in told
     told = _call("status", "night.yaml")[1]
     assert "missing or changed on disk: 2 files: a.mp4, b.mp4" in told

@@ -224,7 +224,7 @@ def test_without_a_runner_nothing_looks_alive() -> None:
 
 
 def test_a_plan_shows_new_jobs_first_and_their_prompts() -> None:
-    """What is new stands before what is done, by its prompt and what else tells it apart, not by its file's name."""
+    """New jobs stand first, done ones last, each by its prompt and what else tells it apart."""
     rows = [("a red fox", "fast", 20, 7), ("two cats", "high", 40, 8)]
     jobs = [
         Job(
@@ -240,8 +240,11 @@ def test_a_plan_shows_new_jobs_first_and_their_prompts() -> None:
     jobs += [
         replace(job, id=f"{job.id}-{seed}", params={**job.params, "seed": seed}) for job in jobs for seed in (1, 2)
     ]
-    shown = _printed(plan_view(Plan("cats", jobs, {"p0": STATES["j4"]}, late=jobs[1:2])), 120).splitlines()
+    shown = _printed(
+        plan_view(Plan("cats", jobs, {"p0": STATES["j4"], "p0-1": STATES["j0"]}, late=jobs[1:2])), 120
+    ).splitlines()
     first = shown.index("job") + 1
     assert shown[first] == "  new       p1  two cats, seed 8".replace("p1  ", "p1    ")
     assert shown[-1] == "  done      p0    a red fox, seed 7"
+    assert shown[-2] == "  waiting   p0-1  a red fox, seed 1"
     assert "will not be finished in time: 1 job: f" in shown

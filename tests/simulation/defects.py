@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages import Stage, empty, other_take, power_cut
 
-from batchrunner import engine, run
+from batchrunner import engine, run_batch
 from batchrunner.comfy.client import Client, View
 from batchrunner.core import exit as ending, lifecycle, missing, poll_results as polls, scheduler
 from batchrunner.core.actions import Failure
@@ -88,7 +88,7 @@ def shared_prefix() -> tuple[Change, ...]:
 
 def our_own_name() -> tuple[Change, ...]:
     """Post the name under which an input file was to be stored, not the one that the server's answer told."""
-    return ((run, "with_stored_names", lambda workflow, _: workflow),)
+    return ((run_batch, "with_stored_names", lambda workflow, _: workflow),)
 
 
 def blind_repost() -> tuple[Change, ...]:
