@@ -50,7 +50,7 @@ def _shot(path: Path) -> tuple[str, int]:
 async def test_two_at_a_time_and_no_gap(tmp_path: Path) -> None:
     """Never more than two of our prompts are on the server, and while one renders the next one waits behind it."""
     async with gated(tmp_path / "server", Holds(films=1)) as (server, _):
-        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2", "cat-3", "cat-4"), rules={"depth": "2"})
+        batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2", "cat-3", "cat-4"))
         with await asyncio.to_thread(batch.start) as running:
             async with asyncio.timeout(LIMIT):
                 await server.until(What.POSTED, 3)  # the first is through, the second goes on rendering until let go
@@ -66,7 +66,7 @@ async def test_the_faster_of_two_servers_gets_more(tmp_path: Path) -> None:
     """Two servers share a batch: while one of them renders a single video, the other renders all that is left."""
     async with gated(tmp_path / "fast", Holds()) as (fast, _), gated(tmp_path / "slow", Holds(films=0)) as (slow, _):
         texts = ("cat-1", "cat-2", "cat-3", "cat-4", "cat-5")
-        batch = Batch(tmp_path, (slow.url, fast.url), texts, rules={"depth": "2"})
+        batch = Batch(tmp_path, (slow.url, fast.url), texts)
         with await asyncio.to_thread(batch.start) as running:
             async with asyncio.timeout(LIMIT):
                 await fast.until(What.SUCCEEDED, 8)
