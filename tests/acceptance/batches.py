@@ -37,7 +37,7 @@ class Batch:
 
     def write(self) -> None:
         """Write the manifest as the fields say now."""
-        rules = {"settle": "1s", "grace": "1s", "poll": "50ms", **self.rules}
+        rules = {"settle": "1s", "grace": "1s", "poll": "50ms", "depth": "2", **self.rules}
         lines = [
             f"name: {NAME}",
             f"server: {json.dumps(self.servers)}",
