@@ -65,6 +65,8 @@ class Night(Batch):
     chance: Random = field(kw_only=True)
     pictures: dict[str, str] = field(default_factory=dict)
     """The sha256 of each, by the name under which it is uploaded."""
+    before: int = 0
+    """How many events the record had when the server was started last: it has forgotten them."""
 
     def write(self) -> None:
         """Write pictures, workflow and manifest."""
@@ -111,7 +113,8 @@ class Night(Batch):
         for path in sorted(self.folder.glob("pictures/a/*.png"))[2:5]:
             name = upload_name(_digest(path), ".png")
             head = f'--b\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'.encode()
-            body = head + path.read_bytes()[::-1] + b"\r\n--b--\r\n"
+            content = path.read_bytes()
+            body = head + _PNG + content[: len(_PNG) - 1 : -1] + b"\r\n--b--\r\n"
             form = {"Content-Type": "multipart/form-data; boundary=b"}
             request = Request(f"{self.server.url}/upload/image", body, form)  # noqa: S310 - loopback
             with urlopen(request) as answer:  # noqa: S310 - the same
@@ -120,16 +123,20 @@ class Night(Batch):
     def cleaned_up(self, _running: Running) -> None:
         """Delete every input file while a prompt of ours waits, and see it fail."""
         failed = len(self.server.events("failed"))
-        self._stop_server_while_one_waits()
+        self._stop_server({"posted"}, set())
         self._empty_inputs()
         self.server.process.signal(signal.SIGCONT)
         self.server.until("failed", failed + 1)
 
     def restarted(self, _running: Running) -> None:
-        """Kill the server while a prompt of ours waits, and start it again with an empty input folder."""
-        self._stop_server_while_one_waits()
+        """Kill the server while it renders, and start it again with an empty input folder.
+
+        Never between a render and its file: that one would rightly be rendered again.
+        """
+        self._stop_server({"started", "loaded", "encoded"}, {"rendered", "saved"})
         self.server.kill()
         self._empty_inputs()
+        self.before = len(self.server.events())
         self.server.start()
 
     def upload_cut_by_kill(self, running: Running) -> None:
@@ -150,18 +157,19 @@ class Night(Batch):
         large = sha256((self.folder / "pictures/a/00.png").read_bytes()).hexdigest()
         assert upload_name(large, ".png") not in {event["note"] for event in self.server.events("uploaded")}
 
-    def _stop_server_while_one_waits(self) -> None:
-        """Freeze the server, never between a render and its file: that one would rightly be rendered again."""
+    def _stop_server(self, some: set[str], none: set[str]) -> None:
+        """Freeze the server after a first video, when a prompt's last event is of `some`, and none's of `none`."""
 
         def frozen() -> bool:
             self.server.process.signal(signal.SIGSTOP)
-            last = {event["prompt_id"]: event["what"] for event in self.server.events() if event["prefix"]}
-            if "posted" in last.values() and not {"rendered", "saved"} & set(last.values()):
+            events = self.server.events()[self.before :]
+            last = set({event["prompt_id"]: event["what"] for event in events if event["prefix"]}.values())
+            if "viewed" in last and some & last and not none & last:
                 return True
             self.server.process.signal(signal.SIGCONT)
             return False
 
-        until(frozen, "no prompt waits")
+        until(frozen, f"no prompt is {some}")
 
     def _empty_inputs(self) -> None:
         for path in self.inputs.iterdir():
@@ -176,7 +184,7 @@ def _digest(path: Path) -> str:
 def test_a_night_of_pictures(tmp_path: Path, seed: int) -> None:
     """Over nginx's limit only their jobs fail, naming it; in the end each video is of its picture and rendered once."""
     with (
-        Server(tmp_path / "server", seconds=0.5 if _NIGHTS else 0.15) as server,
+        Server(tmp_path / "server", seconds=0.8 if _NIGHTS else 0.4) as server,
         Nginx(tmp_path / "nginx", server.url) as proxy,
     ):
         night = Night(tmp_path, (proxy.url,), token=TOKEN, server=server, proxy=proxy, chance=chances(seed))
