@@ -55,7 +55,7 @@ def largest(value: Json) -> float | None:
 
 
 def refused(value: Json, body: bytes = b"") -> Refused:
-    """Return what a 400 to `body` says, in the real shape (`error`, `node_errors`) or the document's (`node_errors`)."""
+    """Return what a 400 to `body` says, in the real shape (with `error`) or the document's (`node_errors`)."""
     whole = value if isinstance(value, dict) else {}
     found = node_errors(whole.get("node_errors"), body)
     if found:
