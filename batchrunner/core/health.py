@@ -185,6 +185,8 @@ class Health:
     """Since when prompts wait and nothing runs."""
     failing_since: float | None = None
     """Since when every POST and every download fails, though polls may be good."""
+    uploads_failing_since: float | None = None
+    """Since when every upload fails: its own time, for an upload that works tells nothing of POSTs that fail."""
     give_ups: int = 0
     """How often it was given up since the last POST or download that got through."""
 
@@ -215,8 +217,8 @@ class Health:
     def stuck_since(self) -> float | None:
         """Return since when this server has brought us nothing; None if it is fine."""
         away = None if self.is_up() else self.good_at
-        since = [at for at in (away, self.stalled_since, self.failing_since) if at is not None]
-        return min(since, default=None)
+        times = (away, self.stalled_since, self.failing_since, self.uploads_failing_since)
+        return min((at for at in times if at is not None), default=None)
 
     def out_at(self, rules: Rules, *, holding: bool) -> float | None:
         """Return when it is, or was, no longer waited for; None if it is fine.
@@ -315,13 +317,20 @@ class Health:
         """Take in that it is waited for from `now` on: how long it has been away before does not count."""
         return self if self.is_up() else replace(self, good_at=max(self.good_at, now))
 
-    def transfer_failed(self, now: float) -> Health:
-        """Take in that a POST or a download failed."""
+    def transfer_failed(self, now: float, *, upload: bool = False) -> Health:
+        """Take in that a POST or a download failed, or an upload."""
+        if upload:
+            began = self.uploads_failing_since
+            return replace(self, uploads_failing_since=now if began is None else began)
         return replace(self, failing_since=now if self.failing_since is None else self.failing_since)
+
+    def upload_worked(self) -> Health:
+        """Take in that an input file is there."""
+        return replace(self, uploads_failing_since=None)
 
     def transfer_worked(self) -> Health:
         """Take in that a POST or a download got through."""
-        return replace(self, failing_since=None, give_ups=0)
+        return replace(self, failing_since=None, uploads_failing_since=None, give_ups=0)
 
     def tripped(self) -> Health:
         """Take in that job after job comes to nothing."""

@@ -124,10 +124,11 @@ class PostsWait:
 
 @dataclass(frozen=True, slots=True)
 class TransferFailed:
-    """A POST or a download failed."""
+    """A POST or a download failed, or an upload."""
 
     server: str
     now: float
+    upload: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,11 +219,12 @@ class Server:
             case PostsWait():
                 self.health = self.health.posts_wait(note.until)
             case TransferFailed():
-                self.health = self.health.transfer_failed(note.now)
+                self.health = self.health.transfer_failed(note.now, upload=note.upload)
             case TransferWorked():
                 self.health = self.health.transfer_worked()
             case InputStored():
                 self.inputs = self.inputs.stored_as(note)
+                self.health = self.health.upload_worked()
             case InputsLost():
                 self.inputs = self.inputs.lost(note.files)
             case UploadFailed():

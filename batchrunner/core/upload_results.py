@@ -54,4 +54,4 @@ def _failed(board: Board, action: Upload, failure: Failure, now: float) -> tuple
         return rest, PostRefused(server.name, failure, now)
     if failure.status == TOO_MANY:
         return rest, PostsWait(server.name, now + (failure.retry_after or 1.0))
-    return rest, TransferFailed(server.name, now), PollAt(server.name, min(server.poll_at, now))
+    return rest, TransferFailed(server.name, now, upload=True), PollAt(server.name, min(server.poll_at, now))

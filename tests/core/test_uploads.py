@@ -255,7 +255,7 @@ def test_a_failed_upload_is_tried_again_after_a_pause() -> None:
     board.servers[A].poll_at = 130.0
     upload(board, UNAVAILABLE, Upload(A, DOG), now=120.0)
     assert board.servers[A].poll_at == 120.0
-    assert board.servers[A].health.failing_since == 100.0
+    assert board.servers[A].health.uploads_failing_since == 100.0
     assert planned(board, 100.5) == [submit(OTHER)]
     bring(board, DOG, now=100.0)
     file_away(board, 100.0)
@@ -272,6 +272,19 @@ def test_a_failed_upload_is_tried_again_after_a_pause() -> None:
     assert 252.0 < board.servers[A].inputs.rests_until(CAT.name) <= 260.0
     bring(board, CAT, now=300.0)
     assert board.servers[A].inputs.next_at(300.0) is None
+
+
+def test_an_upload_that_works_ends_the_trouble_of_uploads_alone() -> None:
+    """Hours after uploads failed a server is as good as any once one works; POSTs that fail are their own trouble."""
+    board = with_inputs({JOB: (CAT,)}, jobs=1)
+    upload(board, UNAVAILABLE, Upload(A, CAT), now=100.0)
+    assert board.servers[A].health.stuck_since() == 100.0
+    bring(board, CAT, now=9000.0)
+    assert board.servers[A].health.stuck_since() is None
+    health(board, failing_since=9100.0)
+    upload(board, UNAVAILABLE, Upload(A, CAT), now=9200.0)
+    bring(board, CAT, now=9300.0)
+    assert board.servers[A].health.stuck_since() == 9100.0
 
 
 def test_a_job_whose_upload_fails_goes_elsewhere() -> None:
@@ -487,7 +500,7 @@ def test_what_a_lost_ledger_finds_failed_for_want_of_its_file_is_free_too() -> N
 def test_a_given_up_server_s_files_are_nobodys_business() -> None:
     """What a server that is not known any more lost changes nothing here."""
     board = with_inputs({JOB: (CAT,)}, queued(), jobs=1, servers=(A, B))
-    health(board, failing_since=0.0)
+    health(board, uploads_failing_since=0.0)
     track(board, sent_at=0.0)
     assert RULES.patience > 0
     assert [type(fact) for fact in gone(board, now=RULES.patience)] == [Lost]
