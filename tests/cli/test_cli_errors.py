@@ -405,7 +405,8 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
 def test_promote_from_the_folder(folder: Path) -> None:
     """A batch's folder is promoted from the picks that the served page kept there, of the manifest that we remember."""
     jobs = _ran(folder)
-    assert "outputs/night/picks.json: there is no such file" in _refused(2, "promote", "outputs/night")
+    hint = "there is no such file; batchrunner gallery outputs/night --serve writes it"
+    assert f"outputs/night/picks.json: {hint}" in _refused(2, "promote", "outputs/night")
     picks = {"batch": "night", "manifest": "/etc/other.yaml", "picks": [{"job": jobs[0].id}]}
     (folder / "outputs" / "night" / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
     assert "add --manifest FILE" in _refused(2, "promote", "outputs/night")
