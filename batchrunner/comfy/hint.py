@@ -67,7 +67,7 @@ class HintSocket:
             with suppress(*errors.ERRORS):
                 connected = self._http.ws_connect(
                     self._url.with_query(clientId=uuid.uuid4().hex),
-                    headers=self._credentials.headers(),
+                    headers={**self._credentials.headers(), "Accept-Encoding": "identity"},
                     heartbeat=HEARTBEAT,
                     max_msg_size=_LARGEST,
                     decode_text=False,

@@ -220,7 +220,7 @@ class Names:
             text = f"must be a whole number, not {node.text}: your spreadsheet rounded it; format the column as text"
             self.diagnostics.add(node.location, path, text)
             return None
-        if node.doubt and isinstance(value, str) and not limit.choices:
+        if node.doubt and isinstance(value, str) and not (limit.choices or alone):
             self.diagnostics.warn(node.location, path, node.doubt)
         return (
             {name: value}

@@ -65,7 +65,8 @@ async def test_two_at_a_time_and_no_gap(tmp_path: Path) -> None:
 async def test_the_faster_of_two_servers_gets_more(tmp_path: Path) -> None:
     """Two servers share a batch: while one of them renders a single video, the other renders all that is left."""
     async with gated(tmp_path / "fast", Holds()) as (fast, _), gated(tmp_path / "slow", Holds(films=0)) as (slow, _):
-        batch = Batch(tmp_path, (slow.url, fast.url), ("cat-1", "cat-2", "cat-3", "cat-4", "cat-5"))
+        texts = ("cat-1", "cat-2", "cat-3", "cat-4", "cat-5")
+        batch = Batch(tmp_path, (slow.url, fast.url), texts)
         with await asyncio.to_thread(batch.start) as running:
             async with asyncio.timeout(LIMIT):
                 await fast.until(What.SUCCEEDED, 8)

@@ -112,7 +112,9 @@ async def test_what_is_asked(tmp_path: Path) -> None:
     """Only what a batch needs is asked for; every request carries the token, in its header and nowhere else."""
     end, asked = await _night(tmp_path, token="t0p-s3cret-t0ken")
     assert end.code == 0, end.err
-    wanted = re.compile(r"POST /prompt|GET (/queue|/history(/[0-9a-f-]{36})?|/view|/object_info(/\w+)?|/system_stats)")
+    wanted = re.compile(
+        r"POST /prompt|GET (/queue|/history(/[0-9a-f-]{36})?|/view|/object_info(/\w+)?|/system_stats|/ws)"
+    )
     assert [one for one in asked if not wanted.fullmatch(f"{one.method} {one.path}")] == []
     assert {one.headers.get("Authorization") for one in asked} == {"Bearer t0p-s3cret-t0ken"}
     assert all("t0p-s3cret" not in one.path + one.query for one in asked)

@@ -38,6 +38,7 @@ FPS = "fps 23.976: older servers cut the sound's frame rate to a whole number, a
             [f'prompt "a {{x|y}} cat" and 1 more: {BRACES}'],
         ),
         ("sweep:\n  prompt: Shot #3 of a cat\n", [f"m.yaml:5:11: sweep.prompt: {CUT}"]),
+        ("sweep:\n  _scene: a cat\n  prompt: ${_scene}  # a variable alone is no cut text\n", []),
         ("sweep:\n  prompt:\n    - a\n    - b #1\n", [f"m.yaml:7:7: sweep.prompt[1]: {CUT}"]),
         ("sweep:\n  prompt:\n    - a # x\n    - b #1\n", [f"m.yaml:6:7: sweep.prompt[0]: {CUT} (and 1 more)"]),
         ("sweep:\n  prompt: a\n  _look: film #3\n", [f"m.yaml:6:10: sweep._look: {CUT}"]),
