@@ -126,12 +126,22 @@ def require_batch(given: RunOptions) -> StoredBatch:
 def _located(given: RunOptions) -> tuple[Path, str | None, RunOptions]:
     """Return a batch's folder, its name if the manifest says it, and the options with manifest and folder apart."""
     if not given.manifest.is_dir():
-        name = read_name(given.manifest)
+        name = batch_name(given.manifest, given.out)
         return given.out / name, name, given
     folder = given.manifest
     parent = folder.resolve().parent
     out = OUT if parent == OUT.resolve() else parent
     return folder, None, replace(given, manifest=NO_MANIFEST, out=out)
+
+
+def batch_name(manifest: Path, out: Path) -> str:
+    """Return the name of the batch that a manifest describes.
+
+    Raises ManifestError for a wrong manifest, YoursError for one that is none, but the name of a batch in `out`.
+    """
+    if not manifest.exists() and (out / manifest / STATE).exists():
+        raise YoursError(f"{manifest}: there is no such file; did you mean {out / manifest}?")
+    return read_name(manifest)
 
 
 def read_state(folder: Path, batch: str | None) -> Snapshot | None:

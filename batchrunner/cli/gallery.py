@@ -156,8 +156,11 @@ def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Pat
     """Return what is picked, the batch's folder, and the file; of a folder without picks no file."""
     is_folder = picks.is_dir()
     file = picks / PICKS if is_folder else picks
-    if is_folder and not required and not file.exists():
-        return Picks(picks.resolve().name, ()), picks, None
+    if is_folder and not file.exists():
+        if not required:
+            return Picks(picks.resolve().name, ()), picks, None
+        serve = shlex.join(("batchrunner", "gallery", str(picks), "--serve"))
+        raise YoursError(f"{file}: there is no such file; {serve} writes it when you star a result")
     try:
         found = read_picks(read_text(file, NAMED_BYTES))
     except (SourceError, YoursError) as error:

@@ -15,7 +15,7 @@ from batchrunner.workflow.ltx2 import DESCRIPTIONS
 from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -169,10 +169,12 @@ def _record(form: type[Form], tree: Tree, path: str, detail: ErrorDetails, diagn
     location = found.location
     if detail["type"] == "extra_forbidden" and isinstance(parent, MappingNode):
         location = parent.entries[str(detail["loc"][-1])].location
-    diagnostics.add(location, path, _text(form, detail, found))
+    params = follow(tree, ("params",))
+    own = params.entries if isinstance(params, MappingNode) and params is not tree else ()
+    diagnostics.add(location, path, _text(form, detail, found, own))
 
 
-def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
+def _text(form: type[Form], detail: ErrorDetails, found: Tree, own: Collection[str]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     match kind:
         case "custom":
@@ -180,7 +182,7 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
         case "missing":
             text = "is required"
         case "extra_forbidden":
-            text = _unknown_key(form, detail["loc"])
+            text = _unknown_key(form, detail["loc"], own)
         case "literal_error":
             known = EVENTS if "on" in detail["loc"] else get_args(Order)
             written = quote(found.text) if isinstance(found, ScalarNode) else describe(found)
@@ -202,11 +204,11 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree) -> str:
     return text
 
 
-def _unknown_key(form: type[Form], steps: tuple[str | int, ...]) -> str:
+def _unknown_key(form: type[Form], steps: tuple[str | int, ...], own: Collection[str]) -> str:
     key = str(steps[-1])
     if len(steps) == 1 and key.casefold() in _SECRETS:
         return "a token never stands in a manifest: set BATCHRUNNER_TOKEN, or give --token-file"
-    if len(steps) == 1 and key in {*DESCRIPTIONS, "quality", "size"}:
+    if len(steps) == 1 and key in {*DESCRIPTIONS, "quality", "size", *own}:
         return "is a parameter: write it in a block of `sweep`, or in `defaults`"
     inner: dict[str, type[Form]] = {"server": ServerForm, "params": ParamForm, "sample": Sample}
     parent = inner.get(str(steps[0]), form) if len(steps) > 1 else form

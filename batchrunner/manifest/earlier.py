@@ -137,7 +137,7 @@ class EarlierBatches:
         try:
             found = read_picks(read_text(file, NAMED_BYTES))
         except (SourceError, YoursError) as error:
-            raise _UnusableError(f"{quote(picks)}: {error}", "picks") from None
+            raise _UnusableError(f"{quote(picks)} in the folder of {quote(batch)}: {error}", "picks") from None
         if found.batch not in {"", batch}:
             raise _UnusableError(f"{quote(picks)}: these are picks of the batch {quote(found.batch)}", "picks")
         unknown = [pick.job for pick in found.picks if pick.job not in known]

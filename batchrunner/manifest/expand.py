@@ -18,9 +18,10 @@ from batchrunner.manifest.forms import SIM
 from batchrunner.manifest.sweep import choose, sampled
 from batchrunner.manifest.warnings import temporary, warnings
 from batchrunner.manifest.yamltree import Location
-from batchrunner.text import printable
+from batchrunner.text import listing, printable
 from batchrunner.workflow.cost import Effort
 from batchrunner.workflow.params import Identify, costly
+from batchrunner.workflow.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -71,7 +72,9 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         found = choose(jobs, parts.only, parts.template.media)
         if jobs and not found:
             written = " ".join(f"--only {name}={node.text}" for name, nodes in parts.only.items() for node in nodes)
-            diagnostics.add(Location("--only", 1, 1), "", f"no job matches {printable(written)}")
+            there = "; ".join(f"{name} is {_values(jobs, name)}" for name in parts.only if name != "job")
+            text = f"no job matches {printable(written)}{there and f': {there}'}"
+            diagnostics.add(Location("--only", 1, 1), "", text)
         chosen = frozenset(job.id for job in found)
     lines, bare = temporary(jobs, parts.template, parts.outputs)
     for line in lines if bare else ():
@@ -103,6 +106,11 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         frames=parts.media.frames,
         hashes=parts.media.hashes,
     )
+
+
+def _values(jobs: Iterable[Job], name: str) -> str:
+    """Return the values that jobs have of one parameter, for a message."""
+    return listing(dict.fromkeys(shown(job.params[name]) for job in jobs if name in job.params), most=8, width=40)
 
 
 def _drafts(parts: Parts, diagnostics: Diagnostics) -> Iterator[Draft]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,6 +122,12 @@ def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:
     tree = compose(text, str(path))
     if not isinstance(tree, MappingNode):
         diagnostics.add(tree.location, "", f"a manifest is a mapping of keys, not {describe(tree)}")
+        diagnostics.fail()
+    if any(
+        isinstance(entry.tree, MappingNode) and "class_type" in entry.tree.entries for entry in tree.entries.values()
+    ):
+        text = f"this is a workflow, not a manifest; `batchrunner init {shlex.quote(path.name)}` writes one for it"
+        diagnostics.add(tree.location, "", text)
         diagnostics.fail()
     return tree
 

@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import InputFile, upload_name
 from batchrunner.manifest.hashes import Hashes, LocalFile, opened
-from batchrunner.text import quote
+from batchrunner.text import did_you_mean, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_FILES = 200_000
 """Of one pattern; no more are looked for."""
+_MISSING = "there is no such file"
 _HEAD = 64
 """Bytes at a file's beginning that tell its kind."""
 _MAGIC = re.compile(r"[*?\[]")
@@ -141,6 +143,9 @@ class MediaFiles:
                 return None
             self._looked[key] = _look(found)
         seen = self._looked[key]
+        if seen == _MISSING:
+            self._files.report(placed.location, placed.path, f"{quote(name)}: {_MISSING}{_near(base / name)}")
+            return None
         wrong = seen if isinstance(seen, str) else self._wrong_kind(param, placed, seen[1])
         if wrong or isinstance(seen, str):
             self._files.report(placed.location, placed.path, f"{quote(name)}: {wrong}")
@@ -208,11 +213,23 @@ def _look(path: Path) -> tuple[LocalFile, bytes] | str:
 def _refusal(error: OSError) -> str:
     match error:
         case FileNotFoundError():
-            return "there is no such file"
+            return _MISSING
         case IsADirectoryError():
-            return "is not a regular file"
+            return 'is not a regular file; {files: "FOLDER/*"} takes all files in a folder'
         case _:
             return f"cannot be read: {(error.strerror or os.strerror(error.errno or 0)).lower()}"
+
+
+def _near(path: Path) -> str:
+    """Return a hint at what may be meant by the path of a file that is not there, or nothing."""
+    if "\\" in path.name:
+        return "; folders are separated by /"
+    try:
+        while not path.parent.is_dir():
+            path = path.parent
+        return did_you_mean(path.name, [each.name for each in islice(path.parent.iterdir(), MAX_FILES)])
+    except (OSError, ValueError):
+        return ""
 
 
 def _other_kind(head: bytes, wanted: frozenset[str]) -> str:

@@ -16,10 +16,10 @@ from batchrunner.manifest.promote import block_lines, scalar_text
 from batchrunner.manifest.sweep import NAME
 from batchrunner.manifest.tables import MANIFEST_BYTES, NAMED_BYTES, SourceError, read_text
 from batchrunner.manifest.yamltree import MappingNode, compose, resolve_scalar
-from batchrunner.text import listing, quote
+from batchrunner.text import listing, printable, quote
 from batchrunner.workflow.graph import WorkflowError, read_graph
 from batchrunner.workflow.params import make_param
-from batchrunner.workflow.values import UnfitError
+from batchrunner.workflow.values import MEDIA, UnfitError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -60,7 +60,12 @@ def second_pass(asked: SecondPass, target: Path, source: Path | None, options: O
         selectors.setdefault(name, []).append(selector)
     params = {name: _param(graph, name, several) for name, several in selectors.items()}
     if not params:
-        raise YoursError("--workflow needs --input, such as --input video=10.file: where does the file go?")
+        loads = [
+            (i, at, kind) for i, node in graph.items() for (of, at), kind in MEDIA.items() if of == node.class_type
+        ]
+        node, at, kind = loads[0] if loads else ("10", "file", "video")
+        example = f"--input {kind}={printable(node, 30)}.{at}"
+        raise YoursError(f"--workflow needs --input, such as {example}: where does the file go?")
     name = re.sub(r"[^A-Za-z0-9._-]|\.\.", "-", target.stem)[:MAX_NAME]
     workflow = os.path.relpath(asked.workflow.absolute(), target.absolute().parent)
     named = [field for name, field in _NAMED_BY if name in asked.variables]

@@ -72,7 +72,9 @@ class BlockReader:
         if isinstance(tree, MappingNode):
             return [self._block(tree, path)]
         if not isinstance(tree, ListNode):
-            self._report(tree.location, path, f"must be a block or a list of blocks, not {describe(tree)}")
+            written = describe(tree)
+            hint = "; indent the lines that belong to it" if written == "nothing" else ""
+            self._report(tree.location, path, f"must be a block or a list of blocks, not {written}{hint}")
             return []
         if not tree.items:
             self._report(tree.location, path, "is an empty list, which makes no jobs")

@@ -402,10 +402,19 @@ def test_promote_overwrites_nothing(folder: Path) -> None:
     assert load(folder / "large (1).yaml", Options()).name == "large--1-"
 
 
+@pytest.mark.parametrize("verb", ["status", "gallery", "export", "why"])
+def test_the_name_of_a_batch(folder: Path, verb: str) -> None:
+    """The name that `status` lists is no file: the batch's folder is suggested."""
+    _ran(folder)
+    more = {"export": ["--csv"], "why": ["3f"]}.get(verb, [])
+    assert _refused(2, verb, "night", *more) == "night: there is no such file; did you mean outputs/night?\n"
+
+
 def test_promote_from_the_folder(folder: Path) -> None:
     """A batch's folder is promoted from the picks that the served page kept there, of the manifest that we remember."""
     jobs = _ran(folder)
-    assert "outputs/night/picks.json: there is no such file" in _refused(2, "promote", "outputs/night")
+    hint = "there is no such file; batchrunner gallery outputs/night --serve writes it"
+    assert f"outputs/night/picks.json: {hint}" in _refused(2, "promote", "outputs/night")
     picks = {"batch": "night", "manifest": "/etc/other.yaml", "picks": [{"job": jobs[0].id}]}
     (folder / "outputs" / "night" / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
     assert "add --manifest FILE" in _refused(2, "promote", "outputs/night")

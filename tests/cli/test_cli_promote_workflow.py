@@ -89,7 +89,7 @@ def test_a_loader_that_nobody_knows_gets_the_file_of_the_first_input(home: Path)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--server", "sim"), "--workflow needs --input"),
+        (("--server", "sim"), "--workflow needs --input, such as --input video=1.file"),
         (("--input", "video=1.file"), "on which server? add --server URL"),
         (("--server", "sim", "--input", "video=1.fil"), 'has no input "fil", only file'),
         (("--server", "sim", "--input", "video=1.file", "--input", "steps=2.seed"), 'have no "steps", only _look'),

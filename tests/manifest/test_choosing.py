@@ -50,4 +50,4 @@ def test_choosing_what_is_not_there() -> None:
     assert diagnostics(BODY, options=Options(only=(("sede", "1"),))) == (
         "--only sede: unknown parameter - did you mean seed?"
     )
-    assert diagnostics(BODY, options=Options(only=(("seed", "9"),))) == "no job matches --only seed=9"
+    assert diagnostics(BODY, options=Options(only=(("seed", "9"),))) == ("no job matches --only seed=9: seed is 1, 2")

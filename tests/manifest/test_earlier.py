@@ -108,7 +108,10 @@ def test_picks_choose_and_order_the_rows(out: Path) -> None:
         ("{rows: {batch: empty}, prompt: x}", 'no job of "empty" is finished'),
         ("{rows: {batch: ../out/drafts}, prompt: x}", "sweep.rows.batch: must be 1 to 64 letters"),
         ("{rows: {batch: drafts, picks: ../../m.yaml}, prompt: x}", 'sweep.rows.picks: "../../m.yaml": leads outside'),
-        ("{rows: {batch: drafts, picks: no.json}, prompt: x}", "there is no such file"),
+        (
+            "{rows: {batch: drafts, picks: no.json}, prompt: x}",
+            '"no.json" in the folder of "drafts": there is no such file',
+        ),
         ("{rows: {batch: drafts, picks: other.json}, prompt: x}", 'these are picks of the batch "other"'),
         ("{rows: {batch: drafts, picks: odd.json}, prompt: x}", "ffffffffffff: no such job in the batch"),
         ("{rows: {batch: drafts, frame: middle}, prompt: x}", "sweep.rows.frame"),

@@ -224,7 +224,19 @@ def test_only_takes_a_path_or_a_stem(value: str) -> None:
         ("sweep: {image: no.png}", '11:16: sweep.image: "no.png": there is no such file'),
         ("sweep: {image: [shots/shot1.png, no.png]}", '11:34: sweep.image[1]: "no.png": there is no such file'),
         ("sweep: {image: empty.png}", '11:16: sweep.image: "empty.png": is empty'),
-        ("sweep: {image: shots}", '11:16: sweep.image: "shots": is not a regular file'),
+        ("sweep: {image: shots}", '11:16: sweep.image: "shots": is not a regular file; {files: "FOLDER/*"}'),
+        (
+            "sweep: {image: shot/shot1.png}",
+            '11:16: sweep.image: "shot/shot1.png": there is no such file - did you mean shots?',
+        ),
+        (
+            "sweep: {image: shots/Shot01.PNG}",
+            '11:16: sweep.image: "shots/Shot01.PNG": there is no such file - did you mean shot1.png?',
+        ),
+        (
+            "sweep: {image: 'shots\\shot1.png'}",
+            '11:16: sweep.image: "shots\\shot1.png": there is no such file; folders are separated by /',
+        ),
         ("sweep: {image: clip.mp4}", '11:16: sweep.image: "clip.mp4": is a video, and a picture is loaded here'),
         ("sweep: {image: hum.png}", '11:16: sweep.image: "hum.png": is a sound, and a picture is loaded here'),
         (

@@ -258,3 +258,22 @@ def test_a_prefix_input_that_is_named() -> None:
 def test_prefix_inputs_that_do_not_fit(body: str, complaint: str) -> None:
     """Without a prefix input nothing could be found again, so that is said before anything is sent."""
     assert diagnostics(body + "sweep: {_a: 1}\n", UNNAMED, head=HEAD) == complaint
+
+
+def test_a_parameter_beside_the_sweep() -> None:
+    """A line that is not indented enough is told where its parameter belongs, not which keys there are."""
+    assert (
+        said(f"{PARAMS}sweep: {{prompt: a}}\nstrength: 1\n")
+        == "m.yaml:6:1: strength: is a parameter: write it in a block of `sweep`, or in `defaults`"
+    )
+
+
+def test_a_workflow_in_place_of_a_manifest(tmp_path: Path) -> None:
+    """Whoever gives the workflow itself is told what writes its manifest, once."""
+    path = tmp_path / "my wan.json"
+    path.write_text(FILES["w.json"], encoding="utf-8")
+    with pytest.raises(ManifestError) as wrong:
+        load(path, Options())
+    assert str(wrong.value).endswith(
+        "my wan.json:1:1: this is a workflow, not a manifest; `batchrunner init 'my wan.json'` writes one for it"
+    )
