@@ -182,7 +182,8 @@ def test_a_refused_token_before_anything_is_out() -> None:
     board = new_board()
     take_poll(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) == 3
-    assert message(board, 0.0) == f"{A} refuses the token (401): correct BATCHRUNNER_TOKEN or the token file, and run it again"
+    advice = "correct BATCHRUNNER_TOKEN or the token file, and run it again"
+    assert message(board, 0.0) == f"{A} refuses the token (401): {advice}"
     assert board.tally()["failed"] == 0
 
 
