@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from batchrunner.core.facts import Accepted, Claimed, Saved
 from batchrunner.errors import LocalError, YoursError
 from batchrunner.ledger import STATE, Ledger
-from batchrunner.manifest import read_name
 from batchrunner.show.sidecar import beside
-from batchrunner.state import no_batch
+from batchrunner.state import batch_name, no_batch
 from batchrunner.text import did_you_mean, listing, printable, quote
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def batch_folder(batch: Path, out: Path) -> Path:
 
     Raises ManifestError for a wrong manifest, YoursError for a folder without a batch.
     """
-    folder = batch if batch.is_dir() else out / read_name(batch)
+    folder = batch if batch.is_dir() else out / batch_name(batch, out)
     if not (folder / STATE).exists():
         raise no_batch(folder)
     return folder
@@ -82,7 +81,7 @@ def find_job(name: str, batch: Path | None, out: Path) -> tuple[FoundJob, list[L
         lines = [f"  {printable(each.job.file)}  {each.job.id}  in {each.folder}" for each in found[:_MAX_CANDIDATES]]
         more = len(found) - len(lines)
         lines += [f"  … and {more} more"] if more else []
-        raise YoursError("\n".join([f"{quote(name)} fits {len(found)} jobs; give more of it:", *lines]))
+        raise YoursError("\n".join([f"{quote(name)} fits {len(found)} jobs; give more of it, or the path:", *lines]))
     if errors:
         raise errors[0]
     files = [each.job.file for each, _ in known]

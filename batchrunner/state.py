@@ -126,7 +126,7 @@ def require_batch(given: RunOptions) -> StoredBatch:
 def _located(given: RunOptions) -> tuple[Path, str | None, RunOptions]:
     """Return a batch's folder, its name if the manifest says it, and the options with manifest and folder apart."""
     if not given.manifest.is_dir():
-        name = read_name(given.manifest)
+        name = batch_name(given.manifest, given.out)
         return given.out / name, name, given
     folder = given.manifest
     parent = folder.resolve().parent
@@ -140,6 +140,16 @@ def read_state(folder: Path, batch: str | None) -> Snapshot | None:
     if snapshot is not None and batch not in {None, snapshot.batch}:
         raise StateError(f"{folder}: this is the state of the batch {snapshot.batch!r}, not of {batch!r}")
     return snapshot
+
+
+def batch_name(manifest: Path, out: Path) -> str:
+    """Return the name of the batch that a manifest describes.
+
+    Raises ManifestError for a wrong manifest, YoursError if there is none but a batch in `out` has its name.
+    """
+    if not manifest.exists() and (out / manifest / STATE).exists():
+        raise YoursError(f"{manifest}: there is no such file; did you mean {out / manifest}?")
+    return read_name(manifest)
 
 
 def no_batch(folder: Path) -> YoursError:
