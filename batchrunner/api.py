@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from batchrunner.show.status import plan_json
 from batchrunner.state import read_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from os import PathLike
     from typing import TypeAlias, Unpack
 
@@ -107,6 +108,9 @@ def run(manifest: str | PathLike[str], **options: Unpack[RunBatchOptions]) -> Re
     On the main thread Ctrl-C works as it does for the command: the first one brings home what is rendered. Inside a
     running event loop use `events`. Raises BatchrunnerError.
     """
+    with suppress(RuntimeError):  # there is no running event loop, as it should be
+        asyncio.get_running_loop()
+        raise TypeError("run() would block the running event loop; use events() there")
     caller = _Caller(lambda _: None)
     given = _run_options(manifest, options, caller)
     code = run_batch(given)
@@ -204,6 +208,8 @@ def _run_options(
     if unknown := options.keys() - known:
         raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
     own = cast("RunBatchOptions", options)
+    if isinstance(own.get("servers"), str):
+        raise TypeError('servers is a list, like ["http://gpu-box:8188"]')
     out = Path(own.get("out", OUT))
     token_file = own.get("token_file")
     return RunOptions(
@@ -227,4 +233,6 @@ def _run_options(
 
 def _pairs(values: Values) -> tuple[tuple[str, str], ...]:
     """Return values as they are written on the command line."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f'sets and only are mappings, like {{"seed": 7}}, not {values!r}')
     return tuple((name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items())

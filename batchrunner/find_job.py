@@ -81,7 +81,7 @@ def find_job(name: str, batch: Path | None, out: Path) -> tuple[FoundJob, list[L
         lines = [f"  {printable(each.job.file)}  {each.job.id}  in {each.folder}" for each in found[:_MAX_CANDIDATES]]
         more = len(found) - len(lines)
         lines += [f"  … and {more} more"] if more else []
-        raise YoursError("\n".join([f"{quote(name)} fits {len(found)} jobs; give more of it:", *lines]))
+        raise YoursError("\n".join([f"{quote(name)} fits {len(found)} jobs; give more of it, or the path:", *lines]))
     if errors:
         raise errors[0]
     files = [each.job.file for each, _ in known]

@@ -195,7 +195,8 @@ def out_words(options: RunOptions) -> tuple[str, ...]:
 
 
 def _token_words(options: RunOptions) -> list[str]:
-    return ["--token-file", str(options.token_file)] if options.token_file else []
+    file = options.token_file
+    return ["--token-file", str(file)] if file and not str(file).startswith(_PASSING) else []
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> list[str]:

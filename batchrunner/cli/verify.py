@@ -102,7 +102,9 @@ def verify(
             answer(f"… and {len(lines) - _MAX_FAULTS} more")
         if saved:
             result = f"{len(faults)} with missing or damaged files" if faults else "all files are intact"
-            answer(f"{counted(len(saved), 'job')} checked: {result}")
+            undone = len(done) - len(saved)
+            rest = f"; {counted(undone, 'job')} {'is' if undone == 1 else 'are'} not done" if undone else ""
+            answer(f"{counted(len(saved), 'job')} checked: {result}{rest}")
         else:
             answer("no finished jobs to check")
         if redo:

@@ -58,7 +58,7 @@ def _settled(board: Board) -> Exit:
     failed = [job for job in board.positions if isinstance(board.states[job], Failed)]
     waiting = sum(not isinstance(board.states[job], Done | Failed) for job in board.positions.keys() - board.chosen)
     own = sum(job in board.chosen for job in failed)
-    rest = [f"{waiting} more wait for another run"] if waiting else []
+    rest = [f"{waiting} more {'waits' if waiting == 1 else 'wait'} for another run"] if waiting else []
     if own or (failed and not waiting):
         jobs = f"{own} of {_jobs(chosen)}" if own else f"{len(failed)} of {_jobs(total)}"
         return Exit(FAILED, "; ".join([f"{jobs} failed", *rest]))
@@ -140,7 +140,7 @@ def _reason(board: Board, server: Server) -> str:
     holds = f"; it holds {left} of our prompts" if left else ""
     if server.health.condition is Condition.UNAUTHORIZED:
         refuses = f"{server.name} refuses the token ({server.health.message}){holds}"
-        return f"{refuses}: set BATCHRUNNER_TOKEN and run it again"
+        return f"{refuses}: correct BATCHRUNNER_TOKEN or the token file, and run it again"
     if server.health.stalled_since is not None:
         return f"{server.name} has prompts waiting and runs none{holds}: restart ComfyUI and run it again"
     if server.health.is_up():

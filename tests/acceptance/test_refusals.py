@@ -22,7 +22,7 @@ def test_refused_at_the_start(tmp_path: Path) -> None:
             refused = batch.run()
             assert refused.code == 3
             assert f"{server.url} refuses the token" in refused.err
-            assert "set BATCHRUNNER_TOKEN and run it again" in refused.err
+            assert "correct BATCHRUNNER_TOKEN or the token file" in refused.err
             assert "Traceback" not in refused.err
         assert server.events() == []
         batch.token = _RIGHT
@@ -43,7 +43,7 @@ def test_refused_in_mid_night(tmp_path: Path) -> None:
             refused = running.end()
         assert refused.code == 3
         assert "refuses the token" in refused.err
-        assert "set BATCHRUNNER_TOKEN and run it again" in refused.err
+        assert "correct BATCHRUNNER_TOKEN or the token file" in refused.err
         batch.token = _RIGHT
         assert batch.run().code == 0
         assert_home(batch.home, batch.wanted)

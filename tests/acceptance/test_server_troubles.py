@@ -292,7 +292,7 @@ def test_denied_from_the_start(tmp_path: Path) -> None:
         batch = Batch(tmp_path / "night", (server.url,), rules={"grace": "60s"})
         end = batch.run()
         assert end.code == 3, end.err
-        assert re.search(rf"{server.url} refuses the token \(.+\(401\)\).*: set BATCHRUNNER_TOKEN", end.err)
+        assert re.search(rf"{server.url} refuses the token \(.+\(401\)\).*: correct BATCHRUNNER_TOKEN", end.err)
         assert server.requests[-1].at - server.requests[0].at < _SOON
         assert server.of(PROMPT) == server.events() == []
 

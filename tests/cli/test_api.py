@@ -93,6 +93,10 @@ def test_what_is_wrong_is_raised(folder: Path) -> None:
         batchrunner.run("bold.yaml")
     with pytest.raises(TypeError, match="unknown options: sest"):
         batchrunner.plan("night.yaml", sest={})  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="sets and only are mappings"):
+        batchrunner.plan("night.yaml", only=["seed=2"])  # type: ignore[typeddict-item]
+    with pytest.raises(TypeError, match="servers is a list"):
+        batchrunner.plan("night.yaml", servers="sim")
 
     async def listen() -> None:
         async for _ in batchrunner.events("missing.yaml"):
@@ -100,6 +104,12 @@ def test_what_is_wrong_is_raised(folder: Path) -> None:
 
     with pytest.raises(batchrunner.ManifestError):
         asyncio.run(listen())
+
+    async def block() -> None:
+        batchrunner.run("night.yaml")
+
+    with pytest.raises(TypeError, match=r"use events\(\)"):
+        asyncio.run(block())
 
 
 def test_a_plan(folder: Path) -> None:

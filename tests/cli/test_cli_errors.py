@@ -251,7 +251,7 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
     assert _refused(2, "why", "night.yaml", "a/s11") == f'no job "a/s11" in {place}/night - did you mean a/s1?\n'
     told = _call("why", "s1")
     assert told.err.splitlines() == [
-        '"s1" fits 2 jobs; give more of it:',
+        '"s1" fits 2 jobs; give more of it, or the path:',
         f"  a/s1  {jobs[0].id}  in outputs/night",
         f"  b/s1  {jobs[1].id}  in outputs/night",
     ]
@@ -259,6 +259,8 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
         ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
     assert (told.code, _call("why", "abc").err.splitlines()[-1]) == (2, "  … and 1 more")
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
+    for verb in (["why", "night", "a/s1"], ["status", "night"], ["verify", "night"]):
+        assert _refused(2, *verb) == "night: there is no such file; did you mean outputs/night?\n"
 
 
 def test_rerun(folder: Path) -> None:
@@ -321,7 +323,7 @@ def test_verify_says_what_is_wrong(folder: Path) -> None:
         "gone.mp4: missing",
         "cut.mp4: 4 bytes instead of 5",
         "folder.mp4: not a readable file",
-        "3 jobs checked: 3 with missing or damaged files",
+        "3 jobs checked: 3 with missing or damaged files; 1 job is not done",
         "to render them again: batchrunner verify --redo outputs/night",
     ]
 

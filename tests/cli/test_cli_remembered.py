@@ -18,7 +18,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Lost, Rendered
 from batchrunner.ledger import Ledger, hold, holder
 from batchrunner.manifest import Options, load
 from batchrunner.options import RunOptions
-from batchrunner.remembered import NO_MANIFEST, RECORD, recalled, record
+from batchrunner.remembered import NO_MANIFEST, RECORD, recalled, record, resume_command
 from batchrunner.show.runner import FILE, read_runner
 from batchrunner.state import chosen_ids, job_states, past_runs, read_state, running
 
@@ -109,6 +109,13 @@ _COMBINATIONS = [
         ],
     ),
 ]
+
+
+@pytest.mark.parametrize("file", ["/dev/fd/63", "/proc/self/fd/9"])
+def test_a_pipe_is_in_no_later_command(file: str) -> None:
+    """The next command does not name `<(pass show gpu)` as the shell did: that is gone with the command it was for."""
+    options = RunOptions(Path("night.yaml"), token_file=Path(file))
+    assert resume_command(options) == "batchrunner run night.yaml"
 
 
 @pytest.mark.parametrize(("name", "server", "options"), _COMBINATIONS, ids=lambda value: "" if value else "-")

@@ -182,7 +182,8 @@ def test_a_refused_token_before_anything_is_out() -> None:
     board = new_board()
     take_poll(board, trouble=UNAUTHORIZED, now=0.0)
     assert ended(board, 0.0) == 3
-    assert message(board, 0.0) == f"{A} refuses the token (401): set BATCHRUNNER_TOKEN and run it again"
+    advice = "correct BATCHRUNNER_TOKEN or the token file, and run it again"
+    assert message(board, 0.0) == f"{A} refuses the token (401): {advice}"
     assert board.tally()["failed"] == 0
 
 
@@ -195,7 +196,7 @@ def test_a_refused_token_while_something_is_out(facts: list[Fact]) -> None:
     assert ended(board, 69.9) is None
     assert ended(board, 70.0) == 3
     assert message(board, 70.0).startswith(
-        f"{A} refuses the token (401); it holds 1 of our prompts: set BATCHRUNNER_TOKEN"
+        f"{A} refuses the token (401); it holds 1 of our prompts: correct BATCHRUNNER_TOKEN"
     )
 
 
@@ -504,13 +505,13 @@ def test_what_failed_elsewhere_is_not_called_done() -> None:
     own = frozenset(JOBS[:1])
     some = exit_decision(new_board(facts, jobs=3, chosen=own), 1.0)
     assert some is not None
-    assert (some.exit, some.message) == (0, "1 job is done; 1 more wait for another run; 1 more failed")
+    assert (some.exit, some.message) == (0, "1 job is done; 1 more waits for another run; 1 more failed")
     last = exit_decision(new_board(facts, jobs=2, chosen=own), 1.0)
     assert last is not None
     assert (last.exit, last.message) == (1, "1 of 2 jobs failed")
     both = exit_decision(new_board(facts, jobs=3, chosen=frozenset(JOBS[:2])), 1.0)
     assert both is not None
-    assert (both.exit, both.message) == (1, "1 of 2 jobs failed; 1 more wait for another run")
+    assert (both.exit, both.message) == (1, "1 of 2 jobs failed; 1 more waits for another run")
 
 
 @pytest.mark.parametrize(("missing", "told"), [(("a.mp4",), "1 file is"), (("a.mp4", "b.mp4"), "2 files are")])
