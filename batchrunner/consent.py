@@ -1,4 +1,4 @@
-"""What a manifest may do only with consent: run commands, and send environment variables to hosts.
+"""What a manifest may do only with consent: run commands, send environment variables and other batches to hosts.
 
 A manifest may come from anybody. A person agrees once, on the terminal or with `--allow-commands`; the ledger
 remembers what was agreed to by its hash, so that a changed command is asked about again.
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import getnode
 
+from batchrunner.core.server import SIM
 from batchrunner.errors import YoursError
 from batchrunner.servers import variables
 from batchrunner.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
@@ -36,13 +37,22 @@ def requests(batch: Batch) -> tuple[str, ...]:
     lines = [f"run this command to notify you: {shlex.join(command)}" for command in commands]
     if batch.on_saved:
         lines.append(f"run this command for each saved file: {shlex.join(batch.on_saved)}")
-    return tuple(dict.fromkeys([*lines, *sending_requests(batch)]))
+    return tuple(dict.fromkeys([*lines, *sending_requests(batch), *reading_requests(batch, batch.earlier)]))
 
 
 def sending_requests(batch: Batch) -> Iterator[str]:
     """Yield those of them that any exchange with the servers needs: which variable goes to which host."""
     for variable, host, header in variables(batch):
         yield f"send the environment variable {variable} to {host}, in the header {header}"
+
+
+def reading_requests(batch: Batch, earlier: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield one for each server of `batch` that would learn of an `earlier` batch and has had none of its prompts."""
+    urls = dict.fromkeys(own.url for own in batch.server_settings.values() if own.url != SIM)
+    for name, known in earlier.items():
+        for url in urls:
+            if url not in known:
+                yield f"send values and files of the batch {name} to {url}"
 
 
 def mark(request: str) -> str:

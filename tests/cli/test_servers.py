@@ -44,7 +44,7 @@ def test_a_server_with_its_own_settings(tmp_path: Path) -> None:
     assert found.servers == ("http://gpu:8188", "https://pod.example.net/comfy")
     assert found.server_rules() == {
         "http://gpu:8188": Rules(),
-        "https://pod.example.net/comfy": Rules(ttl=None, depth=4),
+        "https://pod.example.net/comfy": Rules(ttl=None, depth=4, max_depth=4),
     }
 
 
