@@ -7,8 +7,10 @@ remembers what was agreed to by its hash, so that a changed command is asked abo
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -21,14 +23,16 @@ from batchrunner.servers import variables
 from batchrunner.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
 
 _LONGEST = 20_000
 """Characters of a command that are shown: all of it, for nobody agrees to what they can't see."""
-_MACHINE = Path("/etc/machine-id")
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id"))
+"""The first that holds an id is this machine's: containers have none of their own, and the same MAC address each."""
+_ID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
 
 def requests(batch: Batch) -> tuple[str, ...]:
@@ -67,11 +71,17 @@ def personal(text: str) -> str:
 
 @cache
 def _here() -> str:
-    try:
-        machine = _MACHINE.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        machine = ""
-    return f"{machine or getnode()} {os.getuid()}"
+    return f"{machine_id(MACHINE_IDS) or getnode()} {os.getuid()}"
+
+
+def machine_id(paths: Iterable[Path]) -> str:
+    """Return the first id in one of these files, "" if none holds one (`uninitialized` is none)."""
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found = path.read_text(encoding="ascii").strip()
+            if _ID.fullmatch(found):
+                return found
+    return ""
 
 
 def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool, may_ask: bool = True) -> tuple[str, ...]:
