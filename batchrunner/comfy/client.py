@@ -237,8 +237,8 @@ class Client:
         if answer.status == 413:
             return Refused("the workflow is too large for the server or a proxy before it (413)")
         if answer.status in (400, 422) and answer.page is None:
-            return redacted(_refusal(answer), self._credentials)
-        read = self._read(answer, submission.taken)
+            return redacted(_refusal(answer, body), self._credentials)
+        read = self._read(answer, partial(submission.taken, body=body))
         if isinstance(read, Failure):
             return read
         self._socket.posted(began)
@@ -576,10 +576,10 @@ def _encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
 
-def _refusal(answer: _Answer) -> Refused:
+def _refusal(answer: _Answer, body: bytes) -> Refused:
     if _type(answer.headers) != _JSON:
         return Refused(f"the workflow was refused ({answer.status}) without a reason")
     try:
-        return submission.refused(wire.parse(answer.body))
+        return submission.refused(wire.parse(answer.body), body)
     except wire.WrongShapeError:
         return Refused(f"the workflow was refused ({answer.status}) without a reason")

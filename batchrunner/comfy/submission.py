@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, number, text
+from batchrunner.comfy.wire import NAME, TEXT, WrongShapeError, fields, node_name, number, parse, text
 from batchrunner.core.actions import NodeError, Refused, Taken
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ def post_body(graph: Mapping[str, Json], prompt_id: str, client_id: str) -> byte
     return said.encode("utf-8", "backslashreplace")
 
 
-def taken(value: Json) -> Taken:
-    """Return what a 200 says: the server's id (an old one may choose its own) and the outputs it left out."""
+def taken(value: Json, body: bytes = b"") -> Taken:
+    """Return what a 200 to `body` says: the server's id (an old one may choose its own), the outputs it left out."""
     whole = fields(value, "answer to the POST")
     prompt, place = whole.get("prompt_id"), number(whole.get("number", 0))
     if not isinstance(prompt, str) or not prompt or len(prompt) > NAME or place is None:
         raise WrongShapeError("answer to the POST: no prompt_id and number")
-    return Taken(prompt, place, node_errors(whole.get("node_errors")))
+    return Taken(prompt, place, node_errors(whole.get("node_errors"), body))
 
 
 def stored(value: Json) -> str:
@@ -54,10 +54,10 @@ def largest(value: Json) -> float | None:
     return number(fields(value, "features").get("max_upload_size"))
 
 
-def refused(value: Json) -> Refused:
-    """Return what a 400 says, in the real shape (`error`, `node_errors`) or the document's (`node_errors` alone)."""
+def refused(value: Json, body: bytes = b"") -> Refused:
+    """Return what a 400 to `body` says, in the real shape (with `error`) or the document's (`node_errors`)."""
     whole = value if isinstance(value, dict) else {}
-    found = node_errors(whole.get("node_errors"))
+    found = node_errors(whole.get("node_errors"), body)
     if found:
         rest = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         return Refused(_line(found[0].node, found[0].input, found[0].message) + rest, found)
@@ -66,15 +66,20 @@ def refused(value: Json) -> Refused:
     return Refused(_line("the workflow was refused", said), found)
 
 
-def node_errors(value: Json) -> tuple[NodeError, ...]:
-    """Return what `node_errors` says of each node; nothing where it is empty or no object."""
+def node_errors(value: Json, body: bytes = b"") -> tuple[NodeError, ...]:
+    """Return what `node_errors` says of each node of the workflow in `body`; nothing where it is empty or no object.
+
+    The answer has no titles of nodes; what was posted has.
+    """
     nodes = value if isinstance(value, dict) else {}
-    found = [each for node, said in nodes.items() if isinstance(said, dict) for each in _of_node(node, said)]
+    posted = parse(body) if nodes and body else None
+    workflow = posted.get("prompt") if isinstance(posted, dict) else None
+    found = [each for node, said in nodes.items() if isinstance(said, dict) for each in _of_node(node, said, workflow)]
     return tuple(found[:_MAX_NODE_ERRORS])
 
 
-def _of_node(node: str, said: Mapping[str, Json]) -> list[NodeError]:
-    name = f"{text(said.get('class_type'), 200)} #{node[:200]}".strip()
+def _of_node(node: str, said: Mapping[str, Json], workflow: Json) -> list[NodeError]:
+    name = node_name(text(said.get("class_type"), 200), node[:200], workflow)
     listed, errors = said.get("dependent_outputs"), said.get("errors")
     outputs = tuple(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else ()
     known = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []

@@ -129,7 +129,7 @@ def history_entry(prompt: str, value: Json, nodes: Collection[str] | None = None
         ended=ended,
         files=_files(entry.get("outputs"), nodes),
         prefixes=found,
-        node=_node(error, workflow),
+        node=node_name(text(error.get("node_type"), 200), error.get("node_id"), workflow),
         exception=text(error.get("exception_type"), NAME).strip(),
         message=text(error.get("exception_message")).strip(),
         began=_stamp(messages.get("execution_start")),
@@ -235,9 +235,8 @@ def _is_from_cache(workflow: Json, cached: Json) -> bool:
     return bool(taken) and taken <= known | saving.keys()
 
 
-def _node(error: Mapping[str, Json], workflow: Json) -> str:
-    """Return what raised: its class and id, and its title if a person gave it one."""
-    kind, node = text(error.get("node_type"), 200), error.get("node_id")
+def node_name(kind: str, node: Json, workflow: Json) -> str:
+    """Return a node's class and id, and its title if a person gave it one: `KSampler #3 "Second stage"`."""
     if not isinstance(node, str | int):
         return kind
     own = workflow.get(str(node)) if isinstance(workflow, dict) else None

@@ -14,8 +14,8 @@ from batchrunner.show.events import (
     note_event,
     server_event,
 )
-from batchrunner.show.live import server_state
-from batchrunner.text import duration, json_text, redact
+from batchrunner.show.live import expected_end, server_state
+from batchrunner.text import json_text, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -155,7 +155,7 @@ def heartbeat_text(view: BoardView) -> str:
     return "; ".join(
         [
             counts_text(view.counts),
-            *([] if view.left is None else [f"about {duration(view.left)} left"]),
+            *filter(None, [expected_end(view)]),
             *(f"{server.url} is {server.state}" for server in view.servers if server.state != "up"),
             *(f"{server.url} renders {server.running}" for server in view.servers if server.running),
         ]

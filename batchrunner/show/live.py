@@ -20,7 +20,7 @@ from batchrunner.core.lifecycle import Fetching
 from batchrunner.core.polling import depth, job_length
 from batchrunner.core.scheduler import is_surveyed
 from batchrunner.show.events import counts_text, text_line
-from batchrunner.text import counted, duration, fitted, printable, size
+from batchrunner.text import counted, duration, fitted, moment, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -119,6 +119,11 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         deadline=min(_deadlines(board, now), default=None),
         messages=local_faults(board),
     )
+
+
+def expected_end(view: BoardView) -> str:
+    """Return by when everything should be done, `done about 07:31 (8 h 12 min)`; empty if there is no forecast."""
+    return "" if view.left is None else f"done about {moment(view.at + view.left, view.at)} ({duration(view.left)})"
 
 
 def local_faults(board: Board) -> tuple[str, ...]:
@@ -239,7 +244,7 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
     downloads = _first(view.downloads, room - shown_lines)
 
     total = sum(view.counts.values())
-    left = "" if view.left is None else f", about {duration(view.left)} left"
+    left = f", {expected}" if (expected := expected_end(view)) else ""
     title = _grid(None, None, width)
     title.add_row(
         _cell(printable(view.batch, 64), "bold"),

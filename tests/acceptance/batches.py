@@ -79,10 +79,14 @@ class Batch:
         return ("--allow-commands",) if "notify" in self.rules else ()
 
     def status(self) -> dict[str, Any]:
-        """Return what `status --json` says, asked within this process: it only reads, and a start takes a second."""
-        asked = ("status", str(self.folder / "night.yaml"), "--out", str(self.folder / "outputs"), "--json")
+        """Return what `status --json` says."""
+        document: dict[str, Any] = json.loads(self.ask("status", "--json"))
+        return document
+
+    def ask(self, verb: str, *options: str) -> str:
+        """Run another verb on the batch within this process, as a start takes a second; return what it printed."""
+        asked = (verb, str(self.folder / "night.yaml"), "--out", str(self.folder / "outputs"), *options)
         with redirect_stdout(StringIO()) as out, pytest.raises(SystemExit) as told:
             app(asked, prog_name="batchrunner")
         assert not told.value.code, out.getvalue()
-        document: dict[str, Any] = json.loads(out.getvalue())
-        return document
+        return out.getvalue()

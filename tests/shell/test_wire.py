@@ -277,6 +277,16 @@ def test_a_taken_prompt_keeps_the_servers_id() -> None:
     assert submission.taken({"prompt_id": "x"}) == Taken("x", 0.0)
 
 
+def test_a_refused_node_is_called_by_its_title_too() -> None:
+    """The answer to a refused POST has no titles, what was posted has: two loaders are told apart."""
+    workflow = {"4": {"class_type": "LoadImage", "inputs": {}, "_meta": {"title": "Last frame"}}}
+    errors = {"4": {"class_type": "LoadImage", "errors": [{"message": "no such file"}]}}
+    body = submission.post_body(workflow, "x", "me")
+    assert submission.refused({"node_errors": errors}, body).message == 'LoadImage #4 "Last frame": no such file'
+    (error,) = submission.taken({"prompt_id": "x", "node_errors": errors}, body).node_errors
+    assert error.node == 'LoadImage #4 "Last frame"'
+
+
 @pytest.mark.parametrize(
     "value", [None, [], {}, {"prompt_id": 5}, {"prompt_id": ""}, {"prompt_id": "x", "number": "1"}]
 )

@@ -36,6 +36,7 @@ from batchrunner.show.events import (
 from batchrunner.show.listeners import JsonLines, Listeners, RunLog, TextLines, heartbeat_text
 from batchrunner.show.live import BoardView, ServerView
 from batchrunner.show.log import StreamOutput, console_log, file_log
+from batchrunner.text import moment
 
 JOB = "a" * 12
 TOKEN = "sk-very-secret"
@@ -192,6 +193,7 @@ def test_a_log_never_looks_dead() -> None:
 def test_a_sign_of_life_says_what_is_going_on() -> None:
     """Counts, time left, servers in trouble and what renders, in one line."""
     assert heartbeat_text(_view()) == (
-        "3 done, 1 failed, 8 left; about 1 h 5 min left; http://b:2 is away; http://a:1 renders cats/one"
+        f"3 done, 1 failed, 8 left; done about {moment(_view().at + 3900.0, _view().at)} (1 h 5 min); "
+        "http://b:2 is away; http://a:1 renders cats/one"
     )
     assert heartbeat_text(BoardView("cats", 0.0, 0.0, {"done": 1})) == "1 done"

@@ -22,6 +22,7 @@ from batchrunner.show.events import bug_event, fact_event, note_event
 from batchrunner.show.listeners import JsonLines, Listeners, Reporter
 from batchrunner.show.live import BoardView, DownloadView, LiveBoard, ServerView, board_view, server_state
 from batchrunner.show.log import StreamOutput
+from batchrunner.text import moment
 
 if TYPE_CHECKING:
     from batchrunner.core.facts import Fact
@@ -110,7 +111,7 @@ def test_a_board_shows_what_matters() -> None:
     )
     assert _drawn(shown, 80, 24) == [
         "cats  ━━━━━                 3 done, 1 failed, 8 left of 12",
-        "running for 1 h 5 min, about 3 h 20 min left",
+        f"running for 1 h 5 min, done about {moment(12_000.0, 0.0)} (3 h 20 min)",
         "  gpu:8188  renders cats/one for 3 min 20 s, 1 waiting, 2 of other users",
         "  two       away for 5 min: connection refused",
         "  three     renders another user's job for 3 s",
