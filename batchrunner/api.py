@@ -60,7 +60,7 @@ class RunBatchOptions(BatchOptions, total=False):
     token_file: str | PathLike[str] | None
     """The token, instead of BATCHRUNNER_TOKEN."""
     allow_commands: bool
-    """The manifest may run its commands and send variables to its hosts."""
+    """The manifest may run its commands and send variables and other batches to its hosts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a manifest may do only with consent: run commands, and send environment variables to hosts.
+"""What a manifest may do only with consent: run commands, send environment variables and other batches to hosts.
 
 A manifest may come from anybody. A person agrees once, on the terminal or with `--allow-commands`; the ledger
 remembers what was agreed to by its hash, so that a changed command is asked about again.
@@ -7,27 +7,32 @@ remembers what was agreed to by its hash, so that a changed command is asked abo
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import getnode
 
+from batchrunner.core.server import SIM
 from batchrunner.errors import YoursError
 from batchrunner.servers import variables
 from batchrunner.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
 
 _LONGEST = 20_000
 """Characters of a command that are shown: all of it, for nobody agrees to what they can't see."""
-_MACHINE = Path("/etc/machine-id")
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id"))
+"""The first that holds an id is this machine's: containers have none of their own, and the same MAC address each."""
+_ID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
 
 def requests(batch: Batch) -> tuple[str, ...]:
@@ -36,13 +41,22 @@ def requests(batch: Batch) -> tuple[str, ...]:
     lines = [f"run this command to notify you: {shlex.join(command)}" for command in commands]
     if batch.on_saved:
         lines.append(f"run this command for each saved file: {shlex.join(batch.on_saved)}")
-    return tuple(dict.fromkeys([*lines, *sending_requests(batch)]))
+    return tuple(dict.fromkeys([*lines, *sending_requests(batch), *reading_requests(batch, batch.earlier)]))
 
 
 def sending_requests(batch: Batch) -> Iterator[str]:
     """Yield those of them that any exchange with the servers needs: which variable goes to which host."""
     for variable, host, header in variables(batch):
         yield f"send the environment variable {variable} to {host}, in the header {header}"
+
+
+def reading_requests(batch: Batch, earlier: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield one for each server of `batch` that would learn of an `earlier` batch and has had none of its prompts."""
+    urls = dict.fromkeys(own.url for own in batch.server_settings.values() if own.url != SIM)
+    for name, known in earlier.items():
+        for url in urls:
+            if url not in known:
+                yield f"send values and files of the batch {name} to {url}"
 
 
 def mark(request: str) -> str:
@@ -57,11 +71,17 @@ def personal(text: str) -> str:
 
 @cache
 def _here() -> str:
-    try:
-        machine = _MACHINE.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        machine = ""
-    return f"{machine or getnode()} {os.getuid()}"
+    return f"{machine_id(MACHINE_IDS) or getnode()} {os.getuid()}"
+
+
+def machine_id(paths: Iterable[Path]) -> str:
+    """Return the first id in one of these files, "" if none holds one (`uninitialized` is none)."""
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found = path.read_text(encoding="ascii").strip()
+            if _ID.fullmatch(found):
+                return found
+    return ""
 
 
 def obtain(wanted: Sequence[str], marks: Mapping[str, Json], *, allowed: bool, may_ask: bool = True) -> tuple[str, ...]:

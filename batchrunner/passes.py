@@ -44,7 +44,10 @@ def run_passes(
     checked = []
     for options, batch in _read(several, may_restart=may_restart):
         check_options(options, batch)
-        checked.append(replace(options, agreed=ask_consent(options, batch, may_restart=False), began=began))
+        agreed = ask_consent(options, batch, may_restart=False)
+        # Which servers an earlier batch has used is not known before it ran: nothing may be asked then any more.
+        reading = map(consent.mark, consent.reading_requests(batch, dict.fromkeys(batch.earlier, ())))
+        checked.append(replace(options, agreed=(*agreed, *reading), began=began))
     code = 0
     for options in checked:
         code = max(code, runner(options))
@@ -60,11 +63,15 @@ def _read(several: Sequence[RunOptions], *, may_restart: bool) -> list[tuple[Run
     """
     found: list[tuple[RunOptions, Batch]] = []
     pending: dict[str, Sequence[Job]] = {}
+    servers: dict[str, frozenset[str]] = {}
     for options in several:
         batch = load(options.manifest, replace(options.manifest_options, pending=pending))
         if batch.name in pending:
             raise YoursError(f"{options.manifest}: name: an earlier manifest of this run is called {batch.name!r} too")
         pending = {**pending, batch.name: batch.jobs}
+        servers[batch.name] = frozenset(own.url for own in batch.server_settings.values())
+        earlier = {name: known | servers.get(name, frozenset()) for name, known in batch.earlier.items()}
+        batch = replace(batch, earlier=earlier)
         found.append((options, batch))
     asking = [batch for _, batch in found if consent.requests(batch)]
     if may_restart and asking:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from batchrunner.comfy.secret import NO_CREDENTIALS, Credentials, Secret, redacted
 from batchrunner.core.server import SIM
 from batchrunner.errors import YoursError
+from batchrunner.ledger import PLACE
 from batchrunner.manifest.forms import VARIABLE_IN_HEADER
 from batchrunner.options import TOKEN_VARIABLE
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from batchrunner.manifest import Batch
     from batchrunner.manifest.batch import ServerSettings
 
-_PLACE = "server "
-"""Begins the ledger's mark of where a server with a name is."""
 UNREACHABLE = "http://server.invalid"
 """Stands for the address of a server that the manifest no longer names, by a name of which nobody knows the address."""
 
@@ -104,12 +103,12 @@ class ServerAccess:
     def remember(self, marks: Mapping[str, Json]) -> None:
         """Take in where earlier runs found the servers that they knew by name, from the ledger's marks."""
         for key, url in marks.items():
-            if key.startswith(_PLACE) and isinstance(url, str):
-                self._remembered[key.removeprefix(_PLACE)] = url
+            if key.startswith(PLACE) and isinstance(url, str):
+                self._remembered[key.removeprefix(PLACE)] = url
 
     def places(self) -> dict[str, str]:
         """Return the marks by which later runs find these servers."""
-        return {f"{_PLACE}{name}": own.url for name, own in self._settings.items() if name != own.url}
+        return {f"{PLACE}{name}": own.url for name, own in self._settings.items() if name != own.url}
 
     def credentials(self, name: str) -> Credentials:
         """Return what its requests carry; nothing secret for a server that nobody names."""

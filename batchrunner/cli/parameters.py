@@ -57,7 +57,10 @@ Limit = Annotated[
 ]
 Outside = Annotated[bool, typer.Option("--allow-outside", help="Allow files outside the manifest's folder.")]
 Commands = Annotated[
-    bool, typer.Option("--allow-commands", help="Let the manifest run its commands and send variables to its hosts.")
+    bool,
+    typer.Option(
+        "--allow-commands", help="Let the manifest run its commands and send variables and other batches to its hosts."
+    ),
 ]
 Until = Annotated[
     str | None,

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from batchrunner.ledger.codec import REBUILD, StateError
 from batchrunner.ledger.lock import LOCK, STATE, Holder, hold, holder, is_held_by
-from batchrunner.ledger.store import Ledger, Snapshot
+from batchrunner.ledger.store import PLACE, Ledger, Snapshot
 
-__all__ = ["LOCK", "REBUILD", "STATE", "Holder", "Ledger", "Snapshot", "StateError", "hold", "holder", "is_held_by"]
+__all__ = [
+    "LOCK",
+    "PLACE",
+    "REBUILD",
+    "STATE",
+    "Holder",
+    "Ledger",
+    "Snapshot",
+    "StateError",
+    "hold",
+    "holder",
+    "is_held_by",
+]

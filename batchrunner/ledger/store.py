@@ -44,6 +44,8 @@ _SCHEMA = (
     f"PRAGMA application_id={APPLICATION}",
     f"PRAGMA user_version={VERSION}",
 )
+PLACE = "server "
+"""Begins the mark of where a server with a name is."""
 _OPENED = "opened"
 """The mark that holds the writer epoch: how often the file was opened for writing. Only the last to open may write."""
 _APPEND = (

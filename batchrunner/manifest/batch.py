@@ -97,11 +97,13 @@ class Batch:
     server_settings: Mapping[str, ServerSettings] = field(default_factory=dict)
     """Of every server, by its name."""
     until: str = ""
+    """The time of day, `07:30`, by which everything must be downloaded, or empty."""
     hours: str = ""
     """As written, `22:00-07:00`: when prompts may be submitted; empty for always."""
     on_saved: tuple[str, ...] = ()
     """A program and its arguments that is run for each saved file, or empty."""
-    """The time of day, `07:30`, by which everything must be downloaded, or empty."""
+    earlier: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The batches that its rows are taken from, and the URLs of the servers that have had their prompts."""
     sources: Mapping[str, LocalFile] = field(default_factory=dict)
     """Where the content of each of `inputs` was found, by its name."""
     frames: Mapping[str, str] = field(default_factory=dict)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from batchrunner.core.facts import Accepted, Claimed
 from batchrunner.core.lifecycle import Contradiction, Done, folded
 from batchrunner.errors import LocalError, YoursError
-from batchrunner.ledger import STATE, Ledger
+from batchrunner.ledger import PLACE, STATE, Ledger
 from batchrunner.manifest.diagnostics import join
 from batchrunner.manifest.media import PlacedText
 from batchrunner.manifest.picks import read_picks
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchrunner.core.job import Job
+    from batchrunner.ledger import Snapshot
     from batchrunner.manifest.forms import FromBatch
     from batchrunner.manifest.names import Names, Point, Value
     from batchrunner.manifest.yamltree import Location, MappingNode
@@ -57,6 +59,8 @@ class EarlierBatches:
     """The output folder; None if it is not known."""
     pending: Mapping[str, Sequence[Job]] = field(default_factory=dict)
     """The jobs of batches that run before this one and have not ended: their rows are checked for their shape."""
+    read: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Those that rows were taken from so far, and the URLs of the servers that had their prompts."""
 
     def points(
         self, form: FromBatch, tree: MappingNode, path: str, names: Names
@@ -114,6 +118,7 @@ class EarlierBatches:
         if waited is None and (snapshot is None or snapshot.batch != batch):
             near = did_you_mean(batch, sorted(path.parent.name for path in folder.parent.glob(f"*/{STATE}")))
             raise _UnusableError(f"no batch in {folder.absolute()}: run it first{near}")
+        self.read[batch] = _servers(snapshot) if snapshot else frozenset()
         found: dict[str, _Source | None] = {}
         jobs = list(waited or ())
         if snapshot and (picked or waited is None):
@@ -144,6 +149,12 @@ class EarlierBatches:
         if unknown:
             raise _UnusableError(f"{listing(unknown)}: no such job in the batch {quote(batch)}", "picks")
         return {pick.job: known[pick.job] for pick in found.picks}
+
+
+def _servers(snapshot: Snapshot) -> frozenset[str]:
+    """Return the URLs of the servers that have had prompts of a batch."""
+    names = {fact.server for fact in snapshot.facts if isinstance(fact, Claimed | Accepted)}
+    return frozenset(str(snapshot.marks.get(f"{PLACE}{name}", name)) for name in names)
 
 
 def _point(row: _Source, frame: str | None, root: Path, placed: tuple[Location, str], names: Names) -> Point:

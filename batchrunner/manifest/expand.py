@@ -102,6 +102,7 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         until=parts.settings.until,
         hours=parts.settings.hours,
         on_saved=parts.settings.on_saved,
+        earlier=parts.earlier,
         sources=parts.media.sources,
         frames=parts.media.frames,
         hashes=parts.media.hashes,

@@ -310,6 +310,12 @@ class FromTable(Form):
     ] = {}
 
 
+def _frame(written: object) -> object:
+    if written in (None, "first", "last") or (type(written) is int and written >= 0):
+        return written
+    raise _custom(f"must be first, last or a number from 0, not {_quoted(written)}")
+
+
 class FromBatch(Form):
     """Rows from another batch in the same output folder: its finished jobs, or those of them that were picked."""
 
@@ -317,6 +323,7 @@ class FromBatch(Form):
     picks: Annotated[str | None, _key("The gallery's picks.json, in that batch's folder.")] = None
     frame: Annotated[
         Literal["first", "last"] | Annotated[int, Field(ge=0)] | None,
+        BeforeValidator(_frame),
         _key("`last`, `first` or a number from 0: `_file` is this frame of the video, as a picture."),
     ] = None
 

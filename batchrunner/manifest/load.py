@@ -74,6 +74,8 @@ class Parts:
     media: MediaFiles
     notify: tuple[Recipient, ...]
     only: Mapping[str, Sequence[ScalarNode]]
+    earlier: Mapping[str, frozenset[str]]
+    """As in `Batch`."""
 
 
 def load(path: Path, options: Options = _NO_OPTIONS) -> Batch:
@@ -180,6 +182,7 @@ def read_parts(path: Path, tree: MappingNode, options: Options, diagnostics: Dia
         media=media,
         notify=notify,
         only=_option_values("--only", only),
+        earlier=earlier.read,
     )
 
 

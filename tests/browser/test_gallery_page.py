@@ -57,9 +57,14 @@ async def test_stars_are_kept_in_the_folder(tmp_path: Path, view: View) -> None:
             await view.page.locator(".tile [aria-pressed]").first.click()
         picks = json.loads((tmp_path / "picks.json").read_text(encoding="utf-8"))
         assert [pick["job"] for pick in picks["picks"]] == [begun.jobs[0].id]
+        picks["picks"][0]["note"] = "long " * 20_000  # as large as many stars: browsers limit what outlives a page
+        (tmp_path / "picks.json").write_text(json.dumps(picks), encoding="utf-8")
         await view.page.evaluate("localStorage.clear()")
         await view.page.reload()
         await view.until("document.querySelectorAll('.tile.starred').length === 1")
+        async with view.page.expect_response(lambda answer: answer.request.method == "PUT"):
+            await view.page.locator(".tile:not(.starred) [aria-pressed]").first.click()
+        assert len(json.loads((tmp_path / "picks.json").read_text(encoding="utf-8"))["picks"]) == 2
     assert view.said == CLEAN
 
 

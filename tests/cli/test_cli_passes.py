@@ -254,7 +254,18 @@ def test_consent_is_asked_for_all_at_the_beginning(tmp_path: Path) -> None:
         run_passes(_options(tmp_path, "a.yaml", "b.yaml"), runner=runner)
     allowed = [replace(options, allow_commands=True) for options in _options(tmp_path, "a.yaml", "b.yaml")]
     assert run_passes(allowed, runner=runner) == 0
+    assert runner.agreed == [0, 2]
+
+
+def test_a_later_manifest_sends_an_earlier_one_to_its_servers_alone_without_consent(tmp_path: Path) -> None:
+    """Servers of the earlier manifest need no consent, not even where it will have used none; any other one does."""
+    _write(tmp_path)
+    runner = _Runner(0, 0)
+    assert run_passes(_options(tmp_path, "a.yaml", "b.yaml"), runner=runner) == 0
     assert runner.agreed == [0, 1]
+    (tmp_path / "b.yaml").write_text(_FINALS.replace(URL_OF_SERVER, "http://evil:8188"), encoding="utf-8")
+    with pytest.raises(YoursError, match="send values and files of the batch drafts to http://evil:8188"):
+        run_passes(_options(tmp_path, "a.yaml", "b.yaml"), runner=runner)
 
 
 def test_options_that_choose_are_for_one_manifest(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_server_with_its_own_settings(tmp_path: Path) -> None:
     assert found.servers == ("http://gpu:8188", "https://pod.example.net/comfy")
     assert found.server_rules() == {
         "http://gpu:8188": Rules(),
-        "https://pod.example.net/comfy": Rules(ttl=None, depth=4),
+        "https://pod.example.net/comfy": Rules(ttl=None, depth=4, max_depth=4),
     }
 
 
@@ -199,3 +199,16 @@ def test_no_fact_holds_a_secret(tmp_path: Path) -> None:
     access = ServerAccess(batch(tmp_path, "http://a"), TOKEN, {})
     assert access.redact(fact) == replace(fact, message="said ***", error="*** #3")
     assert ServerAccess(batch(tmp_path, "http://a"), Secret("0"), {}).redact(fact) == fact
+
+
+def test_a_machine_without_an_id_is_known_by_its_boot(tmp_path: Path) -> None:
+    """Where the usual file is missing, empty or not filled in, as in containers, the next one counts."""
+    boot, missing = tmp_path / "boot_id", tmp_path / "missing"
+    boot.write_text("0b0c7a5e-1f3d-4b52-9a53-0d4f6f5c1c11\n", encoding="ascii")
+    for content in ("", "uninitialized\n"):
+        (tmp_path / "machine-id").write_text(content, encoding="ascii")
+        found = consent.machine_id((missing, tmp_path / "machine-id", boot))
+        assert found == "0b0c7a5e-1f3d-4b52-9a53-0d4f6f5c1c11"
+    assert consent.machine_id((missing,)) == ""
+    (tmp_path / "machine-id").write_text(f"{'a1' * 16}\n", encoding="ascii")
+    assert consent.machine_id((tmp_path / "machine-id", boot)) == "a1" * 16

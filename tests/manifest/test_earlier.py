@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from batchrunner import consent
 from batchrunner.core.facts import Accepted, File, Rendered, Saved
 from batchrunner.core.job import Job
 from batchrunner.errors import ManifestError
@@ -114,8 +115,8 @@ def test_picks_choose_and_order_the_rows(out: Path) -> None:
         ),
         ("{rows: {batch: drafts, picks: other.json}, prompt: x}", 'these are picks of the batch "other"'),
         ("{rows: {batch: drafts, picks: odd.json}, prompt: x}", "ffffffffffff: no such job in the batch"),
-        ("{rows: {batch: drafts, frame: middle}, prompt: x}", "sweep.rows.frame"),
-        ("{rows: {batch: drafts, frame: -1}, prompt: x}", "sweep.rows.frame"),
+        ("{rows: {batch: drafts, frame: middle}, prompt: x}", "sweep.rows.frame: must be first, last or a number"),
+        ("{rows: {batch: drafts, frame: -1}, prompt: x}", "must be first, last or a number from 0, not"),
         ("{rows: {batch: drafts, columns: {a: b}}, prompt: x}", "sweep.rows.columns"),
         ("{rows: {batch: drafts}, image: '${_file}'}", '"clips/0.mp4": is a video, and a picture is loaded here'),
         ("{rows: {batch: drafts, frame: last}, video: '${_file}'}", "its frame is a picture, and a video is loaded"),
@@ -217,3 +218,20 @@ def test_a_workflow_that_loads_no_file_takes_rows_too(out: Path) -> None:
     head = "\nname: finals\nserver: sim\nworkflow: ltx2\n"
     batch = _load(out, "{rows: {batch: drafts}, prompt: '${_prompt} (${_file})', seed: '${_seed}'}", head)
     assert [job.params["prompt"] for job in batch.jobs] == ["a cat (0)", "costs ${5} (1)"]
+
+
+@pytest.mark.parametrize(
+    ("server", "asked"),
+    [("sim", []), ("http://gpu:8188", []), ("[http://gpu:8188, http://evil:8188]", ["http://evil:8188"])],
+)
+def test_a_batch_goes_only_to_servers_that_had_it_unless_a_person_agrees(
+    out: Path, server: str, asked: list[str]
+) -> None:
+    """Values and files of another batch need consent for each server that has had none of its prompts."""
+    text = (
+        f'{_HEAD.replace("server: sim", f"server: {server}")}sweep: {{rows: {{batch: drafts}}, video: "${{_file}}"}}\n'
+    )
+    (out.parent / "w.json").write_text(json.dumps(_WORKFLOW), encoding="utf-8")
+    (out.parent / "m.yaml").write_text(text, encoding="utf-8")
+    batch = load(out.parent / "m.yaml", Options(out=out))
+    assert consent.requests(batch) == tuple(f"send values and files of the batch drafts to {url}" for url in asked)

@@ -55,8 +55,9 @@ function savePicks() {
 
 async function putPicks() {
   if (!store.data) return savePicks();
-  const settings = { method: "PUT", headers: { "Content-Type": "application/json" }, keepalive: true };
-  const body = `${JSON.stringify(picks(), null, 2)}\n`;
+  const body = new Blob([`${JSON.stringify(picks(), null, 2)}\n`]);
+  const keepalive = body.size < 60_000; /* a browser refuses more of what may outlive its page */
+  const settings = { method: "PUT", headers: { "Content-Type": "application/json" }, keepalive };
   const answer = await fetch("picks.json", { ...settings, body }).catch(() => null);
   if (answer?.ok) return;
   toast("The stars could not be saved in the batch's folder: export them");
