@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from batchrunner.state import OpenBatch, StoredBatch
 
 _MAX_FAULTS = 20
-_MAX_HISTORIES = 9
 """Histories printed at once; more are no answer."""
 _MAX_NAMED = 5
 

@@ -1,4 +1,4 @@
-"""`runner.json`: what the runner of a batch knows and no fact says, for `status` while it runs.
+"""`.runner.json`: what the runner of a batch knows and no fact says, for `status` while it runs.
 
 Only the lock says whether a runner lives (`ledger.holder`): the file of one that was killed stays, and counts only as
 its last sign of life.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchrunner.core.job import Json
     from batchrunner.show.live import BoardView, ServerView
 
-FILE = "runner.json"
+FILE = ".runner.json"
 _INTERVAL = 10.0
 """Seconds between two versions of the file, unless a server changes."""
 _LARGEST = 2**20

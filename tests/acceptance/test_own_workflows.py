@@ -90,7 +90,7 @@ def test_prompts_arrive_as_they_were_written(tmp_path: Path) -> None:
         )
         end = ended(tmp_path, "run", "odd.yaml")
         assert end.code == 0, end.err
-        sidecars = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "outputs" / "odd").glob("*.json")]
+        sidecars = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "outputs" / "odd").glob("[!.]*.json")]
         assert sorted(told["workflow"]["7"]["inputs"]["text"] for told in sidecars) == sorted(_ODD)
         inside = [_text_inside(path) for path in (tmp_path / "outputs" / "odd").glob("*.mp4")]
         assert sorted(inside) == sorted(_ODD)

@@ -22,8 +22,8 @@ def take(soft: int, hard: int, servers: int) -> str:
 
 
 def test_the_soft_limit_is_raised_as_far_as_needed() -> None:
-    """A hundred servers need 664 open files, and get them where the hard limit allows it."""
-    assert take(256, 1024, 100) == "200 664 1024 False"
+    """A hundred servers need 764 open files, and get them where the hard limit allows it."""
+    assert take(256, 1024, 100) == "200 764 1024 False"
 
 
 def test_a_limit_that_is_high_enough_stays() -> None:
@@ -33,4 +33,4 @@ def test_a_limit_that_is_high_enough_stays() -> None:
 
 def test_a_low_hard_limit_means_fewer_downloads() -> None:
     """A hundred servers get as many downloads as the hard limit has room for, and a person is warned."""
-    assert take(256, 400, 100) == "68 400 400 True"
+    assert take(256, 400, 100) == "18 400 400 True"
