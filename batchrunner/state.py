@@ -152,16 +152,6 @@ def read_state(folder: Path, batch: str | None) -> Snapshot | None:
     return snapshot
 
 
-def batch_name(manifest: Path, out: Path) -> str:
-    """Return the name of the batch that a manifest describes.
-
-    Raises ManifestError for a wrong manifest, YoursError if there is none but a batch in `out` has its name.
-    """
-    if not manifest.exists() and (out / manifest / STATE).exists():
-        raise YoursError(f"{manifest}: there is no such file; did you mean {out / manifest}?")
-    return read_name(manifest)
-
-
 def no_batch(folder: Path) -> YoursError:
     """Return the error of a folder without a batch, with the batches that lie in it, if any."""
     within = sorted(path.parent for path in folder.glob(f"*/{STATE}"))
