@@ -259,8 +259,6 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
         ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
     assert (told.code, _call("why", "abc").err.splitlines()[-1]) == (2, "  … and 1 more")
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
-    for verb in (["why", "night", "a/s1"], ["status", "night"], ["verify", "night"]):
-        assert _refused(2, *verb) == "night: there is no such file; did you mean outputs/night?\n"
 
 
 def test_rerun(folder: Path) -> None:
