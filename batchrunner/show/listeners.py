@@ -15,7 +15,7 @@ from batchrunner.show.events import (
     server_event,
 )
 from batchrunner.show.live import expected_end, server_state
-from batchrunner.text import json_text, redact
+from batchrunner.text import json_text, moment, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job, Json
+    from batchrunner.core.server import Server
     from batchrunner.show.live import BoardView
     from batchrunner.show.log import LineOutput
 
@@ -204,8 +205,17 @@ class Reporter:
                 state, _, reason = server_state(board, server, now)
                 if state != self._states.setdefault(name, "asking"):
                     self._states[name] = state
-                    self._listeners.event(server_event(self._wall(), name, state, reason))
+                    message = f"{reason}{self._patience(server, now)}" if state == "away" else reason
+                    self._listeners.event(server_event(self._wall(), name, state, message))
         if shows:
             self._next = now + self._every
             self._listeners.tick(self._wall(), lambda: self._view(board, now))
         return self._next
+
+    def _patience(self, server: Server, now: float) -> str:
+        """Return until when a server that is away is waited for, in words."""
+        ends = server.health.out_at(server.rules, holding=True)
+        if not server.named or ends is None or ends <= now:
+            return ""
+        at = self._wall()
+        return f"; it is waited for until {moment(at + ends - now, at)} (patience)"

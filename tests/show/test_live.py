@@ -338,6 +338,8 @@ def test_the_reporter_tells_each_change_once() -> None:
         '"away"',
         '"up"',
     ]
+    until = moment(5.0 + 100.0 + Rules().patience - 108.0, 5.0)
+    assert told.count(f"refused; it is waited for until {until} (patience)") > 0
     assert told.count('"event": "lost"') == 2
     assert told.count('"event": "bug"') == 1
     assert drawn == [100.0, 110.0]
