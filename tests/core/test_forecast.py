@@ -347,7 +347,7 @@ def test_the_band_learns_from_what_it_missed() -> None:
 
 
 def test_a_kind_never_rendered_learns_from_other_kinds_that_were() -> None:
-    """Where new kinds have strayed far from their forecasts the next one has a wide band; that guesses were right is luck."""
+    """Where new kinds have strayed far from their forecasts the next one has a wide band; good guesses are luck."""
     costs = [SD * factor for factor in (1, 2, 3, 4, 5, 6, 7)]
     straight, crooked = Forecast(), Forecast()
     for number, cost in enumerate(costs):
