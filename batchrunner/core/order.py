@@ -111,7 +111,8 @@ def offers(
     if not board.groups.auto:
         yield from ((job, room) for job in board.next_jobs(ahead, now))
         return
-    lists = {name: _choices(board, name, ahead, now) for name in room}
+    begun: dict[str, Group] = {}
+    lists = {name: _choices(board, name, ahead, now, begun) for name in room}
     taken: set[str] = set()
     while lists:
         name = max(lists, key=room.__getitem__)
@@ -125,26 +126,30 @@ def offers(
             taken.add(job)
 
 
-def _choices(board: Board, name: str, ahead: int, now: float) -> Iterator[str]:
-    """Yield the jobs for one server: what belongs to its run, what a new run begins with, then any, in run order."""
+def _choices(board: Board, name: str, ahead: int, now: float, begun: dict[str, Group]) -> Iterator[str]:
+    """Yield the jobs for one server: what belongs to its run, what a new run begins with, then any, in run order.
+
+    `begun`: the groups of the runs that servers begin in the same turn.
+    """
     turn = board.turns.get(name, Turn())
     change = board.forecast.change(name)
     left = run_length(change, turn.number) - turn.length
     if turn.group is not None and left > 0:
         yield from board.next_jobs(int(min(left, ahead)), now, turn.group)
     length = run_length(change, turn.number + 1)
-    if length > 1 and (group := _next_group(board, name, turn, now)):
+    if length > 1 and (group := _next_group(board, name, turn, now, begun)):
+        begun[name] = group
         yield from board.next_jobs(int(min(length, ahead)), now, group)
     yield from board.next_jobs(ahead, now)
 
 
-def _next_group(board: Board, name: str, turn: Turn, now: float) -> Group | None:
+def _next_group(board: Board, name: str, turn: Turn, now: float, begun: Mapping[str, Group]) -> Group | None:
     """Return the group of the next run: the one least unlike the last, that no other server is at, first in order."""
     found: dict[Group, None] = {}
     for job in board.next_jobs(_AHEAD, now):
         if (group := board.groups.of.get(job)) is not None and group != turn.group:
             found[group] = None
-    others = {other.group for server, other in board.turns.items() if server != name}
+    others = {other.group for server, other in board.turns.items() if server != name} | set(begun.values())
     last = turn.group or ()
 
     def unlike(group: Group) -> tuple[int, bool]:

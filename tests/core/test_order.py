@@ -149,6 +149,8 @@ def test_runs_go_round_the_prompts() -> None:
 def test_servers_are_at_different_prompts() -> None:
     """Two servers choose different groups while there are others, and end together."""
     one = night(board_of(batch(6, 10), (A, B)), JOB, servers=(A, B))
+    first = [order[0] for order in one.orders.values()]
+    assert first == [(0,), (1,)]
     assert sum(one.changes) <= 9
     assert one.seconds <= 1.1 * fixed("grouped", JOB, 6, 10) / 2
 
