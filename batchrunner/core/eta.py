@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TOLD_TIMES, _TOLD_AT_LEAST = 3.0, 600.0
 _STUCK_RENDERS, _STUCK_AT_LEAST = 3, 45 * 60.0
-HOMEWARD = 20.0
+DOWNLOAD_TIME = 20.0
 """Seconds to leave for the download of a finished file, the poll that sees it included."""
 
 
@@ -172,7 +172,7 @@ def too_late(board: Board, now: float) -> Iterator[str]:
 
 
 def _at_most(board: Board, name: str, cost: float) -> float:
-    return board.forecast.at_most(name, cost) + HOMEWARD
+    return board.forecast.at_most(name, cost) + DOWNLOAD_TIME
 
 
 def _named(board: Board) -> list[str]:

@@ -26,7 +26,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Submit, Taken
-from batchrunner.core.eta import HOMEWARD, backlog, fits, overdue, progress, time_left, too_late
+from batchrunner.core.eta import DOWNLOAD_TIME, backlog, fits, overdue, progress, time_left, too_late
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
@@ -231,7 +231,7 @@ def test_nothing_is_submitted_that_would_come_too_late() -> None:
     board = ready_board(jobs=3)
     board.costs = {JOBS[0]: HD, JOBS[1]: SD, JOBS[2]: SD}
     assert fits(board, A, JOBS[0], 0.0)
-    room = board.forecast.at_most(A, SD) + HOMEWARD
+    room = board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     board.until = room + 1
     assert [action.job for action in plan(board, 0.0) if isinstance(action, Submit)] == [JOBS[1]]
     assert list(too_late(board, 0.0)) == [JOBS[0], JOBS[2]]
@@ -243,7 +243,7 @@ def test_what_is_home_at_the_last_moment_is_in_time() -> None:
     """A job fits if the upper end of its band and the way home end when the run does, and not a second later."""
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    board.until = 100.0 + board.forecast.at_most(A, SD) + HOMEWARD
+    board.until = 100.0 + board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     assert fits(board, A, JOBS[0], 100.0)
     assert list(too_late(board, 100.0)) == []
     assert exit_decision(board, 100.0) is None
@@ -284,7 +284,7 @@ def test_a_stranger_does_not_end_the_run() -> None:
     """If a job would fit but for strangers, the run waits to see whether they are quick."""
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    board.until = board.forecast.at_most(A, SD) + HOMEWARD + 100
+    board.until = board.forecast.at_most(A, SD) + DOWNLOAD_TIME + 100
     take_poll(board, queue=[stranger(running=True)], now=10.0)
     assert not fits(board, A, JOBS[0], 10.0)
     assert exit_decision(board, 10.0) is None
@@ -418,7 +418,7 @@ def test_the_last_second_is_in_time() -> None:
     """A job that may be home in the very second of the limit is submitted, and not warned of; a second less is."""
     board = ready_board(jobs=1, now=LATE)
     board.costs = {JOBS[0]: SD}
-    board.until = LATE + board.forecast.at_most(A, SD) + HOMEWARD
+    board.until = LATE + board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     assert fits(board, A, JOBS[0], LATE)
     assert list(too_late(board, LATE)) == []
     board.until -= 1.0
