@@ -62,7 +62,7 @@ def test_the_power_may_go_between_the_end_of_a_render_and_saved(tmp_path: Path) 
     assert pass_night(tmp_path / "calm", Plan(1, 1, crash=calm, hosts=(Host(speed=SPEED),))).broken == ()
     commits = [number for number, point in enumerate(calm.points, 1) if point == "committed"]
     first, last = commits[-3], commits[-1]  # Rendered, Opened, Saved
-    for number in range(first, last + 1):
+    for number in range(first, last + 1, 3):
         (folder := tmp_path / str(number)).mkdir()
         script = (Fault("restart", lasts=5.0),) if number % 2 else ()
         plan = Plan(1, 1, crash=Reaper(number), power=True, aftermath=script, again=20.0, hosts=(Host(speed=SPEED),))

@@ -41,7 +41,7 @@ _LONGEST = 3 * 86_400.0
 _MOST_LIVES = 100
 _RETYPES = 10.0
 """Seconds until a runner that was stopped is started with another address."""
-_WRITES = ("disk ", "call write", "call flush", "call fsync", "call open")
+_WRITES = ("disk ", "call write")
 _SYNCED = ", ".join(f"'{fact_name(kind)}'" for kind in get_args(Fact) if kind not in LEARNED_AGAIN)
 _TAKE_BACK = (
     f"DELETE FROM facts WHERE seq > ifnull((SELECT max(seq) FROM facts WHERE kind IN ({_SYNCED})), 0)"  # noqa: S608
