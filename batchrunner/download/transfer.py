@@ -13,6 +13,7 @@ import errno
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from aiofiles.threadpool import wrap
@@ -180,7 +181,7 @@ class _Download:
     transfers: dict[str, tuple[int, int]]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        start = await to_thread(self._begin)
+        start = await to_thread(self._begin) if self._is_begun() else 0
         if isinstance(start, Downloaded):
             return start
         end = await self._get(source, opened, start)
@@ -188,6 +189,11 @@ class _Download:
             await to_thread(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
+
+    def _is_begun(self) -> bool:
+        """Whether there is anything to look at. Asked in the loop: for a new file a thread would only delay its GET."""
+        paths = (self.part, *islice(self._names_in_order(), 3))
+        return any(os.path.lexists(self.folder.root / path) for path in paths)
 
     def _begin(self) -> Downloaded | int:
         """Return what our own disk has: the file, or how many bytes of a `.part` may be kept."""
