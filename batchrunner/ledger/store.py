@@ -57,7 +57,7 @@ _PUT_JOB = (
     " WHERE seq <> excluded.seq OR body <> excluded.body"
 )
 LEARNED_AGAIN = frozenset({Rendered, Opened})
-"""Facts that a power cut may take back: the next poll, and the next GET, tell them again (docs/decisions/0008)."""
+"""Facts that a power cut may take back: the next poll, and the next GET, tell them again (docs/decisions/0009)."""
 _GONE = -1
 """In place of a place in the manifest's order: the manifest that was run last no longer had this job."""
 _PUT_MARK = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
