@@ -66,6 +66,8 @@ class Polled:
     now: float
     hung: bool = False
     """A prompt of ours runs on though it was interrupted."""
+    asked: tuple[str, ...] = ()
+    """Where only prompts of ours were asked for: all of them there, in the order in which they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class PollFailed:
     failure: Failure
     now: float
     holding: bool
+    own: bool = False
+    """Only prompts of ours were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
