@@ -31,7 +31,7 @@ class Hint:
     live: bool = False
     """A `status` came over this connection, after the one that greets whoever connects: it is not deaf."""
     drops: tuple[float, ...] = ()
-    """When a smaller `queue_remaining` was heard since the last good poll began; the last few."""
+    """When a prompt fewer was heard of since the last good poll began; the last few."""
     failures: int = 0
     """Connections in a row that ended at once."""
     again_at: float = -inf
@@ -39,7 +39,7 @@ class Hint:
 
     def heard(self, note: StatusHeard) -> Hint:
         """Take in a `status`."""
-        drops = (*self.drops, note.now)[-_MOST_DROPS:] if note.dropped else self.drops
+        drops = (*self.drops, *(note.now,) * min(note.dropped, _MOST_DROPS))[-_MOST_DROPS:]
         return replace(self, live=self.live or not note.greeting, drops=drops)
 
     def polled(self, began: float, *, ended: bool) -> Hint:

@@ -278,8 +278,8 @@ class StatusHeard:
     now: float
     greeting: bool
     """It is the first of its connection, which every connection gets."""
-    dropped: bool
-    """It says that fewer prompts remain than the one before."""
+    dropped: int
+    """How many prompts fewer remain than before: so many have ended, or were deleted."""
 
 
 @dataclass(frozen=True, slots=True)

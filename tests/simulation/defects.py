@@ -308,7 +308,7 @@ def page_is_proof() -> tuple[Change, ...]:
     view = Client._view
 
     async def trusting(self: Client, response: Any) -> Any:
-        return View(response, self.where, self._waits.stall) if response.status == 404 else await view(self, response)
+        return View(response, "", 30.0) if response.status == 404 else await view(self, response)
 
     return ((Client, "_view", trusting),)
 
