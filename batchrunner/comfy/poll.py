@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
@@ -39,6 +40,39 @@ class Polls:
         """The sha256 of the last queue that was read, and its rows."""
 
     async def poll(self, action: Poll) -> PollEnd:
+        """Find out what became of our prompts: one by one if that is asked for, else by the queue and the history.
+
+        The same poll goes on with these where one by one does not work, unless nothing would be answered now. They
+        alone tell how a prompt ended that did not end well, and that one is not there.
+        """
+        if not action.ends:
+            return await self._whole(action)
+        ours = await self._ours(action)
+        if isinstance(ours, PollResult) or (ours is not None and _is_hopeless(ours)):
+            return ours
+        whole = await self._whole(action)
+        return replace(whole, jobs=ours) if isinstance(whole, PollResult) else whole
+
+    async def _ours(self, action: Poll) -> PollResult | Failure | None:
+        """Ask for our prompts as `Poll.ends` says; None where one of them did not end with a file.
+
+        The server reads queue and history in that order for each answer, so no end slips between (docs/comfyui.md §21).
+        """
+        ended: dict[str, Entry | None] = {}
+        date: float | None = None
+        for prompt in action.ids:
+            answer = await self._http.json(f"/api/jobs/{_quoted(prompt)}", _job(prompt, self._nodes), _ENTRY)
+            if isinstance(answer, Failure):
+                return answer
+            job, date = answer
+            if not isinstance(job, Entry):
+                return None if job is None else PollResult((job,), ended, date=date, own=True)
+            ended[prompt] = job
+            if len(ended) == action.ends:
+                break
+        return PollResult((), ended, date=date, own=True)
+
+    async def _whole(self, action: Poll) -> PollEnd:
         """Read the queue, then the history of each id, then its end: that order, else a finish slips between.
 
         An id that the queue shows is not asked for again: it lives, whatever an earlier run of it left behind. A
@@ -59,7 +93,7 @@ class Polls:
             entry = await self._http.json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
                 failed = failed or entry
-                if entry.timed_out or not entry.sent or entry.cause is Cause.LOCAL:
+                if _is_hopeless(entry):
                     break
                 continue
             found, date = entry
@@ -129,6 +163,15 @@ class Polls:
 
 def _quoted(prompt: str) -> str:
     return quote(prompt, safe="", errors="surrogatepass")
+
+
+def _is_hopeless(failure: Failure) -> bool:
+    """Whether another request would only be waited for in vain."""
+    return failure.timed_out or not failure.sent or failure.cause is Cause.LOCAL
+
+
+def _job(prompt: str, nodes: Collection[str] | None) -> Callable[[Json], Row | Entry | None]:
+    return lambda value: wire.job(value, prompt, nodes)
 
 
 def _one(prompt: str, nodes: Collection[str] | None) -> Callable[[Json], Entry | None]:
