@@ -48,7 +48,7 @@ class Hint:
         If no hint told of it, the socket is deaf, as all are while somebody does not read his (docs/comfyui.md §20).
         """
         deaf = ended and not self.drops
-        return replace(self, live=self.live and not deaf, drops=tuple(at for at in self.drops if at >= began))
+        return replace(self, live=self.live and not deaf, drops=tuple(at for at in self.drops if at > began))
 
     def closed(self, server: str, note: SocketClosed) -> Hint:
         """Take in the end of a connection, or of the attempt to make one."""
