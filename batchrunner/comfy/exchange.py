@@ -48,6 +48,8 @@ class Timeouts:
 
     See docs/comfyui.md §24.
     """
+    job: float = 15.0
+    """One prompt of ours by the jobs API: the queue and the history tell the same."""
     post: float = 60.0
     """A whole POST /prompt; `Rules.settle` must be longer."""
     stall: float = 30.0
@@ -83,9 +85,11 @@ class Exchange:
         self.waits = waits
         self.where = f"{self._base.host}:{self._base.port}"
 
-    async def json(self, path: str, read: Callable[[Json], T], cap: int) -> tuple[T, float | None] | Failure:
+    async def json(
+        self, path: str, read: Callable[[Json], T], cap: int, total: float | None = None
+    ) -> tuple[T, float | None] | Failure:
         """GET `path` and read the JSON that comes, at most `cap` bytes; with the time on the server's clock."""
-        answer = await self.call(path, cap)
+        answer = await self.call(path, cap, total=total)
         return answer if isinstance(answer, Failure) else self.read(answer, read)
 
     def read(self, answer: Answer, read: Callable[[Json], T]) -> tuple[T, float | None] | Failure:

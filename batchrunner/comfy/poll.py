@@ -42,13 +42,13 @@ class Polls:
     async def poll(self, action: Poll) -> PollEnd:
         """Find out what became of our prompts: one by one if that is asked for, else by the queue and the history.
 
-        The same poll goes on with these where one by one does not work, unless nothing would be answered now. They
-        alone tell how a prompt ended that did not end well, and that one is not there.
+        The same poll goes on with these where one by one does not work, unless no connection is made. They alone tell
+        how a prompt ended that did not end well, and that one is not there.
         """
         if not action.ends:
             return await self._whole(action)
         ours = await self._ours(action)
-        if isinstance(ours, PollResult) or (ours is not None and _is_hopeless(ours)):
+        if isinstance(ours, PollResult) or (ours is not None and _is_unsent(ours)):
             return ours
         whole = await self._whole(action)
         return replace(whole, jobs=ours) if isinstance(whole, PollResult) else whole
@@ -61,7 +61,8 @@ class Polls:
         ended: dict[str, Entry | None] = {}
         date: float | None = None
         for prompt in action.ids:
-            answer = await self._http.json(f"/api/jobs/{_quoted(prompt)}", _job(prompt, self._nodes), _ENTRY)
+            path, read = f"/api/jobs/{_quoted(prompt)}", _job(prompt, self._nodes)
+            answer = await self._http.json(path, read, _ENTRY, self._http.waits.job)
             if isinstance(answer, Failure):
                 return answer
             job, date = answer
@@ -93,7 +94,7 @@ class Polls:
             entry = await self._http.json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
             if isinstance(entry, Failure):
                 failed = failed or entry
-                if _is_hopeless(entry):
+                if entry.timed_out or _is_unsent(entry):
                     break
                 continue
             found, date = entry
@@ -165,9 +166,9 @@ def _quoted(prompt: str) -> str:
     return quote(prompt, safe="", errors="surrogatepass")
 
 
-def _is_hopeless(failure: Failure) -> bool:
-    """Whether another request would only be waited for in vain."""
-    return failure.timed_out or not failure.sent or failure.cause is Cause.LOCAL
+def _is_unsent(failure: Failure) -> bool:
+    """Whether no connection was made: another request would not get there either."""
+    return not failure.sent or failure.cause is Cause.LOCAL
 
 
 def _job(prompt: str, nodes: Collection[str] | None) -> Callable[[Json], Row | Entry | None]:

@@ -47,7 +47,7 @@ class JobsRoute:
 
         A 404 for a prompt that the server does have, or a 405, means that it has no such route; it is not tried again
         until the server was away. A 404 for one that it does not have either says nothing. Anything else may pass: a
-        page of a proxy, a 500 because of somebody's prompt.
+        page of a proxy, a 500 because of somebody's prompt, no answer: it is tried again after a pause that doubles.
         """
         if result.own:
             return JobsRoute()
@@ -56,10 +56,6 @@ class JobsRoute:
             return self
         if failure.status in _NO_ROUTE and not failure.page:
             return JobsRoute(again_at=inf)
-        return self.failed(server, now)
-
-    def failed(self, server: str, now: float) -> JobsRoute:
-        """Take in that it does not work now: it is tried again after a pause."""
         failures = self.failures + 1
         return JobsRoute(failures, now + backoff(f"{server}/jobs", failures, _FIRST_PAUSE, _LONGEST_PAUSE))
 

@@ -85,8 +85,6 @@ class PollFailed:
     failure: Failure
     now: float
     holding: bool
-    own: bool = False
-    """Only prompts of ours were asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,14 +68,14 @@ def interpret_poll(board: Board, action: Poll, end: PollEnd, moment: Moment) -> 
         return Outcome(
             notes=(PollRefused(action.server, end, moment.now, holding=board.open_count(action.server) > 0),)
         )
-    return Outcome(notes=failed(board, action.server, end, moment.now, own=action.ends > 0))
+    return Outcome(notes=failed(board, action.server, end, moment.now))
 
 
-def failed(board: Board, server: str, failure: Failure, now: float, *, own: bool = False) -> tuple[Note, ...]:
-    """Return what a failure says, whoever met it, of the server or of this machine; `own` as in `PollFailed`."""
+def failed(board: Board, server: str, failure: Failure, now: float) -> tuple[Note, ...]:
+    """Return what a failure says, whoever met it, of the server or of this machine."""
     if failure.cause is Cause.LOCAL:
         return LocalFailed(Resource.SOCKETS, failure.message, now), PollAt(server, now + _LOCAL_PAUSE)
-    return (PollFailed(server, failure, now, holding=board.open_count(server) > 0, own=own),)
+    return (PollFailed(server, failure, now, holding=board.open_count(server) > 0),)
 
 
 @dataclass(slots=True)

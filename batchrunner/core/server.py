@@ -234,7 +234,7 @@ class Server:
                 self.surveyed = True
             case PollFailed():
                 self.health = self.health.poll_failed(note.failure, note.now)
-                self.jobs = self.jobs.failed(self.name, note.now) if note.own else JobsRoute()
+                self.jobs = JobsRoute()
                 self.inputs = self.inputs.doubted()
                 self.poll_at = note.now + self._pause_after(note)
             case PollRefused():

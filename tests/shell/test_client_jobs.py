@@ -212,18 +212,28 @@ async def test_whatever_else_comes_the_same_poll_goes_on(what: str) -> None:
     assert TOKEN not in repr(result)
 
 
-async def test_where_nothing_is_answered_the_poll_ends() -> None:
-    """A time-out is not followed by another one, nor is a queue that can't be read by a success."""
+async def test_a_job_is_not_waited_for_as_long_as_a_queue() -> None:
+    """A route that hangs costs a few seconds, and no poll."""
 
-    async def silent(_request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(5.0)
-        return web.Response()
+    async def silent(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/api/jobs"):
+            await asyncio.Event().wait()
+        return web.json_response({"queue_running": [[1, A, {}, {}, []]], "queue_pending": []})
 
-    async with answering(silent) as place, client(place, waits=Timeouts(call=0.05)) as comfy:
+    async with answering(silent) as place, client(place, waits=Timeouts(job=0.05)) as comfy:
         end = await comfy.poll(Poll("s", (A,), ends=1))
+    assert isinstance(end, PollResult)
+    assert end.jobs is not None
+    assert end.jobs.timed_out
+    assert [row.prompt for row in end.queue] == [A]
+
+
+async def test_where_nothing_is_answered_the_poll_ends() -> None:
+    """Without a connection nothing more is tried; a queue that can't be read is a failed poll."""
+    async with session() as http:
+        end = await Client("http://127.0.0.1:9", http).poll(Poll("s", (A,), ends=1))
     assert isinstance(end, Failure)
-    assert end.timed_out
-    assert [asked.path for asked in place.asked] == [f"/api/jobs/{A}"]
+    assert not end.sent
     async with answering(respond(502, b"{}", Content_Type=JSON)) as place, client(place) as comfy:
         assert isinstance(await comfy.poll(Poll("s", (A,), ends=1)), Failure)
     assert [asked.path for asked in place.asked] == [f"/api/jobs/{A}", "/queue"]
