@@ -65,7 +65,7 @@ class Comfy(Protocol):
         """Stop a prompt if it runs, by id."""
         ...
 
-    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+    async def listen(self, heard: Callable[[bool, int], None]) -> None:
         """Open the socket, and call `heard(greeting, dropped)` for what `StatusHeard` tells, until it closes."""
         ...
 
@@ -271,8 +271,8 @@ class Engine:
                     await self._result(self._comfy(action.server).listen(self._hearing(action)))
                 return lambda moment: Outcome(notes=(SocketClosed(action.server, moment.began, moment.now),))
 
-    def _hearing(self, action: Listen) -> Callable[[bool, bool], None]:
-        def heard(greeting: bool, dropped: bool) -> None:  # noqa: FBT001 - called from one place
+    def _hearing(self, action: Listen) -> Callable[[bool, int], None]:
+        def heard(greeting: bool, dropped: int) -> None:  # noqa: FBT001 - called from one place
             self._send.send_nowait(StatusHeard(action.server, self._clock.now(), greeting, dropped))
 
         return heard

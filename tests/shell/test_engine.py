@@ -401,7 +401,7 @@ def test_a_hint_is_a_poll_at_once(hint: bool) -> None:  # noqa: FBT001 - with an
     """The moment a server tells that fewer prompts remain, it is polled; nobody listens where hints are off."""
 
     class Telling(Gpu):
-        async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+        async def listen(self, heard: Callable[[bool, int], None]) -> None:
             await asyncio.sleep(17.3)
             heard(False, True)  # noqa: FBT003 - as the socket calls it
             await super().listen(heard)

@@ -15,7 +15,7 @@ from aiohttp import web
 from answering import answering, client, raw, respond
 from films import PREFIX, box, film, graph, mesh, picture, tensors
 
-from batchrunner.comfy.client import Timeouts
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.job import render_digest

@@ -22,6 +22,8 @@ class Host:
     """What happens to it, beside the plan's own script if it is the first."""
     own_ids: bool = False
     """It is old, and chooses prompt ids itself."""
+    jobs_api: bool = False
+    """It has `GET /api/jobs/{id}`."""
     skew: float = 0.0
     """Seconds by which its clock is wrong."""
     speed: float = 1.0
