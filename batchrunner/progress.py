@@ -34,7 +34,7 @@ from batchrunner.state import past_runs
 from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batchrunner.core.board import Board
     from batchrunner.core.exit import Exit
@@ -156,8 +156,8 @@ class RunObserver:
     jobs: Mapping[str, Job]
     listeners: Listeners
     wall: Callable[[], float]
-    transfers: Callable[[], Mapping[str, tuple[int, int]]]
-    """Per local file: bytes so far and in all, -1 if the server does not say."""
+    transfers: Callable[[], Iterable[tuple[str, int, int]]]
+    """What is under way: local file, bytes so far and in all, -1 if the server does not say."""
     interval: float
     """Between two updates."""
     gallery: Gallery | None = None
@@ -210,9 +210,9 @@ class RunObserver:
             left = time_left(board, now)
             self._left, self._left_at = (left.seconds if left else None), now
         view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
-        downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
-        messages = (self._hours_text(board),) if board.is_closed() else ()
-        return replace(view, downloads=downloads, left=self._left, messages=messages)
+        downloads = tuple(DownloadView(*transfer) for transfer in self.transfers())
+        closed = (self._hours_text(board),) if board.is_closed() else ()
+        return replace(view, downloads=downloads, left=self._left, messages=(*closed, *view.messages))
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:

@@ -265,7 +265,7 @@ class Run:
             jobs,
             listeners,
             wall,
-            lambda: downloader.transfers,
+            downloader.transfers.values,
             self.displays.interval,
             self.displays.gallery,
             self.hours,
@@ -292,6 +292,7 @@ class Run:
             body=body,
             boot=self.boot,
             redact=self.access.redact,
+            transfers=downloader.seen,
         )
 
         def finish_downloads() -> None:

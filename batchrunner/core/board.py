@@ -40,6 +40,7 @@ from batchrunner.core.polling import next_poll
 from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
 from batchrunner.core.server import OUR_DISK, SIM, Server
 from batchrunner.core.settings import backoff
+from batchrunner.core.sizes import JobSizes
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from batchrunner.core.hours import Hours
     from batchrunner.core.job import InputFile
     from batchrunner.core.lifecycle import Open, State
+    from batchrunner.core.link import Transfers
     from batchrunner.core.notes import Note
     from batchrunner.core.settings import Rules
 
@@ -147,6 +149,9 @@ class Board:
         self._rests = Cooldowns()
         self._failed: dict[str, None] = {}
         """Jobs that rest after a failed render."""
+        self.sizes = JobSizes()
+        self.arrived: Mapping[tuple[str, str], int] = {}
+        """Of each file under way, by job and `File.key`: how many of its bytes are here."""
         self.input_files: Mapping[str, tuple[InputFile, ...]] = {}
         """What each job's workflow reads, where it reads anything."""
         self.refused_files: dict[str, None] = {}
@@ -185,7 +190,9 @@ class Board:
                 self.put(job, state, now)
             else:
                 self.states[job] = state  # `want` lists it
-            self.well = self.well or isinstance(state, Done)
+            if isinstance(state, Done):
+                self.well = True
+                self.sizes.learn(self.costs.get(job, 0.0), state)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
 
@@ -306,11 +313,13 @@ class Board:
             self.apply(JobBurned(server, loss, now))
 
     def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
-        """Learn from a render that has just ended how fast its server is."""
+        """Learn how fast a server is from a render that has just ended, and how large a job is that is home."""
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             server = self.servers.get(state.prompt.server)
             passed = self._rendered(server, job, now) if server else None
             self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
+        elif isinstance(state, Done) and isinstance(fact, Saved):
+            self.sizes.learn(self.costs.get(job, 0.0), state)
 
     def _rendered(self, server: Server, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""
@@ -389,6 +398,8 @@ class Board:
 
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
+        if isinstance(action, Download) and action.server not in self.in_flight.senders():
+            self.servers[action.server].link = self.servers[action.server].link.began(now)
         self.in_flight.start(action, now)
         self.attention.touch(action.server)
         if isinstance(action, Submit):
@@ -401,6 +412,14 @@ class Board:
         if isinstance(action, Download):
             self._offer(action.job, now)
         return began
+
+    def measure(self, seen: Transfers, now: float) -> None:
+        """Take in what has come of the downloads under way, before any that ended since is noted as ended."""
+        self.arrived = seen.here
+        for name in self.in_flight.senders():
+            server = self.servers[name]
+            received, counts = seen.received.get(name, 0), server.health.is_up()
+            server.link = server.link.measured(received, now, counts=counts)
 
     def tick(self, now: float, wall: float) -> None:
         """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -18,6 +19,7 @@ import aiofiles
 from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.link import Transfers
 from batchrunner.core.suffixes import suffix
 from batchrunner.core.video import UNKNOWN, Video, differences
 from batchrunner.download import verify as media
@@ -111,8 +113,9 @@ class Downloader:
         self._limits = _Limits(largest, kept_free, warn or (lambda _: None))
         self.asked: Callable[[Download], Video] = lambda _: UNKNOWN
         """What is asked of the video that an action downloads; one that differs is kept, with a warning."""
-        self.transfers: dict[str, tuple[int, int]] = {}
-        """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
+        self.transfers: dict[tuple[str, str], tuple[str, int, int]] = {}
+        """What is under way, by job and `File.key`: local path without suffix, bytes so far and in all (or -1)."""
+        self._received: Counter[str] = Counter()
 
     async def fetch(
         self,
@@ -129,7 +132,8 @@ class Downloader:
         was only found, on our own disk or under a guessed name, must carry such a workflow.
         """
         ending, asked = suffix(action.file.name), self.asked(action)
-        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, asked, self.transfers)
+        seen = self.transfers, self._received
+        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, asked, *seen)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -137,7 +141,11 @@ class Downloader:
                 return Failure(Cause.LOCAL, f"this machine has {os_error_text(error)}", handles=True)
             return Failure(Cause.LOCAL, f"the output folder can't be written: {os_error_text(error)}")
         finally:
-            self.transfers.pop(stem, None)
+            self.transfers.pop((action.job, action.file.key), None)
+
+    def seen(self) -> Transfers:
+        """Return what has come so far, and what is here of the files under way."""
+        return Transfers(self._received, {file: got for file, (_, got, _) in self.transfers.items()})
 
     def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
         """Return every whole file of `batch` in the folder, or with these `stems`; see `scan.files_of`. Blocks."""
@@ -170,7 +178,8 @@ class _Download:
     suffix: str
     renders: str
     asked: Video
-    transfers: dict[str, tuple[int, int]]
+    transfers: dict[tuple[str, str], tuple[str, int, int]]
+    received: Counter[str]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         local = await to_thread(self.local)
@@ -326,7 +335,8 @@ class _Download:
                 if full := await to_thread(self._no_room, max(stream.size - got, 0) + len(piece)):
                     return full
             await file.write(piece)
-            self.transfers[self.stem] = (got, stream.size)
+            self.transfers[self.action.job, self.action.file.key] = self.stem, got, stream.size
+            self.received[self.action.server] += len(piece)
             now = current_time()
             pace.take(now, got)
             if pace.is_too_slow(now, got):

@@ -40,12 +40,12 @@ class _Seen:
         """Do nothing."""
 
 
-def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
+def _observer(seen: _Seen, *transfers: tuple[str, int, int]) -> RunObserver:
     board = Board("night", Rules(), (GPU,), 0.0)
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers or {}, 10.0)
+    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers, 10.0)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
@@ -58,7 +58,7 @@ def test_a_fact_is_told_by_the_name_of_its_file() -> None:
 def test_views_come_at_their_interval() -> None:
     """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
     seen = _Seen()
-    run_observer = _observer(seen, {"cat-0": (5, 10)})
+    run_observer = _observer(seen, ("cat-0", 5, 10))
     assert run_observer.update(run_observer.board, 100.0) == 110.0
     run_observer.update(run_observer.board, 105.0)
     run_observer.update(run_observer.board, 110.0)
