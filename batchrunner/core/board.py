@@ -190,9 +190,8 @@ class Board:
                 self.put(job, state, now)
             else:
                 self.states[job] = state  # `want` lists it
-            if isinstance(state, Done):
-                self.well = True
-                self.sizes.learn(self.costs.get(job, 0.0), state)
+            self.sizes.learn(self.costs.get(job, 0.0), None, state)
+            self.well = self.well or isinstance(state, Done)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
 
@@ -224,6 +223,7 @@ class Board:
         if fact is not None:
             self._rest(job, state, fact, now)
             self._learn(job, state, fact, now)
+            self.sizes.learn(self.costs.get(job, 0.0), before, state)
             self._count_input_loss(fact)
             self._count_for_server(before, fact, now)
         self._list(job, state, now)
@@ -313,13 +313,11 @@ class Board:
             self.apply(JobBurned(server, loss, now))
 
     def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
-        """Learn how fast a server is from a render that has just ended, and how large a job is that is home."""
+        """Learn from a render that has just ended how fast its server is."""
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             server = self.servers.get(state.prompt.server)
             passed = self._rendered(server, job, now) if server else None
             self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
-        elif isinstance(state, Done) and isinstance(fact, Saved):
-            self.sizes.learn(self.costs.get(job, 0.0), state)
 
     def _rendered(self, server: Server, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""

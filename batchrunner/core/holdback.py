@@ -32,17 +32,16 @@ def admitted(board: Board, server: Server, room: int, now: float) -> int:
     waits = list(_waits(board, server, room, now))
     if not any(waits):
         return room
-    # Files that never come, however long they are tried, must not hold up a night.
-    return max(sum(1 for _ in takewhile(lambda wait: not wait, waits)), int(_is_over(server, now)))
+    least = now >= server.link.gives_up_at(server.rules.ttl or inf)
+    return max(sum(1 for _ in takewhile(lambda wait: not wait, waits)), int(least))
 
 
 def admits_at(board: Board, server: Server, now: float) -> float | None:
     """Return when a server is to be thought of again that gets no prompt now; None if none is held back."""
-    link, ttl = server.link, server.rules.ttl
-    if link.held_since is None or ttl is None:
+    if server.link.held_since is None:
         return None
     wait = next(_waits(board, server, 1, now), 0.0)
-    return min(now + max(_SOONEST, wait), max(link.held_since + ttl, now + _SOONEST))
+    return min(now + max(_SOONEST, wait), server.link.gives_up_at(server.rules.ttl or inf))
 
 
 def turn(board: Board, server: Server, now: float, *, held: bool) -> None:
@@ -54,11 +53,6 @@ def turn(board: Board, server: Server, now: float, *, held: bool) -> None:
 def is_slow(board: Board, server: Server) -> bool:
     """Whether what waits is held back on this server, time and again."""
     return bool(board.waiting) and board.leaving_at is None and server.link.slow_since is not None
-
-
-def _is_over(server: Server, now: float) -> bool:
-    since, ttl = server.link.held_since, server.rules.ttl
-    return since is not None and ttl is not None and now >= since + ttl
 
 
 def _waits(board: Board, server: Server, room: int, now: float) -> Iterator[float]:

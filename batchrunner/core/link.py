@@ -7,7 +7,7 @@ share one line each get their share of it, and that is what is measured.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Link:
     received: int = 0
     at: float = 0.0
     """The last measurement, or the start of the only download."""
+    came_at: float = 0.0
+    """When the last byte was seen to have come."""
     moved: float = 0.0
     busy: float = 0.0
     """Bytes, and the seconds they took: the older, the less they count."""
@@ -58,11 +60,16 @@ class Link:
         passed = now - self.at if counts else 0.0
         kept = exp(-passed / _REMEMBERED)
         moved, busy = self.moved * kept + received - self.received, self.busy * kept + passed
-        return replace(self, received=received, at=now, moved=moved, busy=busy)
+        came_at = now if received > self.received else self.came_at
+        return replace(self, received=received, at=now, came_at=came_at, moved=moved, busy=busy)
 
     def speed(self) -> float | None:
         """Return bytes per second; None if too little came to know."""
         return self.moved / self.busy if self.busy >= _LEAST else None
+
+    def gives_up_at(self, ttl: float) -> float:
+        """Return when a prompt is no longer held back, for nothing has come since: what is there may never come."""
+        return inf if self.held_since is None else max(self.held_since, self.came_at) + ttl
 
     def turned(self, now: float, ttl: float, *, held: bool, idle: bool) -> Link:
         """Note whether a prompt is held back, and whether no file is to be brought home.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from batchrunner.core.lifecycle import Done, Fetching
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from batchrunner.core.lifecycle import Done
+    from batchrunner.core.lifecycle import State
 
 
 class JobSizes:
-    """Bytes of the jobs that are home, by their kind: jobs of equal `Job.cost`."""
+    """Bytes of jobs whose files are home or announced, by their kind: jobs of equal `Job.cost`."""
 
     def __init__(self, known: Mapping[float, tuple[int, float]] | None = None) -> None:
         """`known` is what `known` returned, of this batch or of another."""
@@ -22,10 +24,12 @@ class JobSizes:
         """Return how many jobs of each cost were seen, and how many bytes they took together."""
         return dict(self._known)
 
-    def learn(self, cost: float, done: Done) -> None:
-        """Take in a job whose files are all home."""
-        jobs, taken = self._known.get(cost, (0, 0.0))
-        self._known[cost] = jobs + 1, taken + sum(file.size for file in done.files)
+    def learn(self, cost: float, before: State | None, after: State) -> None:
+        """Take in a job's new state: once the size of its last file is known, it counts."""
+        size = size_of(after)
+        if size is not None and (before is None or size_of(before) is None):
+            jobs, taken = self._known.get(cost, (0, 0.0))
+            self._known[cost] = jobs + 1, taken + size
 
     def expected(self, cost: float) -> float | None:
         """Return how many bytes a job takes: as its kind did, else as all did; None if nothing is known."""
@@ -34,6 +38,18 @@ class JobSizes:
             jobs = sum(count for count, _ in self._known.values())
             taken = sum(size for _, size in self._known.values())
         return taken / jobs if jobs else None
+
+
+def size_of(state: State) -> int | None:
+    """Return how many bytes a job's files have, home or announced; None if that is not known of all of them."""
+    match state:
+        case Done(files=files):
+            return sum(file.size for file in files)
+        case Fetching(items=items):
+            sizes = [item.saved.size if item.saved else item.opened.size if item.opened else -1 for item in items]
+            return None if -1 in sizes else sum(sizes)
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
