@@ -161,6 +161,8 @@ class Board:
         self.attention = Attention()
         self.roomy: dict[str, None] = {}
         """Servers that had room for more prompts when they were last visited."""
+        self.held_back: dict[str, None] = {}
+        """Servers on which a prompt is held back: whatever happens anywhere may end that."""
         self.looked_through = False
         """Whether none of those could take any of the next jobs, and these are still the same."""
         self.jobs_moved = False
@@ -430,6 +432,8 @@ class Board:
             self._await_servers(now)
         self.jobs_moved = False
         self.attention.call_up(now)
+        for name in self.held_back:
+            self.attention.touch(name)
         for job in self._rests.over(now):
             self._offer(job, now)
         inputs_calm = self.inputs.calms_at()

@@ -47,6 +47,10 @@ def admits_at(board: Board, server: Server, now: float) -> float | None:
 def turn(board: Board, server: Server, now: float, *, held: bool) -> None:
     """Note at the end of a turn whether prompts are held back on a server."""
     idle = next(board.fetching_on(server.name), None) is None
+    if held:
+        board.held_back[server.name] = None
+    else:
+        board.held_back.pop(server.name, None)
     server.link = server.link.turned(now, server.rules.ttl or 0.0, held=held, idle=idle)
 
 
