@@ -59,7 +59,9 @@ class Link:
         """
         passed = now - self.at if counts else 0.0
         kept = exp(-passed / _REMEMBERED)
-        moved, busy = self.moved * kept + received - self.received, self.busy * kept + passed
+        weight = _REMEMBERED * (1 - kept) / passed if passed else 1.0  # what came early counts less, in one step too
+        moved = self.moved * kept + (received - self.received) * weight
+        busy = self.busy * kept + passed * weight
         came_at = now if received > self.received else self.came_at
         return replace(self, received=received, at=now, came_at=came_at, moved=moved, busy=busy)
 
