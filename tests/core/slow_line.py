@@ -1,7 +1,7 @@
 """A line with a rate, in plain Python: the core decides, servers render one prompt after the other, files share lines.
 
-Time goes in steps of five seconds. What is measured is how old each file was when it was home: one that was younger than
-`ttl` would have come however often its download broke off.
+Time goes in steps of five seconds. What is measured is how old each file was when it was home: one that was younger
+than `ttl` would have come however often its download broke off.
 """
 
 from __future__ import annotations

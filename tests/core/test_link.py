@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import TYPE_CHECKING
 
 import pytest
-from boards import A, AT, JOBS, OTHER, claimed, done, fetching, mp4, note, queued, ready_board, rendered
+from boards import AT, JOBS, OTHER, A, claimed, done, fetching, mp4, note, queued, ready_board, rendered
 
 from batchrunner.core.actions import Download
-from batchrunner.core.board import Board
 from batchrunner.core.facts import File, Opened, Saved
 from batchrunner.core.holdback import admits_at, admitted, is_slow, turn
-from batchrunner.core.lifecycle import Done, Waiting, folded
+from batchrunner.core.lifecycle import Waiting, folded
 from batchrunner.core.link import Link, Transfers
 from batchrunner.core.settings import Rules
 from batchrunner.core.sizes import DiskShortage, JobSizes, disk_shortage, size_of
+
+if TYPE_CHECKING:
+    from batchrunner.core.board import Board
+    from batchrunner.core.facts import Fact
+    from batchrunner.core.lifecycle import State
 
 TTL = 600.0
 
@@ -113,7 +118,7 @@ def test_a_board_learns_sizes_from_its_ledger_and_from_facts() -> None:
     assert board.sizes.known() == {0.0: (2, 30)}
 
 
-def _state(facts: list) -> Done:
+def _state(facts: list[Fact]) -> State:
     return folded(JOBS[:1], facts)[JOBS[0]]
 
 
