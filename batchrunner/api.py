@@ -166,7 +166,7 @@ def plan(manifest: str | PathLike[str], **options: Unpack[BatchOptions]) -> Plan
     given = _run_options(manifest, options)
     batch = load(given.manifest, given.manifest_options)
     snapshot = read_state(given.out / batch.name, batch.name)
-    planned = planned_jobs(batch, snapshot, list(batch.warnings), time.time(), given.limit)
+    planned = planned_jobs(batch, snapshot, list(batch.warnings), time.time(), given.limit, given.out)
     document = plan_json(planned)
     states = [str(job["state"]) for job in cast("list[dict[str, Json]]", document["jobs"])]
     jobs = (PlannedJob(job.id, job.file, job.params, state) for job, state in zip(planned.jobs, states, strict=True))

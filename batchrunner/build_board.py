@@ -10,13 +10,17 @@ from batchrunner.core.board import Board
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done
 from batchrunner.core.notes import AttemptSeen, Surveyed
+from batchrunner.core.order import change_share
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
+from batchrunner.learned_speeds import recall_speeds
 from batchrunner.state import chosen_ids, contradiction_is_damage, render_digests
 from batchrunner.workflow.saving import expected_files
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from batchrunner.core.actions import LocalFile
     from batchrunner.core.job import Job
     from batchrunner.ledger import Ledger, Snapshot
@@ -26,9 +30,18 @@ _SIM_POLL = 0.2
 
 
 async def build_board(  # noqa: PLR0913 - what a run begins with
-    batch: Batch, ledger: Ledger, content: Snapshot, downloader: Downloader, now: float, *, limit: int | None = None
+    batch: Batch,
+    ledger: Ledger,
+    content: Snapshot,
+    downloader: Downloader,
+    now: float,
+    *,
+    limit: int | None = None,
+    speeds: Path | None = None,
 ) -> Board:
     """Return the board of `batch`, with `limit` jobs that are still to do. `content` is what the ledger holds.
+
+    `speeds` is the folder where it is kept what servers taught other batches, if they are to be asked.
 
     Raises StateError if what the ledger holds can't be true.
     """
@@ -41,10 +54,15 @@ async def build_board(  # noqa: PLR0913 - what a run begins with
     board.outputs = batch.outputs
     board.renders = render_digests(batch)
     board.costs = {job.id: job.cost for job in batch.jobs}
+    board.groups = batch.groups
     board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
+    if speeds:
+        recall_speeds(speeds, batch, board.forecast)
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
     board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)
+    for name in batch.servers:
+        board.forecast.changes[name] = change_share(board.groups, board.forecast.change(name))
     for name in list(board.servers):
         if surveyed(content.marks, name):
             board.apply(Surveyed(name))

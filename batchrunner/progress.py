@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from batchrunner.core.exit import Exit
     from batchrunner.core.facts import Fact
     from batchrunner.core.job import Job
+    from batchrunner.learned_speeds import SpeedFile
     from batchrunner.ledger import Snapshot
     from batchrunner.notify import Target
     from batchrunner.show.listeners import Listener
@@ -163,6 +164,7 @@ class RunObserver:
     gallery: Gallery | None = None
     hours: str = ""
     """As the person wrote them."""
+    speeds: SpeedFile | None = None
     saved: Callable[[Saved], None] | None = None
     """Called with each file that is home."""
     _closed: bool = False
@@ -191,6 +193,8 @@ class RunObserver:
             self.listeners.note(self.wall(), self._hours_text(board))
         if self.gallery:
             self.gallery.update(board, self.jobs, now)
+        if self.speeds:
+            self.speeds.update()
         return self._reporter.update(board, now)
 
     def _hours_text(self, board: Board) -> str:

@@ -31,6 +31,7 @@ from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
 from batchrunner.hours import read_hours
 from batchrunner.inputs import copy_inputs, make_frames
+from batchrunner.learned_speeds import SpeedFile
 from batchrunner.ledger import Ledger, hold
 from batchrunner.manifest import load
 from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_json, shared_environment, targets
@@ -53,7 +54,7 @@ from batchrunner.servers import ServerAccess, secret_variables
 from batchrunner.show.events import started_event
 from batchrunner.show.status import missing_text, saved_files
 from batchrunner.state import missing_files, read_state, running
-from batchrunner.text import counted
+from batchrunner.text import counted, listing
 from batchrunner.workflow.asked import asked_video
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def run_batch(
             until=until.at if until else None,
             hours=hours,
             limit=options.limit,
+            speeds=options.out,
             record=record(without_secrets(options, access.secrets)) if remember else None,
             started=options.caller.started if options.caller else None,
         )
@@ -177,6 +179,8 @@ class Run:
     """When prompts may be submitted, `22:00-07:00`; empty for always."""
     limit: int | None = None
     """How many jobs that are still to do."""
+    speeds: Path | None = None
+    """The folder that holds what servers taught other batches; None to neither read nor keep it."""
     started: Callable[[Callable[[], object]], None] | None = None
     """Told how to stop the run, from any thread."""
     record: Json = None
@@ -239,7 +243,9 @@ class Run:
     async def build_board(self, downloader: Downloader) -> tuple[Board, Mapping[str, Job]]:
         """Return the board, and every job that the ledger or the manifest knows, by id."""
         content = self.content = self.content or self.ledger.content()
-        board = await build_board(self.batch, self.ledger, content, downloader, self.clock.now(), limit=self.limit)
+        board = await build_board(
+            self.batch, self.ledger, content, downloader, self.clock.now(), limit=self.limit, speeds=self.speeds
+        )
         return board, {**content.jobs, **{job.id: job for job in self.batch.jobs}}
 
     async def _run(self, client: Callable[[str], comfy.Client]) -> int:
@@ -260,6 +266,9 @@ class Run:
         listeners, warn, wall = self.displays.listeners, self.displays.warn, self.clock.wall
         listeners.event(started_event(wall(), str(self.folder.absolute())))
         self._set_until(board, jobs)
+        unknown = [name for name in self.batch.servers if name != SIM and not board.forecast.has_experience(name)]
+        if self.speeds and unknown and board.waiting:
+            warn(f"no experience with {listing(unknown, _MAX_NAMED, 100)} and this workflow yet: times are a guess")
         observer = RunObserver(
             board,
             jobs,
@@ -269,6 +278,7 @@ class Run:
             self.displays.interval,
             self.displays.gallery,
             self.hours,
+            SpeedFile(self.speeds, self.batch, board.forecast, wall) if self.speeds else None,
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -303,6 +313,8 @@ class Run:
         async with self._saved_commands(board, jobs, observer):
             ending = await engine.run()
             self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
+        if observer.speeds:
+            observer.speeds.update(last=True)
         with suppress(OSError):
             downloader.sweep()
         code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit

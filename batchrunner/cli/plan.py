@@ -29,13 +29,14 @@ from batchrunner.cli.parameters import (
 from batchrunner.comfy import client as comfy
 from batchrunner.core.board import Board
 from batchrunner.core.eta import too_late
-from batchrunner.core.facts import Rendered
-from batchrunner.core.forecast import Forecast
 from batchrunner.core.hours import Hours as HoursOfRun, Window
 from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
+from batchrunner.core.order import change_share, saving
+from batchrunner.core.server import SIM
 from batchrunner.core.startup import startup_facts
 from batchrunner.errors import TheirsError, YoursError
 from batchrunner.hours import hours_text, read_hours
+from batchrunner.learned_speeds import recall_speeds
 from batchrunner.manifest import Options, load
 from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
@@ -46,8 +47,10 @@ from batchrunner.state import chosen_ids, contradiction_is_damage, job_states, r
 from batchrunner.text import json_text, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
+    from batchrunner.core.forecast import Forecast
     from batchrunner.core.job import Job
     from batchrunner.ledger import Snapshot
     from batchrunner.manifest import Batch
@@ -94,13 +97,13 @@ def plan(
             say(warning)
         missing, unchecked = anyio.run(_ask, batch, access)
     consents = [f"asks for consent to {request}" for request in consent.requests(batch)]
-    planned = planned_jobs(batch, snapshot, [*batch.warnings, *consents], now, limit)
+    planned = planned_jobs(batch, snapshot, [*batch.warnings, *consents], now, limit, out)
     if as_json:
         write(json_text(plan_json(replace(planned, warnings=[*planned.warnings, *unchecked, *missing]))))
     else:
         # The JSON says nothing of `until` and `hours`: it holds no clock time, so that it stays the same.
         if limited or windows:
-            planned = _in_time(planned, batch, snapshot, limited, windows, now)
+            planned = _in_time(planned, batch, known_board(batch, snapshot, out, now), limited, windows, now)
         if windows:
             lines = [planned.until, hours_text(hours or batch.hours, windows(now), now)]
             planned = replace(planned, until="\n".join(filter(None, lines)))
@@ -111,11 +114,13 @@ def plan(
         raise TheirsError("\n".join(unchecked))
 
 
-def planned_jobs(batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None) -> Plan:
-    """Return what `run` would do, and how long that takes by this batch's earlier renders, else by the guess."""
+def planned_jobs(
+    batch: Batch, snapshot: Snapshot | None, warnings: list[str], now: float, limit: int | None, out: Path
+) -> Plan:
+    """Return what `run` would do, and how long that takes by earlier renders in `out`, else by the guess."""
     states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
     known = snapshot.jobs if snapshot else {}
-    forecast = learn_speeds(snapshot) if snapshot else Forecast()
+    forecast = known_board(batch, snapshot, out, now).forecast
 
     def seconds(some: Sequence[Job]) -> float:
         return forecast.total([job.cost for job in some], batch.servers).seconds
@@ -133,23 +138,30 @@ def planned_jobs(batch: Batch, snapshot: Snapshot | None, warnings: list[str], n
         seconds=whole,
         ends=moment(now + whole, now) if whole else "",
         shares=[(name, seconds(some)) for name, some in jobs_by_preset(batch, left).items()],
+        unknown=[name for name in batch.servers if left and name != SIM and not forecast.has_experience(name)],
+        grouping=list(_grouping(batch, forecast)) if left else [],
     )
+
+
+def _grouping(batch: Batch, forecast: Forecast) -> Iterator[str]:
+    """Yield what a change of the costly inputs is known to cost, and what `order: auto` saves by that."""
+    for name in batch.servers:
+        change = forecast.change(name)
+        saved = saving(batch.groups, change)
+        if saved is not None:
+            does = f"grouping jobs saves about {saved:.0%} of the time" if saved > 0 else "jobs need not be grouped"
+            yield f"order: on {name} another prompt or model costs {change.seconds / change.job:.0%} of a job: {does}"
 
 
 def _in_time(
     planned: Plan,
     batch: Batch,
-    snapshot: Snapshot | None,
+    board: Board,
     until: UntilMoment | None,
     windows: Callable[[float], Window] | None,
     now: float,
 ) -> Plan:
     """Return a plan without what a run that begins now would not submit, because of `until` or outside `windows`."""
-    board = Board(batch.name, batch.rules, batch.servers, now, batch.server_rules())
-    known = snapshot.jobs if snapshot else {}
-    board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
-    with contradiction_is_damage(batch.name):
-        board.load(known, snapshot.facts if snapshot else (), now)
     board.want([job.id for job in batch.jobs], frozenset(job.id for job in planned.jobs), now)
     for fact in startup_facts(board, now):
         if (state := board.follow(fact)) is not None:
@@ -192,16 +204,18 @@ def jobs_by_preset(batch: Batch, jobs: Sequence[Job]) -> dict[str, list[Job]]:
     return {name: some for options in found.values() if len(options) > 1 for name, some in options.items()}
 
 
-def learn_speeds(snapshot: Snapshot) -> Forecast:
-    """Return the forecast that a batch's own renders give for its servers."""
-    forecast = Forecast()
-    servers: dict[tuple[str, int], str] = {}
-    for fact in snapshot.facts:
-        if server := getattr(fact, "server", None):
-            servers[fact.job, fact.attempt] = server
-        if isinstance(fact, Rendered) and fact.seconds is not None and fact.job in snapshot.jobs:
-            forecast.learn(servers.get((fact.job, fact.attempt), ""), snapshot.jobs[fact.job].cost, fact.seconds)
-    return forecast
+def known_board(batch: Batch, snapshot: Snapshot | None, out: Path, now: float) -> Board:
+    """Return the board as a run would begin with it: what the state says, and what servers taught batches in `out`."""
+    board = Board(batch.name, batch.rules, batch.servers, now, batch.server_rules())
+    known = snapshot.jobs if snapshot else {}
+    board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
+    board.groups = batch.groups
+    recall_speeds(out, batch, board.forecast)
+    with contradiction_is_damage(batch.name):
+        board.load(known, snapshot.facts if snapshot else (), now)
+    for name in batch.servers:
+        board.forecast.changes[name] = change_share(board.groups, board.forecast.change(name))
+    return board
 
 
 async def _ask(batch: Batch, access: ServerAccess) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
 from batchrunner.core.attempts import burned_loss
-from batchrunner.core.facts import DownloadFailed, Lost, Rendered, Reopened, Saved, Why
+from batchrunner.core.facts import Claimed, DownloadFailed, Lost, Rendered, Reopened, Saved, Why
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.health import Health
 from batchrunner.core.inflight import InFlight
@@ -36,6 +36,7 @@ from batchrunner.core.notes import (
     UploadFailed,
     UploadRefused,
 )
+from batchrunner.core.order import Groups, Turn, change_share
 from batchrunner.core.polling import next_poll
 from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
 from batchrunner.core.server import OUR_DISK, SIM, Server
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from batchrunner.core.lifecycle import Open, State
     from batchrunner.core.link import Transfers
     from batchrunner.core.notes import Note
+    from batchrunner.core.order import Group
     from batchrunner.core.settings import Rules
 
 _WORKFLOW_JOBS = 3
@@ -62,6 +64,8 @@ _RESTED = frozenset({Why.ERROR, Why.WRONG_CONTENT, Why.UNUSABLE, Why.DENIED})
 """Losses after which a job rests for `grace` before its next attempt."""
 _SHORT_REST = 0.001
 """Seconds for which a job rests whose render failed while a server has nothing else to do for us."""
+_OTHERS_AT_LEAST = 10.0
+"""Seconds for which a prompt must have waited, in all, to have had somebody else's before it."""
 _RETRY = 1.0
 _RETRY_CAP = 60.0
 _RETRY_CAP_IN_RACE = 5.0
@@ -72,6 +76,8 @@ class Board:
 
     nodes: tuple[str, ...] = ()
     """Ids of the workflow's nodes, in its order."""
+    groups: Groups = Groups()
+    """Which jobs have the same costly inputs."""
     hours: Hours | None = None
     """When prompts may be submitted; None for always."""
     missing_files: tuple[str, ...] = ()
@@ -145,6 +151,12 @@ class Board:
         self._fetching: dict[str, dict[str, None]] = {}
         self._with_files: dict[str, None] = {}
         self._ready: PriorityQueue[str] = PriorityQueue()
+        self._ready_in: dict[Group, PriorityQueue[str]] = {}
+        """The same per group, where servers choose by groups."""
+        self.turns: dict[str, Turn] = {}
+        """What each server was given last."""
+        self._rendered_last: dict[str, Group | None] = {}
+        """The group of the job that each server rendered last for us."""
         self._fetches: dict[str, PriorityQueue[tuple[str, int, str]]] = {}
         self._rests = Cooldowns()
         self._failed: dict[str, None] = {}
@@ -185,8 +197,7 @@ class Board:
             state = advance(states.get(fact.job, Waiting()), fact)
             states[fact.job] = state
             self._count_input_loss(fact)
-            if isinstance(fact, Rendered) and isinstance(state, Fetching):
-                self.forecast.learn(state.prompt.server, self.costs.get(fact.job, 0.0), fact.seconds or 0.0)
+            self._learn(fact.job, state, fact, None)
         for job, state in states.items():
             if job in self.positions or isinstance(state, Sending | Queued | Fetching):
                 self.put(job, state, now)
@@ -314,12 +325,25 @@ class Board:
             # What was adopted may have been lost hours ago: it says nothing of the server now.
             self.apply(JobBurned(server, loss, now))
 
-    def _learn(self, job: str, state: State, fact: Fact, now: float) -> None:
-        """Learn from a render that has just ended how fast its server is."""
+    def _learn(self, job: str, state: State, fact: Fact, now: float | None) -> None:
+        """Learn what a server was given, and from a render that has just ended how fast it is; None if that is past."""
+        if isinstance(fact, Claimed):
+            self.turns[fact.server] = self.turns.get(fact.server, Turn()).given(self.groups.of.get(job))
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
-            server = self.servers.get(state.prompt.server)
-            passed = self._rendered(server, job, now) if server else None
-            self.forecast.learn(state.prompt.server, self.costs.get(job, 0.0), fact.seconds, passed)
+            name = state.prompt.server
+            server = self.servers.get(name)
+            passed = self._rendered(server, job, now) if server and now is not None else None
+            changed = self._changed(name, job)
+            if passed is not None and passed - fact.seconds > max(_OTHERS_AT_LEAST, fact.seconds / 4):
+                changed = None
+            self.forecast.learn(name, self.costs.get(job, 0.0), fact.seconds, passed, changed=changed)
+            self.forecast.changes[name] = change_share(self.groups, self.forecast.change(name))
+
+    def _changed(self, server: str, job: str) -> bool | None:
+        """Return whether a job had other costly inputs than the one rendered before there; None for the first."""
+        before, group = self._rendered_last.get(server), self.groups.of.get(job)
+        self._rendered_last[server] = group
+        return None if before is None and group is not None else before != group
 
     def _rendered(self, server: Server, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""
@@ -331,6 +355,8 @@ class Board:
         match self.states[job]:
             case Waiting() if job in self.chosen and self._rests.is_over(job, "", now):
                 self._ready.add(self.positions[job], job)
+                if self.groups.auto and (group := self.groups.of.get(job)) is not None:
+                    self._ready_in.setdefault(group, PriorityQueue()).add(self.positions[job], job)
                 self._move_jobs()
             case Fetching() as state:
                 files = self._fetches.setdefault(state.prompt.server, PriorityQueue())
@@ -484,13 +510,14 @@ class Board:
         """Yield the jobs whose files are to be brought home from a server."""
         return iter(self._fetching.get(name, ()))
 
-    def next_jobs(self, limit: int, now: float) -> list[str]:
-        """Return the next jobs to submit, in run order."""
+    def next_jobs(self, limit: int, now: float, group: Group | None = None) -> list[str]:
+        """Return the next jobs to submit, in run order; those of one group where there is one."""
 
         def wanted(job: str) -> bool:
             return isinstance(self.states[job], Waiting) and self._rests.is_over(job, "", now)
 
-        return self._ready.first(limit, wanted)
+        ready = self._ready if group is None else self._ready_in.get(group)
+        return ready.first(limit, wanted) if ready else []
 
     def next_files(self, name: str, limit: int, now: float) -> list[tuple[str, str]]:
         """Return the next (job, file) to download from a server, by deadline; none that a GET did not find."""

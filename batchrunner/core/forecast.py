@@ -1,4 +1,4 @@
-"""How long renders take: a guess before the first one, and what each server taught since.
+"""How long renders take: a guess before the first one, and what each server taught since, in this batch or another.
 
 The guess is a straight line through the figures of the deployed server (docs/comfyui.md §17: 5 minutes for 768x512 in
 20 steps to 17 for 1920x1088 in 40). What others do on the same server is kept apart: it stretches the wall time, not
@@ -13,10 +13,12 @@ from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.server import SIM
-from batchrunner.core.speed import NO_KIND, ForecastError, Line, ServerSpeed
+from batchrunner.core.speed import Line, ServerSpeed, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from batchrunner.core.speed import Change, LearnedSpeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,100 +45,144 @@ class Held:
 
 
 _NOTHING = Held()
-_LINE = 0.25
-"""The weight of the line beside a kind's own renders, in renders."""
-_ELSEWHERE = 0.5
-"""The weight of a render on another server."""
-GPU = Line(230.0, 7.3e-8)
-BUILT_IN = Line(1.0, 1.5 / (768 * 512 * 25 * 20))
-_ALONE = 0.5
-"""The weight, in renders, of the guess that a server works for nobody else."""
-_POOLED = 5.0
-"""The weight, in renders, of what is known of others on all servers."""
-_MOST_SERVERS = 32
+GPU = Line(60.0, 12.0)
+"""Of `Job.cost`: a minute, and 12 s a step of 768x512 in 121 frames."""
+BUILT_IN = Line(1.0, 0.14)
+_LINE, _ELSEWHERE = 0.25, 0.5
+"""The weight of the line, and of a render on another server or in another batch, beside a kind's own renders."""
+_ALONE, _POOLED = 0.5, 5.0
+"""The weight, in renders, of the guess that a server works for nobody else, and of what is known of others anywhere."""
+_MOST_SERVERS = 8
 """How many servers that rendered a kind are enough to tell what it takes on one more."""
-_NINE_IN_TEN = 1.645
+_SPREAD, _SPREAD_HOLD = 0.1, 2.0
+"""Relative spread to expect of the renders of a kind, and its weight in renders."""
+_UNKNOWN = 1 / 3
+"""How many renders the line is worth for a kind that was never rendered."""
 _LAST = 0.5
 """Spread of the end, in renders, because nobody knows which of many servers gets the last job."""
 
 
 @dataclass(slots=True)
 class Forecast:
-    """What is known of the servers' speed."""
+    """What is known of the servers' speed with one workflow."""
 
+    changes: dict[str, float] = field(default_factory=dict)
+    """Per server, the share of the jobs to come that follow a change; none where nothing is said."""
     _servers: dict[str, ServerSpeed] = field(default_factory=dict)
     _teachers: dict[float, list[ServerSpeed]] = field(default_factory=dict)
-    """Per kind, the first servers that rendered it: what a kind takes must not cost what all servers know."""
+    """Per kind, the first that rendered it: what a kind takes must not cost what all servers know."""
     _kinds: Counter[float] = field(default_factory=Counter)
     """Renders per kind, anywhere."""
-    _told: dict[tuple[str, float], float] = field(default_factory=dict)
-    """What `seconds` returned since the last render."""
-    _others: float | None = None
-    """What ours wait for others on all servers, per second rendered, as of the last render."""
-    _first: ForecastError = field(default_factory=lambda: ForecastError(0.2))
-    """Forecasts of kinds that were new then."""
-    _again: ForecastError = field(default_factory=lambda: ForecastError(0.1))
+    _waits: Waits = field(default_factory=Waits)
+    """On all servers."""
+    _own: int = 0
+    """Renders in this batch."""
+    _expected: float = _SPREAD
+    """The spread to expect before the first of them."""
+    _squares: float = 0.0
+    """Of how far forecasts were off, relative to themselves and to how unsure they were."""
+    _forecasts: int = 0
 
-    def learn(self, server: str, cost: float, seconds: float, passed: float | None = None) -> None:
+    def recall(self, server: str, learned: LearnedSpeed) -> None:
+        """Begin with what an earlier batch learned of a server; only before the first render there."""
+        self._servers[server] = ServerSpeed(learned.line, learned)
+        self._expected = max(self._expected if self._kinds else 0.0, learned.spread)
+        earlier = ServerSpeed.recalled(learned)
+        for cost, kind in earlier.kinds.items():
+            self._teach(cost, kind.renders, earlier)
+
+    def learned(self) -> dict[str, LearnedSpeed]:
+        """Return what each server taught in this batch that other batches can use."""
+        return {name: speed.learned(self.spread()) for name, speed in self._servers.items() if speed.renders}
+
+    def learn(
+        self, server: str, cost: float, seconds: float, passed: float | None = None, *, changed: bool | None = False
+    ) -> None:
         """Take in a finished render: `seconds` on the server's own clock, `passed` on the wall since the last one.
 
-        `passed` is None if the server had nothing of ours meanwhile. A render of no time at all came out of the
-        server's cache and teaches nothing.
+        `passed` is None if the server had nothing of ours meanwhile. `changed`: the prompt before had other costly
+        inputs; None if it was nothing of ours. A render of no time at all came out of the server's cache and teaches
+        nothing.
         """
-        if seconds > 0:
-            speed = self._servers.setdefault(server, self._of(server))
-            if speed.renders:
-                (self._again if self._kinds[cost] else self._first).take(seconds / self.seconds(server, cost) - 1)
-            teachers = self._teachers.setdefault(cost, [])
-            if cost not in speed.kinds and len(teachers) < _MOST_SERVERS:
-                teachers.append(speed)
-            speed.take(cost, seconds, passed)
-            self._kinds[cost] += 1
-            self._told.clear()
-            self._others = None
+        if seconds <= 0:
+            return
+        speed = self._servers.setdefault(server, self._of(server))
+        if self._kinds:
+            off = (seconds / (self._each(speed, cost) + speed.change.seconds * bool(changed)) - 1) ** 2
+            if self._kinds[cost] or off > self._unsure(cost) * self.spread() ** 2:  # a lucky guess is no evidence
+                self._squares, self._forecasts = self._squares + off / self._unsure(cost), self._forecasts + 1
+        new = cost not in speed.kinds
+        speed.take(cost, seconds, passed, changed=changed)
+        if passed is not None:
+            self._waits.take(seconds, passed - seconds)
+        self._teach(cost, 1, speed if new else None)
+        self._own += 1
+
+    def _teach(self, cost: float, renders: int, speed: ServerSpeed | None) -> None:
+        teachers = self._teachers.setdefault(cost, [])
+        if speed and len(teachers) < _MOST_SERVERS:
+            teachers.append(speed)
+        self._kinds[cost] += renders
 
     def renders(self) -> int:
-        """Return how many renders all this is learned from."""
-        return self._kinds.total()
+        """Return how many renders of this batch all this is learned from."""
+        return self._own
+
+    def has_experience(self, server: str) -> bool:
+        """Whether a server has rendered this workflow before, in this batch or another."""
+        return server in self._servers
 
     def seconds(self, server: str, cost: float) -> float:
-        """Return how long one job of `cost` renders on `server`.
+        """Return how long one job of `cost` renders on `server`, with its share of what changes take.
 
         By the renders of its kind there; where those are few, by those elsewhere and the line too.
         """
-        told = self._told.get((server, cost))
-        if told is None:
-            told = self._told[server, cost] = self._seconds(self._of(server), cost)
-        return told
+        speed = self._of(server)
+        return self._each(speed, cost) + self.changes.get(server, 0.0) * speed.change.seconds
 
-    def _seconds(self, speed: ServerSpeed, cost: float) -> float:
-        own = speed.kinds.get(cost, NO_KIND)
-        took, weight = own.seconds + _LINE * speed.by_line(cost), own.renders + _LINE
+    def _each(self, speed: ServerSpeed, cost: float) -> float:
+        took, weight = _LINE * speed.line.at(cost), _LINE
+        if own := speed.kinds.get(cost):
+            took, weight = took + own.renders * speed.each(cost), weight + own.renders
         for other in self._teachers.get(cost, ()):
             if other is not speed:
-                kind = other.kinds[cost]
-                hold = _ELSEWHERE * kind.renders
-                took += hold * speed.against(other) * kind.seconds / kind.renders
-                weight += hold
+                hold = _ELSEWHERE * other.kinds[cost].renders
+                took, weight = took + hold * speed.against(other) * other.each(cost), weight + hold
         return took / weight
+
+    def spread(self) -> float:
+        """Return the relative spread of one render of a kind that is well known."""
+        held = self._squares + _SPREAD_HOLD * self._expected**2
+        return float((held / (self._forecasts + _SPREAD_HOLD)) ** 0.5)
+
+    def _unsure(self, cost: float) -> float:
+        """Return the variance of one render of a kind as a multiple of that of a kind that is well known."""
+        return 1 + 1 / (self._kinds[cost] or _UNKNOWN)
 
     def at_most(self, server: str, cost: float) -> float:
         """Return the upper end of that forecast's band."""
-        known = self._kinds[cost]
-        spread = self._again.spread() * float((1 + 1 / known) ** 0.5) if known else self._first.spread()
-        return self.seconds(server, cost) * (1 + _NINE_IN_TEN * spread)
+        return self.seconds(server, cost) * (1 + self._width() * self.spread() * float(self._unsure(cost) ** 0.5))
+
+    def _width(self) -> float:
+        """Return how many standard deviations hold nine in ten, where these are known from so few forecasts."""
+        return 1.645 + 1.5 / (self._forecasts + 5)
 
     def knows(self, cost: float) -> bool:
         """Whether a job of this cost was rendered before, anywhere."""
         return self._kinds[cost] > 0
 
     def renders_of(self, server: str, cost: float) -> int:
-        """Return how many jobs of this cost a server has rendered."""
-        return self._of(server).kinds.get(cost, NO_KIND).renders
+        """Return how many jobs of this cost a server has rendered in this batch."""
+        kind = self._of(server).kinds.get(cost)
+        return kind.renders if kind else 0
 
     def typical(self, server: str) -> float:
         """Return how long a job renders on `server` on average."""
         return self._of(server).typical()
+
+    def change(self, server: str) -> Change:
+        """Return what is known of what a change costs on `server`."""
+        return self._of(server).change
 
     def share(self, server: str, held: Held = _NOTHING) -> float:
         """Return how long ours will wait for others there, for each second rendered.
@@ -144,14 +190,12 @@ class Forecast:
         All that others are known to have had it do, over all that it rendered for us meanwhile; where that is little,
         other servers' share counts too.
         """
-        if self._others is None:
-            pooled = sum(max(0.0, speed.waits.w) for speed in self._servers.values())
-            over = sum(speed.waits.s + speed.typical() * _ALONE for speed in self._servers.values())
-            self._others = pooled / over if over else 0.0
+        every = self._waits
+        others = max(0.0, every.waited) / (every.rendered * (1 + _ALONE / every.count)) if every.count else 0.0
         speed = self._of(server)
         hold = speed.typical() * _POOLED
-        known = max(0.0, speed.waits.w + held.others) + hold * self._others
-        return known / (speed.waits.s + held.ran + hold)
+        known = max(0.0, speed.waits.waited + held.others) + hold * others
+        return known / (speed.waits.rendered + held.ran + hold)
 
     def total(
         self, costs: Iterable[float], servers: Collection[str], held: Mapping[str, Held] | None = None
@@ -165,9 +209,9 @@ class Forecast:
             return Estimate(0.0, 0.0, 0.0)
         ends, given = self._given(costs, holds)
         whole = max(ends.values())
-        variance = sum(self._variance(url, given[url], holds) for url in holds) / len(holds) ** 2
+        variance = sum(self._variance(url, given[url], hold, len(holds)) for url, hold in holds.items())
         last = max(self.typical(url) for url in holds) * _LAST * (1 - 1 / len(holds))
-        off = _NINE_IN_TEN * float((variance + last**2) ** 0.5) if whole else 0.0
+        off = self._width() * float((variance / len(holds) ** 2 + last**2) ** 0.5) if whole else 0.0
         return Estimate(whole, max(0.0, whole - off), whole + off)
 
     def _given(
@@ -176,7 +220,8 @@ class Forecast:
         """Give every job to the server that takes it first; return when each ends, and what it was given."""
         each: dict[str, dict[float, float]] = {url: {} for url in holds}
         given: dict[str, Counter[float]] = {url: Counter() for url in holds}
-        turns = [(self._takes_at(url, hold), hold.seconds, url) for url, hold in holds.items()]
+        begun = {url: self.seconds(url, hold.costs[-1]) if hold.costs else hold.seconds for url, hold in holds.items()}
+        turns = [(hold.seconds - begun[url], hold.seconds, url) for url, hold in holds.items()]
         heapify(turns)
         for cost in costs:
             _, free, url = turns[0]
@@ -186,31 +231,21 @@ class Forecast:
             heapreplace(turns, (free, free + each[url][cost], url))
         return {url: free for _, free, url in turns}, given
 
-    def _takes_at(self, url: str, hold: Held) -> float:
-        """Return when a server begins with the last prompt of ours that it holds."""
-        return hold.seconds - self.seconds(url, hold.costs[-1]) if hold.costs else 0.0
+    def _variance(self, url: str, given: Counter[float], hold: Held, servers: int) -> float:
+        """Return the variance of the time that one of so many servers takes for what it is given and holds.
 
-    def _variance(self, url: str, given: Counter[float], holds: Mapping[str, Held]) -> float:
-        speed, hold = self._of(url), holds[url]
-        waits = speed.wait_variance(given.total(), self.share(url, hold))
-        return self._strays(url, given + Counter(hold.costs), len(holds)) + waits
-
-    def _strays(self, url: str, kinds: Mapping[float, int], servers: int) -> float:
-        """Return the variance of the time that one of so many servers renders so many jobs of each cost.
-
-        Every render strays by itself, those of a kind stray together from what is known of it, and those of kinds
-        never rendered all together from the line; together also with those on the other servers.
+        Every render strays by itself, and those of a kind stray together from what is known of it, also with those on
+        the other servers; the kinds never rendered all stray together from the line.
         """
-        again, first = self._again.spread() ** 2, self._first.spread() ** 2
-        strays = new = 0.0
+        speed, kinds, new = self._of(url), given + Counter(hold.costs), 0.0
+        strays = 0.0
         for cost, number in kinds.items():
-            each, known = self.seconds(url, cost), self._kinds[cost]
-            if known:
-                strays += again * number * each**2 * (1 + number * servers / known)
-            else:
-                strays += first * servers * (number * each) ** 2
-                new += number * each
-        return strays + first * servers * new**2 / (self.renders() + 1)
+            took, known = number * self.seconds(url, cost), self._kinds[cost]
+            strays += took**2 * (1 / number + servers / (known or _UNKNOWN))
+            new += 0.0 if known else took
+        strays += servers * new**2 / _UNKNOWN / (self._kinds.total() + 1)
+        waits = speed.waits.variance(given.total(), self.share(url, hold), speed.typical())
+        return float(self.spread() ** 2 * strays + waits)
 
     def _of(self, server: str) -> ServerSpeed:
         """Return what is known of a server, of one that taught nothing yet the guess; asking changes nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import late_in, remaining
+from batchrunner.core.eta import running
 from batchrunner.core.hint import HINT_PAUSE
 from batchrunner.core.lifecycle import Sending
 from batchrunner.core.server import FASTEST_POLL
@@ -74,15 +74,15 @@ def _pause(board: Board, server: Server, now: float, *, heard: bool) -> float:
     doubts = [_patience(since, until, now) for since, until in _doubts(board, server)]
     if doubts:
         return max(FASTEST_POLL, min(doubts))
+    one = running(board, server.name, now)
     if heard:
-        late = late_in(board, server.name, now)
+        late = one.at_most - one.ran if one and one.known else None
         return inf if late is None else max(FASTEST_POLL, late, -late / 3)
     length = job_length(board, server.name, now)
     if length is not None and (short := _short_pause(length)):
         return short
-    ends_in = remaining(board, server.name, now)
-    if ends_in is not None:
-        return max(FASTEST_POLL, abs(ends_in) / 3)
+    if one and one.known:
+        return max(FASTEST_POLL, abs(one.expected - one.ran) / 3)
     return max(FASTEST_POLL, (now - min(server.queue.running.values(), default=now)) / 10)
 
 

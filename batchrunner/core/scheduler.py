@@ -17,6 +17,7 @@ from batchrunner.core.holdback import admits_at, admitted, turn
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
+from batchrunner.core.order import offers
 from batchrunner.core.poll_results import DOUBT, SURVEY
 from batchrunner.core.polling import depth
 from batchrunner.core.tracking import Guess
@@ -262,11 +263,11 @@ def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float)
             known[cost] = fits(board, name, job, now + taken[name])
         return known[cost]
 
-    for job in board.next_jobs(ahead, now):
+    for job, names in offers(board, spots if board.input_files else rooms, ahead, now):
         if room <= 0 and left <= 0:
             break
         files = job in board.input_files
-        able = [name for name, most in rooms.items() if most or (files and spots[name] > 0)]
+        able = [name for name in names if rooms[name] or (files and spots[name] > 0)]
         able = [name for name in able if _probes_with(board, name, job)]
         able = [name for name in able if name != board.states[job].past.stuck_on] or able
         free = [name for name in able if (not files or uploads.may_go(job, name)) and is_in_time(name, job)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import file_prefix, render_digest
+from batchrunner.core.order import Groups
 from batchrunner.manifest.hashes import Hashes
 from batchrunner.workflow.preflight import check_against
 
@@ -91,6 +92,8 @@ class Batch:
     """How many jobs the axes multiply to, before `exclude`, `sample` and the joining of equal ones."""
     outputs: frozenset[str] | None
     """The nodes whose files are wanted, None for every one that saves."""
+    groups: Groups = field(default_factory=Groups)
+    """Which jobs spare a server work if they follow one another."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Node id -> what stands for it in file names, where files of several nodes are wanted."""
     notify: tuple[Recipient, ...] = ()

@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from batchrunner.core.job import Job, job_id
+from batchrunner.core.order import Groups
 from batchrunner.core.settings import Rules
 from batchrunner.manifest.batch import Batch
 from batchrunner.manifest.diagnostics import join
@@ -26,6 +27,7 @@ from batchrunner.workflow.values import shown
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+    from batchrunner.core.order import Group
     from batchrunner.manifest.diagnostics import Diagnostics
     from batchrunner.manifest.forms import Order, Settings
     from batchrunner.manifest.load import Parts
@@ -93,6 +95,7 @@ def build(parts: Parts, diagnostics: Diagnostics) -> Batch:
         template=parts.template,
         axes=tuple((join(block.path, axis.name) if several else axis.name, axis.size) for block, axis in axes),
         counted=sum(block.size for block in parts.blocks),
+        groups=Groups.of_jobs(groups(jobs, parts.template), auto=parts.settings.order == "auto"),
         outputs=parts.outputs,
         labels=node_labels(
             parts.template.graph,
@@ -184,7 +187,7 @@ def arrange(jobs: Sequence[tuple[Job, tuple[int, int]]], order: Order, template:
     match order:
         case "listed":
             return listed
-        case "breadth":
+        case "auto" | "breadth":
             return _breadth(jobs)
         case "grouped":
             return _grouped(listed, template)
@@ -211,12 +214,25 @@ def _grouped(jobs: Sequence[Job], template: Template) -> list[Job]:
     A node whose values are all alike, or all different, decides nothing; a node fed by it varies at least as much, so
     the graph's own order comes out: model, then texts, then what is sampled from them.
     """
-    ranks: list[list[int]] = []
-    for names in sorted(map(sorted, set(costly(template).values()))):
-        seen: dict[tuple[Hashable, ...], int] = {}
-        ranks.append([seen.setdefault(tuple(job.params.get(name) for name in names), len(seen)) for job in jobs])
-    ranks.sort(key=lambda rank: max(rank, default=0))
+    ranks = sorted(_ranks(jobs, template), key=max)
     return [jobs[index] for index in sorted(range(len(jobs)), key=lambda index: [rank[index] for rank in ranks])]
+
+
+def groups(jobs: Sequence[Job], template: Template) -> dict[str, Group]:
+    """Return what each job's costly nodes take, as numbers: jobs with equal ones spare a server work (`core.order`)."""
+    shared = [rank for rank in _ranks(jobs, template) if 0 < max(rank) < len(jobs) - 1]
+    rows = zip(*shared, strict=True) if shared else iter(())
+    return {job.id: row for job, row in zip(jobs, rows, strict=False)}
+
+
+def _ranks(jobs: Sequence[Job], template: Template) -> list[tuple[int, ...]]:
+    """Return the values that the costly nodes take, numbered by first appearance: a tuple for each way they differ."""
+    ranks: dict[tuple[int, ...], None] = {}
+    for names in sorted(map(sorted, set(costly(template).values()))) if jobs else ():
+        seen: dict[tuple[Hashable, ...], int] = {}
+        taken = (tuple(job.params.get(name) for name in names) for job in jobs)
+        ranks[tuple([seen.setdefault(values, len(seen)) for values in taken])] = None
+    return list(ranks)
 
 
 def _rules(settings: Settings, servers: Iterable[str]) -> Rules:

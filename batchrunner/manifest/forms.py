@@ -33,7 +33,7 @@ SIM = "sim"
 MAX_JOBS = 100_000
 TAGS = ("<a text>", "<a mapping>")
 """The forms of what may be written as either, in the paths of pydantic's errors."""
-Order: TypeAlias = Literal["breadth", "listed", "grouped", "shuffle", "cheap"]
+Order: TypeAlias = Literal["auto", "breadth", "listed", "grouped", "shuffle", "cheap"]
 Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 """What a recipient can be notified of."""
@@ -435,7 +435,7 @@ class Settings(Form):
     defaults: Annotated[object, _key("What every job starts from.")] = None
     sweep: Annotated[object, _key("A block, or a list of blocks whose jobs are joined.")]
     exclude: Annotated[object, _key("Jobs to leave out: partial matches, a list means any of.")] = None
-    order: Annotated[Order, _key("Which job is next.")] = "breadth"
+    order: Annotated[Order, _key("Which job is next.")] = "auto"
     sample: Annotated[Sample | None, _key("A reproducible subset of the product.")] = None
     files: Annotated[
         str | None,

@@ -105,6 +105,8 @@ class BoardView:
     """Until the oldest file that is not saved yet may be deleted; negative if that time is over."""
     left: float | None = None
     """Until everything is done; None if there is no forecast."""
+    guessed: bool = False
+    """Whether `left` is no more than a guess: no server that is used has rendered this workflow before."""
     messages: tuple[str, ...] = ()
     """What people must know now, most urgent first."""
 
@@ -122,13 +124,17 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
+        guessed=not any(board.forecast.has_experience(name) for name, server in board.servers.items() if server.named),
         messages=local_faults(board),
     )
 
 
 def expected_end(view: BoardView) -> str:
     """Return by when everything should be done, `done about 07:31 (8 h 12 min)`; empty if there is no forecast."""
-    return "" if view.left is None else f"done about {moment(view.at + view.left, view.at)} ({duration(view.left)})"
+    if view.left is None:
+        return ""
+    guess = ", a guess" if view.guessed else ""
+    return f"done about {moment(view.at + view.left, view.at)} ({duration(view.left)}{guess})"
 
 
 def local_faults(board: Board) -> tuple[str, ...]:

@@ -167,6 +167,10 @@ class Plan:
     """A line that says by when everything must be done; empty without a limit."""
     late: Sequence[Job] = ()
     """Those that would not be done by then, and are not submitted."""
+    unknown: Sequence[str] = ()
+    """Servers of which nothing is known yet but a guess."""
+    grouping: Sequence[str] = ()
+    """What is known of the order that pays, a line per server."""
     shares: Sequence[tuple[str, float]] = ()
     """How long each preset's jobs take, in seconds; no clock time is in the JSON, so that it stays the same."""
 
@@ -206,6 +210,10 @@ def plan_view(plan: Plan) -> list[Text]:
         some = f"{counted(len(plan.gone), 'earlier job')} {'is' if len(plan.gone) == 1 else 'are'}"
         lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
     lines += [Text(f"warning: {printable(text, _LONGEST_TEXT)}", "yellow") for text in plan.warnings]
+    if plan.unknown:
+        named = listing(plan.unknown, _MOST_LATE, 100)
+        lines.append(Text(f"the time is a guess: no experience with this workflow yet on {printable(named)}"))
+    lines += [Text(printable(text)) for text in plan.grouping]
     told = telling(plan.jobs)
     first = sorted(plan.jobs, key=lambda job: _ORDER[::-1].index(state_name(plan.states.get(job.id))))[:_MOST_ROWS]
     rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", _in_words(job, told)) for job in first]

@@ -9,50 +9,88 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchrunner.cli.app import app
-from batchrunner.cli.plan import end_of, jobs_by_preset, learn_speeds
+from batchrunner.cli.plan import end_of, jobs_by_preset, known_board, planned_jobs
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.hours import Window
-from batchrunner.core.job import Job
 from batchrunner.ledger import Snapshot
 from batchrunner.manifest import Options, load
+from batchrunner.show.status import plan_view
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from batchrunner.core.job import Job
+    from batchrunner.manifest import Batch
+
 FAST, SLOW = "http://fast:8188", "http://slow:8188"
-COST = 768 * 512 * 25 * 20.0
-JOBS = {f"j{place}": Job(f"j{place}", "", {}, f"cat-{place}", COST) for place in range(40)}
+_MANIFEST = """
+name: night
+server: [http://fast:8188, http://slow:8188]
+workflow: ltx2
+defaults: {size: sd, length: 25, quality: fast}
+sweep: {prompt: [cat, dog], seed: {count: 30}}
+"""
 
 
-def _renders(server: str, first: int, seconds: float) -> list[Fact]:
+def _batch(folder: Path) -> Batch:
+    path = folder / "night.yaml"
+    path.write_text(_MANIFEST, encoding="utf-8")
+    return load(path, Options())
+
+
+def _renders(jobs: Sequence[Job], server: str, seconds: float) -> list[Fact]:
     facts: list[Fact] = []
-    for place in range(first, first + 20):
-        job = f"j{place}"
-        facts.append(Claimed(job, 1, 0.0, job, "p", server, ""))
-        facts.append(Rendered(job, 1, 0.0, (File("x.mp4"),), None, seconds))
+    for job in jobs:
+        facts.append(Claimed(job.id, 1, 0.0, job.id, "p", server, ""))
+        facts.append(Rendered(job.id, 1, 0.0, (File("x.mp4"),), None, seconds))
     return facts
 
 
-def _seconds(forecast: Forecast, server: str) -> float:
-    return forecast.total([COST], [server]).seconds
+def _state(batch: Batch, facts: Sequence[Fact]) -> Snapshot:
+    return Snapshot("night", {job.id: job for job in batch.jobs}, tuple(facts), {})
 
 
-def test_each_server_teaches_its_own_speed() -> None:
+def test_each_server_teaches_its_own_speed(tmp_path: Path) -> None:
     """After twenty renders of the same kind, the next one takes as long as they did, on each server."""
-    snapshot = Snapshot("night", JOBS, (*_renders(FAST, 0, 10.0), *_renders(SLOW, 20, 90.0)), {})
-    forecast = learn_speeds(snapshot)
-    assert _seconds(forecast, FAST) == pytest.approx(10.0, rel=0.15)
-    assert _seconds(forecast, SLOW) == pytest.approx(90.0, rel=0.15)
+    batch = _batch(tmp_path)
+    facts = [*_renders(batch.jobs[:20], FAST, 10.0), *_renders(batch.jobs[20:40], SLOW, 90.0)]
+    forecast = known_board(batch, _state(batch, facts), tmp_path, 0.0).forecast
+    assert forecast.seconds(FAST, batch.jobs[0].cost) == pytest.approx(10.0, rel=0.15)
+    assert forecast.seconds(SLOW, batch.jobs[0].cost) == pytest.approx(90.0, rel=0.15)
 
 
-def test_without_renders_it_is_the_guess() -> None:
-    """A batch of which nothing is rendered, or only jobs that nobody knows, is forecast by the guess."""
-    adopted = Accepted("j1", 3, 0.0, "p", "p", FAST, 3)
-    untimed = Rendered("j1", 3, 0.0, (File("x.mp4"),), None, None)
-    stranger = Rendered("gone", 1, 0.0, (File("x.mp4"),), None, 5.0)
-    forecast = learn_speeds(Snapshot("night", JOBS, (adopted, untimed, stranger), {}))
-    assert _seconds(forecast, FAST) == _seconds(Forecast(), FAST)
+def test_without_renders_it_is_the_guess(tmp_path: Path) -> None:
+    """A batch of which nothing is rendered, or nobody knows how long it took, is forecast by the guess, as it says."""
+    batch = _batch(tmp_path)
+    job = batch.jobs[0].id
+    adopted = Accepted(job, 3, 0.0, "p", "p", FAST, 3)
+    untimed = Rendered(job, 3, 0.0, (File("x.mp4"),), None, None)
+    planned = planned_jobs(batch, _state(batch, [adopted, untimed]), [], 0.0, None, tmp_path)
+    assert planned.seconds == pytest.approx(Forecast().total([batch.jobs[0].cost] * 59, [FAST, SLOW]).seconds, abs=0.1)
+    assert planned.unknown == [FAST, SLOW]
+    shown = "\n".join(str(line) for line in plan_view(planned))
+    assert f"the time is a guess: no experience with this workflow yet on {FAST}, {SLOW}" in shown
+
+
+def test_plan_says_what_grouping_saves(tmp_path: Path) -> None:
+    """Once it is learned what another prompt costs on a server, `plan` says so, and what `order: auto` makes of it."""
+    batch = _batch(tmp_path)
+    cats = [job for job in batch.jobs if job.params["prompt"] == "cat"]
+    dogs = [job for job in batch.jobs if job.params["prompt"] == "dog"]
+    facts = [
+        *_renders(cats[:1], FAST, 100.0),
+        *_renders(cats[1:3], FAST, 100.0),
+        *_renders(dogs[:1], FAST, 150.0),
+        *_renders(dogs[1:2], FAST, 100.0),
+    ]
+    planned = planned_jobs(batch, _state(batch, facts), [], 0.0, None, tmp_path)
+    (line,) = planned.grouping
+    assert line == (
+        f"order: on {FAST} another prompt or model costs 50% of a job: grouping jobs saves about 32% of the time"
+    )
+    assert planned.unknown == [SLOW]
 
 
 def test_time_by_preset(tmp_path: Path) -> None:
@@ -131,9 +169,7 @@ def test_hours_are_planned_with(tmp_path: Path, capsys: pytest.CaptureFixture[st
     now = datetime.now().astimezone()
     begin, end = (f"{now + timedelta(hours=later):%H:%M}" for later in (3, 5))
     lines = _plan(path, capsys, "--hours", f"{begin}-{end}")[0].splitlines()
-    assert re.search(rf"1 new, about (59 s|1 min) to go, until (\w+ \d+ \w+ )?{begin} if it starts now$", lines[0]), (
-        lines
-    )
+    assert re.search(rf"1 new, about 9 s to go, until (\w+ \d+ \w+ )?{begin} if it starts now$", lines[0]), lines
     assert re.match(rf"nothing is submitted until (\w+ \d+ \w+ )?{begin} \(in (2 h 59 min|3 h)\): the hours", lines[1])
 
 

@@ -26,7 +26,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Submit, Taken
-from batchrunner.core.eta import HOMEWARD, backlog, fits, overdue, progress, time_left, too_late
+from batchrunner.core.eta import DOWNLOAD_TIME, backlog, fits, overdue, progress, time_left, too_late
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
@@ -34,7 +34,7 @@ from batchrunner.core.health import Breaker
 from batchrunner.core.scheduler import plan
 from batchrunner.core.server import SIM
 
-SD, HD = 0.95e9, 7.6e9
+SD, HD = 20.0, 58.5
 
 
 def test_before_the_first_render_the_document_is_the_guess() -> None:
@@ -50,16 +50,16 @@ def test_a_server_is_known_by_its_own_renders() -> None:
     """After a few renders a server's own line is followed, slope and constant, and no other server's."""
     forecast = Forecast()
     for cost in (SD, HD, SD, HD, SD, HD, SD, HD):
-        forecast.learn(A, cost, 60 + 4e-8 * cost, 0.0)
-    assert forecast.seconds(A, SD) == pytest.approx(60 + 4e-8 * SD, rel=0.05)
-    assert forecast.seconds(A, 10e9) == pytest.approx(60 + 4e-8 * 10e9, rel=0.05)
+        forecast.learn(A, cost, 60 + 5 * cost, 0.0)
+    assert forecast.seconds(A, SD) == pytest.approx(60 + 5 * SD, rel=0.05)
+    assert forecast.seconds(A, 78.0) == pytest.approx(60 + 5 * 78.0, rel=0.05)
     assert forecast.seconds(B, SD) == pytest.approx(GPU.at(SD), rel=0.01)
 
 
 def test_a_kind_is_known_by_its_own_renders() -> None:
     """Where no line fits, what a kind of job took before is believed, and its band is narrow."""
     forecast = Forecast()
-    took = {SD: 300.0, 1.9e9: 550.0, 2.2e9: 410.0}
+    took = {SD: 300.0, 27.0: 550.0, 30.0: 410.0}
     for _ in range(3):
         for cost, seconds in took.items():
             forecast.learn(A, cost, seconds)
@@ -75,10 +75,10 @@ def test_servers_teach_each_other_what_a_kind_takes() -> None:
     for _ in range(5):
         forecast.learn(A, SD, 300.0)
         forecast.learn(B, SD, 600.0)
-        forecast.learn(A, 1.9e9, 550.0)
+        forecast.learn(A, 27.0, 550.0)
     alone = Forecast()
     alone.learn(B, SD, 600.0)
-    assert abs(forecast.seconds(B, 1.9e9) - 1100) < abs(alone.seconds(B, 1.9e9) - 1100) / 2
+    assert abs(forecast.seconds(B, 27.0) - 1100) < abs(alone.seconds(B, 27.0) - 1100) / 2
     assert forecast.typical(B) == 600
 
 
@@ -88,7 +88,7 @@ def test_a_line_that_makes_no_sense_is_not_believed() -> None:
     for _ in range(8):
         forecast.learn(A, SD, 900.0)
         forecast.learn(A, HD, 100.0)
-    assert forecast.seconds(A, 40e9) > 0
+    assert forecast.seconds(A, 300.0) > 0
     assert forecast.seconds(A, 0.0) > 0
 
 
@@ -126,8 +126,8 @@ def test_the_band_holds_the_truth() -> None:
     for seed in range(200):
         random = Random(seed)  # noqa: S311 - a night that repeats
         forecast, speed = Forecast(), random.uniform(0.3, 3)
-        costs = [random.choice([SD, 3.3e9, HD, 10e9]) for _ in range(40)]
-        took = [speed * (100 + 5e-8 * cost) * random.uniform(0.9, 1.1) for cost in costs]
+        costs = [random.choice([SD, 35.0, HD, 78.0]) for _ in range(40)]
+        took = [speed * (100 + 6 * cost) * random.uniform(0.9, 1.1) for cost in costs]
         for cost, seconds in list(zip(costs, took, strict=True))[:10]:
             forecast.learn(A, cost, seconds, seconds)
         end, truth = forecast.total(costs[10:], [A]), sum(took[10:])
@@ -231,7 +231,7 @@ def test_nothing_is_submitted_that_would_come_too_late() -> None:
     board = ready_board(jobs=3)
     board.costs = {JOBS[0]: HD, JOBS[1]: SD, JOBS[2]: SD}
     assert fits(board, A, JOBS[0], 0.0)
-    room = board.forecast.at_most(A, SD) + HOMEWARD
+    room = board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     board.until = room + 1
     assert [action.job for action in plan(board, 0.0) if isinstance(action, Submit)] == [JOBS[1]]
     assert list(too_late(board, 0.0)) == [JOBS[0], JOBS[2]]
@@ -243,7 +243,7 @@ def test_what_is_home_at_the_last_moment_is_in_time() -> None:
     """A job fits if the upper end of its band and the way home end when the run does, and not a second later."""
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    board.until = 100.0 + board.forecast.at_most(A, SD) + HOMEWARD
+    board.until = 100.0 + board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     assert fits(board, A, JOBS[0], 100.0)
     assert list(too_late(board, 100.0)) == []
     assert exit_decision(board, 100.0) is None
@@ -284,7 +284,7 @@ def test_a_stranger_does_not_end_the_run() -> None:
     """If a job would fit but for strangers, the run waits to see whether they are quick."""
     board = ready_board(jobs=1)
     board.costs = dict.fromkeys(JOBS, SD)
-    board.until = board.forecast.at_most(A, SD) + HOMEWARD + 100
+    board.until = board.forecast.at_most(A, SD) + DOWNLOAD_TIME + 100
     take_poll(board, queue=[stranger(running=True)], now=10.0)
     assert not fits(board, A, JOBS[0], 10.0)
     assert exit_decision(board, 10.0) is None
@@ -347,13 +347,14 @@ def test_the_band_learns_from_what_it_missed() -> None:
 
 
 def test_a_kind_never_rendered_learns_from_other_kinds_that_were() -> None:
-    """Where new kinds have strayed far from their forecasts the next new one has a wide band, else a narrow one."""
+    """Where new kinds have strayed far from their forecasts the next one has a wide band; good guesses are luck."""
     costs = [SD * factor for factor in (1, 2, 3, 4, 5, 6, 7)]
     straight, crooked = Forecast(), Forecast()
     for number, cost in enumerate(costs):
         straight.learn(A, cost, GPU.at(cost))
         crooked.learn(A, cost, GPU.at(cost) * (1.8 if number % 2 else 0.6))
-    assert width(straight, 8 * SD) < width(Forecast(), 8 * SD) < width(crooked, 8 * SD)
+    assert width(straight, 8 * SD) == pytest.approx(width(Forecast(), 8 * SD))
+    assert width(Forecast(), 8 * SD) < width(crooked, 8 * SD)
     assert width(crooked, 8 * SD) > 0.6
 
 
@@ -394,7 +395,7 @@ LATE = 7000.0
 @pytest.mark.parametrize("servers", [(A,), (A, B)])
 def test_the_warning_names_what_will_not_be_submitted(servers: tuple[str, ...]) -> None:
     """The jobs said to come too late are those that `fits` refuses, when each goes to the server free first."""
-    costs = [HD, SD, SD, HD, SD, 3.3e9, SD, HD]
+    costs = [HD, SD, SD, HD, SD, 35.0, SD, HD]
     named = set()
     for minutes in range(0, 120, 7):
         board = ready_board(jobs=len(costs), servers=servers, now=LATE)
@@ -417,7 +418,7 @@ def test_the_last_second_is_in_time() -> None:
     """A job that may be home in the very second of the limit is submitted, and not warned of; a second less is."""
     board = ready_board(jobs=1, now=LATE)
     board.costs = {JOBS[0]: SD}
-    board.until = LATE + board.forecast.at_most(A, SD) + HOMEWARD
+    board.until = LATE + board.forecast.at_most(A, SD) + DOWNLOAD_TIME
     assert fits(board, A, JOBS[0], LATE)
     assert list(too_late(board, LATE)) == []
     board.until -= 1.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 NIGHT = 9 * HOUR
-COST = 768 * 512 * 25 * 20.0
+COST = 20.0
 """Renders for about five minutes."""
 
 

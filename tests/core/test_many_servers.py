@@ -14,7 +14,7 @@ from batchrunner.core.scheduler import file_away, plan
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
 
-SHORT, LONG = 1e9, 40e9
+SHORT, LONG = 20.0, 300.0
 
 
 def test_the_first_servers_that_rendered_a_kind_tell_what_it_takes_elsewhere() -> None:

@@ -30,7 +30,7 @@ AXES = st.fixed_dictionaries(
         "_take": st.lists(st.integers(0, 9), min_size=1, max_size=2, unique=True),
     },
 ).filter(lambda axes: not ("cfg" in axes and "quality" in axes))
-ORDERS = st.sampled_from(["listed", "breadth", "grouped", "shuffle", "cheap"])
+ORDERS = st.sampled_from(["listed", "auto", "breadth", "grouped", "shuffle", "cheap"])
 
 
 def written(sweep: Any, **rest: Any) -> str:

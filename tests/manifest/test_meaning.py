@@ -156,7 +156,7 @@ CASES = [
         "cheap has short jobs first",
         "order: cheap\nsweep: {prompt: a, steps: [30, 10, 20]}",
         "steps cost",
-        f"10 {1920 * 1088 * 121 * 10.0}\n20 {1920 * 1088 * 121 * 20.0}\n30 {1920 * 1088 * 121 * 30.0}",
+        "10 19.5038\n20 39.0076\n30 58.5114",
     ),
     Example(
         "shuffle is the same every time", "order: shuffle\nsweep: {prompt: a, seed: [1, 2, 3, 4]}", "seed", "1\n4\n2\n3"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batchrunner.core.forecast import GPU
 from batchrunner.core.job import job_digest, node_text
 from batchrunner.workflow import Template, ltx2, read_graph
 from batchrunner.workflow.cost import Effort
@@ -90,17 +91,37 @@ def test_ids_are_those_of_the_whole_graph() -> None:
 
 
 def test_effort() -> None:
-    """A job costs what it draws: pixels, frames, steps, clips."""
+    """A job costs its steps, each the more the more it draws: pixels, frames, clips."""
     effort = Effort(TEMPLATE)
-    assert effort.cost({"width": 100, "height": 10, "length": 9, "steps": 2, "batch_size": 3}) == 54_000
-    assert effort.cost({}) == 1920 * 1088 * 121 * 30
+    small = {"width": 768, "height": 512, "length": 121, "batch_size": 1}
+    assert effort.cost({**small, "steps": 7}) == 7
+    assert effort.cost({**small, "steps": 2, "length": 242, "batch_size": 4}) == pytest.approx(2 * 8**0.4, rel=1e-5)
+    assert effort.cost({}) == pytest.approx(30 * (1920 * 1088 / 768 / 512) ** 0.4, rel=1e-5)
+    assert effort.cost({"width": -1}) == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "steps", "clips", "minutes"),
+    [
+        (768, 512, 20, 1, 5),
+        (1280, 720, 30, 1, 10),
+        (1920, 1088, 30, 1, 13),
+        (1920, 1088, 40, 1, 17),
+        (1920, 1088, 30, 2, 16),
+    ],
+)
+def test_the_published_times_are_the_first_guess(width: int, height: int, steps: int, clips: int, minutes: int) -> None:
+    """Before the first render a job is forecast within 10 % of what the deployed server's users are told."""
+    values = {"width": width, "height": height, "length": 121, "steps": steps, "batch_size": clips}
+    assert GPU.at(Effort(TEMPLATE).cost(values)) == pytest.approx(60 * minutes, rel=0.1)
 
 
 def test_effort_of_linked_values() -> None:
     """A size or a number of steps that another node holds counts as well; without them nothing is told."""
     text = (Path(__file__).parent / "packs" / "primitive_seeds.json").read_text("utf-8")
     template = Template(read_graph(text), {"steps": make_param(read_graph(text), "steps", ["3.value"])})
-    assert Effort(template).cost({}) == 640 * 640 * 24
-    assert Effort(template).cost({"steps": 10}) == 640 * 640 * 10
+    step = Effort(template).cost({"steps": 1})
+    assert step == pytest.approx((640 * 640 / 768 / 512 / 121) ** 0.4, rel=1e-5)
+    assert Effort(template).cost({}) == pytest.approx(24 * step, rel=1e-5)
     upscale = (Path(__file__).parent / "packs" / "upscale_video.json").read_text("utf-8")
     assert Effort(Template(read_graph(upscale))).cost({}) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -60,7 +60,7 @@ class Place:
         self._process.turn_clock(self.host.skew)
         self.sim = Simulator(
             self.folder,
-            pace=Pace.night(self.host.speed),
+            pace=replace(Pace.night(self.host.speed), encode=self.host.encode),
             ttl=self.ttl,
             wall=self.loop.wall,
             listener=self._hear,

@@ -26,6 +26,8 @@ class Host:
     """Seconds by which its clock is wrong."""
     speed: float = 1.0
     """A GPU twice as fast has 2."""
+    encode: float = 1.0
+    """Seconds that its text encoder takes for a text."""
 
 
 @dataclass(frozen=True, slots=True)

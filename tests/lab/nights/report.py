@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import HOMEWARD, time_left
+from batchrunner.core.eta import DOWNLOAD_TIME, time_left
 from batchrunner.sim.record import What
 from tests.lab import other_user
 from tests.lab.clock import EPOCH
@@ -108,7 +108,7 @@ class Heard:
             starts=tuple(at - began for server in servers for at in _times(server, [What.STARTED], ours=True)),
             idle_since=tuple(self._idle_since(server, began) - began for server in servers),
             left=len(waiting),
-            shortest=min((self._at_most(cost) + HOMEWARD for cost in waiting), default=0.0),
+            shortest=min((self._at_most(cost) + DOWNLOAD_TIME for cost in waiting), default=0.0),
             band=max(self._at_most(cost) - self._expected(cost) for cost in self.board.costs.values()),
             message=message,
         )

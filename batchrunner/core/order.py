@@ -1,0 +1,158 @@
+"""`order: auto`: which waiting job a server gets next: changes of prompt cost little, and a short night is useful.
+
+A server keeps the results of the last prompt (docs/comfyui.md §10), so a job whose costly inputs (model, prompt) are
+those of the job before has less to do. Jobs with the same costly inputs are a *group*. What a change of group costs is
+learned on each server from renders with and without one (`speed.Change`):
+
+* not known yet: runs of two jobs of a group, for a run has one render of each sort;
+* more than 5 % of a job: runs so long that changes add about 2 % to what the jobs take without them, in turn over the
+  groups that differ least from the last one (a model is changed when nothing else waits for it);
+* less: the run order of the batch, which has every prompt once before any twice. One run in eight is still a pair,
+  until the evidence is good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, MutableMapping
+
+    from batchrunner.core.board import Board
+    from batchrunner.core.speed import Change
+
+Group: TypeAlias = "tuple[int, ...]"
+"""What a job's costly nodes take, a number for each; equal numbers are equal values."""
+
+PAYS = 0.05
+"""The share of a job from which a change is worth avoiding."""
+_OVERHEAD = 0.02
+"""What changes may add where they are avoided."""
+_GOOD_EVIDENCE = 4.0
+"""`Change.weight` of eight pairs of renders."""
+_DECIDING = 2.0
+"""`Change.weight` from which an estimate is followed, however much in doubt."""
+_PAIR_EVERY = 8
+_AHEAD = 200
+"""How many waiting jobs are looked through for the group that differs least from the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of a batch's jobs; a job that is in none changes nothing and is changed by nothing."""
+
+    of: Mapping[str, Group] = field(default_factory=dict)
+    auto: bool = False
+    """Whether servers choose by them; else jobs go out in run order."""
+    listed: float = 0.0
+    """The share of the jobs that follow a change in run order."""
+
+    @classmethod
+    def of_jobs(cls, of: Mapping[str, Group], *, auto: bool) -> Groups:
+        """Return the groups of jobs in run order. Where all jobs are alike, or no two, there is nothing to choose."""
+        groups = list(of.values())
+        changes = sum(one != other for one, other in pairwise(groups))
+        number = len(set(groups))
+        return cls(of, auto and 1 < number < len(groups), changes / max(1, len(groups) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The jobs of one group that a server was given in a row, the last ones."""
+
+    group: Group | None = None
+    length: int = 0
+    number: int = 0
+    """Which run of the server it is."""
+
+    def given(self, group: Group | None) -> Turn:
+        """Return the turn after one more job."""
+        if group == self.group:
+            return Turn(group, self.length + 1, self.number)
+        return Turn(group, 1, self.number + 1)
+
+
+def run_length(change: Change, number: int) -> float:
+    """Return how many jobs of a group should follow one another in a server's run of this number."""
+    if not change.weight:
+        return 2
+    extra, doubt = change.seconds / change.job, change.doubt / change.job
+    if extra - doubt > PAYS or (change.weight >= _DECIDING and extra > PAYS):
+        return max(2, ceil(extra / _OVERHEAD))
+    undecided = extra + doubt > PAYS and change.weight < _DECIDING
+    exploring = extra + 2 * doubt > PAYS and change.weight < _GOOD_EVIDENCE and number % _PAIR_EVERY == 0
+    return 2 if undecided or exploring else 1
+
+
+def change_share(groups: Groups, change: Change) -> float:
+    """Return the share of the jobs to come that a server begins with a change."""
+    length = run_length(change, 1) if groups.auto else 1
+    return 1 / length if length > 1 else groups.listed
+
+
+def saving(groups: Groups, change: Change) -> float | None:
+    """Return the share of the time that choosing by groups saves against run order; None while it is not known."""
+    if not change.weight or not groups.auto:
+        return None
+    extra = change.seconds / change.job
+    return extra * max(0.0, groups.listed - change_share(groups, change)) / (1 + extra * groups.listed)
+
+
+def offers(
+    board: Board, room: MutableMapping[str, int], ahead: int, now: float
+) -> Iterator[tuple[str, Collection[str]]]:
+    """Yield the next jobs to submit, each with the servers that may get it.
+
+    Whoever takes one counts it in `room`; a job that its server does not take is offered to the next one.
+    """
+    if not board.groups.auto:
+        yield from ((job, room) for job in board.next_jobs(ahead, now))
+        return
+    begun: dict[str, Group] = {}
+    lists = {name: _choices(board, name, ahead, now, begun) for name in room}
+    taken: set[str] = set()
+    while lists:
+        name = max(lists, key=room.__getitem__)
+        job = next((job for job in lists[name] if job not in taken), None)
+        left = room[name]
+        if left <= 0 or job is None:
+            del lists[name]
+            continue
+        yield job, (name,)
+        if room[name] < left:
+            taken.add(job)
+
+
+def _choices(board: Board, name: str, ahead: int, now: float, begun: dict[str, Group]) -> Iterator[str]:
+    """Yield the jobs for one server: what belongs to its run, what a new run begins with, then any, in run order.
+
+    `begun`: the groups of the runs that servers begin in the same turn.
+    """
+    turn = board.turns.get(name, Turn())
+    change = board.forecast.change(name)
+    left = run_length(change, turn.number) - turn.length
+    if turn.group is not None and left > 0:
+        yield from board.next_jobs(int(min(left, ahead)), now, turn.group)
+    length = run_length(change, turn.number + 1)
+    if length > 1 and (group := _next_group(board, name, turn, now, begun)):
+        begun[name] = group
+        yield from board.next_jobs(int(min(length, ahead)), now, group)
+    yield from board.next_jobs(ahead, now)
+
+
+def _next_group(board: Board, name: str, turn: Turn, now: float, begun: Mapping[str, Group]) -> Group | None:
+    """Return the group of the next run: the one least unlike the last, that no other server is at, first in order."""
+    found: dict[Group, None] = {}
+    for job in board.next_jobs(_AHEAD, now):
+        if (group := board.groups.of.get(job)) is not None and group != turn.group:
+            found[group] = None
+    others = {other.group for server, other in board.turns.items() if server != name} | set(begun.values())
+    last = turn.group or ()
+
+    def unlike(group: Group) -> tuple[int, bool]:
+        return sum(one != other for one, other in zip(group, last, strict=False)), group in others
+
+    return min(found, key=unlike, default=None)

@@ -1,0 +1,135 @@
+"""`<out>/.servers.json`: what servers taught about their speed, for other batches in the same folder.
+
+Per server and workflow. It is a convenience: a file that can't be read or written costs a guess, never a video.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from batchrunner.core.speed import MOST_KINDS, LearnedSpeed, Line
+from batchrunner.errors import LocalError
+from batchrunner.files import replace_file
+from batchrunner.text import json_text
+from batchrunner.workflow.params import costly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from batchrunner.core.forecast import Forecast
+    from batchrunner.core.job import Json
+    from batchrunner.manifest import Batch
+
+FILE = ".servers.json"
+_VERSION = 1
+_LARGEST = 4 * 2**20
+"""Bytes read of the file."""
+_MOST_SERVERS, _MOST_WORKFLOWS = 1000, 20
+"""How many servers, and workflows for each, are kept: those that were used last."""
+_INTERVAL = 60.0
+
+
+def workflow_key(batch: Batch) -> str:
+    """Return what tells a batch's workflow from others of another speed: its costly nodes, and the models they load."""
+    graph = batch.graph(batch.jobs[0], "any")
+    found: list[list[str]] = []
+    for node in costly(batch.template):
+        own = graph[node]
+        inputs, kind = (own.get("inputs"), str(own.get("class_type"))) if isinstance(own, dict) else (None, "")
+        texts = [value for value in inputs.values() if isinstance(value, str)] if isinstance(inputs, dict) else []
+        found.append([kind, *(sorted(texts) if "Loader" in kind else ())])
+    return sha256(json.dumps(sorted(found)).encode()).hexdigest()[:16]
+
+
+def recall_speeds(folder: Path, batch: Batch, forecast: Forecast) -> None:
+    """Have a forecast begin with what the batch's servers taught other batches whose folders are in `folder`."""
+    known, key = _read(folder), workflow_key(batch)
+    for server in batch.servers:
+        if (learned := _learned(_entry(known, server).get(key))) is not None:
+            forecast.recall(server, learned)
+
+
+class SpeedFile:
+    """Keeps what one run learns; `wall` is the clock, in seconds since the epoch."""
+
+    def __init__(self, folder: Path, batch: Batch, forecast: Forecast, wall: Callable[[], float]) -> None:
+        self._folder, self._key, self._forecast, self._wall = folder, workflow_key(batch), forecast, wall
+        self._written, self._renders = wall(), forecast.renders()
+
+    def update(self, *, last: bool = False) -> None:
+        """Write the file if there is something new and the last time is a minute ago, or at the end of the run."""
+        due = last or not 0 <= self._wall() - self._written < _INTERVAL
+        if due and self._forecast.renders() != self._renders:
+            self._written, self._renders = self._wall(), self._forecast.renders()
+            self._write()
+
+    def _write(self) -> None:
+        known = _read(self._folder)  # another run may have written meanwhile
+        for server, learned in self._forecast.learned().items():
+            workflows = _entry(known, server)
+            workflows.pop(self._key, None)
+            workflows[self._key] = {
+                "constant": learned.line.constant,
+                "slope": learned.line.slope,
+                "spread": learned.spread,
+                "change": learned.change,
+                "kinds": [list(kind) for kind in learned.kinds],
+            }
+            known.pop(server, None)
+            known[server] = dict(list(workflows.items())[-_MOST_WORKFLOWS:])
+        kept = dict(list(known.items())[-_MOST_SERVERS:])
+        try:
+            replace_file(self._folder / FILE, json_text({"version": _VERSION, "servers": kept}).encode())
+        except LocalError:
+            return
+
+
+def _read(folder: Path) -> dict[str, Json]:
+    """Return what is kept of every server; nothing where the file is missing, or is not ours."""
+    try:
+        opened = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(opened, "rb") as file:
+            found = json.loads(file.read(_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    servers = found.get("servers") if isinstance(found, dict) and found.get("version") == _VERSION else None
+    return servers if isinstance(servers, dict) else {}
+
+
+def _entry(known: Mapping[str, Json], server: str) -> dict[str, Json]:
+    found = known.get(server)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _learned(value: Json) -> LearnedSpeed | None:
+    """Return what was written of one server and workflow; None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    try:
+        line = Line(_number(value["constant"]), _number(value["slope"]))
+        change = None if value["change"] is None else _number(value["change"])
+        kinds = value["kinds"]
+        if not isinstance(kinds, list) or not line.constant + line.slope:
+            return None
+        read = tuple(_kind(kind) for kind in kinds[-MOST_KINDS:])
+        return LearnedSpeed(line, min(1.0, _number(value["spread"])), change, read)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _kind(value: Json) -> tuple[float, int, float]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    cost, renders, each = map(_number, value)
+    return cost, max(1, int(renders)), each
+
+
+def _number(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        raise ValueError(value)
+    return float(value)
