@@ -25,7 +25,7 @@ from batchrunner.core.job import INPUTS, client_id, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
 from batchrunner.download.folder import to_thread
-from batchrunner.download.transfer import Downloader
+from batchrunner.download.transfer import Downloader, room
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
@@ -279,6 +279,7 @@ class Run:
             self.displays.gallery,
             self.hours,
             SpeedFile(self.speeds, self.batch, board.forecast, wall) if self.speeds else None,
+            partial(room, self.folder),
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)

@@ -64,10 +64,10 @@ class DiskShortage:
     """Bytes."""
 
 
-def disk_shortage(costs: Iterable[float], sizes: JobSizes, free: int) -> DiskShortage | None:
+def disk_shortage(costs: Iterable[float], sizes: JobSizes, free: float) -> DiskShortage | None:
     """Return that jobs of these costs, in this order, need more than `free` bytes; None if not, or if nobody knows."""
     needed, jobs, fit = 0.0, 0, 0
     for cost in costs:
         needed, jobs = needed + (sizes.expected(cost) or 0.0), jobs + 1
         fit += needed <= free
-    return DiskShortage(fit, jobs, round(needed), max(0, free)) if needed > free and needed else None
+    return DiskShortage(fit, jobs, round(needed), max(0, round(free))) if needed > free and needed else None

@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import aiofiles
@@ -53,6 +54,15 @@ _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.p
 def final_stem(stem: str, number: int, label: str = "") -> str:
     """Return the local path, without suffix, of a job's file: `number` from 0, `label` of the node that saved it."""
     return "-".join(filter(None, (stem, label, str(number + 1) if number else "")))
+
+
+def room(folder: Path) -> float:
+    """Return how many bytes may be downloaded into a folder, which need not be there yet; inf if nobody can tell."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return Folder(there).free() - KEPT_FREE
+    except OSError:
+        return inf
 
 
 class Stream(Protocol):

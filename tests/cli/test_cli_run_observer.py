@@ -9,6 +9,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
 from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
+from batchrunner.core.sizes import JobSizes
 from batchrunner.progress import RunObserver
 from batchrunner.show.listeners import Listeners
 
@@ -68,6 +69,22 @@ def test_views_come_at_their_interval() -> None:
     assert (first.elapsed, last.elapsed) == (0.0, 10.0)
     assert first.left is not None
     assert first.left > 0
+
+
+def test_a_disk_that_will_be_full_is_told_once_and_again_after_it_had_room() -> None:
+    """At the start, when it becomes true and when it does so again, at most once a minute; the board shows it."""
+    seen, rooms = _Seen(), [1_500.0, 1_500.0, 2_000.0, 900.0]
+    run_observer = _observer(seen)
+    run_observer.room = lambda: rooms.pop(0)
+    run_observer.board.sizes = JobSizes({1e9: (1, 1_000.0)})
+    for now in (0.0, 10.0, 60.0, 120.0, 180.0):
+        run_observer.update(run_observer.board, now)
+    told = [event.message for event in seen.events if event.name == "note"]
+    assert told == [
+        "the disk will be full after about 1 of 2 videos: they need about 2.0 kB, 1.5 kB are free",
+        "the disk will be full after about 0 of 2 videos: they need about 2.0 kB, 900 bytes are free",
+    ]
+    assert [view.messages for view in seen.views] == [(told[0],)] * 3 + [(), (told[1],)]
 
 
 def test_a_render_under_way_takes_less_and_less() -> None:
