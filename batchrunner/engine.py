@@ -21,6 +21,7 @@ from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
+from batchrunner.core.link import Transfers
 from batchrunner.core.notes import Moment, Outcome, SocketClosed, StatusHeard
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
@@ -144,6 +145,7 @@ class Engine:
         body: Callable[[Submit], bytes],
         boot: str,
         redact: Callable[[Fact], Fact] = lambda fact: fact,
+        transfers: Callable[[], Transfers] = Transfers,
     ) -> None:
         self._board = board
         self._journal = journal
@@ -154,6 +156,7 @@ class Engine:
         self._body = body
         self._boot = boot
         self._redact = redact
+        self._transfers = transfers
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
         self._listening: dict[str, anyio.CancelScope] = {}
@@ -305,6 +308,7 @@ class Engine:
         with suppress(anyio.WouldBlock):
             while messages:
                 messages.append(self._inbox.receive_nowait())
+        self._board.measure(self._transfers(), self._clock.now())
         for message in messages:
             match message:
                 case BatchrunnerError() as error:

@@ -25,7 +25,7 @@ from batchrunner.core.job import INPUTS, client_id, render_digest, with_stored_n
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
 from batchrunner.download.folder import to_thread
-from batchrunner.download.transfer import Downloader
+from batchrunner.download.transfer import Downloader, room
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
@@ -274,11 +274,12 @@ class Run:
             jobs,
             listeners,
             wall,
-            lambda: downloader.transfers,
+            downloader.transfers.values,
             self.displays.interval,
             self.displays.gallery,
             self.hours,
             SpeedFile(self.speeds, self.batch, board.forecast, wall) if self.speeds else None,
+            partial(room, self.folder),
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -307,6 +308,7 @@ class Run:
             body=body,
             boot=self.boot,
             redact=self.access.redact,
+            transfers=downloader.seen,
         )
 
         def finish_downloads() -> None:

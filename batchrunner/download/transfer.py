@@ -12,14 +12,17 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from aiofiles.threadpool import wrap
 from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.link import Transfers
 from batchrunner.core.suffixes import suffix
 from batchrunner.core.video import UNKNOWN, Video, differences
 from batchrunner.download import verify as media
@@ -55,6 +58,15 @@ _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.p
 def final_stem(stem: str, number: int, label: str = "") -> str:
     """Return the local path, without suffix, of a job's file: `number` from 0, `label` of the node that saved it."""
     return "-".join(filter(None, (stem, label, str(number + 1) if number else "")))
+
+
+def room(folder: Path) -> float:
+    """Return how many bytes may be downloaded into a folder, which need not be there yet; inf if nobody can tell."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return Folder(there).free() - KEPT_FREE
+    except OSError:
+        return inf
 
 
 class Stream(Protocol):
@@ -118,8 +130,9 @@ class Downloader:
         self.renders: Callable[[Download], str] = lambda _: ""
         """The `render_digest` of an action's job, empty if it is not known: what was only found, on our own disk or
         under a guessed name, must carry such a workflow. Called in a thread, as `asked` is."""
-        self.transfers: dict[str, tuple[int, int]] = {}
-        """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
+        self.transfers: dict[tuple[str, str], tuple[str, int, int]] = {}
+        """What is under way, by job and `File.key`: local path without suffix, bytes so far and in all (or -1)."""
+        self._received: Counter[str] = Counter()
 
     async def fetch(
         self,
@@ -136,7 +149,7 @@ class Downloader:
         to write what stands beside it before the folder is synced.
         """
         parts = (self._folder, self._boot, self._limits, action, stem, suffix(action.file.name))
-        one = _Download(*parts, self.renders, named, self.asked, self.transfers)
+        one = _Download(*parts, self.renders, named, self.asked, self.transfers, self._received)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -144,7 +157,11 @@ class Downloader:
                 return Failure(Cause.LOCAL, f"this machine has {os_error_text(error)}", handles=True)
             return Failure(Cause.LOCAL, f"the output folder can't be written: {os_error_text(error)}")
         finally:
-            self.transfers.pop(stem, None)
+            self.transfers.pop((action.job, action.file.key), None)
+
+    def seen(self) -> Transfers:
+        """Return what has come so far, and what is here of the files under way."""
+        return Transfers(self._received, {file: got for file, (_, got, _) in self.transfers.items()})
 
     def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
         """Return every whole file of `batch` in the folder, or with these `stems`; see `scan.files_of`. Blocks."""
@@ -178,7 +195,8 @@ class _Download:
     renders: Callable[[Download], str]
     named: Callable[[Downloaded], None]
     asked: Callable[[Download], Video]
-    transfers: dict[str, tuple[int, int]]
+    transfers: dict[tuple[str, str], tuple[str, int, int]]
+    received: Counter[str]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
         start = await to_thread(self._begin) if self._is_begun() else 0
@@ -345,7 +363,8 @@ class _Download:
                 if len(waiting) >= _PORTION:
                     writing, waiting = waiting, bytearray()
                     await file.write(writing)
-                self.transfers[self.stem] = (got, stream.size)
+                self.transfers[self.action.job, self.action.file.key] = self.stem, got, stream.size
+                self.received[self.action.server] += len(piece)
                 now = current_time()
                 pace.take(now, got)
                 if pace.is_too_slow(now, got):
