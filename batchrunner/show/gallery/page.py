@@ -68,9 +68,11 @@ POSTER_FOLDER = ".posters"
 """Below the batch folder; safe to delete."""
 _KEY_BYTES = 256
 """Of the data file, in which its key stands."""
-_EVERY, _PER_JOB = 2.0, 0.002
-"""Seconds between two updates of the data, as often as an open page reads them, and more for each job: a large batch's
-data take longer to write."""
+_EVERY, _PER_JOB = 1.9, 0.002
+"""Seconds between two updates of the data, about as often as an open page reads them, and more for each job: a large
+batch's data take longer to write."""
+_LOOK = 1.0
+"""Seconds between two checks of whether a server fares otherwise."""
 _SELDOM = 60.0
 """Seconds after which the data are written though nothing happened: the page tells a killed run by that."""
 
@@ -180,7 +182,7 @@ class Gallery:
         """Whether a server fares otherwise than the page says, or a sign of life is due; looked at once a second."""
         if now < self._look:
             return False
-        self._look = now + _EVERY
+        self._look = now + _LOOK
         return now >= self._due or _troubled(board, now) != self._troubled
 
     def finish(self, board: Board, jobs: Mapping[str, Job], now: float) -> Report:
