@@ -13,6 +13,7 @@ from batchrunner.core.actions import Download, Interrupt, Listen, Poll, Submit, 
 from batchrunner.core.eta import ends_at, fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
+from batchrunner.core.holdback import admits_at, admitted, turn
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.jobs_api import ends, own_prompts
 from batchrunner.core.lifecycle import Fetching, Sending
@@ -56,7 +57,10 @@ def file_away(board: Board, now: float) -> None:
     board.shorten_rests(now)
     for name in board.attention.names():
         server = board.servers[name]
-        if server.takes_prompts(now) and _room(board, server, now):
+        most = _most(board, server, now) if server.takes_prompts(now) else 0
+        room = admitted(board, server, most, now)
+        turn(board, server, now, held=most > 0 and not room)
+        if room:
             board.roomy[name] = None
         else:
             board.roomy.pop(name, None)
@@ -89,6 +93,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
         server.breaker.paused_until,
         server.health.posts_at,
         server.inputs.next_at(now),
+        admits_at(board, server, now),
         None if idle else server.health.out_at(server.rules, holding=board.holds_any()),
         None if idle else frees_at(board, server),
     )
@@ -217,7 +222,12 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
 
 
 def _room(board: Board, server: Server, now: float) -> int:
-    """Return how many more prompts a server may get that takes some."""
+    """Return how many more prompts a server may get that takes some, as fast as its files come home."""
+    return admitted(board, server, _most(board, server, now), now)
+
+
+def _most(board: Board, server: Server, now: float) -> int:
+    """Return how many more prompts a server could hold that takes some."""
     return server.room(board.load_on(server.name), depth(board, server, now))
 
 

@@ -11,6 +11,7 @@ from batchrunner.core.health import Breaker, Health
 from batchrunner.core.hint import HINT_PAUSE, Hint
 from batchrunner.core.inputs import ServerInputs
 from batchrunner.core.jobs_api import JobsRoute
+from batchrunner.core.link import Link
 from batchrunner.core.notes import (
     Finished,
     GivenUp,
@@ -214,6 +215,7 @@ class Server:
     """Prompts of ours that must not be rendered."""
     to_interrupt: frozenset[str] = frozenset()
     """Prompts of ours that are to be interrupted by id."""
+    link: Link = field(default_factory=Link)
     rendered_at: float | None = None
     """When a poll saw the last render of ours."""
 

@@ -6,6 +6,7 @@ nothing of others touched, nothing noted that is not true, no moment missed and 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
@@ -38,6 +39,7 @@ from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done, Failed
+from batchrunner.core.link import Transfers
 from batchrunner.core.notes import StatusHeard, Surveyed
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
@@ -102,6 +104,8 @@ class Night:
     marks: set[str] = field(default_factory=set)
     home: dict[str, str] = field(default_factory=dict)
     """Path and prefix of every file on our own disk."""
+    received: Counter[str] = field(default_factory=Counter)
+    """Bytes that came from each server."""
     lives: int = 0
     polls: int = 0
     own_polls: int = 0
@@ -272,6 +276,7 @@ class Night:
             self.now = killed_at
             return False
         self.now = max(self.now, until)
+        board.measure(Transfers(self.received), self.now)
         if until == leaving:
             board.leave(self.now)
         elif until == happens:
@@ -488,6 +493,7 @@ class Night:
         def over(end: DownloadEnd) -> None:
             if isinstance(end, Downloaded):
                 self.home[path] = action.prefix
+                self.received[action.server] += end.size
             self._ended.append((action, end))
 
         def opened() -> None:

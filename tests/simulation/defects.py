@@ -270,9 +270,7 @@ def no_verify() -> tuple[Change, ...]:
 
 def name_before_sync() -> tuple[Change, ...]:
     """Give a file its final name before its bytes are on the disk."""
-    lazy = SimpleNamespace(**vars(fetch)["os"].__dict__)
-    lazy.fsync = lambda _file: None
-    return ((fetch, "os", lazy), (Folder, "_sync", staticmethod(lambda _name, _folder: None)))
+    return ((Folder, "_sync", staticmethod(lambda _name, _folder: None)),)
 
 
 def if_range() -> tuple[Change, ...]:

@@ -63,6 +63,8 @@ class Plan:
     """What happens to the runner, and to the first server."""
     crash: Callable[[str], bool] | None = None
     """Asked at every named point of the runner: shall it die here?"""
+    power: bool = False
+    """Whether it dies because the power goes."""
     aftermath: Script = ()
     """What happens to the first server right after such a death."""
     again: float = 600.0
