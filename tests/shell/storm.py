@@ -216,7 +216,6 @@ async def _go_on(client: Client, folder: Path) -> object:
 
 CALLS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
     "GET /queue": _poll,
-    "GET /api/jobs/": lambda client, _: client.poll(Poll("s", (ID,), ends=1)),
     "GET /history/": _poll,
     "GET /history?": _poll,
     "POST /prompt": lambda client, _: client.submit(b"{}"),
@@ -225,6 +224,7 @@ CALLS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
     "POST /queue": lambda client, _: client.withdraw([ID]),
     "POST /interrupt": lambda client, _: client.interrupt(ID),
     "GET /object_info": lambda client, _: client.object_info(),
+    "GET /api/jobs/": lambda client, _: client.poll(Poll("s", (ID,), ends=1)),
 }
 """Who asks, by the beginning of the request that gets the hostile answer."""
 

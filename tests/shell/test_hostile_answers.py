@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 _STORM = Path(__file__).with_name("storm.py")
-_ANSWERS, _NAMES = map(int, os.environ.get("BATCHRUNNER_STORM", "900:100").split(":"))
+_ANSWERS, _NAMES = map(int, os.environ.get("BATCHRUNNER_STORM", "1000:100").split(":"))
 
 
 def test_a_storm_of_hostile_answers() -> None:
