@@ -21,7 +21,7 @@ from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.hours import Hours
-from batchrunner.core.job import INPUTS, client_id, with_stored_names
+from batchrunner.core.job import INPUTS, client_id, render_digest, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
 from batchrunner.download.folder import to_thread
@@ -291,6 +291,11 @@ class Run:
             workflow = self.batch.graph(jobs[action.job], action.prefix)
             return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
+        def renders(action: Download) -> str:
+            workflow = graph(jobs[action.job], action.prefix)
+            return render_digest(workflow) if workflow else ""
+
+        downloader.renders = renders
         parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         target = BatchFolder(*parts, self.batch.labels)
         engine = Engine(

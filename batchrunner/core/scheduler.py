@@ -15,6 +15,7 @@ from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.holdback import admits_at, admitted, turn
 from batchrunner.core.job import file_prefix, prompt_id
+from batchrunner.core.jobs_api import ends, own_prompts
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
 from batchrunner.core.order import offers
@@ -118,7 +119,7 @@ def _questions(board: Board, visited: Sequence[Server], now: float) -> Iterator[
         elif server.health.is_up() and (prompt := _to_interrupt(board, server, now)):
             yield Interrupt(server.name, prompt)
         elif server.poll_at <= now and not is_idle(board, server):
-            yield _poll(board, server)
+            yield _poll(board, server, now)
 
 
 def _is_to_hear(board: Board, server: Server) -> bool:
@@ -137,8 +138,10 @@ def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
     return cast("Queued", board.states[job]).prompt.id
 
 
-def _poll(board: Board, server: Server) -> Poll:
+def _poll(board: Board, server: Server, now: float) -> Poll:
     held = [(job, state) for job, state in board.open_on(server.name) if not board.in_flight.is_posting(job)]
+    if own := own_prompts(board, server, held, now):
+        return Poll(server.name, tuple(own), ends=ends(server, own))
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
     if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):

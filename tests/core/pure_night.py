@@ -28,6 +28,7 @@ from batchrunner.core.actions import (
     Poll,
     PollResult,
     Rejected,
+    Row,
     Submit,
     Taken,
     Withdraw,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from pure_comfy import Posted
 
-    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
+    from batchrunner.core.actions import Action, DownloadEnd, Entry, PollEnd, PostEnd
     from batchrunner.core.facts import Fact
 
 BATCH = "cats"
@@ -107,6 +108,8 @@ class Night:
     """Bytes that came from each server."""
     lives: int = 0
     polls: int = 0
+    own_polls: int = 0
+    """Those that asked for prompts of ours alone."""
     ends: int = 0
 
     def __post_init__(self) -> None:
@@ -121,7 +124,13 @@ class Night:
         count = rng.choice((1, 1, 2))
         self.servers = {
             url: PureComfy(
-                url, rng, rng.choice((4.0, 30.0, 90.0)), self.rules.ttl or inf, rng.random() < 0.2, self._outcome
+                url,
+                rng,
+                rng.choice((4.0, 30.0, 90.0)),
+                self.rules.ttl or inf,
+                rng.random() < 0.2,
+                self._waves.random() < 0.6,
+                self._outcome,
             )
             for url in [f"http://gpu{number}:8188" for number in range(count)]
         }
@@ -372,6 +381,35 @@ class Night:
                 self._listen(action, self.servers[action.server])
 
     def _poll(self, action: Poll, server: PureComfy) -> None:
+        if action.ends:
+            self._at(self.now + self._waves.random(), lambda: self._ask_for_each(action, server), self.lives)
+        else:
+            self._read_all(action, server)
+
+    def _ask_for_each(self, action: Poll, server: PureComfy) -> None:
+        """Ask for prompts one by one; where the route fails or is not there, read the queue and the history."""
+        if failure := self._trouble(server):
+            self._ended.append((action, failure))
+            return
+        rows: list[Row] = []
+        ended: dict[str, Entry | None] = {}
+        for prompt in action.ids:
+            found = server.job(prompt, self.now) if server.has_jobs and self._waves.random() > 0.05 else None
+            if isinstance(found, Row):
+                rows.append(found)
+            elif found is not None and found.ended is Ended.SUCCESS:
+                ended[prompt] = found
+            else:
+                status = self._waves.choice((404, 500))
+                jobs = Failure(Cause.UNAVAILABLE, "no jobs", not_found=status == 404, status=status)
+                self._read_all(action, server, None if found else jobs)
+                return
+            if rows or len(ended) == action.ends:
+                break
+        self.own_polls += 1
+        self._ended.append((action, PollResult(tuple(rows), ended, (), BEGIN + self.now, own=True)))
+
+    def _read_all(self, action: Poll, server: PureComfy, jobs: Failure | None = None) -> None:
         read = self.now + self.rng.random()
         queue: list[PollEnd] = []
 
@@ -387,7 +425,9 @@ class Night:
                 recent = tuple(server.history.values())[-action.recent :] if action.recent else ()
                 history = {prompt: server.history.get(prompt) for prompt in action.ids}
                 end = (
-                    PollResult(end.queue, history, recent, BEGIN + self.now) if server.is_up(self.now) else UNAVAILABLE
+                    PollResult(end.queue, history, recent, BEGIN + self.now, jobs=jobs)
+                    if server.is_up(self.now)
+                    else UNAVAILABLE
                 )
             self._ended.append((action, end))
 

@@ -68,6 +68,7 @@ class Place:
             seed=self.seed,
             own_ids=self.host.own_ids,
             renderer=BoxRenderer(SLOW_SIZE) if self.host.line else BoxRenderer(),
+            jobs_api=self.host.jobs_api,
         )
         link = self.loop.network.link(self.name)
         link.rate = self.host.line
