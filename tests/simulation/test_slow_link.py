@@ -120,5 +120,5 @@ def test_no_file_expires_on_a_line_slower_than_the_gpu(tmp_path: Path) -> None:
 
 def test_without_the_limit_the_same_line_loses_files(tmp_path: Path) -> None:
     """Were nothing held back, as with `ttl: none`, files would be deleted in less than half that night."""
-    night = passed(tmp_path, Night(ttl="none", jobs=16))
-    assert night.of(Lost) != []
+    night = passed(tmp_path, Night(ttl="none", jobs=20))
+    assert len(night.of(Lost)) >= 5
