@@ -9,6 +9,7 @@ the line would be idle at that time, so the line is always in use and a batch ta
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import takewhile
 from math import inf
 from typing import TYPE_CHECKING, cast
@@ -32,7 +33,7 @@ def admitted(board: Board, server: Server, room: int, now: float) -> int:
     waits = list(_waits(board, server, room, now))
     if not any(waits):
         return room
-    least = now >= server.link.gives_up_at(server.rules.ttl or inf)
+    least = _gave_up(server, now) and not board.load_on(server.name)
     return max(sum(1 for _ in takewhile(lambda wait: not wait, waits)), int(least))
 
 
@@ -47,6 +48,8 @@ def admits_at(board: Board, server: Server, now: float) -> float | None:
 def turn(board: Board, server: Server, now: float, *, held: bool) -> None:
     """Note at the end of a turn whether prompts are held back on a server."""
     idle = next(board.fetching_on(server.name), None) is None
+    if _gave_up(server, now) and board.load_on(server.name):
+        server.link = replace(server.link, held_since=now)  # one was sent: the next one waits as long again
     if held:
         board.held_back[server.name] = None
     else:
@@ -57,6 +60,11 @@ def turn(board: Board, server: Server, now: float, *, held: bool) -> None:
 def is_slow(board: Board, server: Server) -> bool:
     """Whether what waits is held back on this server, time and again."""
     return bool(board.waiting) and board.leaving_at is None and server.link.slow_since is not None
+
+
+def _gave_up(server: Server, now: float) -> bool:
+    """Whether a prompt was held back in vain: files that never come must not hold up a night."""
+    return now >= server.link.gives_up_at(server.rules.ttl or inf)
 
 
 def _waits(board: Board, server: Server, room: int, now: float) -> Iterator[float]:

@@ -210,7 +210,7 @@ def test_a_held_prompt_is_thought_of_when_the_line_is_free() -> None:
 
 
 def test_files_that_never_come_hold_nothing_up() -> None:
-    """Where not a byte has come for as long as files are kept, one prompt is sent all the same."""
+    """Where not a byte has come for as long as files are kept, one prompt is sent all the same, and one each `ttl`."""
     board = board_with(0.0, 1_000_000)
     server = board.servers[A]
     assert admitted(board, server, 2, 0.0) == 0
@@ -218,6 +218,13 @@ def test_files_that_never_come_hold_nothing_up() -> None:
     assert admits_at(board, server, 0.0) == TTL
     assert admitted(board, server, 2, TTL - 1) == 0
     assert admitted(board, server, 2, TTL) == 1
+    note(board, queued(JOBS[1]))
+    assert admitted(board, server, 1, TTL) == 0
+    turn(board, server, TTL, held=True)
+    assert server.link.held_since == TTL
+    note(board, [rendered(JOBS[1])])
+    assert admitted(board, server, 1, 2 * TTL - 1) == 0
+    server.link = replace(server.link, held_since=0.0)
     server.link = replace(server.link, came_at=100.0)
     assert admitted(board, server, 2, TTL) == 0
     assert server.link.gives_up_at(TTL) == 700.0

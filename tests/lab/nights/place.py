@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from batchrunner.sim.machine import Pace
+from batchrunner.sim.media import BoxRenderer
 from batchrunner.sim.prompts import Prompts
 from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.clock import EPOCH
 from tests.lab.injector import FaultInjector
 from tests.lab.nights.arrivals import Arrivals
-from tests.lab.nights.plan import url_of
+from tests.lab.nights.plan import SLOW_SIZE, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,9 +67,11 @@ class Place:
             listener=self._hear,
             seed=self.seed,
             own_ids=self.host.own_ids,
+            renderer=BoxRenderer(SLOW_SIZE) if self.host.line else BoxRenderer(),
             jobs_api=self.host.jobs_api,
         )
         link = self.loop.network.link(self.name)
+        link.rate = self.host.line
         moved = self.moved
         self.injector = FaultInjector(
             self.sim,

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from tests.lab.faults import Script
 
+SLOW_SIZE = 4 * 2**20
+"""Bytes of a video where the line has a limit."""
 SERVER = "gpu"
 """What the first server is called; the next are `gpu-2`, `gpu-3`."""
 
@@ -30,6 +32,8 @@ class Host:
     """A GPU twice as fast has 2."""
     encode: float = 1.0
     """Seconds that its text encoder takes for a text."""
+    line: float | None = None
+    """Bytes per second of its line, and videos of `SLOW_SIZE`; None for no limit, and small ones."""
 
 
 @dataclass(frozen=True, slots=True)

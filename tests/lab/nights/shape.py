@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.lab import faults
 from tests.lab.faults import Fault, Where
 from tests.lab.nights.batch import PROMPTS
-from tests.lab.nights.plan import Axes, Host, Plan
+from tests.lab.nights.plan import SLOW_SIZE, Axes, Host, Plan
 
 if TYPE_CHECKING:
     from tests.lab.faults import Script
@@ -34,6 +34,8 @@ _ONE_KIND = 0.3
 _SAVES = (1,) * 9 + (2,)
 _WITH_PICTURES, _MOST_PICTURES = 1 / 3, 4
 """The share of batches with input files, and how many of them at most."""
+_WITH_SLOW_LINES, _WAY = 0.25, (60.0, 400.0)
+"""The share of nights with slow lines, and how many seconds a video takes on them."""
 _STRANGERS = 0.3
 """The share of those in which others' files lie under their names."""
 _GONE = 0.25
@@ -60,7 +62,7 @@ def drawn(seed: int, jobs: int) -> Plan:
         axes=_axes(dice),
     )
     plan = _with_pictures(_with_added_faults(plan, hours), hours)
-    return _with_jobs_api(_with_slow_encoders(plan), hours)
+    return _with_slow_lines(_with_jobs_api(_with_slow_encoders(plan), hours))
 
 
 def _with_jobs_api(plan: Plan, hours: float) -> Plan:
@@ -129,6 +131,14 @@ def _with_slow_encoders(plan: Plan) -> Plan:
         return plan
     dice = Random(f"{plan.seed}/encoders")  # noqa: S311 - a replay, no secret
     return replace(plan, hosts=tuple(replace(host, encode=dice.choice(_ENCODE)) for host in plan.hosts))
+
+
+def _with_slow_lines(plan: Plan) -> Plan:
+    """Return the same night, in one of four with lines that bring a video home about as fast as it is rendered."""
+    dice = Random(f"{plan.seed}/lines")  # noqa: S311 - a replay, no secret
+    if dice.random() >= _WITH_SLOW_LINES:
+        return plan
+    return replace(plan, hosts=tuple(replace(host, line=SLOW_SIZE / dice.uniform(*_WAY)) for host in plan.hosts))
 
 
 def _of_server(script: Script) -> Script:
