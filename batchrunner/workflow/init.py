@@ -111,6 +111,9 @@ def _params(graph: Graph, roles: Roles) -> Iterator[str]:
         beside = f"; left alone: {', '.join(others)}" if others else ""
         driven = _one_or_list(f"{key}.{source}" for key, source in places)
         yield f"  {name}: {driven}  # {printable(node.title or node.class_type, 60)}{beside}"
+    if roles.splits:
+        shared = ", ".join(map(_selector, roles.splits))
+        yield f"  # steps is left out: {shared} would have to change with it"
 
 
 def _rest(graph: Graph, rest: list[Place]) -> Iterator[str]:
