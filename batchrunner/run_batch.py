@@ -38,6 +38,7 @@ from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_j
 from batchrunner.options import RunOptions, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
+    CANCEL,
     LoopClock,
     boot_id,
     check_names,
@@ -46,6 +47,7 @@ from batchrunner.process import (
     hide_secrets,
     kept_signals,
     raise_file_limit,
+    signal_exit,
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
@@ -193,7 +195,7 @@ class Run:
     """What `stop` does at this moment."""
 
     async def run(self) -> int:
-        """Run the batch; return the exit code, 128 + its number for a signal."""
+        """Run the batch; return the exit code, for a signal `signal_exit`."""
         async with AsyncExitStack() as stack:
             if self.displays.notifier:
                 await stack.enter_async_context(self.displays.notifier.running())
@@ -211,10 +213,10 @@ class Run:
                         self.started(partial(loop.call_soon_threadsafe, self.stop, signal.SIGINT))
                     code = await self._run(client)
                     task_group.cancel_scope.cancel()
-            return 128 + self._signal if code is None else code
+            return signal_exit(self._signal) if code is None else code
 
     def stop(self, number: signal.Signals) -> None:
-        """Submit nothing new, download what is rendered, and end with 128 + `number`. Only while `run` runs."""
+        """Submit nothing new, download what is rendered, and end with `signal_exit(number)`. Only while `run` runs."""
         self._signal = number
         self._stop()
 
@@ -316,8 +318,9 @@ class Run:
             observer.speeds.update(last=True)
         with suppress(OSError):
             downloader.sweep()
-        code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
-        await self.displays.finish(observer, ending, code)
+        stopped = ending.exit == INTERRUPTED
+        code = signal_exit(self._signal) if stopped else ending.exit
+        await self.displays.finish(observer, ending, code, cancelled=stopped and self._signal == CANCEL)
         return code
 
     @asynccontextmanager
