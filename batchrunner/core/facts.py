@@ -190,6 +190,9 @@ class Dropped:
     message: str
 
 
+CANCELLED = "cancelled"
+"""The message of a job that `cancel` took out of its batch; the next run takes it up again."""
+
 Fact: TypeAlias = Claimed | Accepted | Rendered | Opened | Saved | DownloadFailed | Lost | Reopened | Dropped
 
 

@@ -158,6 +158,8 @@ class Plan:
     """By job, of those known from before."""
     gone: Sequence[Job] = ()
     """Known from before, and not in the manifest any more."""
+    cancelled: int = 0
+    """Jobs that were cancelled, and that this run takes up again."""
     warnings: Sequence[str] = ()
     seconds: float | None = None
     """How long the rest will take; None if there is no forecast."""
@@ -206,6 +208,8 @@ def plan_view(plan: Plan) -> list[Text]:
     if plan.late:
         named = listing((job.file for job in plan.late), _MOST_LATE, 100)
         lines.append(Text(f"will not be finished in time: {counted(len(plan.late), 'job')}: {named}", "yellow"))
+    if plan.cancelled:
+        lines.append(Text(cancelled_text(plan.cancelled)))
     if plan.gone:
         some = f"{counted(len(plan.gone), 'earlier job')} {'is' if len(plan.gone) == 1 else 'are'}"
         lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
@@ -252,6 +256,11 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
         *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
         *([Text(), Text(f"next: {printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
     ]
+
+
+def cancelled_text(count: int) -> str:
+    """Return that so many jobs were cancelled, and what becomes of them."""
+    return f"cancelled: {counted(count, 'job')}; the next run renders {'it' if count == 1 else 'them'}"
 
 
 def missing_text(paths: Sequence[str]) -> str:

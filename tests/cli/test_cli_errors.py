@@ -213,17 +213,22 @@ def test_watch(folder: Path) -> None:
     told = _call("status", "night.yaml", "--watch")
     assert told.code == 0
     assert told.out.startswith("night  1 done, 1 failed of 2\n")
-    assert told.out.endswith("cancelled: 2 jobs\n")
+    assert told.out.endswith("cancelled: 2 jobs; the next run renders them\n")
     assert "\x1b" not in told.out
     assert json.loads(_call("status", "night.yaml", "--json").out)["total"] == 2
 
 
 def test_a_cancelled_job_is_planned_for(folder: Path) -> None:
-    """Plan counts the time of what was cancelled, for run takes it up again."""
+    """Plan counts the time of what was cancelled, for run takes it up again, and says of it what status says."""
     jobs = _ran(folder)
+    assert "cancelled" not in _call("plan", "night.yaml").out
     before = json.loads(_call("plan", "night.yaml", "--json").out)["seconds"]
     _ran(folder, *(Dropped(job.id, 0, 1.0, "cancelled") for job in jobs))
     assert json.loads(_call("plan", "night.yaml", "--json").out)["seconds"] == before > 0
+    told = "cancelled: 4 jobs; the next run renders them\n"
+    assert told in _call("plan", "night.yaml").out
+    assert told in _call("status", "night.yaml").out
+    assert "cancelled: 1 job; the next run renders it\n" in _call("plan", "night.yaml", "--limit", "1").out
 
 
 def test_why_by_any_name(folder: Path) -> None:
@@ -342,7 +347,10 @@ def test_cancel_and_the_status_after_it(folder: Path) -> None:
     assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
     assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
     for batch in ("night.yaml", "outputs/night"):
-        assert _call("status", batch).out == "night  no jobs left\nnot running\ncancelled: 4 jobs\n"
+        assert (
+            _call("status", batch).out
+            == "night  no jobs left\nnot running\ncancelled: 4 jobs; the next run renders them\n"
+        )
 
 
 def test_commands_to_copy_name_the_folder(folder: Path) -> None:
