@@ -186,7 +186,7 @@ def forget(
                 holders.setdefault(state.prompt.server, {})[job] = state.prompt.attempt
         url = _chosen_server(server, holders)
         for job, attempt in holders[url].items():
-            message = "the server was given up with `batchrunner forget`"
+            message = "the server was given up with `forget`"
             opened.append(Lost(job, attempt, time.time(), Why.SERVER_GONE, message, burns=False))
     freed = list(holders[url])
     if as_json:

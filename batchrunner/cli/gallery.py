@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
+from batchrunner.program import command_line
 from batchrunner.remembered import NO_MANIFEST, out_words, recalled, run_context
 from batchrunner.show.gallery import (
     PICKS,
@@ -148,7 +148,7 @@ def promote(
         text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
         done = counted(len(picked.picks), "pick")
     write_new(path, text)
-    command = shlex.join(("batchrunner", "plan", str(path), *out_words(run)))
+    command = command_line("plan", str(path), *out_words(run))
     say(f"wrote {path} with {done}; to check it: {command}")
 
 
@@ -159,7 +159,7 @@ def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Pat
     if is_folder and not file.exists():
         if not required:
             return Picks(picks.resolve().name, ()), picks, None
-        serve = shlex.join(("batchrunner", "gallery", str(picks), "--serve"))
+        serve = command_line("gallery", str(picks), "--serve")
         raise YoursError(f"{file}: there is no such file; {serve} writes it when you star a result")
     try:
         found = read_picks(read_text(file, NAMED_BYTES))
