@@ -266,6 +266,17 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
 
 
+def test_a_whole_word_comes_before_a_part_of_one(folder: Path) -> None:
+    """A name that ends where a word ends means those jobs alone: `shot-3` is not `shot-30`."""
+    jobs = _ran(folder)
+    names = ("shot-3-s1", "shot-30-s1", "shot-3-s2", "shot-41")
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep([replace(job, file=name) for job, name in zip(jobs, names, strict=True)])
+    told = _call("why", "shot-3").err.splitlines()
+    assert [line.split()[0] for line in told[1:]] == ["shot-3-s1", "shot-3-s2"]
+    assert (_call("why", "shot-30").code, _call("why", "shot-4").code) == (0, 0)
+
+
 def test_rerun(folder: Path) -> None:
     """`rerun` has that one job wait again and runs it; of one that the manifest no longer describes it says why not."""
     quick = _NIGHT.replace("name: night", "name: night\npatience: 50ms\ngrace: 50ms")

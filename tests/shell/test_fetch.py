@@ -538,6 +538,16 @@ async def test_a_taken_name_is_never_overwritten(target: DownloadTarget, tmp_pat
     assert target.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
 
 
+async def test_a_name_that_has_the_id_already(target: DownloadTarget, tmp_path: Path) -> None:
+    """A job whose file is named by its id gets a number only: the id does not stand in a name twice."""
+    target.put(f"cat-{JOB}.mp4", OTHER)
+    async with serving(tmp_path / "f") as place, client(place) as comfy:
+        for _ in range(2):
+            end = await Downloader(target.root, BOOT).fetch(FETCH, comfy, f"cat-{JOB}", target.note)
+            assert isinstance(end, Downloaded)
+            assert end.path == f"cat-{JOB}-2.mp4"
+
+
 async def test_a_guessed_file_must_render_the_job(target: DownloadTarget, tmp_path: Path) -> None:
     """Under a guessed name, our prefix on another workflow is somebody else's render; on the job's own it is ours."""
     probe = replace(FETCH, probe=True)
