@@ -6,6 +6,7 @@ here knows what time it is. The lines are short, however big the batch is; print
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, listing, moment, printable, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 NEW = "new"
 _ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
+_NEXT = "next: "
+_INDENT = 4
+"""Cells before what goes on in the next line."""
 _MOST_ROWS = 12
 _MOST_VALUES = 6
 _NAME_CELLS = range(8, 72)
@@ -254,7 +258,7 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
         *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
         *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),
         *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
-        *([Text(), Text(f"next: {printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
+        *([Text(), Text(f"{_NEXT}{printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
     ]
 
 
@@ -338,6 +342,20 @@ def _section(title: str, rows: Sequence[tuple[str, str]], total: int | None = No
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """Print each line as one line, however long: nothing is wrapped or lost, on a terminal or off it."""
+    """Print each line whole, however long; on a terminal it goes on below, indented, between two words.
+
+    A command to copy stays one line, and so does everything off a terminal.
+    """
     for line in lines:
-        console.print(line, soft_wrap=True)
+        for part in _wrapped(console, line) if console.is_terminal and not line.plain.startswith(_NEXT) else [line]:
+            console.print(part, soft_wrap=True)
+
+
+def _wrapped(console: Console, line: Text) -> Iterator[Text]:
+    """Yield a line in parts that fit the terminal, as far as a single word does."""
+    width = console.width
+    while cell_len(line.plain) > width and (words := [*re.finditer(r"(?<=\S) +(?=\S)", line.plain)]):
+        ends = [word for word in words if cell_len(line.plain[: word.start()]) <= width] or words[:1]
+        yield line[: ends[-1].start()]
+        line = Text(" " * _INDENT).append_text(line[ends[-1].end() :])
+    yield line
