@@ -9,7 +9,7 @@ from batchrunner.core.eta import ends_at, is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Done, Failed
-from batchrunner.core.scheduler import is_gone, is_idle, leaving_time
+from batchrunner.core.scheduler import is_gone, is_idle, is_surveyed, leaving_time
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -77,7 +77,12 @@ def _jobs(count: int) -> str:
 
 
 def _in_time(board: Board, now: float) -> Exit | None:
-    """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
+    """End well if nothing that waits can be saved in time, and nothing of ours is on a server any more.
+
+    What an earlier ledger's runs left, on the servers and on this disk, is taken over first.
+    """
+    if board.local_files or not is_surveyed(board, now):
+        return None
     if ends_at(board) is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
     if not is_hopeless(board, now):
