@@ -74,10 +74,13 @@ class Displays:
         """Tell people something about no job in particular."""
         self.listeners.note(time.time(), message)
 
-    async def finish(self, observer: RunObserver, ending: Exit, code: int, *, cancelled: bool = False) -> None:
+    async def finish(
+        self, observer: RunObserver, ending: Exit, code: int, *, cancelled: bool = False, unhandled: int = 0
+    ) -> None:
         """Write the report, send what is still to be sent, and print how the run ended and what to do next.
 
         `cancelled`: what the servers still render is removed next, and nothing of it can be downloaded.
+        `unhandled`: how many saved files `on_saved` is still to handle.
         """
         board = observer.board
         tally, command = board.tally(), ""
@@ -88,7 +91,11 @@ class Displays:
             wanted = [observer.jobs[job] for job in board.positions]
             after = run_context(going_on(self.options, wanted, board.states), board.batch)
             self.gallery.context = replace(
-                self.gallery.context, commands=after.commands, lasting=after.lasting, ending=(*why, *rendering)
+                self.gallery.context,
+                commands=after.commands,
+                lasting=after.lasting,
+                ending=(*why, *rendering),
+                unhandled=unhandled,
             )
             command = next_command(tally, after.lasting)
         if self.notifier:

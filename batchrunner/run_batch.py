@@ -311,7 +311,7 @@ class Run:
             engine.leave()
 
         self._stop = finish_downloads
-        async with self._saved_commands(board, jobs, observer):
+        async with self._saved_commands(board, jobs, observer) as saved_commands:
             ending = await engine.run()
             self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
         if observer.speeds:
@@ -320,16 +320,22 @@ class Run:
             downloader.sweep()
         stopped = ending.exit == INTERRUPTED
         code = signal_exit(self._signal) if stopped else ending.exit
-        await self.displays.finish(observer, ending, code, cancelled=stopped and self._signal == CANCEL)
+        await self.displays.finish(
+            observer,
+            ending,
+            code,
+            cancelled=stopped and self._signal == CANCEL,
+            unhandled=saved_commands.left if saved_commands else 0,
+        )
         return code
 
     @asynccontextmanager
     async def _saved_commands(
         self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[SavedCommands | None]:
         """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
         if not self.batch.on_saved:
-            yield
+            yield None
             return
         shared = shared_environment(environment(), self.access.secrets)
         folder = str(self.folder.absolute())
@@ -346,7 +352,7 @@ class Run:
                     commands.put(saved)
         observer.saved = commands.put
         async with commands.running():
-            yield
+            yield commands
 
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Check whether the servers can run the batch, unless prompts of ours are out there: those come first.

@@ -82,6 +82,11 @@ class SavedCommands:
             self._left[mark] = None
             self._waiting.put_nowait(saved)
 
+    @property
+    def left(self) -> int:
+        """How many files are not handled yet."""
+        return len(self._left)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run commands while the block runs; after it wait for the rest, as long as is allowed, and tell what is left.

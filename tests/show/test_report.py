@@ -195,6 +195,23 @@ def test_a_batch_never_run_is_all_left() -> None:
     assert report_lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
 
 
+def test_what_on_saved_has_not_handled_is_next() -> None:
+    """With every job done, the command to type next is the one that runs `on_saved` again."""
+    told = _told(_render("j0", 0.0, 5.0), RunContext(unhandled=2), jobs=JOBS[:1])
+    assert next_steps(told, Commands())[0] == ("batchrunner run MANIFEST", "run on_saved again for 2 files")
+    assert report_lines(told)[-1] == "next: batchrunner run MANIFEST"
+
+
+def test_a_forecast_of_all_is_compared_with_all_only() -> None:
+    """How long everything was to take is told once everything is done, not beside the time that one job took."""
+    context = RunContext(expected=182.0)
+    some = _told(_render("j0", 0.0, 5.0), context, jobs=JOBS[:2])
+    assert "expected" not in "".join(report_lines(some))
+    assert "forecast" not in dict(sections(some)["Time"])
+    every = _told(_render("j0", 0.0, 5.0), context, jobs=JOBS[:1])
+    assert "3 min 2 s expected" in "".join(report_lines(every))
+
+
 def test_the_page_gets_the_same() -> None:
     """What the page shows are the same sections, as JSON."""
     told = _told(_night())
