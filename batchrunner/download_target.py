@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batchrunner.core.actions import Downloaded
 from batchrunner.core.facts import Saved
-from batchrunner.core.job import render_digest
 from batchrunner.download.transfer import final_stem
 from batchrunner.errors import LocalError
 from batchrunner.manifest.filenames import slug
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.actions import Download, DownloadEnd
+    from batchrunner.core.actions import Download, Downloaded, DownloadEnd
     from batchrunner.core.job import Job, Json
     from batchrunner.download.transfer import Downloader, Source
     from batchrunner.ledger import Ledger
@@ -49,20 +46,21 @@ class BatchFolder:
 
         A sidecar that can't be written costs a warning, not the video.
         """
-        job = self.jobs[action.job]
-        workflow = self.graph(job, action.prefix)
-        digest = render_digest(workflow) if workflow else ""
-        node = action.file.node
+        job, node = self.jobs[action.job], action.file.node
         label = self.labels.get(node, slug(node)) if self.labels and node else ""
         stem = final_stem(job.file, action.number if label else action.index, label)
-        end = await self.downloader.fetch(action, self.source(action.server), stem, opened, digest)
-        if isinstance(end, Downloaded):
+        history, trouble = self.ledger.history(job.id), list[str]()
+
+        def named(end: Downloaded) -> None:
             whole = end.size, end.sha256, end.warning
             saved = Saved(job.id, action.attempt, self.wall(), action.file.key, end.path, *whole)
-            content = sidecar(self.batch, job, self.ledger.history(job.id), saved, workflow)
-            path = self.folder / beside(end.path)
+            content = sidecar(self.batch, job, history, saved, self.graph(job, action.prefix))
             try:
-                await asyncio.get_running_loop().run_in_executor(None, write, path, content)
+                write(self.folder / beside(end.path), content)
             except LocalError as error:
-                self.warn(str(error))
+                trouble.append(str(error))
+
+        end = await self.downloader.fetch(action, self.source(action.server), stem, opened, named)
+        for message in trouble:
+            self.warn(message)
         return end

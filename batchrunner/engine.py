@@ -2,7 +2,8 @@
 
 Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one
 by one, has each interpreted (by `core/*_results`), applies the notes to the board, writes each fact to the ledger and
-only then to the board, and asks `scheduler.plan` what to start next. Writing a fact is synchronous: no await lies
+only then to the board, and asks `scheduler.plan` what to start next. What is seen of it waits until polls and GETs are
+on their way. Writing a fact is synchronous: no await lies
 between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
 """
 
@@ -20,6 +21,7 @@ from batchrunner.core.download_results import interpret_download
 from batchrunner.core.exit import Exit, exit_decision
 from batchrunner.core.facts import Claimed, Opened
 from batchrunner.core.giveup import give_up_servers
+from batchrunner.core.link import Transfers
 from batchrunner.core.notes import Moment, Outcome, SocketClosed, StatusHeard
 from batchrunner.core.poll_results import interpret_poll
 from batchrunner.core.post_results import interpret_interrupt, interpret_post, interpret_withdrawal
@@ -64,7 +66,7 @@ class Comfy(Protocol):
         """Stop a prompt if it runs, by id."""
         ...
 
-    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+    async def listen(self, heard: Callable[[bool, int], None]) -> None:
         """Open the socket, and call `heard(greeting, dropped)` for what `StatusHeard` tells, until it closes."""
         ...
 
@@ -119,7 +121,9 @@ class Clock(Protocol):
 
 IMPORTED = "local files imported"
 _HEAD_START = 0.02
-"""Seconds that a GET has to be opened before the next POST is claimed: both would wait for the disk."""
+"""Seconds that a poll or a GET has for itself, before a POST is claimed or anything is shown."""
+_LONGEST_WAIT = 0.05
+"""Seconds after which POSTs and displays no longer wait for further polls and GETs."""
 T = TypeVar("T")
 Interpreter: TypeAlias = "Callable[[Moment], Outcome]"
 """The result of an action, waiting to be interpreted."""
@@ -141,6 +145,7 @@ class Engine:
         body: Callable[[Submit], bytes],
         boot: str,
         redact: Callable[[Fact], Fact] = lambda fact: fact,
+        transfers: Callable[[], Transfers] = Transfers,
     ) -> None:
         self._board = board
         self._journal = journal
@@ -151,12 +156,15 @@ class Engine:
         self._body = body
         self._boot = boot
         self._redact = redact
+        self._transfers = transfers
         streams = anyio.create_memory_object_stream["Message"](math.inf)
         self._send, self._inbox = streams
         self._listening: dict[str, anyio.CancelScope] = {}
         """One connection per server, or what was one."""
-        self._held_back = False
-        """POSTs wait for the GETs of this turn."""
+        self._waiting_since: float | None = None
+        """When POSTs and displays began to wait for polls and GETs."""
+        self._untold: list[Fact] = []
+        """What the observer has not seen yet."""
         self._surveyed = {url for url, server in board.servers.items() if server.surveyed}
 
     async def run(self) -> Exit:
@@ -166,11 +174,14 @@ class Engine:
         """
         with self._inbox, self._send, unwrapped():
             self._note_all(startup_facts(self._board, self._clock.wall()))
-            async with anyio.create_task_group() as group:
-                ending = await self._until_over(group)
-                for scope in self._listening.values():
-                    scope.cancel()  # oldest first: the group's own order is by chance, and nights must repeat
-                group.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as group:
+                    ending = await self._until_over(group)
+                    for scope in self._listening.values():
+                        scope.cancel()  # oldest first: the group's own order is by chance, and nights must repeat
+                    group.cancel_scope.cancel()
+            finally:
+                self._tell()
         return ending
 
     def leave(self) -> None:
@@ -188,12 +199,14 @@ class Engine:
             for outcome in fail_refused_jobs(self._board, now, self._clock.wall()):
                 self._apply(outcome)
             actions = plan(self._board, now)
-            first = self._first(actions)
-            for action in first:
-                self._start(action, group)
-            if len(first) < len(actions):
+            urgent = self._is_urgent(actions, now)
+            for action in actions:
+                if not (urgent and isinstance(action, Submit)):
+                    self._start(action, group)
+            if urgent:
                 await self._receive(now + _HEAD_START)
                 continue
+            self._tell()
             # Who watches sees the board before it forgets which servers something happened to.
             shown = self._observer.update(self._board, now)
             file_away(self._board, now)
@@ -203,13 +216,15 @@ class Engine:
 
     # -- acting
 
-    def _first(self, actions: list[Action]) -> list[Action]:
-        """Return what is started now: no POST in the same turn as a GET, whose opening its claim's commit would delay.
+    def _is_urgent(self, actions: list[Action], now: float) -> bool:
+        """Whether polls or GETs are to be on their way before anything else, which would wait for the disk, is done.
 
-        A turn later all are: no POST waits twice, however many files there are.
+        A poll often ends in a GET; but however many there are, nothing waits for them for longer than a moment.
         """
-        self._held_back = not self._held_back and any(isinstance(action, Download) for action in actions)
-        return [action for action in actions if not (self._held_back and isinstance(action, Submit))]
+        since = now if self._waiting_since is None else self._waiting_since
+        urgent = now - since < _LONGEST_WAIT and any(isinstance(action, Download | Poll) for action in actions)
+        self._waiting_since = since if urgent else None
+        return urgent
 
     def _start(self, action: Action, group: TaskGroup) -> None:
         now = self._clock.now()
@@ -259,8 +274,8 @@ class Engine:
                     await self._result(self._comfy(action.server).listen(self._hearing(action)))
                 return lambda moment: Outcome(notes=(SocketClosed(action.server, moment.began, moment.now),))
 
-    def _hearing(self, action: Listen) -> Callable[[bool, bool], None]:
-        def heard(greeting: bool, dropped: bool) -> None:  # noqa: FBT001 - called from one place
+    def _hearing(self, action: Listen) -> Callable[[bool, int], None]:
+        def heard(greeting: bool, dropped: int) -> None:  # noqa: FBT001 - called from one place
             self._send.send_nowait(StatusHeard(action.server, self._clock.now(), greeting, dropped))
 
         return heard
@@ -293,6 +308,7 @@ class Engine:
         with suppress(anyio.WouldBlock):
             while messages:
                 messages.append(self._inbox.receive_nowait())
+        self._board.measure(self._transfers(), self._clock.now())
         for message in messages:
             match message:
                 case BatchrunnerError() as error:
@@ -323,7 +339,13 @@ class Engine:
             return
         self._journal.append(fact)
         self._board.put(fact.job, state, self._clock.now(), fact)
-        self._observer.fact(fact)
+        self._untold.append(fact)
+
+    def _tell(self) -> None:
+        """Let the observer see the facts since the last time."""
+        facts, self._untold = self._untold, []
+        for fact in facts:
+            self._observer.fact(fact)
 
     def _mark_survey(self, name: str) -> None:
         """Remember if a server was asked for an earlier ledger's prompts; the built-in one never has any."""

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes, *, durable: bool = False) -> Path:
+def replace_file(path: Path, content: bytes, *, synced: bool = False, durable: bool = False) -> Path:
     """Write a file whole or not at all, that only its owner can read, as the state; return its path.
 
     An earlier file is replaced in one step, and so is a link in its place, which is never followed. Only a `durable`
-    file is sure to be there after a power cut. LocalError if it can't be written.
+    file is sure to be there after a power cut, a `synced` one if its folder is synced. LocalError if it can't be
+    written.
     """
     part = path.with_name(f"{path.name}.part")
     try:
@@ -25,7 +26,7 @@ def replace_file(path: Path, content: bytes, *, durable: bool = False) -> Path:
             with os.fdopen(opened, "wb") as file:
                 file.write(content)
                 file.flush()
-                if durable:
+                if synced or durable:
                     os.fsync(opened)
             part.replace(path)
             if durable:

@@ -109,6 +109,7 @@ def _copy(home: Folder, file: InputFile, source: LocalFile, hashes: Hashes) -> N
                 raise _changed(source)
             home.remove(final)
             home.publish(part, final)
+            home.sync(final)
         finally:
             home.remove(part)
         _is_whole(home, final, file, hashes, file.sha256)

@@ -18,6 +18,7 @@ from batchrunner.core.eta import progress, time_left
 from batchrunner.core.facts import Saved
 from batchrunner.core.lifecycle import Queued
 from batchrunner.core.server import SIM
+from batchrunner.core.sizes import disk_shortage
 from batchrunner.errors import BatchrunnerError
 from batchrunner.hours import hours_text
 from batchrunner.notify import Notifier
@@ -30,11 +31,12 @@ from batchrunner.show.live import DownloadView, LiveBoard, board_view
 from batchrunner.show.log import FileOutput, StreamOutput, console_log, file_log
 from batchrunner.show.report import LONGEST_COMMAND, next_command, report_lines
 from batchrunner.show.runner import RunnerFile
+from batchrunner.show.status import disk_text
 from batchrunner.state import past_runs
 from batchrunner.text import clock, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from batchrunner.core.board import Board
     from batchrunner.core.exit import Exit
@@ -52,6 +54,7 @@ _LOG_INTERVAL = 5.0
 _ETA_INTERVAL = 5.0
 """Seconds between two forecasts: one costs as much as there is left to do."""
 _CANCELLED = "stopped by cancel; its jobs are rendered when the batch is run again"
+_DISK_INTERVAL = 60.0
 _MAX_LINE = 1000
 
 
@@ -170,14 +173,16 @@ class RunObserver:
     jobs: Mapping[str, Job]
     listeners: Listeners
     wall: Callable[[], float]
-    transfers: Callable[[], Mapping[str, tuple[int, int]]]
-    """Per local file: bytes so far and in all, -1 if the server does not say."""
+    transfers: Callable[[], Iterable[tuple[str, int, int]]]
+    """What is under way: local file, bytes so far and in all, -1 if the server does not say."""
     interval: float
     """Between two updates."""
     gallery: Gallery | None = None
     hours: str = ""
     """As the person wrote them."""
     speeds: SpeedFile | None = None
+    room: Callable[[], float] = lambda: math.inf
+    """Returns how many bytes may still be downloaded."""
     saved: Callable[[Saved], None] | None = None
     """Called with each file that is home."""
     _closed: bool = False
@@ -185,6 +190,8 @@ class RunObserver:
     _began: float | None = None
     _left: float | None = None
     _left_at: float = -math.inf
+    _disk: str = ""
+    _disk_at: float = -math.inf
 
     def __post_init__(self) -> None:
         """Set up the reporter."""
@@ -204,11 +211,24 @@ class RunObserver:
         if board.is_closed() != self._closed:
             self._closed = not self._closed
             self.listeners.note(self.wall(), self._hours_text(board))
+        self._check_disk(board, now)
         if self.gallery:
             self.gallery.update(board, self.jobs, now)
         if self.speeds:
             self.speeds.update()
         return self._reporter.update(board, now)
+
+    def _check_disk(self, board: Board, now: float) -> None:
+        """Tell once that the disk will be full before all is done, and again if it had room meanwhile."""
+        if now - self._disk_at < _DISK_INTERVAL:
+            return
+        self._disk_at, before = now, self._disk
+        jobs = sorted(board.unsettled & board.positions.keys(), key=board.positions.__getitem__)
+        costs = (board.costs.get(job, 0.0) for job in jobs)
+        shortage = disk_shortage(costs, board.sizes, self.room() + sum(board.arrived.values()))
+        self._disk = disk_text(shortage) if shortage else ""
+        if self._disk and not before:
+            self.listeners.note(self.wall(), self._disk)
 
     def _hours_text(self, board: Board) -> str:
         return hours_text(self.hours, board.hours.window, self.wall()) if board.hours else ""
@@ -227,9 +247,10 @@ class RunObserver:
             left = time_left(board, now)
             self._left, self._left_at = (left.seconds if left else None), now
         view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
-        downloads = tuple(DownloadView(file, got, total) for file, (got, total) in self.transfers().items())
-        messages = (self._hours_text(board),) if board.is_closed() else ()
-        return replace(view, downloads=downloads, left=self._left, messages=messages)
+        downloads = tuple(DownloadView(*transfer) for transfer in self.transfers())
+        closed = (self._hours_text(board),) if board.is_closed() else ()
+        full = (self._disk,) if self._disk else ()
+        return replace(view, downloads=downloads, left=self._left, messages=(*closed, *full, *view.messages))
 
 
 def _still_rendering(observer: RunObserver, now: float) -> Iterator[str]:

@@ -21,11 +21,11 @@ from batchrunner.comfy.submission import post_body
 from batchrunner.core.eta import too_late
 from batchrunner.core.exit import INTERRUPTED
 from batchrunner.core.hours import Hours
-from batchrunner.core.job import INPUTS, client_id, with_stored_names
+from batchrunner.core.job import INPUTS, client_id, render_digest, with_stored_names
 from batchrunner.core.server import SIM
 from batchrunner.core.video import UNKNOWN
 from batchrunner.download.folder import to_thread
-from batchrunner.download.transfer import Downloader
+from batchrunner.download.transfer import Downloader, room
 from batchrunner.download_target import BatchFolder
 from batchrunner.engine import Engine
 from batchrunner.errors import YoursError, unwrapped
@@ -276,11 +276,12 @@ class Run:
             jobs,
             listeners,
             wall,
-            lambda: downloader.transfers,
+            downloader.transfers.values,
             self.displays.interval,
             self.displays.gallery,
             self.hours,
             SpeedFile(self.speeds, self.batch, board.forecast, wall) if self.speeds else None,
+            partial(room, self.folder),
         )
         current = {job.id for job in self.batch.jobs}
         sender = client_id(self.batch.name)
@@ -292,6 +293,11 @@ class Run:
             workflow = self.batch.graph(jobs[action.job], action.prefix)
             return post_body(with_stored_names(workflow, action.inputs), action.prompt, sender)
 
+        def renders(action: Download) -> str:
+            workflow = graph(jobs[action.job], action.prefix)
+            return render_digest(workflow) if workflow else ""
+
+        downloader.renders = renders
         parts = (self.batch.name, self.folder, downloader, client, jobs, self.ledger, graph, wall, warn)
         target = BatchFolder(*parts, self.batch.labels)
         engine = Engine(
@@ -304,6 +310,7 @@ class Run:
             body=body,
             boot=self.boot,
             redact=self.access.redact,
+            transfers=downloader.seen,
         )
 
         def finish_downloads() -> None:

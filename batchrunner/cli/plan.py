@@ -31,10 +31,12 @@ from batchrunner.core.board import Board
 from batchrunner.core.eta import too_late
 from batchrunner.core.facts import CANCELLED, Dropped
 from batchrunner.core.hours import Hours as HoursOfRun, Window
-from batchrunner.core.lifecycle import Queued, Sending, Unwanted, Waiting
+from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
 from batchrunner.core.order import change_share, saving
 from batchrunner.core.server import SIM
+from batchrunner.core.sizes import disk_shortage
 from batchrunner.core.startup import startup_facts
+from batchrunner.download.transfer import room
 from batchrunner.errors import TheirsError, YoursError
 from batchrunner.hours import hours_text, read_hours
 from batchrunner.learned_speeds import recall_speeds
@@ -43,7 +45,7 @@ from batchrunner.options import OUT, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import environment
 from batchrunner.servers import ServerAccess
-from batchrunner.show.status import Plan, plan_json, plan_view
+from batchrunner.show.status import Plan, disk_text, plan_json, plan_view
 from batchrunner.state import chosen_ids, contradiction_is_damage, job_states, read_state
 from batchrunner.text import json_text, moment
 
@@ -121,7 +123,8 @@ def planned_jobs(
     """Return what `run` would do, and how long that takes by earlier renders in `out`, else by the guess."""
     states = job_states(snapshot.batch, snapshot.jobs, snapshot.facts) if snapshot else {}
     known = snapshot.jobs if snapshot else {}
-    forecast = known_board(batch, snapshot, out, now).forecast
+    board = known_board(batch, snapshot, out, now)
+    forecast = board.forecast
 
     def seconds(some: Sequence[Job]) -> float:
         return forecast.total([job.cost for job in some], batch.servers).seconds
@@ -130,6 +133,8 @@ def planned_jobs(
     chosen, wanted = chosen_ids(batch, states, limit), {job.id for job in batch.jobs}
     jobs = [job for job in batch.jobs if chosen is None or job.id in chosen]
     left = [job for job in jobs if isinstance(states.get(job.id, Waiting()), _TO_RENDER)]
+    coming = [job.cost for job in jobs if not isinstance(states.get(job.id), Done | Failed)]
+    shortage = disk_shortage(coming, board.sizes, room(out / batch.name))
     whole = round(seconds(left), 1)
     return Plan(
         batch.name,
@@ -137,7 +142,7 @@ def planned_jobs(
         states,
         gone=[job for job in known.values() if job.id not in wanted],
         cancelled=sum(isinstance(states.get(job.id), Unwanted) and dropped[job.id] == CANCELLED for job in jobs),
-        warnings=warnings,
+        warnings=[*warnings, *([disk_text(shortage)] if shortage else [])],
         seconds=whole,
         ends=moment(now + whole, now) if whole else "",
         shares=[(name, seconds(some)) for name, some in jobs_by_preset(batch, left).items()],

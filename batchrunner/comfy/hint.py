@@ -55,12 +55,12 @@ class HintSocket:
         if self._limit is not None and self._limit.when() is None and self._heard_at < began:
             self._limit.reschedule(asyncio.get_running_loop().time() + ECHO)
 
-    async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+    async def listen(self, heard: Callable[[bool, int], None]) -> None:
         """Connect under an id of its own, and listen until the connection ends.
 
         `heard(greeting, dropped)` is called for the second `status`, which proves that the socket is not deaf, and for
-        each with fewer prompts than the one before, those at most every 50 ms. The first one greets whoever connects.
-        An id that is used twice goes deaf (docs/comfyui.md §20).
+        those with fewer prompts than the one before, `dropped` fewer since the last call: at most every 50 ms. The
+        first one greets whoever connects. An id that is used twice goes deaf (docs/comfyui.md §20).
         """
         hints = _Hints(heard)
         try:
@@ -90,44 +90,44 @@ class HintSocket:
             remaining = wire.remaining(wire.parse(message))
         except wire.WrongShapeError:
             return
-        dropped = self._remaining is not None and remaining < self._remaining
+        dropped = 0 if self._remaining is None else max(0, self._remaining - remaining)
         self._remaining, self._heard_at = remaining, asyncio.get_running_loop().time()
         if self._limit is not None:
             self._limit.reschedule(None)
-        hints.take(dropped=dropped)
+        hints.take(dropped)
 
 
 class _Hints:
-    """What one connection tells: its second `status`, and drops, no two of these within 50 ms."""
+    """What one connection tells: its second `status`, and drops, those within 50 ms together."""
 
-    def __init__(self, heard: Callable[[bool, bool], None]) -> None:
+    def __init__(self, heard: Callable[[bool, int], None]) -> None:
         self._heard = heard
         self._count = 0
         self._pause: asyncio.TimerHandle | None = None
         """Runs for 50 ms after a drop was told."""
-        self._dropped = False
-        """Another one came meanwhile."""
+        self._dropped = 0
+        """How many prompts ended meanwhile."""
 
-    def take(self, *, dropped: bool) -> None:
+    def take(self, dropped: int) -> None:
         """Take in a `status`."""
         self._count += 1
         if dropped and self._pause is not None:
-            self._dropped = True
+            self._dropped += dropped
         elif dropped or self._count == 2:
-            self._tell(dropped=dropped)
+            self._tell(dropped)
 
     def cancel(self) -> None:
         """Tell nothing more."""
         if self._pause is not None:
             self._pause.cancel()
 
-    def _tell(self, *, dropped: bool) -> None:
+    def _tell(self, dropped: int) -> None:
         self._heard(self._count == 1, dropped)
         if dropped:
             self._pause = asyncio.get_running_loop().call_later(_GAP, self._go_on)
 
     def _go_on(self) -> None:
         self._pause = None
-        if self._dropped:
-            self._dropped = False
-            self._tell(dropped=True)
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._tell(dropped)

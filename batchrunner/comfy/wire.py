@@ -84,6 +84,27 @@ def history(value: Json, prompt: str, nodes: Collection[str] | None = None) -> E
     return history_entry(prompt, whole[prompt], nodes)
 
 
+def job(value: Json, prompt: str, nodes: Collection[str] | None = None) -> Row | Entry | None:
+    """Return what GET /api/jobs/{prompt} says: its row while it waits or runs, its entry once it left a file.
+
+    None for any other end, which the queue and the history tell more of: it may be that of an earlier run of a prompt
+    that is queued again (docs/comfyui.md §21). `nodes` as for `history`.
+    """
+    whole = fields(value, "job")
+    status = whole.get("status")
+    if whole.get("id") != prompt or not isinstance(status, str):
+        raise WrongShapeError("job: another id, or no status")
+    if status in ("pending", "in_progress"):
+        return Row(prompt, number(whole.get("priority")) or 0.0, status == "in_progress")
+    if status != "completed":
+        return None
+    workflow = fields(whole.get("workflow"), "workflow").get("prompt")
+    members = {"prompt": fields(workflow, "workflow"), "outputs": fields(whole.get("outputs"), "outputs")}
+    members["status"] = fields(whole.get("execution_status"), "execution_status")
+    entry = history_entry(prompt, dict(members), nodes)
+    return entry if entry.ended is Ended.SUCCESS and entry.files else None
+
+
 def remaining(value: Json) -> int:
     """Return how many prompts, of anyone, a `status` of `/ws` says that there are."""
     message = fields(value, "message")

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Read one server's queue, then the history of `ids`, then (if `recent`) its last entries."""
+    """Read one server's queue, then the history of `ids`, then (if `recent`) its last entries.
+
+    With `ends` it is enough to ask for `ids` themselves, one after the other as they run, until so many have ended or
+    one has not: behind that one nothing has ended either. Where the server can't be asked so, the poll is as usual.
+    """
 
     server: str
     ids: tuple[str, ...] = ()
     recent: int = 0
+    ends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +207,10 @@ class PollResult:
     """The server's clock (`Date`), seconds since the epoch."""
     unread: Failure | None = None
     """The first failure to read the history, though the queue was read well."""
+    own: bool = False
+    """Only prompts of ours were asked for: an id in neither `queue` nor `history` was not, and nobody else's is."""
+    jobs: Failure | None = None
+    """Why our prompts could not be asked for one by one, if that was tried; the rest was read as usual."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from batchrunner.core.polling import next_poll
 from batchrunner.core.queues import Attention, Cooldowns, PriorityQueue
 from batchrunner.core.server import OUR_DISK, SIM, Server
 from batchrunner.core.settings import backoff
+from batchrunner.core.sizes import JobSizes
 from batchrunner.core.tracking import Tracked
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from batchrunner.core.hours import Hours
     from batchrunner.core.job import InputFile
     from batchrunner.core.lifecycle import Open, State
+    from batchrunner.core.link import Transfers
     from batchrunner.core.notes import Note
     from batchrunner.core.order import Group
     from batchrunner.core.settings import Rules
@@ -159,6 +161,9 @@ class Board:
         self._rests = Cooldowns()
         self._failed: dict[str, None] = {}
         """Jobs that rest after a failed render."""
+        self.sizes = JobSizes()
+        self.arrived: Mapping[tuple[str, str], int] = {}
+        """Of each file under way, by job and `File.key`: how many of its bytes are here."""
         self.input_files: Mapping[str, tuple[InputFile, ...]] = {}
         """What each job's workflow reads, where it reads anything."""
         self.refused_files: dict[str, None] = {}
@@ -168,6 +173,8 @@ class Board:
         self.attention = Attention()
         self.roomy: dict[str, None] = {}
         """Servers that had room for more prompts when they were last visited."""
+        self.held_back: dict[str, None] = {}
+        """Servers on which a prompt is held back: whatever happens anywhere may end that."""
         self.looked_through = False
         """Whether none of those could take any of the next jobs, and these are still the same."""
         self.jobs_moved = False
@@ -196,6 +203,7 @@ class Board:
                 self.put(job, state, now)
             else:
                 self.states[job] = state  # `want` lists it
+            self.sizes.learn(self.costs.get(job, 0.0), None, state)
             self.well = self.well or isinstance(state, Done)
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
@@ -228,6 +236,7 @@ class Board:
         if fact is not None:
             self._rest(job, state, fact, now)
             self._learn(job, state, fact, now)
+            self.sizes.learn(self.costs.get(job, 0.0), before, state)
             self._count_input_loss(fact)
             self._count_for_server(before, fact, now)
         self._list(job, state, now)
@@ -415,6 +424,8 @@ class Board:
 
     def start(self, action: Action, now: float) -> None:
         """Note that an action has begun."""
+        if isinstance(action, Download) and action.server not in self.in_flight.senders():
+            self.servers[action.server].link = self.servers[action.server].link.began(now)
         self.in_flight.start(action, now)
         self.attention.touch(action.server)
         if isinstance(action, Submit):
@@ -428,6 +439,14 @@ class Board:
             self._offer(action.job, now)
         return began
 
+    def measure(self, seen: Transfers, now: float) -> None:
+        """Take in what has come of the downloads under way, before any that ended since is noted as ended."""
+        self.arrived = seen.here
+        for name in self.in_flight.senders():
+            server = self.servers[name]
+            received, counts = seen.received.get(name, 0), server.health.is_up()
+            server.link = server.link.measured(received, now, counts=counts)
+
     def tick(self, now: float, wall: float) -> None:
         """Offer again what has rested long enough, and forget trouble with our disk that nothing is left to try.
 
@@ -439,6 +458,8 @@ class Board:
             self._await_servers(now)
         self.jobs_moved = False
         self.attention.call_up(now)
+        for name in self.held_back:
+            self.attention.touch(name)
         for job in self._rests.over(now):
             self._offer(job, now)
         inputs_calm = self.inputs.calms_at()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HINT_PAUSE = 0.05
 """Seconds between the starts of two polls that hints ask for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+_MOST_DROPS = 16
 _LASTED = 10.0
 """Seconds after which a connection that ends was a good one: a proxy that cuts it now and then is no refusal."""
 
@@ -29,8 +30,8 @@ class Hint:
 
     live: bool = False
     """A `status` came over this connection, after the one that greets whoever connects: it is not deaf."""
-    dropped_at: float = -inf
-    """When a smaller `queue_remaining` was heard last."""
+    drops: tuple[float, ...] = ()
+    """When a prompt fewer was heard of since the last good poll began; the last few."""
     failures: int = 0
     """Connections in a row that ended at once."""
     again_at: float = -inf
@@ -38,15 +39,16 @@ class Hint:
 
     def heard(self, note: StatusHeard) -> Hint:
         """Take in a `status`."""
-        dropped_at = note.now if note.dropped else self.dropped_at
-        return replace(self, live=self.live or not note.greeting, dropped_at=dropped_at)
+        drops = (*self.drops, *(note.now,) * min(note.dropped, _MOST_DROPS))[-_MOST_DROPS:]
+        return replace(self, live=self.live or not note.greeting, drops=drops)
 
-    def polled(self, since: float, *, ended: bool) -> Hint:
-        """Take in a good poll, the first since one that began at `since`; `ended`: what ran then is gone.
+    def polled(self, began: float, *, ended: bool) -> Hint:
+        """Take in a good poll that began at `began`; `ended`: what ran at the one before is gone.
 
         If no hint told of it, the socket is deaf, as all are while somebody does not read his (docs/comfyui.md §20).
         """
-        return replace(self, live=False) if ended and self.dropped_at < since else self
+        deaf = ended and not self.drops
+        return replace(self, live=self.live and not deaf, drops=tuple(at for at in self.drops if at > began))
 
     def closed(self, server: str, note: SocketClosed) -> Hint:
         """Take in the end of a connection, or of the attempt to make one."""

@@ -19,6 +19,7 @@ class InFlight:
         self._posts: set[str] = set()
         self._files: set[tuple[str, str]] = set()
         self._uploads: set[tuple[str, str]] = set()
+        self._senders: Counter[str] = Counter()
         self._asked: set[str] = set()
 
     def start(self, action: Action, now: float) -> None:
@@ -29,6 +30,7 @@ class InFlight:
                 self._posts.add(action.job)
             case Download():
                 self._files.add((action.job, action.file.key))
+                self._senders[action.server] += 1
             case Listen():
                 pass  # it asks nothing
             case Upload():
@@ -43,6 +45,7 @@ class InFlight:
                 self._posts.discard(action.job)
             case Download():
                 self._files.discard((action.job, action.file.key))
+                self._senders -= Counter((action.server,))
             case Listen():
                 pass
             case Upload():
@@ -81,6 +84,10 @@ class InFlight:
     def is_asking(self, server: str) -> bool:
         """Whether a poll, a deletion or an interrupt is under way to a server: never more than one at a time."""
         return server in self._asked
+
+    def senders(self) -> tuple[str, ...]:
+        """Return the servers from which something is downloaded."""
+        return tuple(self._senders)
 
     def downloads(self) -> int:
         """Return how many downloads are under way."""

@@ -66,6 +66,8 @@ class Polled:
     now: float
     hung: bool = False
     """A prompt of ours runs on though it was interrupted."""
+    asked: tuple[str, ...] = ()
+    """Where only prompts of ours were asked for: all of them there, in the order in which they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +276,8 @@ class StatusHeard:
     now: float
     greeting: bool
     """It is the first of its connection, which every connection gets."""
-    dropped: bool
-    """It says that fewer prompts remain than the one before."""
+    dropped: int
+    """How many prompts fewer remain than before: so many have ended, or were deleted."""
 
 
 @dataclass(frozen=True, slots=True)

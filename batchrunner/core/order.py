@@ -131,25 +131,30 @@ def _choices(board: Board, name: str, ahead: int, now: float, begun: dict[str, G
 
     `begun`: the groups of the runs that servers begin in the same turn.
     """
-    turn = board.turns.get(name, Turn())
-    change = board.forecast.change(name)
-    left = run_length(change, turn.number) - turn.length
-    if turn.group is not None and left > 0:
-        yield from board.next_jobs(int(min(left, ahead)), now, turn.group)
-    length = run_length(change, turn.number + 1)
-    if length > 1 and (group := _next_group(board, name, turn, now, begun)):
+    turn, change = board.turns.get(name, Turn()), board.forecast.change(name)
+    seen = {turn.group}
+    while True:
+        left = run_length(change, turn.number) - turn.length
+        if turn.group is not None and left > 0:
+            yield from board.next_jobs(int(min(left, ahead)), now, turn.group)
+        if run_length(change, turn.number + 1) == 1:
+            break
+        group = _next_group(board, turn, now, [*begun.values(), *seen])
+        if group is None or group in seen:
+            break
         begun[name] = group
-        yield from board.next_jobs(int(min(length, ahead)), now, group)
+        seen.add(group)
+        turn = Turn(group, 0, turn.number + 1)
     yield from board.next_jobs(ahead, now)
 
 
-def _next_group(board: Board, name: str, turn: Turn, now: float, begun: Mapping[str, Group]) -> Group | None:
-    """Return the group of the next run: the one least unlike the last, that no other server is at, first in order."""
+def _next_group(board: Board, turn: Turn, now: float, begun: Collection[Group | None]) -> Group | None:
+    """Return the group of the next run: the one least unlike the last, that no other run is at, first in order."""
     found: dict[Group, None] = {}
     for job in board.next_jobs(_AHEAD, now):
         if (group := board.groups.of.get(job)) is not None and group != turn.group:
             found[group] = None
-    others = {other.group for server, other in board.turns.items() if server != name} | set(begun.values())
+    others = {other.group for other in board.turns.values()}.union(begun)
     last = turn.group or ()
 
     def unlike(group: Group) -> tuple[int, bool]:

@@ -15,6 +15,7 @@ from batchrunner.core.adoption import adopt
 from batchrunner.core.attempts import Attempt, accept, classify, lose, misses_input
 from batchrunner.core.facts import Rendered, Why
 from batchrunner.core.job import parse_prefix
+from batchrunner.core.jobs_api import asked_for
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.missing import MissedBy, interpret_missing
 from batchrunner.core.notes import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from batchrunner.core.actions import Entry, Poll, PollEnd, PollResult, Row
     from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact, Lost
+    from batchrunner.core.lifecycle import Queued
     from batchrunner.core.notes import Moment, Note
     from batchrunner.core.server import Server
     from batchrunner.core.tracking import Tracked
@@ -93,7 +95,8 @@ class _Reading:
         now, began = self.moment.now, self.moment.began
         ours = frozenset(row.prompt for row in self.result.queue if self._is_ours(row))
         whole = self.result.unread is None
-        polled = Polled(self.server.name, self.result, ours, began, now, hung=self._is_hung())
+        asked = asked_for(self.action, self.result)
+        polled = Polled(self.server.name, self.result, ours, began, now, hung=self._is_hung(), asked=asked)
         self.answered_at = self.server.health.answered_at if self.server.health.answered_at is not None else now
         self.restarted_at = self.server.memory.polled(polled).restarted_at
         facts: list[Fact] = []
@@ -109,12 +112,18 @@ class _Reading:
                     Attempt(job, state, self.moment.at, self.server.rules, self.board.nodes), record
                 )
                 facts += found
-                notes += said
+                notes += said or self._next_runs(polled, job, state, record)
         facts += self._gone_files()
         if whole:
             notes += self._leave()
         notes.append(self._next())
         return Outcome(tuple(facts), tuple(notes))
+
+    def _next_runs(self, polled: Polled, job: str, state: Sending | Queued, record: Tracked) -> list[Note]:
+        """Note that a prompt of ours runs because those before it have ended: it may end the server unseen."""
+        if not polled.asked or state.prompt.id not in self.server.queue.updated(polled).running:
+            return []
+        return [Track(job, replace(record, seen_running=True))]
 
     def _is_hung(self) -> bool:
         """Whether a prompt of ours still runs long after it was interrupted: then nothing else will run there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchrunner.core.eta import running
 from batchrunner.core.hint import HINT_PAUSE
+from batchrunner.core.jobs_api import WHOLE_EVERY
 from batchrunner.core.lifecycle import Sending
 from batchrunner.core.server import FASTEST_POLL
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from batchrunner.core.server import Server
 
 _SLOWEST = 10.0
-_SLOWEST_HEARD = 30.0
-"""With a live socket, which tells of every end."""
 _POLLS_PER_TTL = 6
 _POLLS_PER_JOB = 8
 """Of a job so short that this is more often than once a second."""
@@ -32,12 +31,13 @@ def next_poll(board: Board, server: Server, now: float) -> float:
     ours are known to take less than 8 s, at least 0.1 s. At least six times per `ttl`; or every `poll`.
     """
     rules = server.rules
-    if server.hint.dropped_at >= server.health.good_at:
+    if server.hint.drops:
         return server.hinted_poll(now)  # something ended while this poll was under way
     if rules.poll is not None:
         return now + rules.poll
     heard = server.hint.live and (server.is_heard() or not board.load_on(server.name))
-    slowest = min(_SLOWEST_HEARD if heard else _SLOWEST, (rules.ttl or inf) / _POLLS_PER_TTL)
+    slowest = server.queue.whole_at + WHOLE_EVERY - now if heard else _SLOWEST
+    slowest = min(slowest, (rules.ttl or inf) / _POLLS_PER_TTL)
     return now + min(slowest, _pause(board, server, now, heard=heard))
 
 
@@ -70,7 +70,7 @@ def _short_pause(length: float) -> float | None:
 def _pause(board: Board, server: Server, now: float, *, heard: bool) -> float:
     """Return how long nothing is expected to be missed."""
     if not board.load_on(server.name):
-        return _SLOWEST_HEARD
+        return WHOLE_EVERY
     doubts = [_patience(since, until, now) for since, until in _doubts(board, server)]
     if doubts:
         return max(FASTEST_POLL, min(doubts))

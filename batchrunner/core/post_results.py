@@ -57,6 +57,7 @@ def interpret_post(board: Board, action: Submit, end: PostEnd, moment: Moment) -
                 return Outcome((lose(attempt, Why.INPUT_LOST, end.message),), worked)
             return Outcome((lose(attempt, Why.REFUSED, end.message),), (*worked, PostAnswered(end.message)))
         case Taken() if attempt:
+            record = record if action.again else replace(record, number=end.number)
             return _taken(board, attempt, end, record, moment)
     return Outcome()
 

@@ -13,7 +13,9 @@ from batchrunner.core.actions import Download, Interrupt, Listen, Poll, Submit, 
 from batchrunner.core.eta import ends_at, fits, stuck_job
 from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
+from batchrunner.core.holdback import admits_at, admitted, turn
 from batchrunner.core.job import file_prefix, prompt_id
+from batchrunner.core.jobs_api import ends, own_prompts
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
 from batchrunner.core.order import offers
@@ -55,7 +57,10 @@ def file_away(board: Board, now: float) -> None:
     board.shorten_rests(now)
     for name in board.attention.names():
         server = board.servers[name]
-        if server.takes_prompts(now) and _room(board, server, now):
+        most = _most(board, server, now) if server.takes_prompts(now) else 0
+        room = admitted(board, server, most, now)
+        turn(board, server, now, held=most > 0 and not room)
+        if room:
             board.roomy[name] = None
         else:
             board.roomy.pop(name, None)
@@ -88,6 +93,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
         server.breaker.paused_until,
         server.health.posts_at,
         server.inputs.next_at(now),
+        admits_at(board, server, now),
         None if idle else server.health.out_at(server.rules, holding=board.holds_any()),
         None if idle else frees_at(board, server),
     )
@@ -113,7 +119,7 @@ def _questions(board: Board, visited: Sequence[Server], now: float) -> Iterator[
         elif server.health.is_up() and (prompt := _to_interrupt(board, server, now)):
             yield Interrupt(server.name, prompt)
         elif server.poll_at <= now and not is_idle(board, server):
-            yield _poll(board, server)
+            yield _poll(board, server, now)
 
 
 def _is_to_hear(board: Board, server: Server) -> bool:
@@ -132,8 +138,10 @@ def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
     return cast("Queued", board.states[job]).prompt.id
 
 
-def _poll(board: Board, server: Server) -> Poll:
+def _poll(board: Board, server: Server, now: float) -> Poll:
     held = [(job, state) for job, state in board.open_on(server.name) if not board.in_flight.is_posting(job)]
+    if own := own_prompts(board, server, held, now):
+        return Poll(server.name, tuple(own), ends=ends(server, own))
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
     if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):
@@ -214,7 +222,12 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
 
 
 def _room(board: Board, server: Server, now: float) -> int:
-    """Return how many more prompts a server may get that takes some."""
+    """Return how many more prompts a server may get that takes some, as fast as its files come home."""
+    return admitted(board, server, _most(board, server, now), now)
+
+
+def _most(board: Board, server: Server, now: float) -> int:
+    """Return how many more prompts a server could hold that takes some."""
     return server.room(board.load_on(server.name), depth(board, server, now))
 
 

@@ -10,6 +10,8 @@ from batchrunner.core.facts import Why
 from batchrunner.core.health import Breaker, Health
 from batchrunner.core.hint import HINT_PAUSE, Hint
 from batchrunner.core.inputs import ServerInputs
+from batchrunner.core.jobs_api import JobsRoute
+from batchrunner.core.link import Link
 from batchrunner.core.notes import (
     Finished,
     GivenUp,
@@ -106,9 +108,13 @@ class QueueSeen:
     others: OtherUsersLoad = field(default_factory=OtherUsersLoad)
     skew: float | None = None
     """Server's clock minus the loop's."""
+    whole_at: float = -inf
+    """Start of the last good poll that read all of the queue."""
 
     def updated(self, note: Polled) -> QueueSeen:
         """Take in a good poll."""
+        if note.asked:
+            return self._with_ours(note)
         rows = note.result.queue
         running = {row.prompt: self.running.get(row.prompt, note.began) for row in rows if row.running}
         date = note.result.date
@@ -118,7 +124,33 @@ class QueueSeen:
             foreign=sum(row.prompt not in note.ours for row in rows),
             others=self.others.updated(set(running) - note.ours, note.began),
             skew=self.skew if date is None else date - note.now,
+            whole_at=note.began,
         )
+
+    def _with_ours(self, note: Polled) -> QueueSeen:
+        """Take in what became of prompts of ours; what others have there is as the last whole poll saw it.
+
+        Behind those that have ended the next one runs, unless others had prompts there.
+        """
+        rows, ended = note.result.queue, note.result.history.keys()
+        alive = [prompt for prompt in note.asked if prompt not in ended]
+        seen = [row.prompt for row in rows if row.running]
+        runs = seen or ([] if rows or self.foreign else alive[:1])
+        began = {prompt: self.running.get(prompt, note.began) for prompt in runs}
+        others = {prompt: at for prompt, at in self.running.items() if prompt not in note.asked}
+        running = began or others
+        return replace(
+            self,
+            running=running,
+            pending=tuple(p for p in dict.fromkeys((*self.pending, *alive)) if p not in running and p not in ended),
+            skew=self.skew if note.result.date is None else note.result.date - note.now,
+        )
+
+    def has_ended(self, note: Polled) -> bool:
+        """Whether something that ran at the last poll had ended at this one."""
+        if note.asked:
+            return not self.running.keys().isdisjoint(note.result.history)
+        return not self.running.keys() <= {row.prompt for row in note.result.queue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +205,7 @@ class Server:
     queue: QueueSeen = field(default_factory=QueueSeen)
     memory: Memory = field(default_factory=Memory)
     hint: Hint = field(default_factory=Hint)
+    jobs: JobsRoute = field(default_factory=JobsRoute)
     inputs: ServerInputs = field(default_factory=ServerInputs)
     leaving: Leaving = Leaving.NO
     to_remove: frozenset[str] = frozenset()
@@ -182,6 +215,7 @@ class Server:
     """Prompts of ours that must not be rendered."""
     to_interrupt: frozenset[str] = frozenset()
     """Prompts of ours that are to be interrupted by id."""
+    link: Link = field(default_factory=Link)
     rendered_at: float | None = None
     """When a poll saw the last render of ours."""
 
@@ -189,10 +223,11 @@ class Server:
         """Put what a note says in place."""
         match note:
             case Polled():
-                ended = not self.queue.running.keys() <= {row.prompt for row in note.result.queue}
-                self.hint = self.hint.polled(self.health.good_at, ended=ended)
+                self.hint = self.hint.polled(note.began, ended=self.queue.has_ended(note))
+                self.jobs = self.jobs.polled(self.name, note.result, note.now)
                 self.queue = self.queue.updated(note)
-                stalled = note.hung or (bool(self.queue.pending) and not self.queue.running)
+                waits = bool(self.queue.pending) and not self.queue.running and not note.asked
+                stalled = note.hung or waits
                 tripped, whole = self.breaker.trips > 0, note.result.unread is None
                 self.health = self.health.polled(note.began, note.now, stalled=stalled, tripped=tripped, whole=whole)
                 self._find_unwanted(note)
@@ -201,6 +236,7 @@ class Server:
                 self.surveyed = True
             case PollFailed():
                 self.health = self.health.poll_failed(note.failure, note.now)
+                self.jobs = JobsRoute()
                 self.inputs = self.inputs.doubted()
                 self.poll_at = note.now + self._pause_after(note)
             case PollRefused():
@@ -268,13 +304,18 @@ class Server:
                 assert_never(note)
 
     def _remember(self, memory: Memory) -> None:
-        """Take in signs of a restart, after which input files may be gone too: a container begins without them."""
+        """Take in signs of a restart, after which input files may be gone too: a container begins without them.
+
+        It may be another version that was started.
+        """
         if memory.restarted_at != self.memory.restarted_at:
-            self.inputs = self.inputs.lost()
+            self.inputs, self.jobs = self.inputs.lost(), JobsRoute()
         self.memory = memory
 
     def _find_unwanted(self, note: Polled) -> None:
         """Have what must not be rendered interrupted if it runs, and forget what the queue no longer shows."""
+        if note.asked:
+            return
         there = {row.prompt: row.running for row in note.result.queue if row.prompt in self.unwanted}
         self.to_interrupt |= {prompt for prompt, running in there.items() if running}
         self.unwanted &= there.keys() | self.to_remove

@@ -65,6 +65,8 @@ _CHANGE_SPREAD = 0.025
 """Relative spread of one render, to doubt what few of them say of a change."""
 _WAIT_HOLD = 1.0
 """The weight, in renders, of the guess that a server works for nobody else."""
+_SPELLS = 1.7
+"""How many times as unsure waits are as if others came one by one: they come in spells."""
 _WAIT_SPREAD = 0.1
 """Spread of the waits to expect before the first, as a share of a render."""
 
@@ -131,7 +133,7 @@ class Waits:
         mean = share * each
         squares = self.squares - 2 * mean * self.waited + self.count * mean**2
         one = (max(0.0, squares) + _WAIT_HOLD * (_WAIT_SPREAD * each) ** 2) / (self.count + _WAIT_HOLD)
-        return one * number * (1 + number / (self.count + _WAIT_HOLD))
+        return _SPELLS * one * number * (1 + number / (self.count + _WAIT_HOLD))
 
 
 @dataclass(slots=True)

@@ -44,6 +44,8 @@ class Tracked:
     """The same POST is due again: it never arrived."""
     withdrawn: bool = False
     """Deleted from the queue because we are leaving."""
+    number: float | None = None
+    """Its number in the queue, if its only POST was answered: then it is there once, and runs in this order."""
     interrupted_at: float | None = None
     """When its server was told to interrupt it, because it ran far too long."""
     not_found: Mapping[str, float] = field(default_factory=dict)

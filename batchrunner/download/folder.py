@@ -66,7 +66,7 @@ class Folder:
             return os.fstat(file.fileno()).st_size
 
     def publish(self, part: str, final: str) -> bool:
-        """Give a whole file its final name and make that durable; False, and nothing done, if the name is taken.
+        """Give a whole file, synced, its final name, for `sync`; False, and nothing done, if the name is taken.
 
         A hard link is refused where a name exists, unlike a rename, and the file is complete under either name at
         every instant; killed in between, both names are there, and the next run finds the final one.
@@ -78,8 +78,12 @@ class Folder:
                     _name(name, last, folder, home)
                 except FileExistsError:
                     return False
-                os.fsync(home)
         return True
+
+    def sync(self, path: str) -> None:
+        """Make the names in the folder in which `path` lies survive a power cut."""
+        with self._above(path) as (folder, _):
+            os.fsync(folder)
 
     def remove(self, path: str) -> None:
         """Remove a file, or a link itself; it need not be there."""

@@ -3,7 +3,8 @@
 Our own disk first, then one GET (two where an unfinished file turns out to be of another file), then length, boxes
 and prefix, then the final name. A final name is a whole file at every instant; everything before that is in a `.part`
 named after the attempt, which a later attempt continues only with `If-Match`, in the same boot, and with the Opened
-fact that says what it is.
+fact that says what it is. What blocks is done in as few calls of a thread as there can be: each costs what a small
+write does.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import aiofiles
+from aiofiles.threadpool import wrap
 from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
+from batchrunner.core.link import Transfers
 from batchrunner.core.suffixes import suffix
 from batchrunner.core.video import UNKNOWN, Video, differences
 from batchrunner.download import verify as media
@@ -43,6 +48,8 @@ KEPT_FREE = 100 * 2**20
 """Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
 _CHECKED = 16 * 2**20
 """Bytes after which the free space is checked again."""
+_PORTION = 2**19
+"""Bytes that are written together: a thread costs as much as writing them does."""
 _NAMES = 1_000
 _STRONG = re.compile(r'"[\x21\x23-\x7e]{1,200}"')
 _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.part")
@@ -51,6 +58,15 @@ _PART = re.compile(r"(?:.*/)?[A-Za-z0-9._-]+-[0-9a-f]{12}-a[1-9][0-9]*-[0-9]+\.p
 def final_stem(stem: str, number: int, label: str = "") -> str:
     """Return the local path, without suffix, of a job's file: `number` from 0, `label` of the node that saved it."""
     return "-".join(filter(None, (stem, label, str(number + 1) if number else "")))
+
+
+def room(folder: Path) -> float:
+    """Return how many bytes may be downloaded into a folder, which need not be there yet; inf if nobody can tell."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return Folder(there).free() - KEPT_FREE
+    except OSError:
+        return inf
 
 
 class Stream(Protocol):
@@ -111,8 +127,12 @@ class Downloader:
         self._limits = _Limits(largest, kept_free, warn or (lambda _: None))
         self.asked: Callable[[Download], Video] = lambda _: UNKNOWN
         """What is asked of the video that an action downloads; one that differs is kept, with a warning."""
-        self.transfers: dict[str, tuple[int, int]] = {}
-        """What is under way, by local path without suffix: bytes so far and in all (-1 if nobody says)."""
+        self.renders: Callable[[Download], str] = lambda _: ""
+        """The `render_digest` of an action's job, empty if it is not known: what was only found, on our own disk or
+        under a guessed name, must carry such a workflow. Called in a thread, as `asked` is."""
+        self.transfers: dict[tuple[str, str], tuple[str, int, int]] = {}
+        """What is under way, by job and `File.key`: local path without suffix, bytes so far and in all (or -1)."""
+        self._received: Counter[str] = Counter()
 
     async def fetch(
         self,
@@ -120,16 +140,16 @@ class Downloader:
         source: Source,
         stem: str,
         opened: Callable[[str, int, str], None],
-        renders: str = "",
+        named: Callable[[Downloaded], None] = lambda _: None,
     ) -> DownloadEnd:
         """Bring one file home, or say why not. `stem` is its local path without suffix, `/` between folders.
 
         `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
-        fetch leaves a `.part` that the next one continues. `renders` is the job's `render_digest`, if it is known: what
-        was only found, on our own disk or under a guessed name, must carry such a workflow.
+        fetch leaves a `.part` that the next one continues. `named` is called in a thread when the file has its name,
+        to write what stands beside it before the folder is synced.
         """
-        ending, asked = suffix(action.file.name), self.asked(action)
-        one = _Download(self._folder, self._boot, self._limits, action, stem, ending, renders, asked, self.transfers)
+        parts = (self._folder, self._boot, self._limits, action, stem, suffix(action.file.name))
+        one = _Download(*parts, self.renders, named, self.asked, self.transfers, self._received)
         try:
             return await one.fetch(source, opened)
         except OSError as error:
@@ -137,7 +157,11 @@ class Downloader:
                 return Failure(Cause.LOCAL, f"this machine has {os_error_text(error)}", handles=True)
             return Failure(Cause.LOCAL, f"the output folder can't be written: {os_error_text(error)}")
         finally:
-            self.transfers.pop(stem, None)
+            self.transfers.pop((action.job, action.file.key), None)
+
+    def seen(self) -> Transfers:
+        """Return what has come so far, and what is here of the files under way."""
+        return Transfers(self._received, {file: got for file, (_, got, _) in self.transfers.items()})
 
     def scan(self, batch: str, stems: Collection[str] | None = None) -> tuple[LocalFile, ...]:
         """Return every whole file of `batch` in the folder, or with these `stems`; see `scan.files_of`. Blocks."""
@@ -168,20 +192,30 @@ class _Download:
     action: Download
     stem: str
     suffix: str
-    renders: str
-    asked: Video
-    transfers: dict[str, tuple[int, int]]
+    renders: Callable[[Download], str]
+    named: Callable[[Downloaded], None]
+    asked: Callable[[Download], Video]
+    transfers: dict[tuple[str, str], tuple[str, int, int]]
+    received: Counter[str]
 
     async def fetch(self, source: Source, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        local = await to_thread(self.local)
-        if local is not None:
-            return local
-        start = await to_thread(self.resumable)
+        start = await to_thread(self._begin) if self._is_begun() else 0
+        if isinstance(start, Downloaded):
+            return start
         end = await self._get(source, opened, start)
         if end is None and start:
             await to_thread(self.folder.remove, self.part)
             end = await self._get(source, opened, 0)
         return end or Failure(Cause.UNAVAILABLE, "the server answers a plain request as if we had asked for a part")
+
+    def _is_begun(self) -> bool:
+        """Whether there is anything to look at. Asked in the loop: for a new file a thread would only delay its GET."""
+        paths = (self.part, *islice(self._names_in_order(), 3))
+        return any(os.path.lexists(self.folder.root / path) for path in paths)
+
+    def _begin(self) -> Downloaded | int:
+        """Return what our own disk has: the file, or how many bytes of a `.part` may be kept."""
+        return self.local() or self.resumable()
 
     def local(self) -> Downloaded | None:
         """Search our own disk: a final file that is ours, or a complete `.part`, which is then published."""
@@ -191,7 +225,7 @@ class _Download:
                 with file:
                     if self._is_ours(file, name):
                         self.folder.remove(self.part)
-                        return Downloaded(name, *digest(file), self._warning(media.inspect_as(file, self.suffix)))
+                        return self._home(name, file, media.inspect_as(file, self.suffix))
             elif number > 1:
                 break
         return self._complete()
@@ -204,10 +238,7 @@ class _Download:
         with file:
             if (was is not None and was.boot != self.boot) or not self._is_ours(file, self.part):
                 return None
-            return self._publish(*digest(file), self._warning(media.inspect_as(file, self.suffix)))
-
-    def _warning(self, seen: media.Inspection) -> str:
-        return differences(self.asked, seen.video)
+            return self._publish(file, media.inspect_as(file, self.suffix))
 
     def _is_ours(self, file: BinaryIO, path: str) -> bool:
         """Tell by the workflow in a file, else by its sidecar, else by its length if we saw the same on the server.
@@ -226,7 +257,7 @@ class _Download:
 
     def _differs(self, seen: media.Inspection) -> bool:
         """Whether a file is known to carry another workflow than the job's."""
-        return bool(self.renders and seen.digest) and seen.digest != self.renders
+        return bool(seen.digest) and self.renders(self.action) not in ("", seen.digest)
 
     def resumable(self) -> int:
         """Return how many bytes of a `.part` may be kept; one that may not is removed."""
@@ -277,63 +308,83 @@ class _Download:
         except OSError:
             await to_thread(self.folder.remove, self.part)
             raise
-        if end is not None:
-            if isinstance(end, Rejected):
-                await to_thread(self.folder.remove, self.part)
-            return end
-        return await to_thread(self._finish, _strong(stream.etag) if stream.size >= 0 else "")
+        if isinstance(end, Rejected):
+            await to_thread(self.folder.remove, self.part)
+        return end
 
     def _too_large(self) -> Rejected:
         why = f"it is larger than {self.limits.largest} bytes"
         return Rejected(why, etag=why)
 
-    async def _write(
-        self, stream: Stream, opened: Callable[[str, int, str], None], start: int
-    ) -> Rejected | Failure | None:
-        """Write the body behind the first `start` bytes. Closed whatever happens; a full disk may only show then."""
-        if not start:
-            await to_thread(self.folder.remove, self.part)
+    async def _write(self, stream: Stream, opened: Callable[[str, int, str], None], start: int) -> DownloadEnd:
+        """Write the body behind the first `start` bytes, and finish. Closed whatever happens."""
         with CancelScope(shield=True):
-            opener = self.folder.extend if start else self.folder.create
-            file = await aiofiles.open(self.part, "ab" if start else "wb", opener=lambda path, _flags: opener(path))
+            part = await to_thread(self._open, start, stream.size)
+        if isinstance(part, Failure):
+            return part
+        file = wrap(part)
         try:
             opened(stream.etag, stream.size, self.part)
             end = await self._copy(stream, file, start)
             if isinstance(end, Failure | Rejected):
                 return end
-            await file.flush()
-            await to_thread(os.fsync, file.fileno())
+            if 0 <= end < stream.size:
+                return Failure(Cause.UNAVAILABLE, f"the file broke off after {end} of {stream.size} bytes")
+            return await to_thread(self._finish, part, _strong(stream.etag) if stream.size >= 0 else "")
         finally:
-            with CancelScope(shield=True):
-                await file.close()
-        if 0 <= end < stream.size:
-            return Failure(Cause.UNAVAILABLE, f"the file broke off after {end} of {stream.size} bytes")
-        return None
+            if not part.closed:
+                with CancelScope(shield=True):
+                    await file.close()
+
+    def _open(self, start: int, size: int) -> BinaryIO | Failure:
+        """Open the `.part` behind its first `start` bytes, of `size` in all, or begin a new one."""
+        if full := self._no_room(max(size - start, 0)):
+            return full
+        if start:
+            return os.fdopen(self.folder.extend(self.part), "ab")
+        self.folder.remove(self.part)
+        return os.fdopen(self.folder.create(self.part), "wb")
 
     async def _copy(self, stream: Stream, file: AsyncBufferedIOBase, got: int) -> int | Rejected | Failure:
-        """Write piece by piece behind the first `got` bytes; return how many there are in the end."""
-        pace, ends, checked = TransferSpeed(current_time(), got), self._ends(stream), got - _CHECKED
-        while piece := await stream.read():
-            if isinstance(piece, Failure):
-                return piece
-            got += len(piece)
-            if got > self.limits.largest:
-                return self._too_large()
-            if 0 <= stream.size < got:
-                return Failure(Cause.UNAVAILABLE, f"the server sends more than the {stream.size} bytes it announced")
-            if got - checked >= _CHECKED:
-                checked = got
-                if full := await to_thread(self._no_room, max(stream.size - got, 0) + len(piece)):
-                    return full
-            await file.write(piece)
-            self.transfers[self.stem] = (got, stream.size)
-            now = current_time()
-            pace.take(now, got)
-            if pace.is_too_slow(now, got):
-                return Failure(Cause.UNAVAILABLE, "the file came at less than 1 kB/s for ten minutes")
-            if ends is not None and pace.late(now, got, stream.size, ends):
-                self.limits.warn(f"{self.stem}: at this speed the server may delete it before the download is complete")
+        """Write what comes behind the first `got` bytes; return how many there are in the end."""
+        pace, ends, checked, waiting = TransferSpeed(current_time(), got), self._ends(stream), got, bytearray()
+        try:
+            while piece := await stream.read():
+                if isinstance(piece, Failure):
+                    return piece
+                got += len(piece)
+                if problem := self._excess(got, stream.size):
+                    return problem
+                if got - checked >= _CHECKED:
+                    checked = got
+                    if full := await to_thread(self._no_room, max(stream.size - got, 0) + len(piece)):
+                        return full
+                waiting += piece
+                if len(waiting) >= _PORTION:
+                    writing, waiting = waiting, bytearray()
+                    await file.write(writing)
+                self.transfers[self.action.job, self.action.file.key] = self.stem, got, stream.size
+                self.received[self.action.server] += len(piece)
+                now = current_time()
+                pace.take(now, got)
+                if pace.is_too_slow(now, got):
+                    return Failure(Cause.UNAVAILABLE, "the file came at less than 1 kB/s for ten minutes")
+                if ends is not None and pace.late(now, got, stream.size, ends):
+                    late = "at this speed the server may delete it before the download is complete"
+                    self.limits.warn(f"{self.stem}: {late}")
+        finally:
+            if waiting:
+                with CancelScope(shield=True):
+                    await file.write(waiting)
         return got
+
+    def _excess(self, got: int, size: int) -> Rejected | Failure | None:
+        """Return that a file is larger than may be, or than the server said."""
+        if got > self.limits.largest:
+            return self._too_large()
+        if 0 <= size < got:
+            return Failure(Cause.UNAVAILABLE, f"the server sends more than the {size} bytes it announced")
+        return None
 
     def _ends(self, stream: Stream) -> float | None:
         """Return when clean-up may delete the file, on the loop's clock; None if nobody can tell."""
@@ -352,22 +403,21 @@ class _Download:
             f"and {kept // 2**20} MiB are kept free",
         )
 
-    def _finish(self, etag: str) -> DownloadEnd:
-        """Check a `.part` that has all its bytes: publish it, or remove it and say what is wrong.
+    def _finish(self, part: BinaryIO, etag: str) -> DownloadEnd:
+        """Check a `.part` that has all its bytes: publish it, or say what is wrong. A full disk may only show here.
 
         What is wrong twice under one `etag` is proven bad. Where the server names none, or where the end of the
         connection passed for the end of the file, the bytes stand for it: only the same bytes again are proof.
         """
+        part.close()
         file = self.folder.read(self.part)
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "the unfinished file vanished")
         with file:
-            seen, whole = media.inspect_as(file, self.suffix), digest(file)
-        problem = self._problem(seen, etag or f"sha256 {whole[1]}")
-        if problem is not None:
-            self.folder.remove(self.part)
-            return problem
-        return self._publish(*whole, self._warning(seen))
+            seen = media.inspect_as(file, self.suffix)
+            if problem := self._problem(seen, etag or f"sha256 {digest(file)[1]}"):
+                return problem
+            return self._publish(file, seen)
 
     def _problem(self, seen: media.Inspection, etag: str) -> Rejected | None:
         if not seen.whole:
@@ -380,12 +430,19 @@ class _Download:
             return Rejected("it carries no workflow, so its name alone proves nothing", etag)
         return None
 
-    def _publish(self, size: int, sha256: str, warning: str) -> Downloaded:
+    def _publish(self, file: BinaryIO, seen: media.Inspection) -> Downloaded:
         """Give the `.part` the first name that is free; what stands under the others is not ours to overwrite."""
         for name in self._names_in_order():
             if self.folder.publish(self.part, name):
-                return Downloaded(name, size, sha256, warning)
+                return self._home(name, file, seen)
         raise FileExistsError(errno.EEXIST, "every name for it is taken")
+
+    def _home(self, name: str, file: BinaryIO, seen: media.Inspection) -> Downloaded:
+        """Have written what stands beside a file that has its final name, and make both names durable."""
+        end = Downloaded(name, *digest(file), differences(self.asked(self.action), seen.video))
+        self.named(end)
+        self.folder.sync(name)
+        return end
 
     @property
     def part(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from batchrunner.ledger.codec import REBUILD, StateError
 from batchrunner.ledger.lock import LOCK, STATE, Holder, hold, holder, is_held_by
-from batchrunner.ledger.store import PLACE, Ledger, Snapshot
+from batchrunner.ledger.store import LEARNED_AGAIN, PLACE, Ledger, Snapshot
 
 __all__ = [
+    "LEARNED_AGAIN",
     "LOCK",
     "PLACE",
     "REBUILD",

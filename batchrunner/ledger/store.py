@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from batchrunner.core.facts import fact_name
+from batchrunner.core.facts import Opened, Rendered, fact_name
 from batchrunner.errors import BusyError
 from batchrunner.ledger.codec import REBUILD, StateError, fact_text, job_text, read_fact, read_job, state_errors
 from batchrunner.ledger.lock import STATE, create_folder, create_private, file_exists
@@ -56,6 +56,8 @@ _PUT_JOB = (
     "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, body = excluded.body"
     " WHERE seq <> excluded.seq OR body <> excluded.body"
 )
+LEARNED_AGAIN = frozenset({Rendered, Opened})
+"""Facts that a power cut may take back: the next poll, and the next GET, tell them again (docs/decisions/0009)."""
 _GONE = -1
 """In place of a place in the manifest's order: the manifest that was run last no longer had this job."""
 _PUT_MARK = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -150,6 +152,16 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+@contextmanager
+def _unsynced(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit without a sync: the next transaction that is synced includes what was done within."""
+    db.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA synchronous=FULL")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:
@@ -287,12 +299,15 @@ class Ledger:
         return found
 
     def append(self, fact: Fact) -> None:
-        """Write one fact durably, in one transaction.
+        """Write one fact, in one transaction; from then on it outlives a kill of this process.
+
+        It outlives a power cut too, with all that came before it; one of `LEARNED_AGAIN` only once another kind does.
 
         StateError if it can't be written, BusyError if another runner has opened the state since: then nothing was
         written, and the run must stop.
         """
-        with state_errors(self._path):
+        unsynced = _unsynced(self._db) if type(fact) in LEARNED_AGAIN else nullcontext()
+        with state_errors(self._path), unsynced:
             written = put_fact(self._db, fact, self._epoch)
         if not written:
             raise BusyError(f"{self._path}: another runner took over this batch although we hold its lock")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from batchrunner.core.eta import overdue
 from batchrunner.core.health import Condition
+from batchrunner.core.holdback import is_slow
 from batchrunner.core.lifecycle import Fetching
 from batchrunner.core.polling import depth, job_length
 from batchrunner.core.scheduler import is_surveyed
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     from batchrunner.show.events import RunEvent
 
 T = TypeVar("T")
+SLOW_LINK = "waiting for downloads"
+"""The state of a server that works and gets no new prompt before more of its files are home."""
 _FAILED_POLLS = 2
 """A server is called away after so many failed polls in a row: a single one may fail any time."""
 _SHOWN_EVENTS = frozenset({"started", "saved", "server", "note", "reopened", "dropped", "finished"})
 _LEAST_LINES = 12
 """Lines of the board on a low terminal; on a higher one a third of it is left to the events."""
 _MOST_MESSAGES = 3
+_STYLES = {"up": "green", "asking": "yellow", SLOW_LINK: "yellow"}
 _BAR = 24
 """Cells of the batch's bar; a download's is half as wide."""
 _NARROW = 72
@@ -55,7 +59,8 @@ class ServerView:
 
     url: str
     state: str
-    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`."""
+    """`up`, `asking` (not yet answered), `away`, `denied`, `stalled`, `pausing`, `stuck`, `failing uploads`,
+    `waiting for downloads`."""
     since: float | None = None
     """How long it has been in trouble."""
     message: str = ""
@@ -157,6 +162,9 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
         return "stuck", began, f"one prompt has run for {duration(now - began)}, several times as long as expected"
     if trouble := server.inputs.trouble():
         return "failing uploads", trouble.since, trouble.message
+    if is_slow(board, server):
+        speed = f"videos come home at {size(round(server.link.speed() or 0.0))}/s"
+        return SLOW_LINK, server.link.slow_since, f"{speed}, slower than {server.name} renders them"
     deep, length = depth(board, server, now), job_length(board, server.name, now)
     return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""
 
@@ -264,7 +272,7 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
     hosts = [f"  {printable(server.url.removeprefix('http://').removeprefix('https://'))}" for server in servers]
     room = width - 2 - min(width // 3, max(map(cell_len, hosts), default=0))
     for host, server in zip(hosts, servers, strict=True):
-        style = "green" if server.state == "up" else "yellow" if server.state == "asking" else "bold red"
+        style = _STYLES.get(server.state, "bold red")
         table.add_row(_cell(host, style), _cell(_doing(server, room)))
     yield from _with_rest(table, len(servers), len(view.servers), "servers")
 
@@ -288,7 +296,7 @@ def _rows(view: BoardView, width: int, height: int) -> Iterator[RenderableType]:
 
 def _doing(server: ServerView, room: int) -> str:
     """Return what a server does, in `room` cells if possible: a name loses its middle, then the last details go."""
-    if server.state != "up":
+    if server.state not in ("up", SLOW_LINK):
         since = "" if server.since is None else f" for {duration(server.since)}"
         return f"{server.state}{since}{f': {printable(server.message)}' if server.message else ''}"
     job = server.running or ("" if server.running_for is None else "another user's job")
@@ -297,6 +305,7 @@ def _doing(server: ServerView, room: int) -> str:
         *([f", {server.pending} waiting"] if server.pending else []),
         *([f", {server.foreign} of other users"] if server.foreign else []),
         *([f", {counted(server.uploads, 'upload')} under way"] if server.uploads else []),
+        *([f"; {server.state}: {printable(server.message)}"] if server.state == SLOW_LINK else []),
     ]
     if not job:
         return f"idle{''.join(details)}"

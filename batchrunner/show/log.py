@@ -44,6 +44,9 @@ class LineOutput(logging.Handler):
         """Write one line, given without its end."""
         self.handle(logging.makeLogRecord({"msg": text}))
 
+    debug = info = warning = error = critical = write
+    """For `structlog`: a logger of `logging` would search the stack for its caller, for nothing."""
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the signature of `logging`
         """Count the failure."""
         self.failures += 1
@@ -113,15 +116,13 @@ def console_log(
 def _logger(
     output: LineOutput, level: int, secrets: tuple[str, ...], now: Callable[[], float], render: Processor
 ) -> FilteringBoundLogger:
-    """Return a logger with a handler of its own; `logging`'s tree of loggers knows nothing of it."""
+    """Return a logger that writes to `output` alone; `logging`'s tree of loggers knows nothing of it."""
 
     def dated_and_redacted(_: object, __: str, record: Record) -> Record:
         return {key: redact(value, secrets) for key, value in {"at": now(), **record}.items()}
 
-    logger = logging.Logger("batchrunner", logging.DEBUG)  # noqa: LOG001 - not in the tree, on purpose
-    logger.addHandler(output)
     bound: FilteringBoundLogger = structlog.wrap_logger(
-        logger,
+        output,
         [structlog.processors.add_log_level, structlog.processors.format_exc_info, dated_and_redacted, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
     )

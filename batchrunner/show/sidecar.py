@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", Accepted, Claimed, Rendered)
 
+_version = cache(version)
+"""Reads the package's files."""
+
 
 def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow: Json) -> dict[str, Json]:
     """Return the content of the file beside a saved one.
@@ -34,7 +38,7 @@ def sidecar(batch: str, job: Job, facts: Sequence[Fact], saved: Saved, workflow:
     sent = accepted or claimed
     return {
         "version": 1,
-        "batchrunner": version("batchrunner"),
+        "batchrunner": _version("batchrunner"),
         "batch": batch,
         "job": job.id,
         "attempt": saved.attempt,
@@ -65,8 +69,8 @@ def beside(path: str) -> str:
 
 
 def write(path: Path, content: Mapping[str, Json]) -> None:
-    """Write a sidecar, durably. LocalError if it can't be written."""
-    replace_file(path, f"{json_text(content, indent=2)}\n".encode(), durable=True)
+    """Write a sidecar whose folder is synced next. LocalError if it can't be written."""
+    replace_file(path, f"{json_text(content, indent=2)}\n".encode(), synced=True)
 
 
 def _first(facts: Sequence[Fact], kind: type[F]) -> F | None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
 from batchrunner.show.events import counts_text
-from batchrunner.text import counted, duration, listing, moment, printable, stamp
+from batchrunner.text import counted, duration, listing, moment, printable, size, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from batchrunner.core.facts import Saved
     from batchrunner.core.job import Job, Json, Scalar
+    from batchrunner.core.sizes import DiskShortage
     from batchrunner.show.runner import ServerState
 
 NEW = "new"
@@ -265,6 +266,13 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
 def cancelled_text(count: int) -> str:
     """Return that so many jobs were cancelled, and what becomes of them."""
     return f"cancelled: {counted(count, 'job')}; the next run renders {'it' if count == 1 else 'them'}"
+
+
+def disk_text(shortage: DiskShortage) -> str:
+    """Return that the disk will be full before all is done."""
+    needed, free = size(shortage.needed), size(shortage.free)
+    after = f"the disk will be full after about {shortage.fit} of {counted(shortage.jobs, 'video')}"
+    return f"{after}: they need about {needed}, {free} are free"
 
 
 def missing_text(paths: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, WSMsgType, web
 
+from batchrunner.sim.jobs import job
 from batchrunner.sim.machine import InternalServerError
 from batchrunner.sim.nodes import object_info
 from batchrunner.sim.record import What
@@ -125,6 +126,7 @@ class Routes:
             router.add_get(f"{root}/system_stats", self.system_stats)
             router.add_get(f"{root}/features", self.features)
             router.add_get(f"{root}/ws", self.socket)
+        router.add_get("/api/jobs/{prompt_id}", self.job)
         router.add_get("/", self.page)
         router.add_get("/{nothing:.*}", self.nothing)
 
@@ -160,6 +162,14 @@ class Routes:
         name = request.match_info["prompt_id"]
         entry = self._sim.prompts.history.get(name)
         return web.json_response({} if entry is None else {name: entry})
+
+    async def job(self, request: web.Request) -> web.Response:
+        """GET /api/jobs/{prompt_id}, where the server has it; it is not mounted anywhere else."""
+        if not self._sim.jobs_api:
+            return await self.nothing(request)
+        found = job(self._sim.prompts, request.match_info["prompt_id"])
+        answer: dict[str, Json] = {"error": "Job not found"} if found is None else found
+        return web.json_response(answer, status=404 if found is None else 200)
 
     async def change_history(self, request: web.Request) -> web.Response:
         """POST /history: clear, or delete entries by id; files stay."""

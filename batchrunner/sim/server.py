@@ -63,6 +63,8 @@ class Simulator:
     """Whether files carry their workflow; False is `--disable-metadata`."""
     new_server: bool = False
     """Behave as newer servers do where they are stricter: ids, choices, extra_data (docs/comfyui.md §1)."""
+    jobs_api: bool = False
+    """Answer `GET /api/jobs/{id}` as 0.33 does (docs/comfyui.md §21); may be changed at any time."""
     strict: bool = True
     """Refuse unknown node classes, models, input files and other choices; else any workflow runs, to rehearse it."""
     own_ids: bool = False

@@ -112,7 +112,7 @@ class Gpu:
         self.posts += 1
         return Taken(prompt, self.posts)
 
-    async def listen(self, heard: Callable[[bool, bool], None]) -> None:  # noqa: ARG002 - the engine's signature
+    async def listen(self, heard: Callable[[bool, int], None]) -> None:  # noqa: ARG002 - the engine's signature
         """Take the connection, and say nothing."""
         await asyncio.Event().wait()
 

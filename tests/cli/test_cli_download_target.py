@@ -32,10 +32,17 @@ class _Downloads:
         self.stems: list[str] = []
 
     async def fetch(
-        self, _action: Download, _source: object, stem: str, opened: Callable[[str, int, str], None], _renders: str
+        self,
+        _action: Download,
+        _source: object,
+        stem: str,
+        opened: Callable[[str, int, str], None],
+        named: Callable[[Downloaded], None],
     ) -> DownloadEnd:
         self.stems.append(stem)
         opened("etag", 123, "part")
+        if isinstance(self._end, Downloaded):
+            named(self._end)
         return self._end
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 
 from batchrunner.cli.app import app
 from batchrunner.cli.plan import end_of, jobs_by_preset, known_board, planned_jobs
-from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
+from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered, Saved
 from batchrunner.core.forecast import Forecast
 from batchrunner.core.hours import Window
 from batchrunner.ledger import Snapshot
@@ -59,6 +60,20 @@ def test_each_server_teaches_its_own_speed(tmp_path: Path) -> None:
     forecast = known_board(batch, _state(batch, facts), tmp_path, 0.0).forecast
     assert forecast.seconds(FAST, batch.jobs[0].cost) == pytest.approx(10.0, rel=0.15)
     assert forecast.seconds(SLOW, batch.jobs[0].cost) == pytest.approx(90.0, rel=0.15)
+
+
+def test_plan_says_when_the_disk_will_be_full(tmp_path: Path) -> None:
+    """By the bytes of the videos that are saved, and never before one is; what is done needs no more room."""
+    batch = _batch(tmp_path)
+    facts = _renders(batch.jobs[:2], FAST, 10.0)
+    assert planned_jobs(batch, _state(batch, facts), [], 0.0, None, tmp_path).warnings == []
+    small = [Saved(job.id, 1, 0.0, "x.mp4", "x.mp4", 5, "0" * 64) for job in batch.jobs[:2]]
+    assert planned_jobs(batch, _state(batch, [*facts, *small]), [], 0.0, None, tmp_path).warnings == []
+    large = [replace(fact, size=10**17) for fact in small]
+    (warning,) = planned_jobs(batch, _state(batch, [*facts, *large]), [], 0.0, None, tmp_path).warnings
+    assert re.fullmatch(
+        r"the disk will be full after about 0 of 58 videos: they need about 5\.8 EB, [\d.]+ .?B are free", warning
+    )
 
 
 def test_without_renders_it_is_the_guess(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
 from batchrunner.core.server import QueueSeen
 from batchrunner.core.settings import Rules
+from batchrunner.core.sizes import JobSizes
 from batchrunner.progress import RunObserver
 from batchrunner.show.listeners import Listeners
 
@@ -40,12 +41,12 @@ class _Seen:
         """Do nothing."""
 
 
-def _observer(seen: _Seen, transfers: dict[str, tuple[int, int]] | None = None) -> RunObserver:
+def _observer(seen: _Seen, *transfers: tuple[str, int, int]) -> RunObserver:
     board = Board("night", Rules(), (GPU,), 0.0)
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers or {}, 10.0)
+    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers, 10.0)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
@@ -58,7 +59,7 @@ def test_a_fact_is_told_by_the_name_of_its_file() -> None:
 def test_views_come_at_their_interval() -> None:
     """The scene is shown at once, then at every interval, with downloads in bytes and the time passed and left."""
     seen = _Seen()
-    run_observer = _observer(seen, {"cat-0": (5, 10)})
+    run_observer = _observer(seen, ("cat-0", 5, 10))
     assert run_observer.update(run_observer.board, 100.0) == 110.0
     run_observer.update(run_observer.board, 105.0)
     run_observer.update(run_observer.board, 110.0)
@@ -68,6 +69,22 @@ def test_views_come_at_their_interval() -> None:
     assert (first.elapsed, last.elapsed) == (0.0, 10.0)
     assert first.left is not None
     assert first.left > 0
+
+
+def test_a_disk_that_will_be_full_is_told_once_and_again_after_it_had_room() -> None:
+    """At the start, when it becomes true and when it does so again, at most once a minute; the board shows it."""
+    seen, rooms = _Seen(), [1_500.0, 1_500.0, 2_000.0, 900.0]
+    run_observer = _observer(seen)
+    run_observer.room = lambda: rooms.pop(0)
+    run_observer.board.sizes = JobSizes({1e9: (1, 1_000.0)})
+    for now in (0.0, 10.0, 60.0, 120.0, 180.0):
+        run_observer.update(run_observer.board, now)
+    told = [event.message for event in seen.events if event.name == "note"]
+    assert told == [
+        "the disk will be full after about 1 of 2 videos: they need about 2.0 kB, 1.5 kB are free",
+        "the disk will be full after about 0 of 2 videos: they need about 2.0 kB, 900 bytes are free",
+    ]
+    assert [view.messages for view in seen.views] == [(told[0],)] * 3 + [(), (told[1],)]
 
 
 def test_a_render_under_way_takes_less_and_less() -> None:

@@ -210,7 +210,7 @@ def take_poll(
 
     `unread`: the history could not be read but for these entries.
     """
-    asked = action or due_poll(board, url)
+    asked = action or due_poll(board, url, now)
     entries = {entry.prompt: entry for entry in history}
     found = {prompt: entries.get(prompt) for prompt in asked.ids if unread is None or prompt in entries}
     recent = tuple(entries.values())[-asked.recent :] if asked.recent and unread is None else ()
@@ -221,11 +221,11 @@ def take_poll(
     return facts
 
 
-def due_poll(board: Board, url: str = A) -> Poll:
+def due_poll(board: Board, url: str = A, now: float = 0.0) -> Poll:
     """Return the poll that `plan` would ask for."""
     from batchrunner.core.scheduler import _poll  # noqa: PLC0415 - only here is a poll wanted before it is due
 
-    return _poll(board, board.servers[url])
+    return _poll(board, board.servers[url], now)
 
 
 def post(board: Board, end: PostEnd, action: Submit, *, now: float = 0.0, took: float = 0.0) -> list[Fact]:

@@ -46,6 +46,8 @@ class PureComfy:
     seconds: float
     ttl: float
     own_ids: bool = False
+    has_jobs: bool = False
+    """It has `GET /api/jobs/{id}`."""
     outcome: Callable[[Posted], Ended | str] = lambda _: Ended.SUCCESS
     pending: list[Posted] = field(default_factory=list)
     running: Posted | None = None
@@ -103,6 +105,10 @@ class PureComfy:
         """Return what GET /queue says."""
         self.to(now)
         return tuple(Row(held.prompt, float(held.number), held is self.running, (held.prefix,)) for held in self.held())
+
+    def job(self, prompt: str, now: float) -> Row | Entry | None:
+        """Return what GET /api/jobs/{prompt} says, None for a 404."""
+        return self.history.get(prompt) or next((row for row in self.rows(now) if row.prompt == prompt), None)
 
     def delete(self, prompts: tuple[str, ...], now: float) -> None:
         """Delete one pending entry per id."""

@@ -6,6 +6,7 @@ nothing of others touched, nothing noted that is not true, no moment missed and 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
@@ -27,6 +28,7 @@ from batchrunner.core.actions import (
     Poll,
     PollResult,
     Rejected,
+    Row,
     Submit,
     Taken,
     Withdraw,
@@ -37,6 +39,7 @@ from batchrunner.core.facts import Claimed, Lost, Opened, Saved, Why
 from batchrunner.core.giveup import give_up_servers
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done, Failed
+from batchrunner.core.link import Transfers
 from batchrunner.core.notes import StatusHeard, Surveyed
 from batchrunner.core.scheduler import file_away, is_surveyed, plan, wake
 from batchrunner.core.settings import Rules
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
     from pure_comfy import Posted
 
-    from batchrunner.core.actions import Action, DownloadEnd, PollEnd, PostEnd
+    from batchrunner.core.actions import Action, DownloadEnd, Entry, PollEnd, PostEnd
     from batchrunner.core.facts import Fact
 
 BATCH = "cats"
@@ -101,8 +104,12 @@ class Night:
     marks: set[str] = field(default_factory=set)
     home: dict[str, str] = field(default_factory=dict)
     """Path and prefix of every file on our own disk."""
+    received: Counter[str] = field(default_factory=Counter)
+    """Bytes that came from each server."""
     lives: int = 0
     polls: int = 0
+    own_polls: int = 0
+    """Those that asked for prompts of ours alone."""
     ends: int = 0
 
     def __post_init__(self) -> None:
@@ -117,7 +124,13 @@ class Night:
         count = rng.choice((1, 1, 2))
         self.servers = {
             url: PureComfy(
-                url, rng, rng.choice((4.0, 30.0, 90.0)), self.rules.ttl or inf, rng.random() < 0.2, self._outcome
+                url,
+                rng,
+                rng.choice((4.0, 30.0, 90.0)),
+                self.rules.ttl or inf,
+                rng.random() < 0.2,
+                self._waves.random() < 0.6,
+                self._outcome,
             )
             for url in [f"http://gpu{number}:8188" for number in range(count)]
         }
@@ -263,6 +276,7 @@ class Night:
             self.now = killed_at
             return False
         self.now = max(self.now, until)
+        board.measure(Transfers(self.received), self.now)
         if until == leaving:
             board.leave(self.now)
         elif until == happens:
@@ -367,6 +381,35 @@ class Night:
                 self._listen(action, self.servers[action.server])
 
     def _poll(self, action: Poll, server: PureComfy) -> None:
+        if action.ends:
+            self._at(self.now + self._waves.random(), lambda: self._ask_for_each(action, server), self.lives)
+        else:
+            self._read_all(action, server)
+
+    def _ask_for_each(self, action: Poll, server: PureComfy) -> None:
+        """Ask for prompts one by one; where the route fails or is not there, read the queue and the history."""
+        if failure := self._trouble(server):
+            self._ended.append((action, failure))
+            return
+        rows: list[Row] = []
+        ended: dict[str, Entry | None] = {}
+        for prompt in action.ids:
+            found = server.job(prompt, self.now) if server.has_jobs and self._waves.random() > 0.05 else None
+            if isinstance(found, Row):
+                rows.append(found)
+            elif found is not None and found.ended is Ended.SUCCESS:
+                ended[prompt] = found
+            else:
+                status = self._waves.choice((404, 500))
+                jobs = Failure(Cause.UNAVAILABLE, "no jobs", not_found=status == 404, status=status)
+                self._read_all(action, server, None if found else jobs)
+                return
+            if rows or len(ended) == action.ends:
+                break
+        self.own_polls += 1
+        self._ended.append((action, PollResult(tuple(rows), ended, (), BEGIN + self.now, own=True)))
+
+    def _read_all(self, action: Poll, server: PureComfy, jobs: Failure | None = None) -> None:
         read = self.now + self.rng.random()
         queue: list[PollEnd] = []
 
@@ -382,7 +425,9 @@ class Night:
                 recent = tuple(server.history.values())[-action.recent :] if action.recent else ()
                 history = {prompt: server.history.get(prompt) for prompt in action.ids}
                 end = (
-                    PollResult(end.queue, history, recent, BEGIN + self.now) if server.is_up(self.now) else UNAVAILABLE
+                    PollResult(end.queue, history, recent, BEGIN + self.now, jobs=jobs)
+                    if server.is_up(self.now)
+                    else UNAVAILABLE
                 )
             self._ended.append((action, end))
 
@@ -448,6 +493,7 @@ class Night:
         def over(end: DownloadEnd) -> None:
             if isinstance(end, Downloaded):
                 self.home[path] = action.prefix
+                self.received[action.server] += end.size
             self._ended.append((action, end))
 
         def opened() -> None:

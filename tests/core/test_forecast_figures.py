@@ -124,7 +124,7 @@ def test_the_band_before_the_first_render() -> None:
     sd, hd = GPU.at(SD), GPU.at(HD)
     estimate = forecast.total([SD, SD, HD], [A])
     strays = 0.1**2 * (2 * sd**2 + hd**2 + 3 * ((2 * sd) ** 2 + hd**2 + (2 * sd + hd) ** 2))
-    waits = (0.1 * sd) ** 2 * 3 * (1 + 3)
+    waits = 1.7 * (0.1 * sd) ** 2 * 3 * (1 + 3)
     assert estimate.seconds == pytest.approx(2 * sd + hd)
     assert band(estimate) == pytest.approx((strays + waits) ** 0.5)
 
@@ -139,7 +139,7 @@ def test_the_band_of_kinds_that_are_known() -> None:
     estimate = forecast.total([SD] * number, [A])
     each = forecast.seconds(A, SD)
     strays = forecast.spread() ** 2 * number * each**2 * (1 + number / 4)
-    one = (sum((wait - share * 300.0) ** 2 for wait in waits) + (0.1 * 300.0) ** 2) / (4 + 1)
+    one = 1.7 * (sum((wait - share * 300.0) ** 2 for wait in waits) + (0.1 * 300.0) ** 2) / (4 + 1)
     assert estimate.seconds == pytest.approx(number * each * (1 + share))
     assert band(estimate, 3) == pytest.approx((strays + one * number * (1 + number / 5)) ** 0.5, rel=1e-9)
 
@@ -150,7 +150,7 @@ def test_the_band_of_a_kind_that_is_new_by_now() -> None:
     estimate = forecast.total([NEW] * 3, [A])
     each = forecast.seconds(A, NEW)
     strays = forecast.spread() ** 2 * (3 * each**2 + 3 * ((3 * each) ** 2 + (3 * each) ** 2 / 5))
-    waits = (0.1 * 300.0) ** 2 * 3 * (1 + 3)
+    waits = 1.7 * (0.1 * 300.0) ** 2 * 3 * (1 + 3)
     assert band(estimate, 3) == pytest.approx((strays + waits) ** 0.5)
 
 
@@ -175,7 +175,7 @@ def test_several_servers_end_together_but_for_the_last_job() -> None:
     estimate = one.total([SD] * 8, [A, B])
     each = one.seconds(A, SD)
     strays = one.spread() ** 2 * 4 * each**2 * (1 + 4 * 2 / 18)
-    waits = (0.1 * 300.0) ** 2 * 4 * (1 + 4)
+    waits = 1.7 * (0.1 * 300.0) ** 2 * 4 * (1 + 4)
     assert estimate.seconds == pytest.approx(4 * each)
     assert band(estimate, 17) == pytest.approx((2 * (strays + waits) / 4 + (300.0 * 0.5 * 0.5) ** 2) ** 0.5)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from boards import AT, RULES, A, B, note, row, stranger, take_poll
@@ -18,6 +19,9 @@ from batchrunner.core.order import Groups, Turn, run_length, saving
 from batchrunner.core.scheduler import plan
 from batchrunner.core.speed import Change
 
+if TYPE_CHECKING:
+    from batchrunner.core.settings import Rules
+
 JOB = 300.0
 COST = 20.0
 
@@ -27,9 +31,11 @@ def batch(prompts: int, seeds: int, *, auto: bool = True) -> dict[str, tuple[int
     return {f"{seed:06x}{prompt:06x}": (prompt,) for seed in range(seeds) for prompt in range(prompts)} if auto else {}
 
 
-def board_of(of: dict[str, tuple[int, ...]], servers: tuple[str, ...] = (A,), *, auto: bool = True) -> Board:
+def board_of(
+    of: dict[str, tuple[int, ...]], servers: tuple[str, ...] = (A,), *, auto: bool = True, rules: Rules = RULES
+) -> Board:
     """Return a board that wants these jobs and whose servers answer."""
-    board = Board("cats", RULES, servers, 0.0)
+    board = Board("cats", rules, servers, 0.0)
     board.costs = dict.fromkeys(of, COST)
     board.groups = Groups.of_jobs(of, auto=auto)
     board.want(of, None, 0.0)
@@ -171,6 +177,7 @@ def test_without_groups_jobs_go_in_run_order() -> None:
     """Another order, one group, or as many as jobs: nothing is chosen, and nothing explored."""
     for of, auto in ((batch(2, 9), False), (batch(1, 18), True), (batch(18, 1), True)):
         board = board_of(of, auto=auto)
+        assert not board.groups.auto
         jobs = []
         for number in range(9):
             jobs += given(board, number * JOB)
@@ -252,3 +259,21 @@ def test_a_job_that_one_server_does_not_take_goes_to_another() -> None:
     board.until = 500.0
     assert given(board, 0.0) == []
     assert len(given(board, 0.0, B)) == 2
+
+
+def test_a_job_is_given_once() -> None:
+    """The last job of a run is not offered to the same server again, though it stands in the run order too."""
+    board = board_of(batch(2, 2))
+    for number, job in enumerate(given(board, 0.0)):
+        finish(board, job, JOB, number * JOB + 1)
+    third = given(board, 3 * JOB)
+    assert len(third) == 2
+    note(board, [Lost(third[0], 1, AT, Why.FORGOTTEN, "gone", burns=False, final=False)], 3 * JOB)
+    finish(board, third[1], JOB, 4 * JOB)
+    assert [action.job for action in plan(board, 5 * JOB) if isinstance(action, Submit)] == [third[0]]
+
+
+def test_a_deep_queue_holds_several_runs() -> None:
+    """Where a server may hold more prompts than a run is long, the next run begins behind it."""
+    board = board_of(batch(3, 4), rules=replace(RULES, depth=6, max_depth=6))
+    assert [board.groups.of[job] for job in given(board, 0.0)] == [(0,), (0,), (1,), (1,), (2,), (2,)]

@@ -129,6 +129,8 @@ class Way:
                 return False
             self.blocked.add(str(json.loads(body).get("prompt_id", "")))
             return True
+        if fault.do == "no-jobs":
+            return "/api/jobs" in request.path
         return _is_upload(request) if fault.do in _ALL_UPLOADS else _is_about(request, fault.only)
 
     async def _single(self, request: web.Request, go_on: Handler) -> web.StreamResponse:
@@ -229,6 +231,8 @@ def _refusal(request: web.Request, fault: Fault, left: float) -> web.Response:
             return web.json_response({"error": "Forbidden" if status == 403 else "Unauthorized"}, status=status)
         case "refuse-uploads" if fault.how == "text":
             return web.Response(status=413, text="Maximum request body size 1 exceeded.")
+        case "no-jobs":
+            return _no_job(fault.how)
         case "too-many":
             return web.Response(status=429, text="slower, please", headers={"Retry-After": str(int(left) + 1)})
         case _:
@@ -269,6 +273,19 @@ async def _upload(request: web.Request, go_on: Handler, fault: Fault) -> web.Str
             await request.content.readexactly(fault.size)
     _break_off(request, reset=True)
     return response
+
+
+def _no_job(how: str) -> web.Response:
+    """Answer a request for a job otherwise than with that job."""
+    match how:
+        case "error":
+            return web.Response(status=500, text="500 Internal Server Error")
+        case "page":
+            return _page(404, _TITLES[404])
+        case "json":
+            return web.json_response({"detail": "Not Found"}, status=404)
+        case _:
+            return web.json_response({"jobs": [], "pagination": {"total": 0}})
 
 
 def _break_off(request: web.Request, *, reset: bool) -> None:

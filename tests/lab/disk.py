@@ -5,9 +5,10 @@ points of the loop (`call write`, `called fsync`, ...), which reaches each write
 But a thread may be given one function that does several things: link, then unlink, then fsync. Python tells an audit
 hook of every open, link, rename, removal and folder before it happens, and what the hook raises is what the caller
 gets: those become the points `disk open` (for writing), `disk link` and so on, wherever they are called, also in the
-loop's own thread. A process that is dead gets no further there, and so nothing of it changes the disk any more.
+loop's own thread. `os.fsync` is replaced for the same, `disk fsync`. A process that is dead gets no further there, and
+so nothing of it changes the disk any more.
 
-Not reached are writes and fsyncs inside such a function, and what SQLite does by itself: a state on a full disk needs
+Not reached are writes inside such a function, and what SQLite does by itself: a state on a full disk needs
 a real full disk (tests/acceptance), and a commit is interrupted before or after, never within (SQLite's own tests do
 that). Unsynced bytes are lost in a power cut only (`fake_disk`).
 """
@@ -41,16 +42,27 @@ def watched(loop: Schedule) -> Iterator[None]:
         sys.addaudithook(_hook)
         _hooked.append(True)
     _watched.append(loop)
+    plain = os.fsync
+
+    def fsync(file: int) -> None:
+        _pass("fsync")
+        plain(file)
+
+    vars(os)["fsync"] = fsync
     try:
         yield
     finally:
+        vars(os)["fsync"] = plain
         _watched.remove(loop)
 
 
 def _hook(event: str, args: tuple[object, ...]) -> None:
     point = _POINTS.get(event)
-    if point is None or not _watched or (point == "open" and not _writes(args)):
-        return
+    if point is not None and _watched and (point != "open" or _writes(args)):
+        _pass(point)
+
+
+def _pass(point: str) -> None:
     loop = _watched[-1]
     if loop.is_running() and not loop.passes(f"disk {point}"):
         raise DeadError

@@ -24,6 +24,7 @@ class FakeDisk:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Stand in for `os.fsync` until the block ends."""
+        self._sync = os.fsync  # which may be one that others watch
         vars(os)["fsync"] = self.fsync
         try:
             yield

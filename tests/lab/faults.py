@@ -64,6 +64,8 @@ class Kind:
     """Drawn by `added_faults`: kinds that came later, so that a seed still draws what it drew before."""
     uploads: bool = False
     """Drawn by `upload_faults`, for batches with input files."""
+    jobs: bool = False
+    """Drawn by `jobs_faults`, for servers with a jobs API."""
 
 
 _PAGES: Mapping[str, tuple[str, ...]] = {"only": ("", "view", "post", "history")}
@@ -153,6 +155,8 @@ KINDS: Mapping[str, Kind] = {
     # The input folder.
     "empty-inputs": Kind(Where.SERVER, 0.6, uploads=True),  # a clean-up, while prompts wait
     "new-pod": Kind(Where.SERVER, 0.3, {"for": 10}, uploads=True),  # a restart without the input files
+    # Every request to /api/jobs, for a while: a 500, a 404 page of a proxy, its 404 as JSON, or JSON that is no job.
+    "no-jobs": Kind(Where.ANSWER, 0.6, {"for": 600}, {"how": ("error", "page", "json", "odd")}, jobs=True),
 }
 
 
@@ -242,9 +246,17 @@ def upload_faults(seed: int, hours: float) -> Script:
     return tuple(sorted(_drawn(dice, hours, uploads=True), key=lambda fault: fault.at))
 
 
-def _drawn(dice: Random, hours: float, *, added: bool = False, uploads: bool = False) -> Iterator[Fault]:
+def jobs_faults(seed: int, hours: float) -> Script:
+    """Return the faults of a jobs API in a bad night of `hours`, which come on top of the others."""
+    dice = Random(f"{seed}/jobs")  # noqa: S311 - a replay, no secret
+    return tuple(sorted(_drawn(dice, hours, jobs=True), key=lambda fault: fault.at))
+
+
+def _drawn(
+    dice: Random, hours: float, *, added: bool = False, uploads: bool = False, jobs: bool = False
+) -> Iterator[Fault]:
     for do, kind in KINDS.items():
-        if kind.added is not added or kind.uploads is not uploads:
+        if (kind.added, kind.uploads, kind.jobs) != (added, uploads, jobs):
             continue
         at = dice.expovariate(kind.often) * _HOUR if kind.often else hours * _HOUR
         while at < hours * _HOUR:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from random import Random
 
 
+_SMALL = 4096
+"""Bytes that do not wait behind the downloads of other connections: a router serves those in turn."""
+
+
 class How(StrEnum):
     """What a fault does to a stream."""
 
@@ -41,7 +45,7 @@ class Link:
         self.latency = (0.0005, 0.01)
         """Seconds one way, from and to, even."""
         self.rate: float | None = None
-        """Bytes per second and direction, shared by all connections; None is no limit."""
+        """Bytes per second and direction, shared by all connections; None is no limit. A few kB wait for nobody."""
         self.refuses_until = 0.0
         self.silent_until = 0.0
         """Until then nothing arrives and nobody is told: a black hole."""
@@ -64,7 +68,7 @@ class Link:
     def arrival(self, now: float, size: int, *, to_server: bool) -> float:
         """Return when `size` bytes sent now arrive."""
         start = max(now, self.silent_until)
-        if self.rate is not None:
+        if self.rate is not None and size > _SMALL:
             start = max(start, self._free[to_server]) + size / self.rate
             self._free[to_server] = start
         return start + self._rng.uniform(*self.latency)

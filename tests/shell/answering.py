@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from batchrunner.comfy.client import Client, Timeouts, session
+from batchrunner.comfy.client import Client, session
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.comfy.secret import Credentials, Secret
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ class Gpu:
         }
         return PollResult(rows, history, date=self.world.clock.wall())
 
-    async def listen(self, heard: Callable[[bool, bool], None]) -> None:  # noqa: ARG002 - the engine's signature
+    async def listen(self, heard: Callable[[bool, int], None]) -> None:  # noqa: ARG002 - the engine's signature
         """Take the connection, and say nothing."""
         await asyncio.Event().wait()
 

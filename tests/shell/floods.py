@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from films import PREFIX
 
 from batchrunner.comfy import wire
-from batchrunner.comfy.client import Client, Timeouts, session
+from batchrunner.comfy.client import Client, session
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Download, Failure, Poll, PollResult, Rejected
 from batchrunner.core.facts import File
 from batchrunner.download.transfer import Downloader

@@ -67,6 +67,15 @@ _QUEUE = (
     '{"queue_running": [], "queue_pending": [[1, "' + ID + '", %s, {}, []]]}',
     '{"queue_running": [["' + ID + '", %s]], "queue_pending": %s}',
 )
+_WORKFLOW = '{"9": {"inputs": {"filename_prefix": "' + PREFIX + '"}}}'
+_JOB = (
+    '{"id": "' + ID + '", "status": %s, "priority": %s}',
+    '{"id": "' + ID + '", "status": "in_progress", "priority": %s}',
+    '{"id": "' + ID + '", "status": "completed", "outputs": %s, "execution_status": %s, "workflow": {"prompt": {}}}',
+    '{"id": "' + ID + '", "status": "completed", "outputs": {"9": {"images": [%s, %s]}}, "execution_status": '
+    '{"status_str": "success"}, "workflow": {"prompt": ' + _WORKFLOW + "}}",
+    '{"id": "' + ID + '", "status": "completed", "outputs": {}, "execution_status": {}, "workflow": {"prompt": %s}}',
+)
 _POSTED = (
     '{"prompt_id": "' + ID + '", "number": %s, "node_errors": {}}',
     '{"prompt_id": %s, "number": 1, "node_errors": {}}',
@@ -77,6 +86,7 @@ _POSTED = (
 _ANY = ("%s", '{"a": %s}', '{"a": %s, "a": 1}')
 SHAPES = {
     "GET /queue": _QUEUE,
+    "GET /api/jobs/": _JOB,
     "GET /history/": _HISTORY,
     "GET /history?": _HISTORY,
     "POST /prompt": _POSTED,

@@ -216,6 +216,7 @@ async def _go_on(client: Client, folder: Path) -> object:
 
 CALLS: dict[str, Callable[[Client, Path], Awaitable[object]]] = {
     "GET /queue": _poll,
+    "GET /api/jobs/": lambda client, _: client.poll(Poll("s", (ID,), ends=1)),
     "GET /history/": _poll,
     "GET /history?": _poll,
     "POST /prompt": lambda client, _: client.submit(b"{}"),

@@ -15,7 +15,7 @@ from films import graph
 from hypothesis import given, settings, strategies as st
 
 from batchrunner.comfy import large, wire
-from batchrunner.comfy.client import Timeouts
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.comfy.wire import WrongShapeError
 from batchrunner.core.actions import Failure, Poll, PollResult, Row
 

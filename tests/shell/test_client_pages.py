@@ -14,7 +14,8 @@ from batchrunner.core.actions import Cause, Failure, Poll
 from batchrunner.core.facts import File
 
 if TYPE_CHECKING:
-    from batchrunner.comfy.client import Client, Timeouts
+    from batchrunner.comfy.client import Client
+    from batchrunner.comfy.exchange import Timeouts
 
 PAGE = "text/html; charset=utf-8"
 CLOUDFLARE = b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head><body>...</body></html>"

@@ -20,7 +20,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver
 from answering import PATIENT, TOKEN, Place, answering, client, raw, respond, tells
 
-from batchrunner.comfy.client import Client, Timeouts, session
+from batchrunner.comfy.client import Client, session
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.comfy.secret import Secret
 from batchrunner.core.actions import Cause, Failure, Poll, Taken
 from batchrunner.core.facts import File

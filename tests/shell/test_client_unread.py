@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from answering import Place, answering, client
 
-from batchrunner.comfy.client import Timeouts
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Ended, Failure, Poll, PollResult, Row
 
 if TYPE_CHECKING:

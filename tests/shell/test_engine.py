@@ -104,11 +104,15 @@ def test_a_claim_is_kept_before_its_post_leaves() -> None:
 
 
 def test_a_fact_is_kept_before_anybody_sees_it() -> None:
-    """Every fact is told once, right after the journal has it."""
+    """Every fact is told once, in order, when the journal has it and the GET that follows from it has begun."""
     world, _ = whole(new_board(jobs=2))
-    for place in world.places("kept"):
-        assert world.log[place + 1] == ("told", world.log[place][1])
-    assert len(world.places("told")) == len(world.places("kept")) == len(world.journal.facts)
+    kept, told = world.places("kept"), world.places("told")
+    assert [world.log[place][1] for place in told] == [world.log[place][1] for place in kept] == world.journal.facts
+    assert all(before < after for before, after in zip(kept, told, strict=True))
+    rendered = [place for place in told if isinstance(world.log[place][1], Rendered)]
+    assert len(rendered) == 2
+    for place, fetch in zip(rendered, world.places("fetch"), strict=True):
+        assert fetch < place
 
 
 def test_what_changes_nothing_is_neither_kept_nor_told() -> None:
@@ -397,7 +401,7 @@ def test_a_hint_is_a_poll_at_once(hint: bool) -> None:  # noqa: FBT001 - with an
     """The moment a server tells that fewer prompts remain, it is polled; nobody listens where hints are off."""
 
     class Telling(Gpu):
-        async def listen(self, heard: Callable[[bool, bool], None]) -> None:
+        async def listen(self, heard: Callable[[bool, int], None]) -> None:
             await asyncio.sleep(17.3)
             heard(False, True)  # noqa: FBT003 - as the socket calls it
             await super().listen(heard)

@@ -15,7 +15,7 @@ from aiohttp import web
 from answering import answering, client, raw, respond
 from films import PREFIX, box, film, graph, mesh, picture, tensors
 
-from batchrunner.comfy.client import Timeouts
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Download, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.facts import File, Opened
 from batchrunner.core.job import render_digest
@@ -24,6 +24,7 @@ from batchrunner.download.transfer import Downloader
 from batchrunner.sim.graph import Shot
 from batchrunner.sim.media import Order
 from batchrunner.sim.video import PyavRenderer
+from tests.lab.fake_disk import FakeDisk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,7 +71,9 @@ class DownloadTarget:
     ) -> DownloadEnd:
         """Make one attempt."""
         async with client(place, waits=Timeouts(stall=stall)) as comfy:
-            return await Downloader(self.root, boot).fetch(action, comfy, "night/cat", self.note, renders)
+            downloader = Downloader(self.root, boot)
+            downloader.renders = lambda _: renders
+            return await downloader.fetch(action, comfy, "night/cat", self.note)
 
     def again(self, action: Download = FETCH) -> Download:
         """Return the next attempt, which knows how the last one opened."""
@@ -168,6 +171,23 @@ async def test_a_file_comes_home(target: DownloadTarget, tmp_path: Path) -> None
     ((etag, size, part),) = target.opened
     assert (size, part) == (len(FILM), PART)
     assert etag.startswith('"')
+
+
+async def test_what_stands_beside_a_file_is_written_between_two_syncs(tmp_path: Path) -> None:
+    """A file is synced before it has its name, and the folder when what stands beside it is there too."""
+    root, fake_disk = tmp_path / "out", FakeDisk()
+    root.mkdir()
+    seen: list[tuple[bool, bool]] = []
+
+    def named(home: Downloaded) -> None:
+        assert home == GOT
+        seen.append((fake_disk.has(root / home.path), fake_disk.has(root / "night")))
+
+    async with serving(tmp_path / "f") as place, client(place) as comfy:
+        with fake_disk.installed():
+            assert await Downloader(root, BOOT).fetch(FETCH, comfy, "night/cat", lambda *_: None, named) == GOT
+    assert seen == [(True, False)]
+    assert fake_disk.has(root / "night")
 
 
 async def test_opened_is_said_before_the_first_byte_is_written(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from answering import Place, answering, client, tells
 
-from batchrunner.comfy.client import Timeouts
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Failure, Poll, PollResult
 from batchrunner.core.facts import File
 

@@ -28,7 +28,7 @@ from batchrunner.core.facts import (
 )
 from batchrunner.core.job import InputFile, Job
 from batchrunner.errors import LocalError
-from batchrunner.ledger import Ledger, StateError
+from batchrunner.ledger import LEARNED_AGAIN, Ledger, StateError
 from batchrunner.ledger.codec import fact_text, read_fact
 from tests.lab.fake_disk import FakeDisk
 
@@ -223,9 +223,21 @@ def test_marks_are_replaced_by_later_ones(ledger: Ledger) -> None:
 
 
 def test_a_commit_is_synchronous(ledger: Ledger) -> None:
-    """What was acknowledged survives a power cut: WAL with a full sync per commit, nothing in a temporary folder."""
+    """What was acknowledged survives a power cut: a sync per commit, but for what is learned again; no other file."""
+    commits: list[tuple[str, int]] = []
+
+    def note(statement: str) -> None:
+        if statement.startswith("INSERT"):
+            commits.append((statement.split("'")[3], ledger._db.execute("PRAGMA synchronous").fetchone()[0]))
+
+    ledger._db.set_trace_callback(note)
+    for fact in FACTS:
+        ledger.append(fact)
+    ledger._db.set_trace_callback(None)
+    full, normal = 2, 1
+    assert commits == [(fact_name(kind), normal if kind in LEARNED_AGAIN else full) for kind in map(type, FACTS)]
+    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (full,)
     assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ledger._db.execute("PRAGMA temp_store").fetchone() == (2,)
 
 

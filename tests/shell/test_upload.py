@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from answering import PATIENT, answering, raw
 
-from batchrunner.comfy.client import Client, Timeouts, session
+from batchrunner.comfy.client import Client, session
+from batchrunner.comfy.exchange import Timeouts
 from batchrunner.core.actions import Cause, Failure, NotUploaded, Upload, Uploaded
 from batchrunner.core.job import InputFile, upload_name
 from batchrunner.sim.machine import Pace

@@ -16,6 +16,7 @@ from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.health import Breaker
 from batchrunner.core.job import InputFile, Job, upload_name
+from batchrunner.core.link import Link
 from batchrunner.core.notes import Polled, PollFailed, PollRefused, UploadFailed
 from batchrunner.core.settings import Rules
 from batchrunner.show.events import bug_event, fact_event, note_event
@@ -212,6 +213,20 @@ def test_a_server_of_short_jobs_says_how_many_prompts_it_holds() -> None:
     board.forecast.learn(URL, 0.0, 0.052)
     told = ("up", None, "up to 5 prompts at once: a job takes 0.052 s")
     assert server_state(board, board.servers[URL], 100.0) == told
+
+
+def test_a_server_with_a_slow_line_says_so_and_what_it_renders() -> None:
+    """That no prompt is sent before more files are home stands behind what the server does, and in its state."""
+    board, jobs = _board()
+    server = board.servers[URL]
+    _apply(board, Claimed("a", 1, 0.0, "ida", "pa", URL, "h"), Accepted("a", 1, 0.0, "ida", "pa", URL))
+    server.apply(Polled(URL, _poll(Row("ida", 1.0, running=True)), frozenset({"ida"}), 100.0, 100.0))
+    server.link = Link(moved=1.2e8, busy=100.0, slow_since=110.0)
+    view = board_view(board, jobs, 130.0, 0.0, 30.0)
+    words = f"videos come home at 1.2 MB/s, slower than {URL} renders them"
+    assert (view.servers[0].state, view.servers[0].since) == ("waiting for downloads", 20.0)
+    assert view.servers[0].message == words
+    assert f"renders cats/a for 30 s; waiting for downloads: {words}" in _drawn(view, 140, 24)[2]
 
 
 def test_a_resized_terminal_gets_a_clean_page() -> None:

@@ -19,6 +19,7 @@ from stages import Stage, empty, other_take, power_cut
 
 from batchrunner import engine, run_batch
 from batchrunner.comfy.client import Client, View
+from batchrunner.comfy.exchange import Exchange
 from batchrunner.core import exit as ending, lifecycle, missing, poll_results as polls, scheduler
 from batchrunner.core.actions import Failure
 from batchrunner.core.attempts import Attempt, lose
@@ -269,20 +270,18 @@ def no_verify() -> tuple[Change, ...]:
 
 def name_before_sync() -> tuple[Change, ...]:
     """Give a file its final name before its bytes are on the disk."""
-    lazy = SimpleNamespace(**vars(fetch)["os"].__dict__)
-    lazy.fsync = lambda _file: None
-    return ((fetch, "os", lazy), (Folder, "_sync", staticmethod(lambda _name, _folder: None)))
+    return ((Folder, "_sync", staticmethod(lambda _name, _folder: None)),)
 
 
 def if_range() -> tuple[Change, ...]:
     """Continue a video with `If-Range`, and trust that the rest is of the same one."""
-    send = Client._send
+    send = Exchange.send
 
-    async def trusting(self: Client, path: str, body: Any, headers: Any, total: Any) -> Any:
+    async def trusting(self: Exchange, path: str, body: Any, headers: Any, total: Any) -> Any:
         renamed = {"If-Range" if name == "If-Match" else name: said for name, said in headers.items()}
         return await send(self, path, body, renamed, total)
 
-    return ((Client, "_send", trusting), (fetch._Download, "_continues", lambda *_: True))
+    return ((Exchange, "send", trusting), (fetch._Download, "_continues", lambda *_: True))
 
 
 def one_at_a_time() -> tuple[Change, ...]:
@@ -308,7 +307,7 @@ def page_is_proof() -> tuple[Change, ...]:
     view = Client._view
 
     async def trusting(self: Client, response: Any) -> Any:
-        return View(response, self.where, self._waits.stall) if response.status == 404 else await view(self, response)
+        return View(response, "", 30.0) if response.status == 404 else await view(self, response)
 
     return ((Client, "_view", trusting),)
 

@@ -59,7 +59,7 @@ def points(folder: Path) -> list[str]:
 def test_every_kind_of_point_is_there(tmp_path: Path) -> None:
     """Each commit, each send, each step of a file is a point: before, and after where there is an after."""
     told = Counter(points(tmp_path))
-    for kind in ("commit", "send POST /prompt", "send GET /view", "call write", "call fsync", "disk link"):
+    for kind in ("commit", "send POST /prompt", "send GET /view", "call write", "disk fsync", "disk link"):
         assert told[kind]
     assert told["commit"] == told["committed"] >= 5
 

@@ -6,11 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from defects import DEFECTS, put_in
+from test_crash_points import SPEED, Reaper
 
 from tests.lab.fake_disk import FakeDisk
-from tests.lab.faults import parse
+from tests.lab.faults import Fault, parse
 from tests.lab.nights.night import pass_night
-from tests.lab.nights.plan import Plan
+from tests.lab.nights.plan import Host, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,21 @@ def test_a_night_of_power_cuts(tmp_path: Path) -> None:
     assert outcome.broken == ()
     assert outcome.done == 4
     assert outcome.faults["power-cut"] == 4
+
+
+def test_the_power_may_go_between_the_end_of_a_render_and_saved(tmp_path: Path) -> None:
+    """What was rendered is learned again, or found, and never rendered twice: whatever the server forgot meanwhile."""
+    calm = Reaper()
+    (tmp_path / "calm").mkdir()
+    assert pass_night(tmp_path / "calm", Plan(1, 1, crash=calm, hosts=(Host(speed=SPEED),))).broken == ()
+    commits = [number for number, point in enumerate(calm.points, 1) if point == "committed"]
+    first, last = commits[-3], commits[-1]  # Rendered, Opened, Saved
+    for number in range(first, last + 1, 3):
+        (folder := tmp_path / str(number)).mkdir()
+        script = (Fault("restart", lasts=5.0),) if number % 2 else ()
+        plan = Plan(1, 1, crash=Reaper(number), power=True, aftermath=script, again=20.0, hosts=(Host(speed=SPEED),))
+        outcome = pass_night(folder, plan)
+        assert (outcome.broken, outcome.done, outcome.failed) == ((), 1, 0), calm.points[number - 1]
 
 
 def test_a_power_cut_shows_what_was_not_synced(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from batchrunner.sim.record import What
 from batchrunner.sim.server import Simulator
 from tests.lab.bad_sockets import WAYS
 from tests.lab.clock import VirtualLoop, run
-from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, parse, upload_faults, usual
+from tests.lab.faults import KINDS, Fault, Where, added_faults, basic_faults, jobs_faults, parse, upload_faults, usual
 from tests.lab.injector import FaultInjector
 from tests.lab.other_user import prompt
 
@@ -549,9 +549,27 @@ def test_a_fault_can_wait_for_a_number_of_requests(tmp_path: Path) -> None:
     suffer(tmp_path, "[{after: 3, do: unavailable}]", test)
 
 
+@pytest.mark.parametrize(
+    ("how", "status", "body"),
+    [("error", 500, b"500"), ("page", 404, b"<html>"), ("json", 404, b"{"), ("odd", 200, b"{")],
+)
+def test_a_jobs_api_that_is_none(tmp_path: Path, how: str, status: int, body: bytes) -> None:
+    """Whatever is asked of it gets another answer for a while; everything else is answered as ever."""
+
+    async def test(victim: Victim) -> None:
+        victim.sim.jobs_api = True
+        answer = await victim.ask("/api/jobs/x")
+        assert (answer[0], answer[1][: len(body)]) == (status, body)
+        assert (await victim.ask("/api/queue"))[0] == 200
+        await victim.loop.elapse(600.0)
+        assert await victim.ask("/api/jobs/x") == (404, b'{"error": "Job not found"}')
+
+    suffer(tmp_path, f"[{{do: no-jobs, how: {how}}}]", test)
+
+
 def test_every_kind_can_be_written_down_and_read_back() -> None:
     """A drawn night, written line by line, is the same script when it is read; so is every kind as it usually is."""
-    script = (*basic_faults(3, 100), *added_faults(3, 200), *upload_faults(3, 200))
+    script = (*basic_faults(3, 100), *added_faults(3, 200), *upload_faults(3, 200), *jobs_faults(3, 100))
     assert {fault.do for fault in script} == {do for do, kind in KINDS.items() if kind.often}
     assert [parse(fault.line(), "line")[0].do for fault in script] == [fault.do for fault in script]
     assert parse("\n".join(fault.line() for fault in parse("[{do: slow, by: 2.5}]", "x")), "x") == (
@@ -565,7 +583,9 @@ def test_every_kind_can_be_written_down_and_read_back() -> None:
 
 def test_added_faults_come_on_top_of_the_others() -> None:
     """A bad night holds none of the new kinds, and they are drawn by themselves, each in all its ways."""
-    assert not any(fault.kind.added or fault.kind.uploads for fault in basic_faults(5, 100))
+    assert not any(fault.kind.added or fault.kind.uploads or fault.kind.jobs for fault in basic_faults(5, 100))
+    ways = KINDS["no-jobs"].words["how"]
+    assert {(fault.do, fault.how) for fault in jobs_faults(5, 100)} == {("no-jobs", how) for how in ways}
     assert all(fault.kind.uploads for fault in upload_faults(5, 500))
     assert {fault.do for fault in upload_faults(5, 500)} == {do for do, kind in KINDS.items() if kind.uploads}
     drawn = added_faults(5, 500)

@@ -71,7 +71,8 @@ def test_an_ordinary_night_is_never_silent_for_long(tmp_path: Path) -> None:
 def test_every_fault_alone_is_survived(tmp_path: Path, do: str) -> None:
     """Each kind of fault, twice in a night of two jobs, costs no video; only a file over a limit does."""
     axes = Axes(pictures=2 * KINDS[do].uploads)
-    outcome = pass_night(tmp_path, Plan(1, 2, (usual(do, 0.0), usual(do, 305.0)), axes=axes))
+    hosts = (Host(jobs_api=KINDS[do].jobs),)
+    outcome = pass_night(tmp_path, Plan(1, 2, (usual(do, 0.0), usual(do, 305.0)), axes=axes, hosts=hosts))
     assert outcome.broken == ()
     assert outcome.done == (0 if do == "refuse-uploads" else 2)
 
@@ -82,6 +83,9 @@ def test_every_shape_is_drawn() -> None:
     servers = Counter(len(plan.hosts) for plan in plans)
     assert [round(servers[number] / 100) for number in (1, 2, 3)] == [6, 3, 1]
     assert 80 <= sum(any(host.own_ids for host in plan.hosts) for plan in plans) <= 160
+    hosts = [host for plan in plans for host in plan.hosts]
+    assert 0.4 < sum(host.jobs_api for host in hosts) / len(hosts) < 0.5
+    assert not any(host.jobs_api and host.own_ids for host in hosts)
     assert all(plan.axes.kinds <= 32 * max(1, plan.axes.pictures) for plan in plans)
     assert 0.28 < sum(plan.axes.pictures > 0 for plan in plans) / len(plans) < 0.38
     assert {plan.axes.pictures for plan in plans} == {0, 1, 2, 3, 4}

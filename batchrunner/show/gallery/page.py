@@ -68,8 +68,9 @@ POSTER_FOLDER = ".posters"
 """Below the batch folder; safe to delete."""
 _KEY_BYTES = 256
 """Of the data file, in which its key stands."""
-_EVERY, _PER_JOB = 1.0, 0.002
-"""Seconds between two updates of the data, and more for each job: a large batch's data take longer to write."""
+_EVERY, _PER_JOB = 2.0, 0.002
+"""Seconds between two updates of the data, as often as an open page reads them, and more for each job: a large batch's
+data take longer to write."""
 _SELDOM = 60.0
 """Seconds after which the data are written though nothing happened: the page tells a killed run by that."""
 

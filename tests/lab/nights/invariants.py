@@ -18,7 +18,7 @@ from batchrunner.sim.record import SimEvent, What
 from tests.lab.nights.life import POSTS_WITHIN, Life, may_exit, takes_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from batchrunner.sim.server import Simulator
@@ -221,6 +221,11 @@ class Invariants:
         self._coming.clear()
         for place in self.places.values():
             place.arrivals.forget()
+
+    def took_back(self, attempts: Iterable[tuple[str, int]]) -> None:
+        """Take into account that a power cut took the last facts of these attempts: nobody can know their files."""
+        gone = set(attempts)
+        self._coming = {at: ours for at, ours in self._coming.items() if ours not in gone}
 
     # What the servers do.
 

@@ -66,6 +66,7 @@ class Place:
             listener=self._hear,
             seed=self.seed,
             own_ids=self.host.own_ids,
+            jobs_api=self.host.jobs_api,
         )
         link = self.loop.network.link(self.name)
         moved = self.moved

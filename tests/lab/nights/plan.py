@@ -22,6 +22,8 @@ class Host:
     """What happens to it, beside the plan's own script if it is the first."""
     own_ids: bool = False
     """It is old, and chooses prompt ids itself."""
+    jobs_api: bool = False
+    """It has `GET /api/jobs/{id}`."""
     skew: float = 0.0
     """Seconds by which its clock is wrong."""
     speed: float = 1.0
@@ -61,6 +63,8 @@ class Plan:
     """What happens to the runner, and to the first server."""
     crash: Callable[[str], bool] | None = None
     """Asked at every named point of the runner: shall it die here?"""
+    power: bool = False
+    """Whether it dies because the power goes."""
     aftermath: Script = ()
     """What happens to the first server right after such a death."""
     again: float = 600.0

@@ -20,6 +20,8 @@ _SERVERS = ((1, 2, 3), (6, 3, 1))
 """How many, and how often each."""
 _OLD = 0.08
 """The share of servers that choose prompt ids themselves."""
+_NEW = 0.5
+"""The share of the others that have a jobs API."""
 _MOST_SKEW = 3600.0
 _SPEEDS = (1.0, 2.0)
 _SIZES = ("384x256", "512x320", "sd", "720p")
@@ -57,7 +59,18 @@ def drawn(seed: int, jobs: int) -> Plan:
         hosts=tuple(_host(dice, hours if number else 0.0) for number in range(count)),
         axes=_axes(dice),
     )
-    return _with_slow_encoders(_with_pictures(_with_added_faults(plan, hours), hours))
+    plan = _with_pictures(_with_added_faults(plan, hours), hours)
+    return _with_jobs_api(_with_slow_encoders(plan), hours)
+
+
+def _with_jobs_api(plan: Plan, hours: float) -> Plan:
+    """Return the same night with a jobs API on half the servers, and with what goes wrong with that."""
+    dice = Random(f"{plan.seed}/jobs")  # noqa: S311 - a replay, no secret
+    hosts = []
+    for host in plan.hosts:
+        new, script = dice.random() < _NEW and not host.own_ids, faults.jobs_faults(dice.getrandbits(64), hours)
+        hosts.append(replace(host, jobs_api=new, script=(*host.script, *script)) if new else host)
+    return replace(plan, hosts=tuple(hosts))
 
 
 def _with_pictures(plan: Plan, hours: float) -> Plan:
