@@ -340,7 +340,7 @@ class Run:
     async def _saved_commands(
         self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
     ) -> AsyncIterator[SavedCommands | None]:
-        """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
+        """Run `on_saved`, if there is one, for every file that is saved, and those it has not handled yet."""
         if not self.batch.on_saved:
             yield None
             return

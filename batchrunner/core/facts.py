@@ -126,7 +126,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The file is home: verified, under its final name, durable."""
+    """The file is saved: verified, under its final name, durable."""
 
     job: str
     attempt: int

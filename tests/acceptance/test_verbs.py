@@ -64,7 +64,7 @@ def test_cancel(tmp_path: Path) -> None:
 
 
 def test_cancel_what_is_rendered(tmp_path: Path) -> None:
-    """What was rendered before cancel came is kept to be brought home, and is rendered once only."""
+    """What was rendered before cancel came is kept to be downloaded, and is rendered once only."""
     with Server(tmp_path / "server", seconds=0.2) as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         with batch.start() as running:

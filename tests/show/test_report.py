@@ -35,7 +35,7 @@ JOBS = [Job(f"j{place}", "", {"seed": place}, f"clips/{place}", 0.0) for place i
 
 
 def _render(job: str, begin: float, seconds: float, attempt: int = 1, server: str = GPU) -> list[Fact]:
-    """Return a job's facts from its claim to its file at home."""
+    """Return a job's facts from its claim to its saved file."""
     end = begin + seconds
     return [
         Claimed(job, attempt, begin, job, "p", server, ""),
@@ -69,7 +69,7 @@ def _told(facts: Sequence[Fact], context: RunContext | None = None, jobs: Sequen
 
 
 def test_it_counts_what_happened() -> None:
-    """Done, failed by reason, rendered again, time rendered and time idle, slowest first, bytes at home."""
+    """Done, failed by reason, rendered again, time rendered and time idle, slowest first, bytes saved."""
     told = _told(_night())
     assert (told.total, told.done, told.failed, told.left) == (5, 3, 2, 0)
     assert (told.wall, told.rendered, told.size) == (3200.0, 1800.0, 4_500_000)
