@@ -8,14 +8,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from boards import AT, RULES, A, B, note, row, stranger, take_poll
+from boards import AT, RULES, UNAVAILABLE, A, B, note, row, stranger, take_poll
 
 from batchrunner.core.actions import Submit
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, File, Lost, Rendered, Saved, Why
 from batchrunner.core.job import file_prefix, prompt_id
 from batchrunner.core.notes import Surveyed
-from batchrunner.core.order import Groups, Turn, run_length, saving
+from batchrunner.core.order import Groups, Turn, change_share, run_length, saving
 from batchrunner.core.scheduler import plan
 from batchrunner.core.speed import Change
 
@@ -277,3 +277,26 @@ def test_a_deep_queue_holds_several_runs() -> None:
     """Where a server may hold more prompts than a run is long, the next run begins behind it."""
     board = board_of(batch(3, 4), rules=replace(RULES, depth=6, max_depth=6))
     assert [board.groups.of[job] for job in given(board, 0.0)] == [(0,), (0,), (1,), (1,), (2,), (2,)]
+
+
+def test_groups_of_jobs() -> None:
+    """Two prompts with two jobs each are enough to choose from; the share of changes counts in run order."""
+    two = Groups.of_jobs({"a": (0,), "b": (0,), "c": (1,), "d": (1,)}, auto=True)
+    assert two.auto
+    assert two.listed == pytest.approx(1 / 3)
+    assert change_share(two, Change()) == 0.5
+    assert change_share(two, Change(0.0, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
+    assert change_share(two, Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 50)
+    assert change_share(replace(two, auto=False), Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
+    assert Groups.of_jobs({"a": (0,), "b": (1,)}, auto=True).listed == 1
+    assert Groups.of_jobs({}, auto=True).listed == 0
+
+
+def test_a_server_avoids_the_groups_that_others_are_at() -> None:
+    """A run that begins while another server is at the first group in order is one of the next group."""
+    board = board_of(batch(3, 6), (A, B))
+    take_poll(board, B, trouble=UNAVAILABLE, now=0.0)
+    one = given(board, 0.0)
+    assert {board.groups.of[job] for job in one} == {(0,)}
+    take_poll(board, B, now=1.0)
+    assert {board.groups.of[job] for job in given(board, 1.0, B)} == {(1,)}
