@@ -1,4 +1,4 @@
-"""Run overnight batches of ComfyUI prompts: every video home, none twice, none lost, none the wrong one.
+"""Run overnight batches of ComfyUI prompts: every video downloaded, none twice, none lost, none the wrong one.
 
 `run`, `events` and `plan` are the command for programs (docs/python.md). Importing this package loads nothing of them.
 """

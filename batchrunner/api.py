@@ -54,7 +54,7 @@ class RunBatchOptions(BatchOptions, total=False):
     """The same, with what belongs to a run."""
 
     until: str | None
-    """A time of day, `07:30`, or `+8h`: submit nothing that can't be home by then."""
+    """A time of day, `07:30`, or `+8h`: submit nothing that can't be downloaded by then."""
     hours: str | None
     """`22:00-07:00`: submit only between these times of day."""
     token_file: str | PathLike[str] | None
@@ -105,7 +105,7 @@ class Plan:
 def run(manifest: str | PathLike[str], **options: Unpack[RunBatchOptions]) -> Result:
     """Start a batch, or continue it, until every job is done or failed.
 
-    On the main thread Ctrl-C works as it does for the command: the first one brings home what is rendered. Inside a
+    On the main thread Ctrl-C works as it does for the command: the first one downloads what is rendered. Inside a
     running event loop use `events`. Raises BatchrunnerError.
     """
     with suppress(RuntimeError):  # there is no running event loop, as it should be
@@ -129,7 +129,7 @@ async def events(manifest: str | PathLike[str], **options: Unpack[RunBatchOption
     """Run a batch as `run` does, beside whatever else the event loop does, and yield its events (docs/json.md).
 
     The last one is `finished`. Closing the generator, or cancelling who waits for it, is the first Ctrl-C: nothing new
-    is submitted, what is rendered is brought home, and then it is closed. No signal handler is set. Raises
+    is submitted, what is rendered is downloaded, and then it is closed. No signal handler is set. Raises
     BatchrunnerError.
     """
     loop = asyncio.get_running_loop()

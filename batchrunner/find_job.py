@@ -91,12 +91,21 @@ def find_job(name: str, batch: Path | None, out: Path) -> tuple[FoundJob, list[L
 
 
 def _meant(name: str, known: list[tuple[FoundJob, set[str]]]) -> list[FoundJob]:
-    """Return the jobs that have `name` whole, else under another extension, else those with a name that begins so."""
+    """Return the jobs that have `name` whole, else under another extension, else those with a name that begins so.
+
+    `shot-3` means `shot-3-upscaled` before `shot-30`.
+    """
     stem = name.rpartition(".")[0] or name
+    begun = [
+        (job, {each.removeprefix(name)[:1] for each in names if each.startswith(name)})
+        for job, names in known
+        if name not in ("", ".")
+    ]
     return (
         [job for job, names in known if name in names]
         or [job for job, names in known if stem in names]
-        or [job for job, names in known if name not in ("", ".") and any(each.startswith(name) for each in names)]
+        or [job for job, following in begun if any(not char.isalnum() for char in following)]
+        or [job for job, following in begun if following]
     )
 
 

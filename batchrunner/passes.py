@@ -1,6 +1,6 @@
 """Several manifests in one `run`: each with its own folder and state, one after another.
 
-A later one may take its rows from what an earlier one brings home, so it is read again when its turn comes. Before the
+A later one may take its rows from what an earlier one downloads, so it is read again when its turn comes. Before the
 first POST all of them are read and checked, rows that are still to be rendered for their shape: nobody should learn in
 the morning that the second pass had a wrong parameter.
 """

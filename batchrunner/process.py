@@ -126,9 +126,18 @@ def raise_file_limit(servers: int, downloads: int) -> Allotment:
     return wanted
 
 
+CANCEL = signal.SIGUSR1
+"""What `cancel` sends to a run: it ends as by Ctrl-C, and knows that its prompts are removed from the servers next."""
+
+
+def signal_exit(number: int) -> int:
+    """Return the exit code of a run that a signal ended; one that was cancelled counts as interrupted."""
+    return 128 + (signal.SIGINT if number == CANCEL else number)
+
+
 def stop_signals() -> list[signal.Signals]:
     """Return the signals that stop a run; a hang-up that is ignored already (nohup) stays ignored."""
-    signals = [signal.SIGINT, signal.SIGTERM]
+    signals = [signal.SIGINT, signal.SIGTERM, CANCEL]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     return signals
@@ -152,13 +161,13 @@ async def handle_signals(
             async for number in signals:
                 if not first:
                     before_exit()
-                    os._exit(128 + number)
+                    os._exit(signal_exit(number))
                 first = False
                 stop(signal.Signals(number))
     finally:
         if not first:
             for number in numbers:
-                signal.signal(number, lambda late, _: os._exit(128 + late))
+                signal.signal(number, lambda late, _: os._exit(signal_exit(late)))
 
 
 @contextmanager

@@ -53,6 +53,7 @@ _TERMINAL_INTERVAL = 0.5
 _LOG_INTERVAL = 5.0
 _ETA_INTERVAL = 5.0
 """Seconds between two forecasts: one costs as much as there is left to do."""
+_CANCELLED = "stopped by cancel; its jobs are rendered when the batch is run again"
 _DISK_INTERVAL = 60.0
 _MAX_LINE = 1000
 
@@ -76,16 +77,28 @@ class Displays:
         """Tell people something about no job in particular."""
         self.listeners.note(time.time(), message)
 
-    async def finish(self, observer: RunObserver, ending: Exit, code: int) -> None:
-        """Write the report, send what is still to be sent, and print how the run ended and what to do next."""
+    async def finish(
+        self, observer: RunObserver, ending: Exit, code: int, *, cancelled: bool = False, unhandled: int = 0
+    ) -> None:
+        """Write the report, send what is still to be sent, and print how the run ended and what to do next.
+
+        `cancelled`: what the servers still render is removed next, and nothing of it can be downloaded.
+        `unhandled`: how many saved files `on_saved` is still to handle.
+        """
         board = observer.board
         tally, command = board.tally(), ""
-        why, rendering = ending.message.splitlines(), list(_still_rendering(observer, anyio.current_time()))
+        why, rendering = [_CANCELLED], list[str]()
+        if not cancelled:
+            why, rendering = ending.message.splitlines(), list(_still_rendering(observer, anyio.current_time()))
         if self.gallery:
             wanted = [observer.jobs[job] for job in board.positions]
             after = run_context(going_on(self.options, wanted, board.states), board.batch)
             self.gallery.context = replace(
-                self.gallery.context, commands=after.commands, lasting=after.lasting, ending=(*why, *rendering)
+                self.gallery.context,
+                commands=after.commands,
+                lasting=after.lasting,
+                ending=(*why, *rendering),
+                unhandled=unhandled,
             )
             command = next_command(tally, after.lasting)
         if self.notifier:

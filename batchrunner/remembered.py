@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from batchrunner.consent import personal
 from batchrunner.core.lifecycle import Done, Failed
 from batchrunner.manifest import Options, matching
 from batchrunner.options import OUT, OUT_VARIABLE, RunOptions
+from batchrunner.program import command_line
 from batchrunner.show.report import Commands, RunContext
 from batchrunner.text import redact
 
@@ -126,7 +126,7 @@ def _near(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-# -- Commands to copy: whole, and quoted for a shell.
+# -- Commands to copy: whole, and quoted for a shell. Where the folder is absolute (`lasting`), so is the program.
 
 
 def resume_command(options: RunOptions, only: Iterable[tuple[str, str]] | None = None) -> str:
@@ -142,7 +142,7 @@ def resume_command(options: RunOptions, only: Iterable[tuple[str, str]] | None =
         words += ["--hours", options.hours] if options.hours else []
     words += _token_words(options)
     words += ["--allow-outside"] if own.allow_outside else []
-    return shlex.join(("batchrunner", *words))
+    return command_line(*words, absolute=options.out.is_absolute())
 
 
 def going_on(options: RunOptions, jobs: Sequence[Job], states: Mapping[str, State]) -> RunOptions:
@@ -157,7 +157,7 @@ def going_on(options: RunOptions, jobs: Sequence[Job], states: Mapping[str, Stat
 def verb_command(options: RunOptions, name: str, *words: str) -> str:
     """Return the command that applies a verb (and its options) to the batch `name`: its folder is all that it needs."""
     token = _token_words(options) if words[0] in {"cancel", "verify"} else []
-    return shlex.join(("batchrunner", *words, _path(options.out / name), *token))
+    return command_line(*words, _path(options.out / name), *token, absolute=options.out.is_absolute())
 
 
 def commands(options: RunOptions, name: str) -> Commands:
@@ -167,7 +167,9 @@ def commands(options: RunOptions, name: str) -> Commands:
         run=resume_command(options),
         retry=verb_command(options, name, "retry"),
         gallery=f"{verb_command(options, name, 'gallery')} --serve",
-        promote=shlex.join(("batchrunner", "promote", "picks.json", "--set", "size=1080p", *out_words(options))),
+        promote=command_line(
+            "promote", "picks.json", "--set", "size=1080p", *out_words(options), absolute=options.out.is_absolute()
+        ),
         run_job=resume_command(options, ()) + one,
         retry_job=verb_command(options, name, "retry") + one,
     )

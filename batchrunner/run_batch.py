@@ -38,6 +38,7 @@ from batchrunner.notify import SavedCommands, handled_mark, run_program, saved_j
 from batchrunner.options import RunOptions, read_token, read_until, token_warning
 from batchrunner.preflight import check_servers
 from batchrunner.process import (
+    CANCEL,
     LoopClock,
     boot_id,
     check_names,
@@ -46,6 +47,7 @@ from batchrunner.process import (
     hide_secrets,
     kept_signals,
     raise_file_limit,
+    signal_exit,
     simulator,
 )
 from batchrunner.progress import Displays, RunObserver, open_displays
@@ -193,7 +195,7 @@ class Run:
     """What `stop` does at this moment."""
 
     async def run(self) -> int:
-        """Run the batch; return the exit code, 128 + its number for a signal."""
+        """Run the batch; return the exit code, for a signal `signal_exit`."""
         async with AsyncExitStack() as stack:
             if self.displays.notifier:
                 await stack.enter_async_context(self.displays.notifier.running())
@@ -211,10 +213,10 @@ class Run:
                         self.started(partial(loop.call_soon_threadsafe, self.stop, signal.SIGINT))
                     code = await self._run(client)
                     task_group.cancel_scope.cancel()
-            return 128 + self._signal if code is None else code
+            return signal_exit(self._signal) if code is None else code
 
     def stop(self, number: signal.Signals) -> None:
-        """Submit nothing new, download what is rendered, and end with 128 + `number`. Only while `run` runs."""
+        """Submit nothing new, download what is rendered, and end with `signal_exit(number)`. Only while `run` runs."""
         self._signal = number
         self._stop()
 
@@ -316,24 +318,31 @@ class Run:
             engine.leave()
 
         self._stop = finish_downloads
-        async with self._saved_commands(board, jobs, observer):
+        async with self._saved_commands(board, jobs, observer) as saved_commands:
             ending = await engine.run()
             self._stop = lambda: warn("Sending notifications. Press Ctrl-C again to quit now.")
         if observer.speeds:
             observer.speeds.update(last=True)
         with suppress(OSError):
             downloader.sweep()
-        code = 128 + self._signal if ending.exit == INTERRUPTED else ending.exit
-        await self.displays.finish(observer, ending, code)
+        stopped = ending.exit == INTERRUPTED
+        code = signal_exit(self._signal) if stopped else ending.exit
+        await self.displays.finish(
+            observer,
+            ending,
+            code,
+            cancelled=stopped and self._signal == CANCEL,
+            unhandled=saved_commands.left if saved_commands else 0,
+        )
         return code
 
     @asynccontextmanager
     async def _saved_commands(
         self, board: Board, jobs: Mapping[str, Job], observer: RunObserver
-    ) -> AsyncIterator[None]:
-        """Run `on_saved`, if there is one, for every file that comes home, and those it has not handled yet."""
+    ) -> AsyncIterator[SavedCommands | None]:
+        """Run `on_saved`, if there is one, for every file that is saved, and those it has not handled yet."""
         if not self.batch.on_saved:
-            yield
+            yield None
             return
         shared = shared_environment(environment(), self.access.secrets)
         folder = str(self.folder.absolute())
@@ -350,7 +359,7 @@ class Run:
                     commands.put(saved)
         observer.saved = commands.put
         async with commands.running():
-            yield
+            yield commands
 
     async def _preflight(self, board: Board, client: Callable[[str], comfy.Client]) -> None:
         """Check whether the servers can run the batch, unless prompts of ours are out there: those come first.

@@ -1,13 +1,13 @@
-"""A run in another process, stopped as its first Ctrl-C would stop it."""
+"""A run in another process, stopped by `cancel` as its first Ctrl-C would stop it."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from typing import TYPE_CHECKING
 
 from batchrunner.ledger import holder, is_held_by
+from batchrunner.process import CANCEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ def stop_run(folder: Path, tell: Callable[[str], None]) -> None:
         return
     tell(f"stopping the run (process {found.pid}); it downloads first what is already rendered")
     try:
-        os.kill(found.pid, signal.SIGINT)
+        os.kill(found.pid, CANCEL)
     except ProcessLookupError:
         return
     while holder(folder) == found:

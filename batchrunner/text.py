@@ -100,7 +100,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     if len(word) > _LONGEST_WORD:
         return None
     folded = {each.casefold(): each for each in sorted(known) if len(each) <= _LONGEST_WORD}
-    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    near = get_close_matches(word.casefold(), folded, n=1, cutoff=0.65)
     return folded[near[0]] if near else None
 
 

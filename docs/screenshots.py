@@ -63,7 +63,7 @@ class Night:
         self.note(Accepted(job.id, attempt, self.now + 1, job.id, prefix, SERVER))
 
     def finish(self, job: Job, film: bytes, seconds: float, attempt: int = 1) -> None:
-        """Bring a job's film home."""
+        """Have a job's video saved."""
         self.now += seconds + 2
         self.note(Rendered(job.id, attempt, self.now, (File(f"{job.id}.mp4"),), None, seconds))
         path = self.folder / f"{job.file}.mp4"

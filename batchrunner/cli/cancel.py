@@ -16,7 +16,7 @@ from batchrunner.cli.output import say, write
 from batchrunner.cli.parameters import AsJson, Commands, Out, Outside, Place, Servers, Sets, TokenFile
 from batchrunner.comfy import client as comfy
 from batchrunner.core.actions import Ended, Failure, Poll
-from batchrunner.core.facts import Dropped, Lost, Why
+from batchrunner.core.facts import CANCELLED, Dropped, Lost, Why
 from batchrunner.core.lifecycle import Fetching, Queued, Sending, Waiting
 from batchrunner.core.server import OUR_DISK, SIM
 from batchrunner.errors import YoursError
@@ -75,7 +75,7 @@ def cancel(
         counts = anyio.run(_remove_prompts, opened, access, render_digests(wanted))
         waiting = [job for job, state in opened.states.items() if isinstance(state, Waiting)]
         for job in waiting:
-            opened.append(Dropped(job, opened.states[job].past.highest, time.time(), "cancelled"))
+            opened.append(Dropped(job, opened.states[job].past.highest, time.time(), CANCELLED))
         rendered = counts[RENDERED] + sum(isinstance(state, Fetching) for state in opened.states.values())
     if rendered:
         say(f"already rendered: {counted(rendered, 'job')}; the next run downloads the files")
@@ -113,7 +113,7 @@ async def _remove_prompts(batch: OpenBatch, access: ServerAccess, digests: Calla
             for job, prompt in prompts.items():
                 if ended[job] == REMOVED:
                     at = time.time()
-                    batch.append(Lost(job, prompt.attempt, at, Why.WITHDRAWN, "cancelled", burns=False))
+                    batch.append(Lost(job, prompt.attempt, at, Why.WITHDRAWN, CANCELLED, burns=False))
     return counts
 
 
@@ -186,7 +186,7 @@ def forget(
                 holders.setdefault(state.prompt.server, {})[job] = state.prompt.attempt
         url = _chosen_server(server, holders)
         for job, attempt in holders[url].items():
-            message = "the server was given up with `batchrunner forget`"
+            message = "the server was given up with `forget`"
             opened.append(Lost(job, attempt, time.time(), Why.SERVER_GONE, message, burns=False))
     freed = list(holders[url])
     if as_json:

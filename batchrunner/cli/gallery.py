@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import typer
@@ -24,6 +23,7 @@ from batchrunner.manifest.second_pass import SecondPass, second_pass
 from batchrunner.manifest.tables import NAMED_BYTES, SourceError, read_text
 from batchrunner.options import OUT, RunOptions
 from batchrunner.process import wait_for_signal
+from batchrunner.program import command_line
 from batchrunner.remembered import NO_MANIFEST, out_words, recalled, run_context
 from batchrunner.show.gallery import (
     PICKS,
@@ -37,6 +37,9 @@ from batchrunner.show.gallery import (
 from batchrunner.show.report import report, report_json
 from batchrunner.state import no_batch, past_runs, read_state, require_batch
 from batchrunner.text import counted
+
+if TYPE_CHECKING:
+    from batchrunner.ledger import Snapshot
 
 _SOON = 120.0
 """Seconds in which a living run writes the page again."""
@@ -111,45 +114,88 @@ def promote(
     Prompts and seeds stay the same. --set size=1080p, for example, renders them larger. With --workflow their files go
     through another workflow instead: --workflow upscale.json --input video=10.file.
     """
-    picked, folder, file = _picked(picks, out, required=workflow is None)
+    found = _picked_batch(picks, out, manifest, required=workflow is None)
+    source, last = found.source, found.run.manifest_options
+    servers = server or ([] if source and names_servers(source) else last.servers)
+    outside = allow_outside or last.allow_outside
+    options = Options(tuple(servers), tuple(sets), allow_outside=outside, out=found.folder.parent)
+    if workflow is None:
+        path, text = _rendered_again(found, output, options)
+    else:
+        path, text = _sent_through(found, workflow, inputs, output, options)
+    write_new(path, text)
+    done = counted(len(found.picked.picks), "pick") if found.file else "the finished jobs"
+    say(f"wrote {path} with {done}; to check it: {command_line('plan', str(path), *out_words(found.run))}")
+
+
+@dataclass(frozen=True, slots=True)
+class _PickedBatch:
+    """A batch, and what is picked of it."""
+
+    picked: Picks
+    folder: Path
+    file: Path | None
+    """The picks; None for all finished jobs."""
+    content: Snapshot
+    run: RunOptions
+    """How the batch was run last."""
+
+    @property
+    def source(self) -> Path | None:
+        """The batch's manifest, if it is known."""
+        return None if self.run.manifest == NO_MANIFEST else self.run.manifest
+
+
+def _picked_batch(picks: Path, out: Path, manifest: Path | None, *, required: bool) -> _PickedBatch:
+    """Return the batch that `picks`, a file or a folder, belongs to. Raises YoursError.
+
+    `required`: there must be picks and a manifest.
+    """
+    picked, folder, file = _picked(picks, out, required=required)
+    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
+    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else NO_MANIFEST)
+    no_manifest = YoursError(f"{picks} names no manifest: add --manifest FILE")
     if not (picked.batch or picked.manifest or manifest):
-        raise YoursError(f"{picks} names no manifest: add --manifest FILE")
+        raise no_manifest
     if not picked.batch or picked.batch != Path(picked.batch).name:
         raise YoursError(f"{picks}: {picked.batch!r} is not a batch name")
     content = read_state(folder, picked.batch)
     if content is None:
         raise no_batch(folder)
-    # Who made a folder may be anybody: which manifest it is of is known from our own runs alone.
-    named = manifest or (Path(picked.manifest) if picked.manifest and not picks.is_dir() else NO_MANIFEST)
     run = recalled(content.marks, RunOptions(named, out=folder.parent))
-    source, last = run.manifest, run.manifest_options
-    known = source != NO_MANIFEST
-    servers = server or ([] if known and names_servers(source) else last.servers)
-    options = Options(tuple(servers), tuple(sets), allow_outside=allow_outside or last.allow_outside, out=folder.parent)
-    if workflow is not None:
-        path = output or workflow.with_name(f"{picked.batch}-{workflow.stem}.yaml")
-        within = _within(file, folder, path) if file else ""
-        copied = file and not (folder / within).exists()
-        if copied:  # the copy is made last: what is picked is not looked up yet
-            options = replace(options, pending={picked.batch: tuple(content.jobs.values())})
-        names = {name for job in content.jobs.values() for name in job.params}
-        wanted = SecondPass(picked.batch, within, workflow, inputs, names)
-        text = second_pass(wanted, path, source if known else None, options)
-        if file and copied:
-            replace_file(folder / within, file.read_bytes())
-        done = counted(len(picked.picks), "pick") if file else "the finished jobs"
-    else:
-        if not known:
-            raise YoursError(f"{picks} names no manifest: add --manifest FILE")
-        path = output or source.with_name(f"{promoted_name(picked.batch)}.yaml")
-        if path.parent.resolve() != source.parent.resolve():
-            near = source.parent
-            raise YoursError(f"-o {path}: must lie in {near}, where the workflow and the input files are found")
-        text = promoted_manifest(picked, content.jobs, source, options, path.stem if output else "")
-        done = counted(len(picked.picks), "pick")
-    write_new(path, text)
-    command = shlex.join(("batchrunner", "plan", str(path), *out_words(run)))
-    say(f"wrote {path} with {done}; to check it: {command}")
+    if required and run.manifest == NO_MANIFEST:
+        raise no_manifest
+    return _PickedBatch(picked, folder, file, content, run)
+
+
+def _rendered_again(found: _PickedBatch, output: Path | None, options: Options) -> tuple[Path, str]:
+    """Return path and text of a manifest that renders the picks again. Raises YoursError."""
+    source = found.run.manifest
+    path = output or source.with_name(f"{promoted_name(found.picked.batch)}.yaml")
+    if path.parent.resolve() != source.parent.resolve():
+        near = source.parent
+        raise YoursError(f"-o {path}: must lie in {near}, where the workflow and the input files are found")
+    return path, promoted_manifest(found.picked, found.content.jobs, source, options, path.stem if output else "")
+
+
+def _sent_through(
+    found: _PickedBatch, workflow: Path, inputs: list[KeyValue], output: Path | None, options: Options
+) -> tuple[Path, str]:
+    """Return path and text of a manifest that sends the picks through `workflow`; the picks are copied beside them.
+
+    Raises YoursError.
+    """
+    batch, jobs = found.picked.batch, found.content.jobs.values()
+    path = output or workflow.with_name(f"{batch}-{workflow.stem}.yaml")
+    within = _within(found.file, found.folder, path) if found.file else ""
+    copied = found.file is not None and not (found.folder / within).exists()
+    if copied:  # the copy is made last: what is picked is not looked up yet
+        options = replace(options, pending={batch: tuple(jobs)})
+    wanted = SecondPass(batch, within, workflow, inputs, {name for job in jobs for name in job.params})
+    text = second_pass(wanted, path, found.source, options)
+    if found.file and copied:
+        replace_file(found.folder / within, found.file.read_bytes())
+    return path, text
 
 
 def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Path | None]:
@@ -159,7 +205,7 @@ def _picked(picks: Path, out: Path, *, required: bool) -> tuple[Picks, Path, Pat
     if is_folder and not file.exists():
         if not required:
             return Picks(picks.resolve().name, ()), picks, None
-        serve = shlex.join(("batchrunner", "gallery", str(picks), "--serve"))
+        serve = command_line("gallery", str(picks), "--serve")
         raise YoursError(f"{file}: there is no such file; {serve} writes it when you star a result")
     try:
         found = read_picks(read_text(file, NAMED_BYTES))

@@ -29,6 +29,7 @@ from batchrunner.cli.parameters import (
 from batchrunner.comfy import client as comfy
 from batchrunner.core.board import Board
 from batchrunner.core.eta import too_late
+from batchrunner.core.facts import CANCELLED, Dropped
 from batchrunner.core.hours import Hours as HoursOfRun, Window
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
 from batchrunner.core.order import change_share, saving
@@ -128,6 +129,7 @@ def planned_jobs(
     def seconds(some: Sequence[Job]) -> float:
         return forecast.total([job.cost for job in some], batch.servers).seconds
 
+    dropped = {fact.job: fact.message for fact in (snapshot.facts if snapshot else ()) if isinstance(fact, Dropped)}
     chosen, wanted = chosen_ids(batch, states, limit), {job.id for job in batch.jobs}
     jobs = [job for job in batch.jobs if chosen is None or job.id in chosen]
     left = [job for job in jobs if isinstance(states.get(job.id, Waiting()), _TO_RENDER)]
@@ -139,6 +141,7 @@ def planned_jobs(
         jobs,
         states,
         gone=[job for job in known.values() if job.id not in wanted],
+        cancelled=sum(isinstance(states.get(job.id), Unwanted) and dropped[job.id] == CANCELLED for job in jobs),
         warnings=[*warnings, *([disk_text(shortage)] if shortage else [])],
         seconds=whole,
         ends=moment(now + whole, now) if whole else "",

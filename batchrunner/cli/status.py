@@ -12,7 +12,7 @@ import typer
 
 from batchrunner.cli.output import answer, say, show, write
 from batchrunner.cli.parameters import AsJson, Out
-from batchrunner.core.facts import Dropped
+from batchrunner.core.facts import CANCELLED, Dropped
 from batchrunner.core.lifecycle import Done, Failed, Unwanted
 from batchrunner.core.server import SIM
 from batchrunner.errors import LocalError, YoursError
@@ -23,7 +23,7 @@ from batchrunner.options import OUT, RunOptions
 from batchrunner.remembered import commands, resume_command, verb_command
 from batchrunner.show.report import next_command
 from batchrunner.show.runner import read_runner
-from batchrunner.show.status import Standing, batch_json, batch_line, counts, status_json, status_view
+from batchrunner.show.status import Standing, batch_json, batch_line, cancelled_text, counts, status_json, status_view
 from batchrunner.state import last_seen, missing_files, no_batch, read_batch
 from batchrunner.text import counted, json_text
 
@@ -139,4 +139,4 @@ def _show(seen: _Progress, *, clear: bool) -> None:
         status_view(seen.name, [job for job in seen.jobs if job.id not in out], seen.states, seen.standing), clear=clear
     )
     for reason, count in Counter(seen.dropped[job] for job in out).items():
-        answer(f"{reason}: {counted(count, 'job')}")
+        answer(cancelled_text(count) if reason == CANCELLED else f"{reason}: {counted(count, 'job')}")

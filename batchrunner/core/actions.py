@@ -56,7 +56,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Bring one file home, or prove that it can't be."""
+    """Download one file, or prove that it can't be."""
 
     job: str
     attempt: int
@@ -108,7 +108,7 @@ Action: TypeAlias = Poll | Submit | Upload | Download | Withdraw | Interrupt | L
 
 
 class Cause(StrEnum):
-    """What kind of trouble ended an exchange."""
+    """What kind of failure ended an exchange."""
 
     UNAVAILABLE = "unavailable"
     """Refused, DNS, time-out, 5xx, 429, 3xx, HTML, or an answer of the wrong shape: wait and ask again."""
@@ -263,7 +263,7 @@ class NotUploaded:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """The file is home."""
+    """The file is saved."""
 
     path: str
     """Relative to the batch folder."""

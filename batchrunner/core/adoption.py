@@ -92,13 +92,13 @@ def _eligible(board: Board, job: str, found: list[_Candidate]) -> Iterator[_Cand
     """Yield what may be adopted: what lives, and what ended without this ledger having heard of it.
 
     What was rendered after all on a server that was given up is taken over too, as long as nobody else has begun it.
-    A job whose video is at home already needs none but the history of that attempt, which may know of more files.
+    A job whose video is saved already needs none but the history of that attempt, which may know of more files.
     """
-    home = board.local_files[job][0] if job in board.local_files else None
+    local = board.local_files[job][0] if job in board.local_files else None
     state = board.states[job]
     for one in found:
-        if home is not None:
-            eligible = isinstance(one.found, Entry) and one.attempt == home
+        if local is not None:
+            eligible = isinstance(one.found, Entry) and one.attempt == local
         elif isinstance(one.found, Entry) and isinstance(state, Waiting) and one.attempt == state.past.given_up:
             eligible = one.found.ended is Ended.SUCCESS
         else:
@@ -134,7 +134,7 @@ def _take_in(board: Board, server: Server, result: PollResult, one: _Finding) ->
 def _duplicates(
     board: Board, server: Server, job: str, found: list[_Candidate], adopted: _Candidate | None
 ) -> Iterator[Note]:
-    """Yield the deletion of pending prompts of ours whose job another prompt or a file at home already serves.
+    """Yield the deletion of pending prompts of ours whose job another prompt or a saved file already serves.
 
     Its id tells that it is ours: a prefix alone may be somebody else's copy of our workflow.
     """

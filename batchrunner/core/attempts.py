@@ -27,7 +27,7 @@ _FREE = frozenset({Why.INTERRUPTED, Why.WITHDRAWN, Why.DENIED, Why.INPUT_LOST, W
 _HOPELESS = frozenset({Why.REFUSED, Why.INPUT_REFUSED})
 """Losses after which no further attempt can help; nothing was rendered."""
 MOST_FILES = 1_000
-"""Files of one prompt that are brought home: a prompt with more is a mistake, or an attack on the disk."""
+"""Files of one prompt that are downloaded: a prompt with more is a mistake, or an attack on the disk."""
 _MAY_PASS = frozenset({Why.FORGOTTEN, Why.STUCK, Why.DENIED})
 """Losses that waiting, or a restart, may put an end to."""
 _OUT_OF_MEMORY = "OutOfMemory"

@@ -63,7 +63,7 @@ def interpret_download(board: Board, action: Download, end: DownloadEnd, moment:
 
 
 def _home(action: Download, attempt: Attempt, got: Downloaded, record: Tracked) -> tuple[list[Fact], Tracked]:
-    """Note a file that is home; a guessed one proves that its prompt was rendered."""
+    """Note a saved file; a guessed one proves that its prompt was rendered."""
     job, at = attempt.job, attempt.at
     saved = Saved(job, action.attempt, at, action.file.key, got.path, got.size, got.sha256, got.warning)
     if not action.probe:
@@ -112,7 +112,7 @@ def _failed(board: Board, action: Download, attempt: Attempt, failure: Failure, 
     if failure.cause is Cause.UNAUTHORIZED:
         first = record.denied.get(key)
         if first is not None and server.health.is_up() and server.health.good_at > first:
-            # A poll since then was not refused: it is the file's trouble.
+            # A poll since then was not refused: it is the file's failure.
             message = f"{failure.message}, though the queue answers"
             return Outcome((lose(attempt, Why.UNUSABLE, message),), tuple(notes))
         notes.append(Track(action.job, replace(record, denied={key: moment.now, **record.denied})))

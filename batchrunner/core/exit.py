@@ -9,7 +9,7 @@ from batchrunner.core.eta import ends_at, is_hopeless
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.health import Condition
 from batchrunner.core.lifecycle import Done, Failed
-from batchrunner.core.scheduler import is_gone, is_idle, leaving_time
+from batchrunner.core.scheduler import is_gone, is_idle, is_surveyed, leaving_time
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -32,8 +32,8 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     refusal = board.refused_alike()
     if board.is_settled() and not refusal:
         return None if _withdrawing(board) else _settled(board)
-    if trouble := _local_trouble(board):
-        return Exit(LOCAL, f"{trouble}, then run the same command again")
+    if failure := _local_failure(board):
+        return Exit(LOCAL, f"{failure}, then run the same command again")
     if board.leaving_at is not None:
         return _left(board, now, board.leaving_at)
     if reason := _template(refusal) if refusal else board.hopeless_loss():
@@ -41,14 +41,14 @@ def exit_decision(board: Board, now: float) -> Exit | None:
     return _in_time(board, now) or _stopped(board, now)
 
 
-def _local_trouble(board: Board) -> str:
+def _local_failure(board: Board) -> str:
     """Return what this machine has lacked for too long, and what to do about it; empty if nothing."""
     grace = board.rules.grace
     if board.disk.is_out(grace):
         return f"{board.disk.message}: free some space"
     if board.sockets.is_out(grace):
         return f"{board.sockets.message}: close what holds so many"
-    # Other jobs need other files, and what is out there comes home first.
+    # Other jobs need other files, and what is on the servers is downloaded first.
     return f"{board.inputs.message}: check it" if board.inputs.is_out(grace) and not board.holds_any() else ""
 
 
@@ -77,7 +77,12 @@ def _jobs(count: int) -> str:
 
 
 def _in_time(board: Board, now: float) -> Exit | None:
-    """End well if nothing that waits can be home in time, and nothing of ours is out there any more."""
+    """End well if nothing that waits can be saved in time, and nothing of ours is on a server any more.
+
+    What an earlier ledger's runs left, on the servers and on this disk, is taken over first.
+    """
+    if board.local_files or not is_surveyed(board, now):
+        return None
     if ends_at(board) is None or _busy(board) or any(board.open_count(name) for name in board.servers):
         return None
     if not is_hopeless(board, now):
@@ -89,7 +94,7 @@ def _in_time(board: Board, now: float) -> Exit | None:
 
 
 def _left(board: Board, now: float, since: float) -> Exit | None:
-    """Leave once every server was asked and everything rendered is home, or clean-up must have had the rest."""
+    """Leave once every server was asked and everything rendered is saved, or clean-up must have had the rest."""
     gone = all(is_gone(board, server) for server in board.servers.values())
     coming = any(
         any(True for _ in board.fetching_on(name)) and not board.is_out(server, now)
@@ -110,14 +115,14 @@ def _stopped(board: Board, now: float) -> Exit | None:
 
 
 def _is_waited_for(board: Board, server: Server, now: float) -> bool:
-    """Whether a server may still take what waits, or bring home what it holds."""
+    """Whether a server may still take what waits, or give us what it holds."""
     open_count = board.open_count(server.name) > 0
     if frees_at(board, server) is not None:
         return True  # what it holds will be rendered elsewhere
     if board.is_closed() and not board.held_by(server.name) and server.health.condition is not Condition.UNAUTHORIZED:
         return server.named and bool(board.waiting)  # it may be off until the hours begin
     if board.is_out(server, now):
-        # One that refuses new prompts may still bring home what it has.
+        # One that refuses new prompts may still give us what it has.
         stuck = server.health.stuck_since()
         patient = stuck is None or now < stuck + board.rules.patience
         return open_count and patient and server.health.is_up() and server.health.gives_files()
@@ -125,7 +130,7 @@ def _is_waited_for(board: Board, server: Server, now: float) -> bool:
 
 
 def _busy(board: Board) -> bool:
-    """Whether something is under way that may still bring a fact home."""
+    """Whether something is under way that may still bring a fact."""
     return board.in_flight.may_bring()
 
 

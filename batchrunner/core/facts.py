@@ -126,7 +126,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The file is home: verified, under its final name, durable."""
+    """The file is saved: verified, under its final name, durable."""
 
     job: str
     attempt: int
@@ -189,6 +189,9 @@ class Dropped:
     at: float
     message: str
 
+
+CANCELLED = "cancelled"
+"""The message of a job that `cancel` took out of its batch; the next run takes it up again."""
 
 Fact: TypeAlias = Claimed | Accepted | Rendered | Opened | Saved | DownloadFailed | Lost | Reopened | Dropped
 

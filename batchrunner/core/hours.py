@@ -1,9 +1,9 @@
 """`hours`: the times of day in which prompts may be submitted.
 
 Which moments they mean, in a zone with summer time, is for the shell to find out (`batchrunner/hours.py`); here it is
-seconds. Outside the hours a run submits nothing, brings home what is rendered, and waits; nothing is submitted that
-can't be home before they end. The rendering machine may be off meanwhile: `patience` with a server that holds nothing
-of ours begins anew when they begin.
+seconds. Outside the hours a run submits nothing, downloads what is rendered, and waits; nothing is submitted that
+can't be downloaded before they end. The rendering machine may be off meanwhile: `patience` with a server that holds
+nothing of ours begins anew when they begin.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _RETRY, _RETRY_CAP = 1.0, 60.0
 _TOLD_FROM = 3
 """Failed uploads of a file in a row from which on people are told: a single one may fail any time."""
 _HOPELESS_TRIES, _HOPELESS_FOR = 6, 600.0
-"""So many uploads of a file, in so many seconds, fail before it may be the file's trouble, and not the server's."""
+"""So many uploads of a file, in so many seconds, fail before it may be the file's failure, and not the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ class ServerInputs:
         return next((self.refused[file.name] for file in files if file.name in self.refused), "")
 
     def is_hopeless(self, name: str, now: float, *, denied: bool) -> bool:
-        """Whether one more failed upload is the file's own trouble, and not the server's.
+        """Whether one more failed upload is the file's own failure, and not the server's.
 
         It is, after many in ten minutes, if another file got there since the first one; or if it was `denied` by
-        something before the server, and no other file is in trouble there.
+        something before the server, and no other file fails there.
         """
         trouble = self.troubles.get(name)
         if trouble is None or trouble.failures + 1 < _HOPELESS_TRIES or now - trouble.since < _HOPELESS_FOR:

@@ -74,7 +74,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file on its way home."""
+    """One file that is being downloaded."""
 
     file: File
     opened: Opened | None = None
@@ -110,7 +110,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
-    """Rendered; its files are to be brought home."""
+    """Rendered; its files are to be downloaded."""
 
     past: AttemptHistory
     prompt: Prompt
@@ -121,7 +121,7 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every file is home."""
+    """Every file is saved."""
 
     past: AttemptHistory
     prompt: Prompt

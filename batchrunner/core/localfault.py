@@ -1,19 +1,19 @@
-"""Trouble of this machine's own: no new prompt while it lasts, exit 5 when it lasts too long."""
+"""A failure of this machine's own: no new prompt while it lasts, exit 5 when it lasts too long."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 _FORGOTTEN = 120.0
-"""Seconds without new trouble after which the old one is over; twice the longest pause between two tries."""
+"""Seconds without a new failure after which the old one is over; twice the longest pause between two tries."""
 
 
 @dataclass(slots=True)
 class LocalFault:
-    """What those who meet it tell of one such trouble. All times in seconds on the loop's clock."""
+    """What those who meet it tell of one such failure. All times in seconds on the loop's clock."""
 
     failed_at: float | None = None
-    """When the trouble began that still lasts."""
+    """When the failure began that still lasts."""
     again_at: float = 0.0
     """When somebody met it last."""
     message: str = ""
@@ -28,7 +28,7 @@ class LocalFault:
         self.failed_at = None
 
     def calms_at(self) -> float | None:
-        """Return when the trouble is over if nobody meets it again."""
+        """Return when the failure is over if nobody meets it again."""
         return None if self.failed_at is None else self.again_at + _FORGOTTEN
 
     def is_out(self, grace: float) -> bool:
@@ -57,7 +57,7 @@ class Allotment:
     """What this process may open."""
 
     downloads: int
-    """Files that come home at once."""
+    """Files that are downloaded at once."""
     limit: int
     """Open files that it needs to be allowed (`ulimit -Sn`)."""
     warning: str = ""

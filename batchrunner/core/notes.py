@@ -190,7 +190,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class JobWell:
-    """A file that this server rendered is home."""
+    """A file that this server rendered is saved."""
 
     server: str
 

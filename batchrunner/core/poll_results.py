@@ -261,7 +261,7 @@ def expired(attempt: Attempt, board: Board) -> Lost:
     """Return the loss of a file that is on its server no more."""
     if attempt.state.prompt.id in board.inherited:
         return lose(attempt, Why.WITHDRAWN, "the built-in ComfyUI ended with its run; it is rendered again")
-    return lose(attempt, Why.EXPIRED, "404: clean-up deleted the file before it was home")
+    return lose(attempt, Why.EXPIRED, "404: clean-up deleted the file before it was downloaded")
 
 
 def stuck(attempt: Attempt) -> Lost:

@@ -130,7 +130,7 @@ def is_denied(failure: Failure) -> bool:
 def _denied(board: Board, attempt: Attempt, failure: Failure, now: float) -> Outcome:
     """Lose an attempt that was refused while polls are good: the second time it is the job's failure.
 
-    Nothing was rendered, so it costs no attempt. Three different jobs alike are the server's trouble: it rests, one job
+    Nothing was rendered, so it costs no attempt. Three different jobs alike are the server's failure: it rests, one job
     tries, and no job fails of it.
     """
     server = board.servers[attempt.state.prompt.server]

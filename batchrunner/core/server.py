@@ -86,7 +86,7 @@ class OtherUsersLoad:
 SIM = "sim"
 """The built-in ComfyUI: its memory ends with the run that started it."""
 OUR_DISK = "this disk"
-"""Stands for a server in the facts of a file that was found at home; nobody ever asks it anything."""
+"""Stands for a server in the facts of a file that was found on this disk; nobody ever asks it anything."""
 FASTEST_POLL = 1.0
 """Seconds between two polls where every moment counts."""
 _UNAVAILABLE_CAP = 60.0

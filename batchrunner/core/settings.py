@@ -1,4 +1,4 @@
-"""The knobs of a batch, and the back-off that every trouble shares."""
+"""The knobs of a batch, and the back-off that every failure shares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rules:
     settle: float = 70.0
     """How long a POST without an answer may still arrive: longer than any timeout between us and the server."""
     grace: float = 60.0
-    """How long a trouble that may pass must last before it counts."""
+    """How long a failure that may pass must last before it counts."""
     poll: float | None = None
     """Seconds between polls; None polls as `polling.next_poll` says."""
     hint: bool = True
@@ -31,7 +31,7 @@ class Rules:
     stuck: float | None = 3.0
     """How many times the upper end of its forecast a job may run before it is interrupted; None for ever."""
     downloads: int = 64
-    """Files that come home at once, at least; two per server where there are more (`handles`)."""
+    """Files that are downloaded at once, at least; two per server where there are more (`handles`)."""
 
 
 def backoff(key: str, failures: int, base: float, cap: float) -> float:

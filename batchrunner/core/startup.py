@@ -33,7 +33,7 @@ def startup_facts(board: Board, at: float) -> Iterator[Fact]:
 
 
 def _cut_short(board: Board) -> list[tuple[str, Open]]:
-    """Return the jobs whose file at home was being taken in when the last run ended; it will be found once more.
+    """Return the jobs whose file on this disk was being taken in when the last run ended; it will be found once more.
 
     Three facts tell of such a file, and a kill may come between them.
     """
@@ -43,10 +43,10 @@ def _cut_short(board: Board) -> list[tuple[str, Open]]:
 
 
 def import_local_files(board: Board, at: float) -> Iterator[Fact]:
-    """Yield the adoption of every file found at home whose job no server can tell us about.
+    """Yield the adoption of every file found on this disk whose job no server can tell us about.
 
     They are taken in only after every server was surveyed: a server's history knows all the files of a prompt, our
-    disk only those that made it. What is open is over if a later attempt is at home: it was given up for that one.
+    disk only those that made it. What is open is over if a later attempt is saved: it was given up for that one.
     """
     for job, (attempt, local_files) in sorted(board.local_files.items()):
         state = board.states.get(job)
@@ -55,11 +55,11 @@ def import_local_files(board: Board, at: float) -> Iterator[Fact]:
         if not isinstance(state, Waiting):
             if state.prompt.attempt >= attempt:
                 continue
-            message = f"attempt {attempt} of it is at home, so this one had been given up"
+            message = f"attempt {attempt} of it is saved, so this one had been given up"
             yield lose(Attempt(job, state, at, board.rules), Why.FORGOTTEN, message, burns=False)
         highest = max(attempt, board.seen.get(job, 0))
         prefix = local_files[0].prefix
         yield Accepted(job, attempt, at, prefix, prefix, OUR_DISK, highest)
-        yield Rendered(job, attempt, at, tuple(File(home.path) for home in local_files), None)
-        for home in local_files:
-            yield Saved(job, attempt, at, File(home.path).key, home.path, home.size, home.sha256)
+        yield Rendered(job, attempt, at, tuple(File(file.path) for file in local_files), None)
+        for file in local_files:
+            yield Saved(job, attempt, at, File(file.path).key, file.path, file.size, file.sha256)

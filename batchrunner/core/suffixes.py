@@ -1,4 +1,4 @@
-"""What files end in at home, and the kind that must then be in them."""
+"""What saved files end in, and the kind that must then be in them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OURS = frozenset({".json", ".part"})
 
 
 def suffix(name: str) -> str:
-    """Return the suffix a file that a server calls `name` gets at home: its own in lower case if it is plain.
+    """Return the suffix a file that a server calls `name` gets on this disk: its own in lower case if it is plain.
 
     Nothing else of a server's name is used, ever; what is not plain gets `.bin`.
     """

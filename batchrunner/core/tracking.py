@@ -51,7 +51,7 @@ class Tracked:
     not_found: Mapping[str, float] = field(default_factory=dict)
     """When a GET did not find a file: proof that it is gone only once a later poll was good."""
     denied: Mapping[str, float] = field(default_factory=dict)
-    """When the download of a file was first refused: if polls are not, it is the file's trouble."""
+    """When the download of a file was first refused: if polls are not, it is the file's failure."""
 
     def missed(self, began: float) -> Absence:
         """Return its absence with one more good poll counted, which began at `began`."""

@@ -451,11 +451,14 @@ class _Download:
         return f"{above[0]}{above[1]}{self.action.prefix}-{self.action.index}.part"
 
     def _names_in_order(self) -> Iterator[str]:
-        """Yield the names it may get, in order: the manifest's, with the job's id, with numbers."""
+        """Yield the names it may get, in order: the manifest's, with the job's id if it lacks that, with numbers."""
         yield self.stem + self.suffix
-        yield f"{self.stem}-{self.action.job}{self.suffix}"
+        own = self.stem
+        if self.action.job not in self.stem:
+            own = f"{self.stem}-{self.action.job}"
+            yield own + self.suffix
         for number in range(2, _NAMES):
-            yield f"{self.stem}-{self.action.job}-{number}{self.suffix}"
+            yield f"{own}-{number}{self.suffix}"
 
 
 def _page(stream: Stream) -> Failure | None:

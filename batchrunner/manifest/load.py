@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,7 +127,7 @@ def _read(path: Path, diagnostics: Diagnostics) -> MappingNode:
     if any(
         isinstance(entry.tree, MappingNode) and "class_type" in entry.tree.entries for entry in tree.entries.values()
     ):
-        text = f"this is a workflow, not a manifest; `batchrunner init {shlex.quote(path.name)}` writes one for it"
+        text = "this is a workflow, not a manifest; the verb init writes one for it"
         diagnostics.add(tree.location, "", text)
         diagnostics.fail()
     return tree

@@ -161,9 +161,12 @@ def compose(text: str, file: str) -> Tree:
         code = f"U+{ord(found[0]):04X}"
         _fail(Location(file, line, column), f"the character {code} cannot stand here; write it as an escape")
     hidden, restore = _hide_breaks(text)
+    composer = _Composer(hidden, file, restore)
     try:
-        return _Composer(hidden, file, restore).document()
+        return composer.document()
     except yaml.MarkedYAMLError as error:
+        if open_quote := _open_quote(file, error, composer.scalar):
+            _fail(*open_quote)
         mark = error.problem_mark or error.context_mark
         location = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file, 1, 1)
         opened = error.context_mark.line + 1 if error.context_mark else location.line
@@ -181,6 +184,8 @@ class _Composer:
         self._file = file
         self._restore = restore
         self._written = _lines(text)
+        self.scalar: yaml.ScalarEvent | None = None
+        """The last one."""
         self._aliases = 0
         self._nodes = 0
         self._anchors: dict[str, tuple[Tree, int] | None] = {}
@@ -264,6 +269,7 @@ class _Composer:
         return size + count
 
     def _scalar(self, event: yaml.ScalarEvent) -> ScalarNode:
+        self.scalar = event
         text = event.value.translate(self._restore) if self._restore else event.value
         location = self._location(event)
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -341,6 +347,22 @@ def _lines(text: str) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
+def _open_quote(file: str, error: yaml.MarkedYAMLError, scalar: yaml.ScalarEvent | None) -> tuple[Location, str] | None:
+    """Return where the quote opens that was forgotten to be closed, and what to say; None if none was.
+
+    It runs to the end of the file, or to a quote in a later line that was to open another text (`scalar` ends there).
+    """
+    if "unexpected end of stream" in (error.problem or "") and error.context_mark:
+        at = error.context_mark
+        return Location(file, at.line + 1, at.column + 1), "the quote that opens here is not closed"
+    found = error.problem_mark
+    begin, end = (scalar.start_mark, scalar.end_mark) if scalar and scalar.style in {'"', "'"} else (None, None)
+    if not (found and begin and end) or (end.line, end.column) != (found.line, found.column) or begin.line == end.line:
+        return None
+    advice = f"the quote that opens here ends only in line {end.line + 1}, before more text; close it before that"
+    return Location(file, begin.line + 1, begin.column + 1), advice
+
+
 def _advice(text: str, location: Location, problem: str, opened: int) -> str:
     """Return a syntax error's message with what a person can do about it; the parser only tells what it expected.
 
@@ -362,8 +384,6 @@ def _advice(text: str, location: Location, problem: str, opened: int) -> str:
         cure = f"a text that begins with {char} needs quotes"
     elif "alphabetic or numeric" in problem:
         cure = "a text that begins with * or & needs quotes"
-    elif "unexpected end of stream" in problem:
-        cure = f"a quote that opens in line {opened} is not closed"
     elif "could not find expected ':'" in problem:
         space = " or it is an entry of a list and needs a space after its -," if re.match(r"-\S", begun) else ""
         cure = f"line {opened} has no colon after its key,{space} or it is a text: {QUOTE_IT}"

@@ -87,7 +87,7 @@ _MAX_TEXT = 300
 _MAX_COMMAND = 1000
 """Characters; a command that is cut runs something else, so a longer one is left out."""
 _REPEAT = 3600.0
-"""Seconds before the same trouble of the same server is told again: some servers go up and down all night."""
+"""Seconds before the same failure of the same server is told again: some servers go up and down all night."""
 _LISTED, _NAMED = 10, 3
 """How many failed jobs a message lists in its fields, and names in its text."""
 _SERVER_STATES = {

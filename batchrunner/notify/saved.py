@@ -1,4 +1,4 @@
-"""`on_saved`: the user's own command for each file that is home, beside the engine and never in its way.
+"""`on_saved`: the user's own command for each saved file, beside the engine and never in its way.
 
 At least once per file: a file counts as handled when the command has ended with 0, and that is recorded; what was not
 is handed to it again by the next run. A command that fails or hangs costs a line, never a video.
@@ -76,11 +76,16 @@ class SavedCommands:
         self._told = False
 
     def put(self, saved: Saved) -> None:
-        """Take in a file that is home; never waits."""
+        """Take in a saved file; never waits."""
         mark = handled_mark(saved)
         if mark not in self._left:
             self._left[mark] = None
             self._waiting.put_nowait(saved)
+
+    @property
+    def left(self) -> int:
+        """How many files are not handled yet."""
+        return len(self._left)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -289,6 +289,6 @@ def _state_now(state: State) -> str:  # noqa: PLR0911 - a table: a return a stat
         case Done(files=files):
             return f"done, {', '.join(printable(file.path) for file in files)}."
         case Failed(why=why, message=message):
-            return f"failed: {why}: {printable(message, 400)}. `batchrunner retry` makes it wait again."
+            return f"failed: {why}: {printable(message, 400)}. `retry` makes it wait again."
         case Unwanted():
             return "not part of the batch any more."

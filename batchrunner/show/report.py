@@ -100,6 +100,8 @@ class RunContext:
     """How long it all was to take, said at the beginning, in seconds."""
     ending: tuple[str, ...] = ()
     """How the last run ended, in lines for people: what they may not have seen, because their terminal had gone."""
+    unhandled: int = 0
+    """Saved files that `on_saved` is still to handle."""
     runs: tuple[tuple[float, float], ...] = ()
     """From when to when a runner ran, in seconds since the epoch; always, if there is none."""
     commands: Commands = field(default_factory=Commands)
@@ -142,6 +144,11 @@ class Report:
     def left(self) -> int:
         """Jobs neither done nor failed."""
         return self.total - self.done - self.failed
+
+    @property
+    def expected(self) -> float | None:
+        """How long everything was to take; None while jobs are left, for there is nothing to compare it with."""
+        return None if self.left else self.context.expected
 
     @property
     def rendered(self) -> float:
@@ -253,7 +260,7 @@ def report_lines(report: Report) -> list[str]:
     if report.servers:
         idle = sum(server.idle for server in report.servers)
         idle_text = f", idle for {duration(idle)} in between" if idle else ""
-        expected = f", {duration(report.context.expected)} expected" if report.context.expected else ""
+        expected = f", {duration(report.expected)} expected" if report.expected else ""
         found.append(f"rendered for {duration(report.rendered)}{idle_text}{expected}")
     found += [
         f"failed: {listing(cause.jobs, _MOST_NAMES, 100)}: {LOSS_REASONS[cause.why]}: {cause.message}"
@@ -313,7 +320,7 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
         yield "wall clock", f"{duration(report.wall)}, from {clock(report.began)} to {clock(report.ended)}"
     if report.servers:
         yield "rendered", duration(report.rendered)
-    if expected := report.context.expected:
+    if expected := report.expected:
         off = round(100 * (report.wall / expected - 1))
         yield "forecast", f"{duration(expected)}, {abs(off)} % too {'low' if off > 0 else 'high'}" if off else "right"
 
@@ -342,6 +349,8 @@ def next_steps(report: Report, commands: Commands) -> list[tuple[str, str]]:
     found = []
     if report.left:
         found.append((commands.run, "go on with what is left"))
+    elif report.context.unhandled:
+        found.append((commands.run, f"run on_saved again for {counted(report.context.unhandled, 'file')}"))
     if report.failed:
         found.append((commands.retry, "have what failed wait again, then run it"))
     if report.done:

@@ -45,7 +45,7 @@ class ServerState:
     state: str
     """As in `ServerView`."""
     since: float | None
-    """Since when it is in trouble, in seconds since the epoch."""
+    """Since when it fails, in seconds since the epoch."""
     message: str
 
     def trouble(self, now: float) -> str:

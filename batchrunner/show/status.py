@@ -6,6 +6,7 @@ here knows what time it is. The lines are short, however big the batch is; print
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, listing, moment, printable, size, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 NEW = "new"
 _ORDER = ("done", "failed", "fetching", "queued", "sending", "waiting", NEW)
+_NEXT = "next: "
+_INDENT = 4
+"""Cells before what goes on in the next line."""
 _MOST_ROWS = 12
 _MOST_VALUES = 6
 _NAME_CELLS = range(8, 72)
@@ -159,6 +163,8 @@ class Plan:
     """By job, of those known from before."""
     gone: Sequence[Job] = ()
     """Known from before, and not in the manifest any more."""
+    cancelled: int = 0
+    """Jobs that were cancelled, and that this run takes up again."""
     warnings: Sequence[str] = ()
     seconds: float | None = None
     """How long the rest will take; None if there is no forecast."""
@@ -207,6 +213,8 @@ def plan_view(plan: Plan) -> list[Text]:
     if plan.late:
         named = listing((job.file for job in plan.late), _MOST_LATE, 100)
         lines.append(Text(f"will not be finished in time: {counted(len(plan.late), 'job')}: {named}", "yellow"))
+    if plan.cancelled:
+        lines.append(Text(cancelled_text(plan.cancelled)))
     if plan.gone:
         some = f"{counted(len(plan.gone), 'earlier job')} {'is' if len(plan.gone) == 1 else 'are'}"
         lines.append(Text(f"{some} not in this manifest any more (saved files are kept)", "yellow"))
@@ -251,8 +259,13 @@ def status_view(batch: str, jobs: Sequence[Job], states: Mapping[str, State], st
         *([Text(f"cancelled, or not in the manifest any more: {counted(out, 'job')}")] if out else []),
         *_section("on its way", [(job.file, f"{state_name(state):8}  {state.prompt.server}") for job, state in going]),
         *_section("failed", [(job.file, text) for job, state in wanted if (text := failure(state))]),
-        *([Text(), Text(f"next: {printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
+        *([Text(), Text(f"{_NEXT}{printable(standing.command, _LONGEST_COMMAND)}")] if standing.command else []),
     ]
+
+
+def cancelled_text(count: int) -> str:
+    """Return that so many jobs were cancelled, and what becomes of them."""
+    return f"cancelled: {counted(count, 'job')}; the next run renders {'it' if count == 1 else 'them'}"
 
 
 def disk_text(shortage: DiskShortage) -> str:
@@ -337,6 +350,20 @@ def _section(title: str, rows: Sequence[tuple[str, str]], total: int | None = No
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:
-    """Print each line as one line, however long: nothing is wrapped or lost, on a terminal or off it."""
+    """Print each line whole, however long; on a terminal it goes on below, indented, between two words.
+
+    A command to copy stays one line, and so does everything off a terminal.
+    """
     for line in lines:
-        console.print(line, soft_wrap=True)
+        for part in _wrapped(console, line) if console.is_terminal and not line.plain.startswith(_NEXT) else [line]:
+            console.print(part, soft_wrap=True)
+
+
+def _wrapped(console: Console, line: Text) -> Iterator[Text]:
+    """Yield a line in parts that fit the terminal, as far as a single word does."""
+    width = console.width
+    while cell_len(line.plain) > width and (words := [*re.finditer(r"(?<=\S) +(?=\S)", line.plain)]):
+        ends = [word for word in words if cell_len(line.plain[: word.start()]) <= width] or words[:1]
+        yield line[: ends[-1].start()]
+        line = Text(" " * _INDENT).append_text(line[ends[-1].end() :])
+    yield line

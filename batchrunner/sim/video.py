@@ -63,28 +63,28 @@ class PyavRenderer:
     def _film(self, order: Order, codec: str, *, sound: bool) -> bytes:
         file = io.BytesIO()
         flags = {"movflags": "use_metadata_tags"} if order.form == "mp4" else {}
-        with self._av.open(file, "w", format=order.form, options=flags) as film:
+        with self._av.open(file, "w", format=order.form, options=flags) as made:
             for key, value in order.metadata.items():
-                film.metadata[key] = json.dumps(value)
-            film.metadata["simulated"] = SIMULATED
-            self._write(film, order.shot, codec, sound=sound)
+                made.metadata[key] = json.dumps(value)
+            made.metadata["simulated"] = SIMULATED
+            self._write(made, order.shot, codec, sound=sound)
         return file.getvalue()
 
-    def _write(self, film: OutputContainer, shot: Shot, codec: str, *, sound: bool) -> None:
+    def _write(self, made: OutputContainer, shot: Shot, codec: str, *, sound: bool) -> None:
         frames = min(shot.frames * shot.batch, self._frames)
         rate = max(1, round(shot.fps))
-        picture = cast("VideoStream", film.add_stream(codec, rate=rate, options=_QUALITY.get(codec, {})))
+        picture = cast("VideoStream", made.add_stream(codec, rate=rate, options=_QUALITY.get(codec, {})))
         picture.width, picture.height = self._size(shot)
         picture.pix_fmt = "yuv420p"
         picture.thread_count = 1
-        voice = film.add_stream("aac", rate=_RATE, layout="mono") if sound else None
+        voice = made.add_stream("aac", rate=_RATE, layout="mono") if sound else None
         for index in range(frames):
-            film.mux(picture.encode(self._picture(shot, index)))
-        film.mux(picture.encode(None))
+            made.mux(picture.encode(self._picture(shot, index)))
+        made.mux(picture.encode(None))
         if voice is not None:
             for frame in self._tone(shot, min(shot.sound or 0.0, frames / rate)):
-                film.mux(voice.encode(frame))
-            film.mux(voice.encode(None))
+                made.mux(voice.encode(frame))
+            made.mux(voice.encode(None))
 
     def _size(self, shot: Shot) -> tuple[int, int]:
         """Return even sides in the shot's proportion, none longer than allowed."""

@@ -76,7 +76,7 @@ def _head(path: str) -> Iterator[str]:
     stem = path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".json")
     name = re.sub(r"\.{2,}|[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:64].strip(".") or "batch"
     outside = "  # outside this folder: plan and run need --allow-outside" if path.startswith(("..", "/")) else ""
-    yield "# A first manifest. `batchrunner plan` shows what it would do; change it, then `batchrunner run` it."
+    yield "# A first manifest. `plan` shows what it would do; change it, then `run` it."
     yield f"# yaml-language-server: $schema=./{SCHEMA_FILE}"
     yield f"name: {yaml_text(name)}"
     yield "server: http://127.0.0.1:8188  # where ComfyUI listens; several as a list; `sim` needs none"
@@ -111,6 +111,9 @@ def _params(graph: Graph, roles: Roles) -> Iterator[str]:
         beside = f"; left alone: {', '.join(others)}" if others else ""
         driven = _one_or_list(f"{key}.{source}" for key, source in places)
         yield f"  {name}: {driven}  # {printable(node.title or node.class_type, 60)}{beside}"
+    if roles.splits:
+        shared = ", ".join(map(_selector, roles.splits))
+        yield f"  # steps is left out: {shared} would have to change with it"
 
 
 def _rest(graph: Graph, rest: list[Place]) -> Iterator[str]:

@@ -37,6 +37,8 @@ _NUMBERS: dict[str, tuple[str, ...]] = {
     "guidance": ("guidance", "guidance_scale", "embedded_guidance_scale"),
 }
 """Parameter -> what nodes call that number."""
+_TO_THE_END = 10_000
+"""ComfyUI's own `end_at_step` for «as many steps as there are»."""
 _CARRIED = frozenset({"value", "int", "float", "number", "Number", "a", "x", "input", "any", "anything", "source", ""})
 """What nodes that hold a single number, or hand it on, call it."""
 _LATENTS = frozenset({"latent_image", "latent", "latents", "samples", "image_embeds"})
@@ -79,6 +81,8 @@ class Roles:
     """Parameter -> places of the same kind that it leaves alone: later stages, other texts."""
     media: frozenset[str] = frozenset()
     """The parameters that take files, which are uploaded to a server's input folder."""
+    splits: tuple[Place, ...] = ()
+    """Where one run of steps is shared out among samplers: `steps` is left alone then."""
 
 
 def find_roles(graph: Graph) -> Roles:
@@ -94,6 +98,19 @@ def free_inputs(graph: Graph) -> Iterator[Place]:
                 yield key, name
 
 
+def split_steps(graph: Graph) -> Iterator[Place]:
+    """Yield every input that names one step of several, at which a sampler begins, ends, or hands on.
+
+    With another number of steps, each of these would have to change too: alone, the noise of the stages would not meet.
+    """
+    for key, node in graph.items():
+        for name, value in node.inputs.items():
+            starts = name in {"start_at_step", "start_step"} and value != 0
+            ends = name in {"end_at_step", "end_step"} and not _is_whole(value)
+            if starts or ends or (name == "step" and "sigmas" in node.inputs):
+                yield key, name
+
+
 def value_at(graph: Graph, place: Place) -> Json:
     """Return the value that stands at a place, None where there is none."""
     return dict(leaves(graph[place[0]].inputs)).get(place[1])
@@ -101,6 +118,11 @@ def value_at(graph: Graph, place: Place) -> Json:
 
 def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Json) -> bool:
+    """Whether an end step means all steps; a linked one may be any."""
+    return isinstance(value, int | float) and not 0 <= value < _TO_THE_END
 
 
 class _Finder:
@@ -124,7 +146,10 @@ class _Finder:
     def roles(self) -> Roles:
         self._texts()
         self._seed()
+        splits = tuple(split_steps(self._graph))
         for name, inputs in _NUMBERS.items():
+            if splits and name == "steps":
+                continue
             self._add(name, self._numbers(inputs))
         if "length" not in self._params and any("AnimateDiff" in node.class_type for node in self._graph.values()):
             self._add("length", self._numbers(("batch_size",)))
@@ -132,7 +157,7 @@ class _Finder:
             self._files(key)
         for key in self._order:
             self._loras(key)
-        return Roles(self._params, self._others, frozenset(self._media))
+        return Roles(self._params, self._others, frozenset(self._media), splits)
 
     def _add(self, name: str, places: Iterable[Place], drives: Callable[[Place], bool] | None = None) -> None:
         """Let `name` drive the first place and those that `drives` picks: unless said, all that hold its value."""

@@ -96,7 +96,7 @@ def test_again_and_more(tmp_path: Path) -> None:
 
 
 def test_without_its_state(tmp_path: Path) -> None:
-    """Killed and robbed of its state, a run adopts what is at home, in the history and in the queue."""
+    """Killed and robbed of its state, a run adopts what is saved, in the history and in the queue."""
     with Server(tmp_path / "server", seconds=0.5) as server:
         batch = Batch(tmp_path, (server.url,))
         with batch.start() as running:
@@ -114,7 +114,7 @@ def test_without_its_state(tmp_path: Path) -> None:
 
 
 def test_without_its_folder(tmp_path: Path) -> None:
-    """With everything it had brought home gone, a run takes from the server what is still there."""
+    """With everything it had downloaded gone, a run takes from the server what is still there."""
     with Server(tmp_path / "server", seconds=0.5) as server:
         batch = Batch(tmp_path, (server.url,))
         with batch.start() as running:

@@ -123,7 +123,7 @@ _ALL = {
     ),
 }
 _TELLING = ("POST under way", "download stalled", "server away")
-"""A claim that nobody has answered, a video that is half at home, a server that can't be asked what it has."""
+"""A claim that nobody has answered, a video that is half saved, a server that can't be asked what it has."""
 _EVERYTHING = os.environ.get("BATCHRUNNER_SIGNAL_STATES") == "all"
 STATES = tuple(_ALL) if _EVERYTHING else _TELLING
 
@@ -138,7 +138,7 @@ def _hang_ups_count() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", STATES)
 async def test_every_signal_in_every_state(tmp_path: Path, name: str) -> None:
-    """Once brings home what is rendered, twice is out at once; then the same command ends well, nothing done twice."""
+    """Once downloads what is rendered, twice is out at once; then the same command ends well, nothing done twice."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
     cells = [_cell(tmp_path / f"{number.name}-{times}", _ALL[name], number, times) for number, times in _sent(name)]
     async with asyncio.TaskGroup() as group:

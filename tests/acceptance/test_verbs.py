@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,9 @@ def test_cancel(tmp_path: Path) -> None:
             assert cancelled.code == 0, cancelled.err
             assert running.end().code == 130
         assert cancelled.err.startswith(f"stopping the run (process {running.pid})")
-        assert cancelled.err.endswith("\ncancelled: 3 jobs\nto continue: batchrunner run night.yaml\n")
+        assert cancelled.err.endswith(
+            f"\ncancelled: 3 jobs\nto continue: {sys.executable} -m batchrunner run night.yaml\n"
+        )
         until(lambda: server.events("started")[1:], "the stranger's prompt went as well")
         ended_by_us = {event["prompt_id"]: event["what"] for event in server.events("interrupted", "deleted")}
         assert ended_by_us == dict(zip(mine, ("interrupted", "deleted"), strict=True))
@@ -61,7 +64,7 @@ def test_cancel(tmp_path: Path) -> None:
 
 
 def test_cancel_what_is_rendered(tmp_path: Path) -> None:
-    """What was rendered before cancel came is kept to be brought home, and is rendered once only."""
+    """What was rendered before cancel came is kept to be downloaded, and is rendered once only."""
     with Server(tmp_path / "server", seconds=0.2) as server:
         batch = Batch(tmp_path, (server.url,), ("cat-1", "cat-2"))
         with batch.start() as running:
@@ -136,7 +139,7 @@ def test_retry(tmp_path: Path) -> None:
             assert running.end().code == 1
         failed = [job for job in batch.status()["jobs"] if job["state"] == "failed"]
         picked = _verb(batch, "retry", "--only", f"job={failed[0]['id']}")
-        assert picked.err == "to be tried again: 1 job; now run: batchrunner run night.yaml\n"
+        assert picked.err == f"to be tried again: 1 job; now run: {sys.executable} -m batchrunner run night.yaml\n"
         assert {job["id"] for job in batch.status()["jobs"] if job["state"] == "waiting"} == {failed[0]["id"]}
         assert _verb(batch, "retry").code == 0
         assert batch.run().code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def test_until(tmp_path: Path) -> None:
             rf"^\d\d:\d\d:\d\d until (\w+ \d+ \w+ )?{soon} \(in (\d+ s|[12] min.*)\)$", ran.err, re.MULTILINE
         )
         assert "4 of 4 jobs will not be finished in time: cat-1-s7, cat-2-s7, cat-1-s8, cat-2-s8" in ran.err
-        assert "next: batchrunner run night.yaml" in ran.err
+        assert f"next: {sys.executable} -m batchrunner run night.yaml" in ran.err
         assert server.events("posted") == []
         manifest = tmp_path / "night.yaml"
         manifest.write_text(f"until: '{soon}'\n{manifest.read_text(encoding='utf-8')}", encoding="utf-8")

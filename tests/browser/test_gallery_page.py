@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from evening import SEEDS, View, evening, swept
+from evening import SEEDS, View, evening, film, swept
 
 from batchrunner.manifest import Options, load
 from batchrunner.manifest.picks import read_picks
@@ -399,6 +399,24 @@ async def test_an_input_picture_heads_its_row(tmp_path: Path, view: View) -> Non
     await view.until("document.querySelectorAll('h2 img.input').length === 1")
     await view.until("document.querySelector('h2 img.input').naturalWidth === 1")
     assert await view.texts("h2 .label") == ["a.png", "b.png"]
+
+
+async def test_rows_of_one_tile_stand_side_by_side(tmp_path: Path, view: View) -> None:
+    """Thirty prompts of one job each share lines, an input video heads its row, and at 600 pixels nothing is cut."""
+    rows = [
+        {"prompt": str(place), "mood": "calm" if place % 3 else "wild", "clip": f"{place}.mp4"} for place in range(30)
+    ]
+    begun = evening(tmp_path, rows)
+    begun.jobs = [replace(job, uploads={"clip": str(job.params["clip"])}) for job in begun.jobs]
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "0.mp4").write_bytes(film("", 1))
+    begun.tell()
+    await view.open(begun)
+    await view.until("document.querySelectorAll('h2 video.input').length === 1")
+    assert await view.page.evaluate("document.scrollingElement.scrollHeight") < 2 * 800
+    await view.page.set_viewport_size({"width": 600, "height": 800})
+    assert await view.page.evaluate("document.scrollingElement.scrollWidth") <= 600
+    assert await view.page.evaluate("document.querySelector('#export').getBoundingClientRect().right") <= 600
 
 
 async def test_another_version_is_said(tmp_path: Path, view: View) -> None:

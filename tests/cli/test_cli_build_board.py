@@ -73,7 +73,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 async def test_a_new_ledger_looks_at_every_file(place: Place) -> None:
-    """Until the files at home were taken in, each is looked at, whatever its name."""
+    """Until the files on this disk were taken in, each is looked at, whatever its name."""
     first, second, *_ = place.batch.jobs
     place.put(first, name="renamed/by a person")
     place.put(second, attempt=3)
@@ -106,7 +106,7 @@ async def test_what_an_old_copy_of_the_ledger_misses_is_taken_in_again(place: Pl
 
 
 async def test_a_film_of_an_attempt_that_is_known_is_no_news(place: Place) -> None:
-    """What lies at home of an attempt that the ledger has heard of is left to the server that holds it."""
+    """What is on this disk of an attempt that the ledger has heard of is left to the server that holds it."""
     first = place.batch.jobs[0]
     place.ledger.mark(IMPORTED, value=True)
     prefix = file_prefix(place.batch.name, first.id, 2)
@@ -126,7 +126,7 @@ async def test_a_run_that_was_killed_while_it_took_files_in(place: Place) -> Non
 
 
 async def test_a_film_that_renders_another_job_is_not_taken_in(place: Place) -> None:
-    """What lies at home under a job's prefix with the workflow of another is somebody's; its number is not used."""
+    """What is on this disk under a job's prefix with the workflow of another is somebody's; its number is not used."""
     first, second, *_ = place.batch.jobs
     place.put(first, attempt=4, like=second)
     place.put(second)

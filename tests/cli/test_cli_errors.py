@@ -213,17 +213,22 @@ def test_watch(folder: Path) -> None:
     told = _call("status", "night.yaml", "--watch")
     assert told.code == 0
     assert told.out.startswith("night  1 done, 1 failed of 2\n")
-    assert told.out.endswith("cancelled: 2 jobs\n")
+    assert told.out.endswith("cancelled: 2 jobs; the next run renders them\n")
     assert "\x1b" not in told.out
     assert json.loads(_call("status", "night.yaml", "--json").out)["total"] == 2
 
 
 def test_a_cancelled_job_is_planned_for(folder: Path) -> None:
-    """Plan counts the time of what was cancelled, for run takes it up again."""
+    """Plan counts the time of what was cancelled, for run takes it up again, and says of it what status says."""
     jobs = _ran(folder)
+    assert "cancelled" not in _call("plan", "night.yaml").out
     before = json.loads(_call("plan", "night.yaml", "--json").out)["seconds"]
     _ran(folder, *(Dropped(job.id, 0, 1.0, "cancelled") for job in jobs))
     assert json.loads(_call("plan", "night.yaml", "--json").out)["seconds"] == before > 0
+    told = "cancelled: 4 jobs; the next run renders them\n"
+    assert told in _call("plan", "night.yaml").out
+    assert told in _call("status", "night.yaml").out
+    assert "cancelled: 1 job; the next run renders it\n" in _call("plan", "night.yaml", "--limit", "1").out
 
 
 def test_why_by_any_name(folder: Path) -> None:
@@ -259,6 +264,17 @@ def test_why_names_the_jobs_there_are(folder: Path) -> None:
         ledger.keep([replace(jobs[0], id=f"abc{place:09}") for place in range(10)])
     assert (told.code, _call("why", "abc").err.splitlines()[-1]) == (2, "  … and 1 more")
     assert _refused(2, "why", "nowhere.yaml", "a/s1").startswith("nowhere.yaml:1:1: ")
+
+
+def test_a_whole_word_comes_before_a_part_of_one(folder: Path) -> None:
+    """A name that ends where a word ends means those jobs alone: `shot-3` is not `shot-30`."""
+    jobs = _ran(folder)
+    names = ("shot-3-s1", "shot-30-s1", "shot-3-s2", "shot-41")
+    with Ledger.open(folder / "outputs" / "night", "night") as ledger:
+        ledger.keep([replace(job, file=name) for job, name in zip(jobs, names, strict=True)])
+    told = _call("why", "shot-3").err.splitlines()
+    assert [line.split()[0] for line in told[1:]] == ["shot-3-s1", "shot-3-s2"]
+    assert (_call("why", "shot-30").code, _call("why", "shot-4").code) == (0, 0)
 
 
 def test_rerun(folder: Path) -> None:
@@ -342,7 +358,10 @@ def test_cancel_and_the_status_after_it(folder: Path) -> None:
     assert _call("cancel", "night.yaml").err == "cancelled: 4 jobs\nto continue: batchrunner run night.yaml\n"
     assert _call("cancel", "night.yaml").err == "nothing to cancel\n"
     for batch in ("night.yaml", "outputs/night"):
-        assert _call("status", batch).out == "night  no jobs left\nnot running\ncancelled: 4 jobs\n"
+        assert (
+            _call("status", batch).out
+            == "night  no jobs left\nnot running\ncancelled: 4 jobs; the next run renders them\n"
+        )
 
 
 def test_commands_to_copy_name_the_folder(folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_what_a_server_held_waits_again(folder: Path, jobs: list[str], capsys: p
     for fact in new:
         assert isinstance(fact, Lost)
         assert (fact.why, fact.burns, fact.final) == (Why.SERVER_GONE, False, False)
-        assert fact.message == "the server was given up with `batchrunner forget`"
+        assert fact.message == "the server was given up with `forget`"
 
 
 def test_the_json_names_what_is_free(folder: Path, jobs: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def rendered(folder: Path, batch: Batch) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("pack", PACKS, ids=lambda pack: pack.stem)
 def test_a_first_manifest_runs(tmp_path: Path, pack: Path) -> None:
-    """As `init` writes it, a manifest runs to its end on the simulator: exit 0, and files of every job at home."""
+    """As `init` writes it, a manifest runs to its end on the simulator: exit 0, and files of every job on this disk."""
     batch = first_batch(tmp_path, pack, own_files=False)
     assert rendered(tmp_path, batch) == (0, len(batch.jobs), 0)
     assert len(list((tmp_path / "home").glob("*.json"))) >= len(batch.jobs)

@@ -104,7 +104,7 @@ def test_a_job_of_two_files_is_done_when_both_are_home(
 
 @pytest.mark.parametrize("kept", ["cat-15.mp4", "cat-17.mp4", "both"])
 def test_half_of_what_a_job_makes_is_not_the_job(tmp_path: Path, kept: str) -> None:
-    """With the state lost and the server restarted, a job with one of its two films at home is rendered again."""
+    """With the state lost and the server restarted, a job with one of its two videos on this disk is rendered again."""
     folder = tmp_path / "run"
 
     def forget(server: Simulator) -> None:

@@ -9,17 +9,17 @@ import anyio
 import pytest
 
 from batchrunner.errors import YoursError
-from batchrunner.process import check_names, handle_signals, kept_signals, stop_signals
+from batchrunner.process import CANCEL, check_names, handle_signals, kept_signals, stop_signals
 
 
 def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
-    """SIGINT and SIGTERM are listened to always, SIGHUP unless it was ignored when we were started."""
+    """SIGINT, SIGTERM and the signal of `cancel` are handled, and, SIGHUP unless it was ignored at the start."""
     before = signal.getsignal(signal.SIGHUP)
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        assert stop_signals() == [signal.SIGINT, signal.SIGTERM]
+        assert stop_signals() == [signal.SIGINT, signal.SIGTERM, CANCEL]
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        assert stop_signals() == [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        assert stop_signals() == [signal.SIGINT, signal.SIGTERM, CANCEL, signal.SIGHUP]
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -337,7 +337,7 @@ class Night:
         if isinstance(fact, Claimed):
             earlier = {f"{BATCH}-{fact.job}-a{attempt}" for attempt in range(1, fact.attempt + 1)} - self.given_up
             assert not any(server.has(prefix) for server in self.servers.values() for prefix in earlier), "not lost"
-            assert not any(prefix in earlier for prefix in self.home.values()), "it is at home"
+            assert not any(prefix in earlier for prefix in self.home.values()), "it is saved"
         if isinstance(fact, Lost) and fact.why in (Why.FORGOTTEN, Why.EXPIRED, Why.WITHDRAWN):
             prefix = f"{BATCH}-{fact.job}-a{fact.attempt}"
             at_home = prefix in self.home.values()
@@ -549,5 +549,5 @@ class Night:
         return sum(f"-{job}-" in prefix for server in self.servers.values() for prefix in server.renders)
 
     def saved(self) -> int:
-        """Return how many files were brought home."""
+        """Return how many files were downloaded."""
         return sum(isinstance(fact, Saved) for fact in self.told)

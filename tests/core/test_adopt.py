@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 def home(attempt: int = 1, files: int = 1) -> tuple[int, tuple[LocalFile, ...]]:
-    """Return the files of an attempt found at home."""
+    """Return the files of an attempt found on this disk."""
     return attempt, tuple(LocalFile(prefix(attempt=attempt), f"cat-{n}.mp4", 9, "0" * 64) for n in range(files))
 
 
@@ -233,7 +233,7 @@ def test_only_the_attempt_that_was_given_up() -> None:
     ]
 
 
-# -- files at home
+# -- files on this disk
 
 
 def test_a_file_at_home_is_taken_in_when_every_server_was_asked() -> None:
@@ -281,7 +281,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for(grace: float, limit: fl
     ],
 )
 def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) -> None:  # type: ignore[type-arg]
-    """What is at home is not fetched or rendered again; only its own prompt's history may know of more files."""
+    """What is saved is not fetched or rendered again; only its own prompt's history may know of more files."""
     board = new_board(jobs=1)
     board.local_files = {JOB: home(1)}
     assert names(take_poll(board, queue=queue, history=history)) == taken
@@ -290,7 +290,7 @@ def test_a_file_at_home_needs_no_other(queue: list, history: list, taken: list) 
 
 @pytest.mark.parametrize("stage", [sending, queued, fetching])
 def test_a_later_attempt_at_home_is_the_one(stage: Callable[[], list[Fact]]) -> None:
-    """What is under way in an older copy of the ledger was given up for the attempt that lies at home."""
+    """What is under way in an older copy of the ledger was given up for the attempt that is saved."""
     board = ready_board(stage(), jobs=1)
     board.local_files = {JOB: home(2)}
     facts = note(board, import_local_files(board, AT))
@@ -308,7 +308,7 @@ def test_all_files_at_home_are_taken_in() -> None:
 
 
 def test_what_is_left_as_it_lies() -> None:
-    """A file at home of the attempt that is under way, of a job that is over, or of one that nobody wants."""
+    """A saved file of the attempt that is under way, of a job that is over, or of one that nobody wants."""
     board = ready_board([*queued(OTHER), *done(JOB)], jobs=2)
     board.local_files = {JOB: home(2), OTHER: home(), "f" * 12: home()}
     assert list(import_local_files(board, AT)) == []
@@ -316,7 +316,7 @@ def test_what_is_left_as_it_lies() -> None:
 
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_run_killed_while_moving_in(kept: int) -> None:
-    """Killed between the facts of a file at home, the next run begins them again, and asks no such server anything."""
+    """Killed between the facts of a saved file, the next run begins them again, and asks no such server anything."""
     board = ready_board(jobs=1)
     board.local_files = {JOB: home()}
     facts = list(import_local_files(board, AT))[:kept]
@@ -365,7 +365,7 @@ def test_nothing_to_open_with() -> None:
 
 @pytest.mark.parametrize("stage", [sending, queued, fetching])
 def test_an_open_job_that_left_the_manifest_is_not_taken_in(stage: Callable[..., list[Fact]]) -> None:
-    """What nobody wants any more stays as it is on its server, though a later attempt of it lies at home."""
+    """What nobody wants any more stays as it is on its server, though a later attempt of it is saved."""
     board = ready_board(stage(OTHER), jobs=1)
     board.local_files = {OTHER: (2, (LocalFile(prefix(OTHER, 2), "dog.mp4", 9, "0" * 64),))}
     assert OTHER not in board.positions

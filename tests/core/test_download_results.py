@@ -103,7 +103,7 @@ def test_a_404_while_polls_fail_waits_for_the_server() -> None:
     assert isinstance(board.states[JOB], Fetching)
     (fact,) = take_poll(board, now=7.0)
     assert isinstance(fact, Lost)
-    assert (fact.why, fact.message) == (Why.EXPIRED, "404: clean-up deleted the file before it was home")
+    assert (fact.why, fact.message) == (Why.EXPIRED, "404: clean-up deleted the file before it was downloaded")
 
 
 def test_the_built_in_server_forgot_what_it_rendered() -> None:

@@ -36,10 +36,10 @@ from boards import (
     take_poll,
 )
 
-from batchrunner.core.actions import Download, NodeError, NotFound, Poll, Refused, Submit, Taken, Withdraw
+from batchrunner.core.actions import Download, LocalFile, NodeError, NotFound, Poll, Refused, Submit, Taken, Withdraw
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import File, Why
-from batchrunner.core.scheduler import plan
+from batchrunner.core.scheduler import plan, survey_limit
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -527,3 +527,17 @@ def test_one_job_out_of_time() -> None:
     board = ready_board(done(), jobs=2)
     board.until = 1.0
     assert message(board, 0.5) == "1 job is left for the next run: it would not have been finished in time"
+
+
+def test_out_of_time_takes_over_what_is_there_first() -> None:
+    """Without a state, what servers hold and what lies on this disk is taken over before time decides; no longer."""
+    board = new_board([], jobs=2)
+    board.until = 1.0
+    assert exit_decision(board, 0.5) is None
+    assert ended(board, survey_limit(board)) == 0
+    board = ready_board([], jobs=2)
+    board.until = 1.0
+    board.local_files = {JOB: (1, (LocalFile("prefix", "a.mp4", 1, ""),))}
+    assert exit_decision(board, 0.5) is None
+    board.local_files = {}
+    assert ended(board, 0.5) == 0

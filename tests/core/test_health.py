@@ -327,7 +327,7 @@ def test_probes_go_round() -> None:
 
 
 def test_a_success_without_its_file_proves_nothing() -> None:
-    """The breaker is closed by a file at home, not by a history entry that says success."""
+    """The breaker is closed by a saved file, not by a history entry that says success."""
     board = tripped(6, A)
     now = board.servers[A].breaker.paused_until
     (action,) = submits(board, now)
@@ -408,7 +408,7 @@ def test_a_batch_that_was_well_once_goes_on() -> None:
 
 
 def test_a_video_on_our_own_disk_proves_that_the_batch_can_be_well() -> None:
-    """A ledger that was lost adopts old losses from the history; a file of the batch at home outweighs them."""
+    """A ledger that was lost adopts old losses from the history; a file of the batch on this disk outweighs them."""
     board = ready_board([fact for job in JOBS[:3] for fact in queued(job)], jobs=9)
     note(board, [*queued(JOBS[5], server=OUR_DISK), rendered(JOBS[5]), saved(JOBS[5])], 1.0)
     note(board, [lost(job, why=Why.WRONG_CONTENT) for job in JOBS[:3]], 1.0)

@@ -406,7 +406,7 @@ def test_a_found_post_ends_the_doubt_about_a_server() -> None:
 
 
 def test_errors_trip_the_breaker_and_a_file_at_home_resets_it() -> None:
-    """Three jobs with one class of error pause a server; one file at home forgets it all, a success alone nothing."""
+    """Three jobs with one class of error pause a server; one saved file forgets it all, a success alone nothing."""
     board = new_board([fact for job in JOBS[:4] for fact in queued(job)], jobs=4)
     take_poll(board, history=[failure(job) for job in JOBS[:3]], queue=[row(JOBS[3])], now=0.0)
     assert board.servers[A].breaker.trips == 1

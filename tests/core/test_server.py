@@ -160,7 +160,7 @@ def test_the_servers_clock() -> None:
 
 
 def test_a_file_at_home_closes_the_breaker() -> None:
-    """Three burned losses alike pause a server; the next file at home ends that, a POST that is taken does not."""
+    """Three burned losses alike pause a server; the next saved file ends that, a POST that is taken does not."""
     one = server()
     poll(one)
     for job in "abc":

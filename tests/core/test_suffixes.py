@@ -1,4 +1,4 @@
-"""What a file may end in at home."""
+"""What a saved file may end in."""
 
 from __future__ import annotations
 

@@ -275,5 +275,5 @@ def test_a_workflow_in_place_of_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as wrong:
         load(path, Options())
     assert str(wrong.value).endswith(
-        "my wan.json:1:1: this is a workflow, not a manifest; `batchrunner init 'my wan.json'` writes one for it"
+        "my wan.json:1:1: this is a workflow, not a manifest; the verb init writes one for it"
     )

@@ -168,7 +168,7 @@ class Storm:
 
 
 _HOME = re.compile(r"night/cat\.[a-z0-9]{1,8}")
-"""What a file is called at home: nothing of a server's name is in it but a plain suffix."""
+"""What a file is called on this disk: nothing of a server's name is in it but a plain suffix."""
 _ASKED = re.compile(
     rb"GET /view\?[!-~]* HTTP/1\.1\r\n"
     rb"(?:(?:Host|Accept|Accept-Encoding|User-Agent|Authorization|Connection): [ -~]*\r\n)*\r\n"

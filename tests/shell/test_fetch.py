@@ -558,6 +558,16 @@ async def test_a_taken_name_is_never_overwritten(target: DownloadTarget, tmp_pat
     assert target.files() == {**theirs, "night/cat-0123456789ab-3.mp4": FILM}
 
 
+async def test_a_name_that_has_the_id_already(target: DownloadTarget, tmp_path: Path) -> None:
+    """A job whose file is named by its id gets a number only: the id does not stand in a name twice."""
+    target.put(f"cat-{JOB}.mp4", OTHER)
+    async with serving(tmp_path / "f") as place, client(place) as comfy:
+        for _ in range(2):
+            end = await Downloader(target.root, BOOT).fetch(FETCH, comfy, f"cat-{JOB}", target.note)
+            assert isinstance(end, Downloaded)
+            assert end.path == f"cat-{JOB}-2.mp4"
+
+
 async def test_a_guessed_file_must_render_the_job(target: DownloadTarget, tmp_path: Path) -> None:
     """Under a guessed name, our prefix on another workflow is somebody else's render; on the job's own it is ours."""
     probe = replace(FETCH, probe=True)
@@ -607,7 +617,7 @@ async def test_a_rewritten_file_at_home_is_not_fetched_twice(target: DownloadTar
 async def test_a_file_of_any_kind_comes_home(
     target: DownloadTarget, tmp_path: Path, name: str, body: bytes, home: str
 ) -> None:
-    """Whatever a node saved is brought home as data: nothing of it can be run, and its length is what was announced."""
+    """Whatever a node saved is downloaded as data: nothing of it can be run, and its length is what was announced."""
     action = replace(FETCH, file=File(name))
     async with serving(tmp_path / "f", body) as place:
         assert await target.fetch(place, action) == Downloaded(home, len(body), sha256(body).hexdigest())
@@ -650,7 +660,7 @@ async def test_a_text_that_broke_off_is_continued(target: DownloadTarget) -> Non
 
 
 async def test_a_text_is_ours_by_its_sidecar(target: DownloadTarget, tmp_path: Path) -> None:
-    """A text at home is not fetched again if its sidecar names our attempt, and never taken for ours if another's."""
+    """A saved text is not fetched again if its sidecar names our attempt, and never taken for ours if another's."""
     action, body = replace(FETCH, file=File("t.txt")), b"a cat"
     target.put("night/cat.txt", body)
     target.put("night/cat.json", told("night/cat.txt", body))

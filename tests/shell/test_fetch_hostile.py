@@ -379,7 +379,7 @@ def handles(spare: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("spare", [0, 1])
 def test_a_search_that_the_system_refuses_finds_nothing_missing(tmp_path: Path, spare: int) -> None:
-    """Out of file handles, the films at home are not found, and that is told instead of rendering them again."""
+    """Out of file handles, the videos on this disk are not found, and that is told instead of rendering them again."""
     put(tmp_path / "night" / "cat.mp4", FILM)
     downloads = Downloader(tmp_path, BOOT)
     with handles(spare), pytest.raises(LocalError, match="can't be searched: "):

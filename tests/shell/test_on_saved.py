@@ -87,6 +87,7 @@ async def test_a_command_that_fails(failing: str) -> None:
     assert (seen.marks, len(seen.told)) == ([], 2)
     assert seen.told[0].startswith(f"on_saved: for {ONE.path} the command ")
     assert seen.told[1] == "on_saved: 2 files left for the next run"
+    assert seen.commands.left == 2
 
 
 async def test_a_command_that_hangs() -> None:

@@ -179,18 +179,19 @@ def test_a_cell_has_its_videos_shape() -> None:
 
 
 def test_a_row_or_column_shows_its_input_picture() -> None:
-    """A value has a picture if all its jobs have the same one: its own, or that which a prompt is written for."""
+    """A value has a picture, or a video, if all its jobs have it: its own, or that which a prompt is written for."""
     jobs = _with_pictures(
         _jobs(
             {"image": "a.png", "prompt": "to a", "seed": 1},
             {"image": "a.png", "prompt": "to a", "seed": 2},
             {"image": "b#1.png", "prompt": "to b", "seed": 1},
             {"image": "c.mp4", "prompt": "to c", "seed": 2},
+            {"image": "d.wav", "prompt": "to d", "seed": 2},
         ),
-        image=["n-a.png", "n-a.png", "n b.png", "n-c.mp4"],
+        image=["n-a.png", "n-a.png", "n b.png", "n-c.mp4", "n-d.wav"],
     )
     content: Any = gallery_data("cats", jobs, {}, [], PageStatus(1.0))
-    shown = ["inputs/n-a.png", "inputs/n%20b.png", None]
+    shown = ["inputs/n-a.png", "inputs/n%20b.png", "inputs/n-c.mp4", None]
     assert {one["name"]: one["pictures"] for one in content["params"]} == {
         "image": shown,
         "prompt": shown,

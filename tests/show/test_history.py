@@ -97,7 +97,7 @@ def test_a_failure_says_what_helps() -> None:
     told = _history(*_claimed(1, 0.0), Lost(JOB.id, 1, AT, Why.ERROR, message, final=True))
     assert "No further attempt" in told[-2]
     assert told[-1].startswith(f"Now: failed: error: {message}")
-    assert "batchrunner retry" in told[-1]
+    assert "`retry` makes it wait again" in told[-1]
 
 
 def test_sent_and_found_later() -> None:

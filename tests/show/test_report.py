@@ -35,7 +35,7 @@ JOBS = [Job(f"j{place}", "", {"seed": place}, f"clips/{place}", 0.0) for place i
 
 
 def _render(job: str, begin: float, seconds: float, attempt: int = 1, server: str = GPU) -> list[Fact]:
-    """Return a job's facts from its claim to its file at home."""
+    """Return a job's facts from its claim to its saved file."""
     end = begin + seconds
     return [
         Claimed(job, attempt, begin, job, "p", server, ""),
@@ -69,7 +69,7 @@ def _told(facts: Sequence[Fact], context: RunContext | None = None, jobs: Sequen
 
 
 def test_it_counts_what_happened() -> None:
-    """Done, failed by reason, rendered again, time rendered and time idle, slowest first, bytes at home."""
+    """Done, failed by reason, rendered again, time rendered and time idle, slowest first, bytes saved."""
     told = _told(_night())
     assert (told.total, told.done, told.failed, told.left) == (5, 3, 2, 0)
     assert (told.wall, told.rendered, told.size) == (3200.0, 1800.0, 4_500_000)
@@ -193,6 +193,23 @@ def test_a_batch_never_run_is_all_left() -> None:
     assert headline(told) == "0 of 6 done, 6 left"
     assert next_steps(told, Commands()) == [("batchrunner run MANIFEST", "go on with what is left")]
     assert report_lines(told) == ["0 of 6 done, 6 left", "next: batchrunner run MANIFEST"]
+
+
+def test_what_on_saved_has_not_handled_is_next() -> None:
+    """With every job done, the command to type next is the one that runs `on_saved` again."""
+    told = _told(_render("j0", 0.0, 5.0), RunContext(unhandled=2), jobs=JOBS[:1])
+    assert next_steps(told, Commands())[0] == ("batchrunner run MANIFEST", "run on_saved again for 2 files")
+    assert report_lines(told)[-1] == "next: batchrunner run MANIFEST"
+
+
+def test_a_forecast_of_all_is_compared_with_all_only() -> None:
+    """How long everything was to take is told once everything is done, not beside the time that one job took."""
+    context = RunContext(expected=182.0)
+    some = _told(_render("j0", 0.0, 5.0), context, jobs=JOBS[:2])
+    assert "expected" not in "".join(report_lines(some))
+    assert "forecast" not in dict(sections(some)["Time"])
+    every = _told(_render("j0", 0.0, 5.0), context, jobs=JOBS[:1])
+    assert "3 min 2 s expected" in "".join(report_lines(every))
 
 
 def test_the_page_gets_the_same() -> None:

@@ -79,7 +79,7 @@ def test_a_sidecar_names_the_node_and_what_is_not_as_asked() -> None:
 
 
 def test_what_nobody_saw_is_null() -> None:
-    """A video found at home by a fresh ledger has a sidecar that claims nothing it does not know."""
+    """A video found on this disk by a fresh ledger has a sidecar that claims nothing it does not know."""
     told = sidecar("cats", Job(JOB.id, "", {}, "one", 0.0), [SAVED], SAVED, {})
     assert (told["server"], told["prompt_id"], told["seed"], told["lost"]) == (None, None, None, [])
     assert told["times"] == {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from batchrunner.core.board import Board
 from batchrunner.core.facts import File, Saved, Why
@@ -40,9 +40,6 @@ from batchrunner.show.status import (
     telling,
 )
 from batchrunner.text import json_text, moment, stamp
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 PROMPT = Prompt(2, "id", "p-a2", "http://gpu:8188", claimed=True)
 SAVED = Saved("j4", 2, 1.0, "x.mp4", "cats/j4.mp4", 5, "0" * 64)
@@ -248,3 +245,18 @@ def test_a_plan_shows_new_jobs_first_and_their_prompts() -> None:
     assert shown[-1] == "  done      p0    a red fox, seed 7"
     assert shown[-2] == "  waiting   p0-1  a red fox, seed 1"
     assert "will not be finished in time: 1 job: f" in shown
+
+
+def test_words_stay_whole_on_a_narrow_terminal() -> None:
+    """A long line goes on below between two words, indented; a command to copy is never broken."""
+    line, command = Text("  job  a red fox in the snow, quality high, seed 12345678901"), "next: run " + "a" * 70
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=40)
+    print_lines(console, [line, Text(command), Text("x" * 50), Text()])
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "  job  a red fox in the snow, quality",
+        "    high, seed 12345678901",
+        command,
+        "x" * 50,
+        "",
+    ]

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from batchrunner.text import (
     clock,
+    closest,
     duration,
     event_line,
     json_text,
@@ -186,3 +187,11 @@ def test_a_line_that_fits() -> None:
     assert name in event_line(0.0, name, message)
     assert event_line(0.0, "", message, 8).endswith(f" {message}")
     assert "…" in event_line(0.0, name, "x" * 200, 80)
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("promt", "prompt"), ("stps", "steps"), ("cgf", "cfg"), ("Widht", "width"), ("notes", None)]
+)
+def test_a_guess_is_near_or_none(word: str, near: str | None) -> None:
+    """A typing slip is recognised; another word that shares some letters is no guess."""
+    assert closest(word, ["prompt", "steps", "cfg", "width"]) == near

@@ -164,6 +164,33 @@ def test_a_sampler_that_adds_no_noise(switch: object) -> None:
     assert "seed" not in found(image(**changes))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "splits"),
+    [
+        ({"start_at_step": 0, "end_at_step": 10000}, False),
+        ({"start_step": 0, "end_step": -1}, False),
+        ({"start_at_step": 0, "end_at_step": 20}, True),
+        ({"start_at_step": 10, "end_at_step": 10000}, True),
+        ({"start_at_step": ["31", 0], "end_at_step": 10000}, True),
+        ({"start_at_step": 0, "end_at_step": ["31", 0]}, True),
+    ],
+)
+def test_steps_that_samplers_share_are_left_alone(tmp_path: Path, inputs: dict[str, Any], *, splits: bool) -> None:
+    """Where a sampler begins or ends at a step, `steps` is not driven alone, and the manifest says why."""
+    text = image(**changed("3", **inputs), **{"31": node("PrimitiveInt", value=10)})
+    assert ("steps" in found(text)) is not splits
+    batch = started(tmp_path, text)
+    assert ("steps" in batch.jobs[0].params) is not splits
+    written = (tmp_path / "first.yaml").read_text("utf-8")
+    assert ("# steps is left out: 3.start_at_step" in written or "# steps is left out: 3.end_at" in written) is splits
+
+
+def test_a_sigma_schedule_that_is_split() -> None:
+    """The step at which SplitSigmas cuts belongs to the scheduler's steps: they are left alone too."""
+    cut = {"31": node("BasicScheduler", steps=20), "32": node("SplitSigmas", sigmas=["31", 0], step=10)}
+    assert "steps" not in found(image(**cut))
+
+
 def test_samplers_side_by_side() -> None:
     """All that start from noise get one seed, whatever they held; a later stage joins where it held the same."""
     second = {**IMAGE["3"]["inputs"], "seed": 6}

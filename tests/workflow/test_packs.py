@@ -40,7 +40,7 @@ primitive_seeds: prompt=5.text negative=6.text seed=2.value width=9.width height
 rgthree_lora: prompt=4.text negative=5.text seed=3.seed width=6.width height=6.height steps=7.steps cfg=7.cfg
     lora=2.lora_1.lora lora_strength=2.lora_1.strength lora_2=2.lora_3.lora lora_2_strength=2.lora_3.strength
 sdxl_refiner: prompt=6.text_g,6.text_l,15.text negative=7.text_g,7.text_l,16.text seed=10.noise_seed
-    width=5.width height=5.height steps=10.steps,11.steps cfg=10.cfg,11.cfg |
+    width=5.width height=5.height cfg=10.cfg,11.cfg |
     width=6.width,7.width,15.width,16.width height=6.height,7.height,15.height,16.height
 subgraph_ids: prompt=58.value seed=57:3.seed width=57:40.value height=57:41.value steps=57:3.steps cfg=57:3.cfg
 text_concat: prompt=3.text negative=7.text seed=9.noise_seed width=8.width height=8.height steps=11.steps
@@ -49,9 +49,9 @@ two_save_nodes: prompt=2.text negative=3.text seed=5.seed width=4.width height=4
     cfg=5.cfg,9.cfg | seed=9.seed steps=9.steps
 upscale_video: width=5.width height=5.height video=1.file
 wan22_high_low: prompt=6.text negative=7.text seed=57.noise_seed width=61.width height=61.height
-    length=61.length fps=60.fps steps=57.steps,58.steps cfg=57.cfg,58.cfg
+    length=61.length fps=60.fps cfg=57.cfg,58.cfg
 wan22_low_high: prompt=6.text negative=7.text seed=58.noise_seed width=61.width height=61.height
-    length=61.length fps=60.fps steps=58.steps,57.steps cfg=58.cfg,57.cfg
+    length=61.length fps=60.fps cfg=58.cfg,57.cfg
 wan_i2v_vhs: prompt=16.positive_prompt negative=16.negative_prompt seed=27.seed width=70.value height=71.value
     length=63.num_frames fps=30.frame_rate steps=27.steps cfg=27.cfg image=58.image lora=69.lora
     lora_strength=69.strength

@@ -30,6 +30,7 @@ ABSENT = -1
 _FIRST = ("prompt", "seed")
 _MOST_COLUMNS = 12
 _LEAST_FILLED = 0.5
+VIDEOS = frozenset({".mp4", ".webm", ".mov", ".mkv"})
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 SOUNDS = frozenset({".wav", ".flac", ".mp3", ".opus", ".ogg", ".m4a"})
 
@@ -100,7 +101,7 @@ def first_axes(found: Sequence[Varied]) -> tuple[str, str]:
 
 
 def pictures(one: Varied, jobs: Sequence[Job], media: Iterable[str]) -> Json:
-    """Return for each value of a parameter the URL of the one input picture that all its jobs have, null without.
+    """Return for each value of a parameter the URL of the one picture or video that all its jobs read, null without.
 
     A prompt that is written for a picture has that picture, too. One that all jobs of the batch have tells nothing
     apart; null for the whole where no value has any. `media` are the parameters that are input files.
@@ -115,7 +116,7 @@ def pictures(one: Varied, jobs: Sequence[Job], media: Iterable[str]) -> Json:
             continue
         for place, some in enumerate(names):
             only = next(iter(some)) if len(some) == 1 else ""
-            if found[place] is None and PurePosixPath(only).suffix in PICTURES:
+            if found[place] is None and PurePosixPath(only).suffix in PICTURES | VIDEOS:
                 found[place] = link(f"{INPUTS}/{only}")
     return found if any(found) else None
 

@@ -1,5 +1,6 @@
 /* The grid: rows of tiles. Drawn anew only when a job moves; otherwise tile by tile. */
 
+const MOVING = /[.](mp4|webm|mov|mkv)$/i;
 let drawn = "";
 
 function drawGrid() {
@@ -23,6 +24,8 @@ function rebuild(table) {
   stopTogether();
   grid.style.setProperty("--columns", Math.max(1, table.columns.length));
   grid.classList.toggle("flow", table.columns.length === 0);
+  /* Rows of one tile stand side by side: below each other they would leave the screen empty. */
+  grid.classList.toggle("single", table.rows.length > 1 && table.rows.every((row) => row.cells.flat().length === 1));
   grid.replaceChildren(...(table.columns.length ? [heads(table.columns)] : []), ...table.rows.map(drawRow));
   if (!table.rows.length) grid.append(make("p", { class: "empty", text: "Nothing here matches." }));
   forget(table);
@@ -51,10 +54,12 @@ function heads(columns) {
   return make("div", { class: "heads", "aria-hidden": "true" }, ...shown);
 }
 
-/* Gone where there is none: the copy of an input is made when its first job is due. */
+/* A picture, or the first frame of a video. Gone where there is none: the copy of an input is made when its first job is due. */
 function inputPicture(url) {
-  const settings = { src: url, alt: "", class: "input", loading: "lazy", decoding: "async", draggable: "false" };
-  return url ? make("img", { ...settings, on: { error: (event) => event.target.remove() } }) : null;
+  if (!url) return null;
+  const settings = { src: url, class: "input", on: { error: (event) => event.target.remove() } };
+  if (MOVING.test(url)) return make("video", { ...settings, muted: "", preload: "metadata", "aria-hidden": "true" });
+  return make("img", { ...settings, alt: "", loading: "lazy", decoding: "async", draggable: "false" });
 }
 
 function drawRow(row, place) {
