@@ -121,6 +121,10 @@ _GOOD: dict[str, Any] = {"constant": 9.0, "slope": 1.0, "spread": 0.1, "change":
                 {"kinds": {}},
                 {"kinds": [[1.0, 2]]},
                 {"kinds": [7]},
+                {"kinds": [[20.0, 3, 0.0]]},
+                {"kinds": [[1e300, 3, 29.0]]},
+                {"slope": 10**400},
+                {"constant": 1e308},
             )
         ),
         json.dumps({"version": 1, "servers": {GPU: {"KEY": []}}}),
