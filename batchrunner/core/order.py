@@ -49,6 +49,8 @@ class Groups:
     """Whether servers choose by them; else jobs go out in run order."""
     listed: float = 0.0
     """The share of the jobs that follow a change in run order."""
+    fewest: float = 0.0
+    """The same where the jobs of each group follow one another."""
 
     @classmethod
     def of_jobs(cls, of: Mapping[str, Group], *, auto: bool) -> Groups:
@@ -56,7 +58,8 @@ class Groups:
         groups = list(of.values())
         changes = sum(one != other for one, other in pairwise(groups))
         number = len(set(groups))
-        return cls(of, auto and 1 < number < len(groups), changes / max(1, len(groups) - 1))
+        most = max(1, len(groups) - 1)
+        return cls(of, auto and 1 < number < len(groups), changes / most, max(0, number - 1) / most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def run_length(change: Change, number: int) -> float:
 def change_share(groups: Groups, change: Change) -> float:
     """Return the share of the jobs to come that a server begins with a change."""
     length = run_length(change, 1) if groups.auto else 1
-    return 1 / length if length > 1 else groups.listed
+    return max(1 / length, groups.fewest) if length > 1 else groups.listed
 
 
 def saving(groups: Groups, change: Change) -> float | None:

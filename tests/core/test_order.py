@@ -286,10 +286,17 @@ def test_groups_of_jobs() -> None:
     assert two.listed == pytest.approx(1 / 3)
     assert change_share(two, Change()) == 0.5
     assert change_share(two, Change(0.0, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
-    assert change_share(two, Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 50)
     assert change_share(replace(two, auto=False), Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
     assert Groups.of_jobs({"a": (0,), "b": (1,)}, auto=True).listed == 1
     assert Groups.of_jobs({}, auto=True).listed == 0
+
+
+def test_no_run_is_longer_than_its_group() -> None:
+    """Where every prompt has two jobs, half of the jobs follow a change however they are ordered: so much is saved."""
+    groups, change = Groups.of_jobs(batch(500, 2), auto=True), Change(JOB, JOB, 0.1, 9.0)
+    assert change_share(groups, change) == pytest.approx(0.5, abs=0.01)
+    assert saving(groups, change) == pytest.approx(0.25, abs=0.01)
+    assert change_share(Groups.of_jobs(batch(2, 500), auto=True), change) == pytest.approx(1 / 50)
 
 
 def test_a_server_avoids_the_groups_that_others_are_at() -> None:
