@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
+from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -289,6 +290,18 @@ def test_groups_of_jobs() -> None:
     assert change_share(replace(two, auto=False), Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
     assert Groups.of_jobs({"a": (0,), "b": (1,)}, auto=True).listed == 1
     assert Groups.of_jobs({}, auto=True).listed == 0
+
+
+def test_a_hundred_servers_choose_among_thousands_of_groups_in_a_moment() -> None:
+    """What waits is looked through once for all servers, also where no job fits before `until`."""
+    servers = tuple(f"http://gpu-{number}:8188" for number in range(100))
+    board = board_of(batch(1000, 2), servers)
+    began = process_time()
+    assert sum(isinstance(action, Submit) for action in plan(board, 1.0)) == 200
+    board.until_wall = AT + 60
+    board.tick(1.0, AT + 1)
+    assert not any(isinstance(action, Submit) for action in plan(board, 1.0))
+    assert process_time() - began < 1
 
 
 def test_no_run_is_longer_than_its_group() -> None:
