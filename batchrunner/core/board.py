@@ -331,19 +331,22 @@ class Board:
             self.turns[fact.server] = self.turns.get(fact.server, Turn()).given(self.groups.of.get(job))
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             name = state.prompt.server
-            server = self.servers.get(name)
+            server = self.servers.get(name) if now is not None else None
+            changed = self._changed(name, job, cold=server is not None and server.is_cold())
             passed = self._rendered(server, job, now) if server and now is not None else None
-            changed = self._changed(name, job)
             if passed is not None and passed - fact.seconds > max(_OTHERS_AT_LEAST, fact.seconds / 4):
                 changed = None
             self.forecast.learn(name, self.costs.get(job, 0.0), fact.seconds, passed, changed=changed)
             self.forecast.changes[name] = change_share(self.groups, self.forecast.change(name))
 
-    def _changed(self, server: str, job: str) -> bool | None:
-        """Return whether a job had other costly inputs than the one rendered before there; None for the first."""
+    def _changed(self, server: str, job: str, *, cold: bool) -> bool | None:
+        """Return whether a job had other costly inputs than the one rendered before there; None if there is none.
+
+        A `cold` server has none: what it keeps of an earlier run, if anything, nobody knows.
+        """
         before, group = self._rendered_last.get(server), self.groups.of.get(job)
         self._rendered_last[server] = group
-        return None if before is None and group is not None else before != group
+        return None if group is not None and (cold or before is None) else before != group
 
     def _rendered(self, server: Server, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""

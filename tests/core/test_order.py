@@ -61,6 +61,16 @@ def given(board: Board, now: float, server: str = A) -> list[str]:
     return jobs
 
 
+def claim(job: str) -> Claimed:
+    """Return that a job is to be sent."""
+    return Claimed(job, 1, AT, prompt_id("cats", job, 1), file_prefix("cats", job, 1), A, "")
+
+
+def render(job: str, seconds: float) -> Rendered:
+    """Return that a job was rendered."""
+    return Rendered(job, 1, AT, (File(f"{file_prefix('cats', job, 1)}_00001_.mp4"),), None, seconds)
+
+
 def finish(board: Board, job: str, seconds: float, now: float) -> None:
     """Note that a job was rendered and saved."""
     file = File(f"{file_prefix('cats', job, 1)}_00001_.mp4")
@@ -236,6 +246,23 @@ def test_a_run_is_remembered_by_the_ledger() -> None:
     again.load(of, facts, 0.0)
     assert again.turns[A] == Turn((1,), 2, 2)
     assert again.forecast.change(A).seconds == pytest.approx(JOB / 2)
+
+
+def test_a_render_after_a_start_teaches_no_change() -> None:
+    """What a server loads again, after it was started or between two runs, is no render without a change."""
+    of = batch(2, 9)
+    jobs = [f"{seed:06x}{prompt:06x}" for seed in range(3) for prompt in (0, 1)]
+    again = Board("cats", RULES, (A,), 0.0)
+    again.costs, again.groups = dict.fromkeys(of, COST), Groups.of_jobs(of, auto=True)
+    again.load(of, [fact for job in jobs[:2] for fact in (claim(job), render(job, JOB))], 0.0)
+    again.want(of, None, 0.0)
+    note(again, [claim(jobs[3])], 1.0)
+    note(again, [render(jobs[3], 2 * JOB)], 2.0)
+    assert again.forecast.change(A).weight == 0
+    again.servers[A].memory = replace(again.servers[A].memory, restarted_at=3.0)
+    note(again, [claim(jobs[5])], 4.0)
+    note(again, [render(jobs[5], 2 * JOB)], 5.0)
+    assert again.forecast.change(A).weight == 0
 
 
 def test_a_render_after_somebody_elses_teaches_no_change() -> None:
