@@ -113,7 +113,7 @@ class Board:
         self.local_files: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
         self.imported = False
-        """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
+        """Whether every server was asked, and the files on this disk were taken in, since this ledger was begun."""
         self.seen: dict[str, int] = {}
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
         self.inherited: frozenset[str] = frozenset()
@@ -131,13 +131,13 @@ class Board:
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
         self.until_wall: float | None = None
-        """When everything must be home, in seconds since the epoch; nothing is submitted that would come later."""
+        """When everything must be saved, in seconds since the epoch; nothing is submitted that would come later."""
         self.until: float | None = None
         """The same on the loop's clock, as of the last tick: that clock stands still while this machine sleeps."""
         self.started_at = now
         """When this run began."""
         self.well = False
-        """Whether any file of this batch ever came home."""
+        """Whether any file of this batch was ever saved."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
@@ -312,7 +312,7 @@ class Board:
             del self._input_losses[fact.job]
 
     def _count_for_server(self, before: State | None, fact: Fact, now: float) -> None:
-        """Count against a server what it rendered in vain, and for it what is home."""
+        """Count against a server what it rendered in vain, and for it what is saved."""
         self.well = self.well or isinstance(fact, Saved)
         if not isinstance(before, Sending | Queued | Fetching) or before.prompt.server not in self.servers:
             return
@@ -502,7 +502,7 @@ class Board:
         return [*self._open.get(name, ()), *self._fetching.get(name, ())]
 
     def with_files(self) -> list[str]:
-        """Return the servers from which files are to be brought home."""
+        """Return the servers from which files are to be downloaded."""
         return list(self._with_files)
 
     def load_on(self, name: str) -> int:
@@ -510,7 +510,7 @@ class Board:
         return len(self._open.get(name, ()))
 
     def fetching_on(self, name: str) -> Iterator[str]:
-        """Yield the jobs whose files are to be brought home from a server."""
+        """Yield the jobs whose files are to be downloaded from a server."""
         return iter(self._fetching.get(name, ()))
 
     def next_jobs(self, limit: int, now: float, group: Group | None = None) -> list[str]:

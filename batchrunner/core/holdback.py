@@ -1,8 +1,8 @@
-"""When a server gets no new prompt because its files come home too slowly.
+"""When a server gets no new prompt because its files are downloaded too slowly.
 
 A download that has begun survives the deletion of its file, but one that breaks off afterwards can't be continued
-(docs/comfyui.md §14). Where files come home slower than they are rendered, ever more of them would be under way, each
-slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with its own
+(docs/comfyui.md §14). Where files are downloaded slower than they are rendered, ever more of them would be under way,
+each slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with its own
 would take more than half of `ttl`: so long one of them takes, for they share the line. It never waits longer than until
 the line would be idle at that time, so the line is always in use and a batch takes as long as its bytes do.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batchrunner.core.server import Server
 
 _SHARE = 0.5
-"""Of `ttl`, for what is to come home: a line that becomes half as fast still brings everything in time."""
+"""Of `ttl`, for what is to be downloaded: a line that becomes half as fast still brings everything in time."""
 _SOONEST = 1.0
 
 
@@ -89,12 +89,12 @@ def _seconds(board: Board, server: Server, job: str) -> float:
 
 
 def _size(board: Board, job: str) -> float:
-    """Return how many bytes a job is expected to bring home; 0 if nobody knows."""
+    """Return how many bytes a job's files are expected to have; 0 if nobody knows."""
     return board.sizes.expected(board.costs.get(job, 0.0)) or 0.0
 
 
 def _under_way(board: Board, server: Server) -> tuple[float, float]:
-    """Return how many bytes of rendered files are still to come home, and how many those files have in all."""
+    """Return how many bytes of rendered files are still to be downloaded, and how many those files have in all."""
     left = whole = 0.0
     for job in board.fetching_on(server.name):
         items = cast("Fetching", board.states[job]).items
