@@ -2,9 +2,9 @@
 
 A download that has begun survives the deletion of its file, but one that breaks off afterwards can't be continued
 (docs/comfyui.md §14). Where files are downloaded slower than they are rendered, ever more of them would be under way,
-each slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with its own
-would take more than half of `ttl`: so long one of them takes, for they share the line. It never waits longer than until
-the line would be idle at that time, so the line is always in use and a batch takes as long as its bytes do.
+each slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with
+its own would take more than half of `ttl`: so long one of them takes, for they share the line. It never waits longer
+than until the line would be idle at that time, so the line is always in use and a batch takes as long as its bytes do.
 """
 
 from __future__ import annotations
