@@ -8,6 +8,7 @@ comes up stale is forgotten then (`PriorityQueue`).
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import TYPE_CHECKING
 
 from batchrunner.core.actions import Download, Submit
@@ -66,6 +67,8 @@ _SHORT_REST = 0.001
 """Seconds for which a job rests whose render failed while a server has nothing else to do for us."""
 _OTHERS_AT_LEAST = 10.0
 """Seconds for which a prompt must have waited, in all, to have had somebody else's before it."""
+_HELD_AT_ONCE, _HELD_PAUSE = 50, 0.1
+"""So many servers on which a prompt is held back are visited in every turn; for each so many, so many seconds pass."""
 _RETRY = 1.0
 _RETRY_CAP = 60.0
 _RETRY_CAP_IN_RACE = 5.0
@@ -175,6 +178,7 @@ class Board:
         """Servers that had room for more prompts when they were last visited."""
         self.held_back: dict[str, None] = {}
         """Servers on which a prompt is held back: whatever happens anywhere may end that."""
+        self._held_visited_at = -inf
         self.looked_through = False
         """Whether none of those could take any of the next jobs, and these are still the same."""
         self.jobs_moved = False
@@ -461,8 +465,10 @@ class Board:
             self._await_servers(now)
         self.jobs_moved = False
         self.attention.call_up(now)
-        for name in self.held_back:
-            self.attention.touch(name)
+        if now >= self._held_visited_at + len(self.held_back) // _HELD_AT_ONCE * _HELD_PAUSE:
+            self._held_visited_at = now
+            for name in self.held_back:
+                self.attention.touch(name)
         for job in self._rests.over(now):
             self._offer(job, now)
         inputs_calm = self.inputs.calms_at()

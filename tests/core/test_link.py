@@ -11,6 +11,7 @@ import pytest
 from boards import AT, JOBS, OTHER, A, claimed, done, fetching, mp4, note, queued, ready_board, rendered
 
 from batchrunner.core.actions import Download
+from batchrunner.core.board import Board
 from batchrunner.core.facts import File, Opened, Saved
 from batchrunner.core.holdback import admits_at, admitted, is_slow, turn
 from batchrunner.core.lifecycle import Waiting, folded
@@ -19,7 +20,6 @@ from batchrunner.core.settings import Rules
 from batchrunner.core.sizes import DiskShortage, JobSizes, disk_shortage, size_of
 
 if TYPE_CHECKING:
-    from batchrunner.core.board import Board
     from batchrunner.core.facts import Fact
     from batchrunner.core.lifecycle import State
 
@@ -216,6 +216,24 @@ def test_a_held_prompt_is_thought_of_when_the_line_is_free() -> None:
     assert admits_at(board, server, 50.0) == 51.0
     turn(board, server, 50.0, held=False)
     assert list(board.held_back) == []
+
+
+@pytest.mark.parametrize(("count", "again"), [(40, 1.01), (500, 2.01)])
+def test_many_held_servers_are_not_visited_in_every_turn(count: int, again: float) -> None:
+    """A few servers on which a prompt is held back are visited in every turn; of hundreds, all once a second."""
+    names = [f"http://gpu-{number}:8188" for number in range(count)]
+    board = Board("cats", Rules(), names, 0.0)
+    board.held_back = dict.fromkeys(names)
+
+    def visited(now: float) -> bool:
+        for name in board.attention.names():
+            board.attention.file_away(name, None)
+        board.tick(now, AT + now)
+        return board.attention.names() == names
+
+    assert visited(1.0)
+    assert visited(1.005) == (again < 1.1)
+    assert visited(again)
 
 
 def test_files_that_never_come_hold_nothing_up() -> None:
