@@ -154,6 +154,8 @@ class ServerSpeed:
     renders: int = 0
     rendered: float = 0.0
     change: Change = Change()
+    _ratios: dict[int, tuple[int, float]] = field(default_factory=dict, compare=False, repr=False)
+    """What `against` returned, by the identity of the other one, and after how many renders of both."""
     line: Line = field(init=False)
     """What a kind takes that was never rendered, without a change."""
 
@@ -211,7 +213,18 @@ class ServerSpeed:
         return self.kinds[cost].each(self.change.seconds)
 
     def against(self, other: ServerSpeed) -> float:
-        """Return how many times as long as on another server a render takes here, by kinds that both know."""
+        """Return how many times as long as on another server a render takes here, by kinds that both know.
+
+        Remembered until one of them renders: with a thousand servers, a forecast asks for all pairs. The other one must
+        live as long as this one.
+        """
+        renders = self.renders + other.renders
+        known = self._ratios.get(id(other))
+        if known is None or known[0] != renders:
+            known = self._ratios[id(other)] = renders, self._against(other)
+        return known[1]
+
+    def _against(self, other: ServerSpeed) -> float:
         common = [cost for cost in islice(reversed(self.kinds), _MOST_COMPARED) if cost in other.kinds]
         if not common:
             return self.line.at(_TYPICAL[0]) / other.line.at(_TYPICAL[0])

@@ -40,6 +40,20 @@ def test_a_forecast_follows_every_render() -> None:
     assert forecast.seconds(A, SHORT) > told
 
 
+def test_a_forecast_follows_what_compares_two_servers() -> None:
+    """What one server's render says of another is told anew after a render of either."""
+    forecast = Forecast()
+    forecast.learn(A, SHORT, 300.0)
+    forecast.learn(A, LONG, 1000.0)
+    forecast.learn(B, SHORT, 600.0)
+    told = forecast.seconds(B, LONG)
+    forecast.learn(B, SHORT, 1200.0)
+    slower = forecast.seconds(B, LONG)
+    assert slower > told
+    forecast.learn(A, SHORT, 900.0)
+    assert forecast.seconds(B, LONG) < slower
+
+
 def test_a_stranger_that_runs_for_long_is_no_job_of_ours_overdue() -> None:
     """Somebody else's prompt may run for an hour: nothing of ours is overdue then."""
     board = ready_board()
