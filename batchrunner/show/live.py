@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SLOW_LINK = "waiting for downloads"
-"""The state of a server that works and gets no new prompt before more of its files are home."""
+"""The state of a server that works and gets no new prompt before more of its files are saved."""
 _FAILED_POLLS = 2
 """A server is called away after so many failed polls in a row: a single one may fail any time."""
 _SHOWN_EVENTS = frozenset({"started", "saved", "server", "note", "reopened", "dropped", "finished"})
@@ -163,7 +163,7 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if trouble := server.inputs.trouble():
         return "failing uploads", trouble.since, trouble.message
     if is_slow(board, server):
-        speed = f"videos come home at {size(round(server.link.speed() or 0.0))}/s"
+        speed = f"videos are downloaded at {size(round(server.link.speed() or 0.0))}/s"
         return SLOW_LINK, server.link.slow_since, f"{speed}, slower than {server.name} renders them"
     deep, length = depth(board, server, now), job_length(board, server.name, now)
     return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""

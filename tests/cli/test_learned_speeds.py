@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,26 @@ def test_it_is_written_once_a_minute_and_at_the_end(tmp_path: Path) -> None:
 
 _GOOD: dict[str, Any] = {"constant": 9.0, "slope": 1.0, "spread": 0.1, "change": None, "kinds": [[20.0, 3, 29.0]]}
 
+_BAD_PARTS: tuple[dict[str, Any], ...] = (
+    {"constant": -1.0},
+    {"constant": True},
+    {"constant": 0.0, "slope": 0.0},
+    {"slope": "1"},
+    {"slope": 1e999},
+    {"spread": None},
+    {"change": []},
+    {"kinds": {}},
+    {"kinds": [[1.0, 2]]},
+    {"kinds": [7]},
+    {"kinds": [[20.0, 3, 0.0]]},
+    {"kinds": [[1e300, 3, 29.0]]},
+    {"kinds": [[10**400, 3, 29.0]]},
+    {"constant": 1e308},
+    {"slope": "1", "bytes": [[1.0, 2]]},
+    {"slope": "1", "bytes": [["a", 2, 3]]},
+    {"slope": "1", "bytes": 7},
+)
+
 
 @pytest.mark.parametrize(
     "bad",
@@ -126,24 +147,7 @@ _GOOD: dict[str, Any] = {"constant": 9.0, "slope": 1.0, "spread": 0.1, "change":
         "[" * 100_000,
         '{"version": 2, "servers": {}}',
         '{"version": 1, "servers": []}',
-        *(
-            json.dumps({"version": 1, "servers": {GPU: {"KEY": {**_GOOD, **part}}}})
-            for part in (
-                {"constant": -1.0},
-                {"constant": True},
-                {"constant": 0.0, "slope": 0.0},
-                {"slope": "1"},
-                {"slope": 1e999},
-                {"spread": None},
-                {"change": []},
-                {"kinds": {}},
-                {"kinds": [[1.0, 2]]},
-                {"kinds": [7]},
-                {"slope": "1", "bytes": [[1.0, 2]]},
-                {"slope": "1", "bytes": [["a", 2, 3]]},
-                {"slope": "1", "bytes": 7},
-            )
-        ),
+        *(json.dumps({"version": 1, "servers": {GPU: {"KEY": {**_GOOD, **part}}}}) for part in _BAD_PARTS),
         json.dumps({"version": 1, "servers": {GPU: {"KEY": []}}}),
         json.dumps({"version": 1, "servers": {GPU: 7}}),
     ],
@@ -169,6 +173,29 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     teach(tmp_path, one, 9.0)
     assert victim.read_bytes() == before
     assert not (tmp_path / FILE).is_symlink()
+
+
+def test_a_pipe_in_its_place_is_no_experience(tmp_path: Path) -> None:
+    """A pipe that somebody holds open brings nothing, and nobody waits for it."""
+    one = batch(tmp_path)
+    os.mkfifo(tmp_path / FILE)
+    held = os.open(tmp_path / FILE, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        assert not recalled(tmp_path, one).has_experience(GPU)
+    finally:
+        os.close(held)
+
+
+def test_a_file_that_grew_too_large_can_be_read_again(tmp_path: Path) -> None:
+    """It keeps the workflows that each server rendered last, and all servers."""
+    one = batch(tmp_path)
+    old = {f"{number:016x}": {"kinds": "0" * 524_230} for number in range(8)}
+    text = json.dumps({"version": 1, "servers": {OTHER: old}})
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    teach(tmp_path, one)
+    assert recalled(tmp_path, one).has_experience(GPU)
+    read = json.loads((tmp_path / FILE).read_bytes())["servers"]
+    assert list(read[OTHER]) == list(old)[-5:]
 
 
 def test_a_run_leaves_it_and_plan_reads_it(
