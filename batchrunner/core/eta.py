@@ -98,6 +98,11 @@ def time_left(board: Board, now: float) -> Estimate | None:
     return board.forecast.total([board.costs.get(job, 0.0) for job in waiting], servers, held)
 
 
+def is_guess(board: Board) -> bool:
+    """Whether `time_left` is no more than a guess: no server of the batch has rendered this workflow before."""
+    return not any(board.forecast.has_experience(name) for name in _named(board))
+
+
 def _held(board: Board, name: str, now: float) -> Held:
     """Return what a server is busy with; one that is given a rest is busy with that."""
     server, held = board.servers[name], board.open_on(name)

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batchrunner.core.eta import overdue
+from batchrunner.core.eta import is_guess, overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.holdback import is_slow
 from batchrunner.core.lifecycle import Fetching
@@ -124,7 +124,7 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
-        guessed=not any(board.forecast.has_experience(name) for name, server in board.servers.items() if server.named),
+        guessed=is_guess(board),
         messages=local_faults(board),
     )
 

@@ -91,6 +91,8 @@ class Standing:
     """As the living runner sees them."""
     messages: tuple[str, ...] = ()
     """What it lacks on its own machine."""
+    guessed: bool = False
+    """Whether `ends_at` is no more than a guess."""
     held: str = ""
     """Another command that holds the batch."""
     missing: tuple[str, ...] = ()
@@ -287,7 +289,8 @@ def _runs(standing: Standing) -> str:
         return standing.held
     if standing.pid is None:
         return f"not running since {since}" if since else "not running"
-    ends = f"; done at about {moment(standing.ends_at, standing.now)}" if standing.ends_at is not None else ""
+    guess = " (a guess)" if standing.guessed else ""
+    ends = f"; done about {moment(standing.ends_at, standing.now)}{guess}" if standing.ends_at is not None else ""
     return f"running since {since} (process {standing.pid}){ends}"
 
 

@@ -101,10 +101,12 @@ def test_plan_says_what_grouping_saves(tmp_path: Path) -> None:
         *_renders(dogs[1:2], FAST, 100.0),
     ]
     planned = planned_jobs(batch, _state(batch, facts), [], 0.0, None, tmp_path)
-    (line,) = planned.grouping
-    assert line == (
-        f"order: on {FAST} another prompt or model costs 50% of a job: grouping jobs saves about 32% of the time"
-    )
+    begins = "order: jobs come in pairs of a prompt at first, to learn what another prompt or model costs"
+    assert planned.grouping == [
+        begins,
+        f"order: on {FAST} another prompt or model costs 50 % of a job: grouping jobs saves about 32 % of the time",
+    ]
+    assert planned_jobs(batch, None, [], 0.0, None, tmp_path).grouping == [begins]
     assert planned.unknown == [SLOW]
 
 
