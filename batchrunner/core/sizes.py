@@ -19,6 +19,7 @@ class JobSizes:
     def __init__(self, known: Mapping[float, tuple[int, float]] | None = None) -> None:
         """`known` is what `known` returned, of this batch or of another."""
         self._known = dict(known or {})
+        self._all = sum(jobs for jobs, _ in self._known.values()), sum(taken for _, taken in self._known.values())
 
     def known(self) -> dict[float, tuple[int, float]]:
         """Return how many jobs of each cost were seen, and how many bytes they took together."""
@@ -30,13 +31,11 @@ class JobSizes:
         if size is not None and (before is None or size_of(before) is None):
             jobs, taken = self._known.get(cost, (0, 0.0))
             self._known[cost] = jobs + 1, taken + size
+            self._all = self._all[0] + 1, self._all[1] + size
 
     def expected(self, cost: float) -> float | None:
         """Return how many bytes a job takes: as its kind did, else as all did; None if nothing is known."""
-        jobs, taken = self._known.get(cost, (0, 0.0))
-        if not jobs:
-            jobs = sum(count for count, _ in self._known.values())
-            taken = sum(size for _, size in self._known.values())
+        jobs, taken = self._known.get(cost, self._all)
         return taken / jobs if jobs else None
 
 

@@ -68,7 +68,9 @@ def test_a_server_that_hangs(tmp_path: Path) -> None:
 def test_what_a_late_server_holds(tmp_path: Path) -> None:
     """A server that could not be asked at the start is asked when it is back; what it holds is not rendered twice."""
     with proxied(tmp_path / "a", seconds=1.0) as late, proxied(tmp_path / "b", seconds=1.0) as other:
-        batch = Batch(tmp_path / "night", (late.url,), ("cat-1", "cat-2", "cat-3", "cat-4"))
+        rules = {"order": "breadth"}  # the other server has other jobs to begin with
+        prompts = ("cat-1", "cat-2", "cat-3", "cat-4")
+        batch = Batch(tmp_path / "night", (late.url,), prompts, rules=rules)
         with batch.start("--only", "seed=8", "--limit", "2") as running:
             late.until("posted", 2)
             running.kill()
