@@ -163,8 +163,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if trouble := server.inputs.trouble():
         return "failing uploads", trouble.since, trouble.message
     if is_slow(board, server):
-        speed = f"videos come home at {size(round(server.link.speed() or 0.0))}/s"
-        return SLOW_LINK, server.link.slow_since, f"{speed}, slower than {server.name} renders them"
+        speed = f"{size(round(server.link.speed() or 0.0))}/s"
+        return SLOW_LINK, server.link.slow_since, f"{speed}, slower than it renders"
     deep, length = depth(board, server, now), job_length(board, server.name, now)
     return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""
 
