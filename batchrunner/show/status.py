@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.sizes import KEPT_FREE
 from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, listing, moment, printable, size, stamp
 
@@ -274,7 +275,7 @@ def disk_text(shortage: DiskShortage) -> str:
     """Return that the disk will be full before all is done."""
     needed, free = size(shortage.needed), size(shortage.free)
     after = f"the disk will be full after about {shortage.fit} of {counted(shortage.jobs, 'video')}"
-    return f"{after}: they need about {needed}, {free} are free"
+    return f"{after}: they need about {needed}, {free} are left ({KEPT_FREE // 2**20} MiB are kept free)"
 
 
 def missing_text(paths: Sequence[str]) -> str:
