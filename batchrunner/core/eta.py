@@ -111,6 +111,11 @@ def _all_downloads(board: Board, servers: Sequence[str], waiting: Iterable[str])
     return left / sum(speed for speed in speeds if speed)
 
 
+def is_guess(board: Board) -> bool:
+    """Whether `time_left` is no more than a guess: no server of the batch has rendered this workflow before."""
+    return not any(board.forecast.has_experience(name) for name in _named(board))
+
+
 def _held(board: Board, name: str, now: float) -> Held:
     """Return what a server is busy with; one that is given a rest is busy with that."""
     server, held = board.servers[name], board.open_on(name)

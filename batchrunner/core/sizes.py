@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from batchrunner.core.lifecycle import State
 
+KEPT_FREE = 100 * 2**20
+"""Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
+
 
 class JobSizes:
     """Bytes of jobs whose files are saved or announced, by their kind: jobs of equal `Job.cost`."""
@@ -60,7 +63,7 @@ class DiskShortage:
     jobs: int
     needed: int
     free: int
-    """Bytes."""
+    """Bytes, `KEPT_FREE` not counted."""
 
 
 def disk_shortage(costs: Iterable[float], sizes: JobSizes, free: float) -> DiskShortage | None:
