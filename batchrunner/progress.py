@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 from rich.console import Console
 
-from batchrunner.core.eta import progress, time_left
+from batchrunner.core.eta import is_guess, progress, time_left
 from batchrunner.core.facts import Saved
 from batchrunner.core.lifecycle import Queued
 from batchrunner.core.server import SIM
@@ -190,6 +190,7 @@ class RunObserver:
     _began: float | None = None
     _left: float | None = None
     _left_at: float = -math.inf
+    _guessed: bool = False
     _disk: str = ""
     _disk_at: float = -math.inf
 
@@ -243,9 +244,9 @@ class RunObserver:
         return max(0.0, whole - progress(self.board, url, now))
 
     def _view(self, board: Board, now: float) -> BoardView:
-        if now - self._left_at >= _ETA_INTERVAL:
+        if now - self._left_at >= _ETA_INTERVAL or is_guess(board) != self._guessed:
             left = time_left(board, now)
-            self._left, self._left_at = (left.seconds if left else None), now
+            self._left, self._left_at, self._guessed = (left.seconds if left else None), now, is_guess(board)
         view = board_view(board, self.jobs, now, self.wall(), now - (now if self._began is None else self._began))
         downloads = tuple(DownloadView(*transfer) for transfer in self.transfers())
         closed = (self._hours_text(board),) if board.is_closed() else ()

@@ -153,12 +153,15 @@ def planned_jobs(
 
 def _grouping(batch: Batch, forecast: Forecast) -> Iterator[str]:
     """Yield what a change of the costly inputs is known to cost, and what `order: auto` saves by that."""
+    if batch.groups.auto and not all(forecast.change(name).weight for name in batch.servers):
+        yield "order: jobs come in pairs of a prompt at first, to learn what another prompt or model costs"
     for name in batch.servers:
         change = forecast.change(name)
         saved = saving(batch.groups, change)
         if saved is not None:
-            does = f"grouping jobs saves about {saved:.0%} of the time" if saved > 0 else "jobs need not be grouped"
-            yield f"order: on {name} another prompt or model costs {change.seconds / change.job:.0%} of a job: {does}"
+            saves = f"grouping jobs saves about {100 * saved:.0f} % of the time"
+            costs = f"another prompt or model costs {100 * change.seconds / change.job:.0f} % of a job"
+            yield f"order: on {name} {costs}: {saves if saved > 0 else 'jobs need not be grouped'}"
 
 
 def _in_time(
@@ -218,7 +221,7 @@ def known_board(batch: Batch, snapshot: Snapshot | None, out: Path, now: float) 
     known = snapshot.jobs if snapshot else {}
     board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
     board.groups = batch.groups
-    recall_speeds(out, batch, board.forecast)
+    recall_speeds(out, batch, board)
     with contradiction_is_damage(batch.name):
         board.load(known, snapshot.facts if snapshot else (), now)
     for name in batch.servers:

@@ -129,7 +129,8 @@ def _standing(folder: Path, last: float | None, missing: tuple[str, ...]) -> Sta
     if left is None or left.pid != held.pid:
         another = f"another command is using it (process {held.pid} on {held.host})"
         return Standing(now, held=another, missing=missing)
-    return Standing(now, held.pid, left.since, left.ends_at, left.servers, left.messages, missing=missing)
+    living = Standing(now, held.pid, left.since, left.ends_at, left.servers, left.messages, missing=missing)
+    return replace(living, guessed=left.guessed)
 
 
 def _show(seen: _Progress, *, clear: bool) -> None:

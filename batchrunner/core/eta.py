@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from batchrunner.core.forecast import Held
+from batchrunner.core.forecast import Estimate, Held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from batchrunner.core.board import Board
-    from batchrunner.core.forecast import Estimate
+    from batchrunner.core.lifecycle import Fetching
 
 _TOLD_TIMES, _TOLD_AT_LEAST = 3.0, 600.0
 _STUCK_RENDERS, _STUCK_AT_LEAST = 3, 45 * 60.0
@@ -95,7 +95,25 @@ def time_left(board: Board, now: float) -> Estimate | None:
         return None
     waiting = sorted(board.waiting, key=board.positions.__getitem__)
     held = {name: _held(board, name, now) for name in servers}
-    return board.forecast.total([board.costs.get(job, 0.0) for job in waiting], servers, held)
+    rendered = board.forecast.total([board.costs.get(job, 0.0) for job in waiting], servers, held)
+    downloaded = _all_downloads(board, servers, waiting)
+    more = max(0.0, downloaded - rendered.seconds)
+    return Estimate(rendered.seconds + more, rendered.low + more, rendered.high + more)
+
+
+def _all_downloads(board: Board, servers: Sequence[str], waiting: Iterable[str]) -> float:
+    """Return how long the servers' lines take for everything together; 0 unless all their speeds are known."""
+    speeds = [board.servers[name].link.speed() for name in servers]
+    if not all(speeds):
+        return 0.0
+    jobs = [*waiting, *(job for name in servers for job, _ in board.open_on(name))]
+    left = sum(under_way(board, name)[0] for name in servers) + sum(bytes_of(board, job) for job in jobs)
+    return left / sum(speed for speed in speeds if speed)
+
+
+def is_guess(board: Board) -> bool:
+    """Whether `time_left` is no more than a guess: no server of the batch has rendered this workflow before."""
+    return not any(board.forecast.has_experience(name) for name in _named(board))
 
 
 def _held(board: Board, name: str, now: float) -> Held:
@@ -123,6 +141,28 @@ def backlog(board: Board, name: str, now: float) -> float:
     return max(0.0, held - progress(board, name, now)) + _others(board, name, now)
 
 
+# -- the way of the files
+
+
+def bytes_of(board: Board, job: str) -> float:
+    """Return how many bytes a job's files are expected to have; 0 if nobody knows."""
+    return board.sizes.expected(board.costs.get(job, 0.0)) or 0.0
+
+
+def under_way(board: Board, name: str) -> tuple[float, float]:
+    """Return how many bytes of a server's rendered files are still to come, and how many those files have in all."""
+    left = whole = 0.0
+    for job in board.fetching_on(name):
+        items = cast("Fetching", board.states[job]).items
+        for item in items:
+            if item.saved is None:
+                known = item.opened and item.opened.size >= 0
+                size = item.opened.size if item.opened and known else bytes_of(board, job) / len(items)
+                left += max(0.0, size - board.arrived.get((job, item.file.key), 0))
+                whole += size
+    return left, whole
+
+
 # -- what is saved in time
 
 
@@ -137,7 +177,13 @@ def fits(board: Board, name: str, job: str, now: float) -> bool:
     end = ends_at(board)
     if end is None:
         return True
-    return now + backlog(board, name, now) + _at_most(board, name, board.costs.get(job, 0.0)) <= end
+    rendered = backlog(board, name, now) + _at_most(board, name, board.costs.get(job, 0.0))
+    speed = board.servers[name].link.speed()
+    if not speed:
+        return now + rendered <= end
+    size, held = bytes_of(board, job), sum(bytes_of(board, other) for other, _ in board.open_on(name))
+    downloaded = (under_way(board, name)[0] + held + size) / speed + DOWNLOAD_TIME
+    return now + max(rendered + size / speed, downloaded) <= end
 
 
 def is_hopeless(board: Board, now: float) -> bool:

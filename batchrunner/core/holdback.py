@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import takewhile
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from batchrunner.core.eta import progress
+from batchrunner.core.eta import bytes_of, progress, under_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchrunner.core.board import Board
-    from batchrunner.core.lifecycle import Fetching
     from batchrunner.core.server import Server
 
 _SHARE = 0.5
@@ -73,10 +72,10 @@ def _waits(board: Board, server: Server, room: int, now: float) -> Iterator[floa
     if not room or ttl is None or speed is None:
         return
     ran, limit = progress(board, server.name, now), speed * ttl * _SHARE
-    left, whole = _under_way(board, server)
+    left, whole = under_way(board, server.name)
     jobs = [job for job, _ in board.open_on(server.name)]
     for place, job in enumerate([*jobs, *board.next_jobs(room, now)]):
-        comes, size = speed * (_seconds(board, server, job) - ran), _size(board, job)
+        comes, size = speed * (_seconds(board, server, job) - ran), bytes_of(board, job)
         before, ran = max(0.0, left - comes), 0.0
         left, whole = before + size, max(0.0, whole - comes) + size
         if place >= len(jobs):
@@ -86,22 +85,3 @@ def _waits(board: Board, server: Server, room: int, now: float) -> Iterator[floa
 
 def _seconds(board: Board, server: Server, job: str) -> float:
     return board.forecast.seconds(server.name, board.costs.get(job, 0.0))
-
-
-def _size(board: Board, job: str) -> float:
-    """Return how many bytes a job's files are expected to have; 0 if nobody knows."""
-    return board.sizes.expected(board.costs.get(job, 0.0)) or 0.0
-
-
-def _under_way(board: Board, server: Server) -> tuple[float, float]:
-    """Return how many bytes of rendered files are still to be downloaded, and how many those files have in all."""
-    left = whole = 0.0
-    for job in board.fetching_on(server.name):
-        items = cast("Fetching", board.states[job]).items
-        for item in items:
-            if item.saved is None:
-                known = item.opened and item.opened.size >= 0
-                size = item.opened.size if item.opened and known else _size(board, job) / len(items)
-                left += max(0.0, size - board.arrived.get((job, item.file.key), 0))
-                whole += size
-    return left, whole

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from batchrunner.core.lifecycle import State
 
+KEPT_FREE = 100 * 2**20
+"""Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
+
 
 class JobSizes:
     """Bytes of jobs whose files are saved or announced, by their kind: jobs of equal `Job.cost`."""
@@ -19,9 +22,7 @@ class JobSizes:
     def __init__(self, known: Mapping[float, tuple[int, float]] | None = None) -> None:
         """`known` is what `known` returned, of this batch or of another."""
         self._known = dict(known or {})
-        self._jobs = sum(jobs for jobs, _ in self._known.values())
-        self._bytes = sum(taken for _, taken in self._known.values())
-        """Of all kinds together."""
+        self._all = sum(jobs for jobs, _ in self._known.values()), sum(taken for _, taken in self._known.values())
 
     def known(self) -> dict[float, tuple[int, float]]:
         """Return how many jobs of each cost were seen, and how many bytes they took together."""
@@ -33,11 +34,11 @@ class JobSizes:
         if size is not None and (before is None or size_of(before) is None):
             jobs, taken = self._known.get(cost, (0, 0.0))
             self._known[cost] = jobs + 1, taken + size
-            self._jobs, self._bytes = self._jobs + 1, self._bytes + size
+            self._all = self._all[0] + 1, self._all[1] + size
 
     def expected(self, cost: float) -> float | None:
         """Return how many bytes a job takes: as its kind did, else as all did; None if nothing is known."""
-        jobs, taken = self._known.get(cost, (self._jobs, self._bytes))
+        jobs, taken = self._known.get(cost, self._all)
         return taken / jobs if jobs else None
 
 
@@ -62,7 +63,7 @@ class DiskShortage:
     jobs: int
     needed: int
     free: int
-    """Bytes."""
+    """Bytes, `KEPT_FREE` not counted."""
 
 
 def disk_shortage(costs: Iterable[float], sizes: JobSizes, free: float) -> DiskShortage | None:

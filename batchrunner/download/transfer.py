@@ -23,6 +23,7 @@ from anyio import CancelScope, current_time
 
 from batchrunner.core.actions import Cause, Downloaded, Failure, LocalFile, NotFound, Rejected
 from batchrunner.core.link import Transfers
+from batchrunner.core.sizes import KEPT_FREE
 from batchrunner.core.suffixes import suffix
 from batchrunner.core.video import UNKNOWN, Video, differences
 from batchrunner.download import verify as media
@@ -44,8 +45,6 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 """No file of ComfyUI's comes as one of these: it sends an HTML file as plain data."""
 LARGEST = 64 * 2**30
 """Bytes of the largest file taken."""
-KEPT_FREE = 100 * 2**20
-"""Bytes of the disk that are left alone: the state file, the log and the machine itself need some."""
 _CHECKED = 16 * 2**20
 """Bytes after which the free space is checked again."""
 _PORTION = 2**19

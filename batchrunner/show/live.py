@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batchrunner.core.eta import overdue
+from batchrunner.core.eta import is_guess, overdue
 from batchrunner.core.health import Condition
 from batchrunner.core.holdback import is_slow
 from batchrunner.core.lifecycle import Fetching
@@ -124,7 +124,7 @@ def board_view(board: Board, jobs: Mapping[str, Job], now: float, at: float, ela
         counts=board.tally(),
         servers=tuple(_server_view(board, server, jobs, now) for server in board.servers.values()),
         deadline=min(_deadlines(board, now), default=None),
-        guessed=not any(board.forecast.has_experience(name) for name, server in board.servers.items() if server.named),
+        guessed=is_guess(board),
         messages=local_faults(board),
     )
 
@@ -163,8 +163,8 @@ def server_state(board: Board, server: Server, now: float) -> tuple[str, float |
     if trouble := server.inputs.trouble():
         return "failing uploads", trouble.since, trouble.message
     if is_slow(board, server):
-        speed = f"videos are downloaded at {size(round(server.link.speed() or 0.0))}/s"
-        return SLOW_LINK, server.link.slow_since, f"{speed}, slower than {server.name} renders them"
+        speed = f"{size(round(server.link.speed() or 0.0))}/s"
+        return SLOW_LINK, server.link.slow_since, f"{speed}, slower than it renders"
     deep, length = depth(board, server, now), job_length(board, server.name, now)
     return "up", None, f"up to {deep} prompts at once: a job takes {length:.2g} s" if deep > server.rules.depth else ""
 

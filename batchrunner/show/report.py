@@ -98,6 +98,8 @@ class RunContext:
     """The batch folder, as people find it."""
     expected: float | None = None
     """How long it all was to take, said at the beginning, in seconds."""
+    guessed: bool = False
+    """Whether that was no more than a guess."""
     ending: tuple[str, ...] = ()
     """How the last run ended, in lines for people: what they may not have seen, because their terminal had gone."""
     unhandled: int = 0
@@ -260,7 +262,8 @@ def report_lines(report: Report) -> list[str]:
     if report.servers:
         idle = sum(server.idle for server in report.servers)
         idle_text = f", idle for {duration(idle)} in between" if idle else ""
-        expected = f", {duration(report.expected)} expected" if report.expected else ""
+        word = "guessed" if report.context.guessed else "expected"
+        expected = f", {duration(report.expected)} {word}" if report.expected else ""
         found.append(f"rendered for {duration(report.rendered)}{idle_text}{expected}")
     found += [
         f"failed: {listing(cause.jobs, _MOST_NAMES, 100)}: {LOSS_REASONS[cause.why]}: {cause.message}"
@@ -321,8 +324,9 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
     if report.servers:
         yield "rendered", duration(report.rendered)
     if expected := report.expected:
-        off = round(100 * (report.wall / expected - 1))
-        yield "forecast", f"{duration(expected)}, {abs(off)} % too {'low' if off > 0 else 'high'}" if off else "right"
+        off = round(100 * (expected / report.wall - 1)) if report.wall else 0
+        held = f"{abs(off)} % too {'high' if off > 0 else 'low'}" if off else "right"
+        yield "forecast", f"{duration(expected)}, {'a guess' if report.context.guessed else held}"
 
 
 def _cause_row(cause: FailureCause) -> tuple[str, str]:

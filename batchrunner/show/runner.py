@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from batchrunner.errors import LocalError
@@ -70,6 +70,8 @@ class RunnerState:
     servers: tuple[ServerState, ...] = ()
     messages: tuple[str, ...] = ()
     """What this machine lacks."""
+    guessed: bool = False
+    """Whether `ends_at` is no more than a guess."""
 
 
 def server_states(servers: tuple[ServerView, ...], at: float) -> tuple[ServerState, ...]:
@@ -92,7 +94,8 @@ def read_runner(folder: Path) -> RunnerState | None:
         )
         since, at = float(found["since"]), float(found["at"])
         messages = tuple(str(message) for message in found["messages"])
-        return RunnerState(int(found["pid"]), since, at, _time(found["ends_at"]), servers, messages)
+        guessed = found["guessed"] is True
+        return RunnerState(int(found["pid"]), since, at, _time(found["ends_at"]), servers, messages, guessed)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
 
@@ -114,10 +117,17 @@ class RunnerFile(Listener):
         """Write the file if a server changed, or if the last version is old."""
         servers = server_states(view.servers, view.at)
         changed = [(one.name, one.state) for one in servers] != [(one.name, one.state) for one in self._state.servers]
-        changed |= view.messages != self._state.messages
+        changed |= (view.messages, view.guessed) != (self._state.messages, self._state.guessed)
         if changed or not 0 <= view.at - self._state.at < _INTERVAL:
             ends_at = None if view.left is None else view.at + view.left
-            self._state = RunnerState(self._state.pid, self._state.since, view.at, ends_at, servers, view.messages)
+            self._state = replace(
+                self._state,
+                at=view.at,
+                ends_at=ends_at,
+                guessed=view.guessed,
+                servers=servers,
+                messages=view.messages,
+            )
             self._write()
 
     def _write(self) -> None:

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from batchrunner.core.lifecycle import STATE_NAMES, Done, Failed, Fetching, Queued, Sending, State, Unwanted, Waiting
+from batchrunner.core.sizes import KEPT_FREE
 from batchrunner.show.events import counts_text
 from batchrunner.text import counted, duration, listing, moment, printable, size, stamp
 
@@ -91,6 +92,8 @@ class Standing:
     """As the living runner sees them."""
     messages: tuple[str, ...] = ()
     """What it lacks on its own machine."""
+    guessed: bool = False
+    """Whether `ends_at` is no more than a guess."""
     held: str = ""
     """Another command that holds the batch."""
     missing: tuple[str, ...] = ()
@@ -274,7 +277,7 @@ def disk_text(shortage: DiskShortage) -> str:
     """Return that the disk will be full before all is done."""
     needed, free = size(shortage.needed), size(shortage.free)
     after = f"the disk will be full after about {shortage.fit} of {counted(shortage.jobs, 'video')}"
-    return f"{after}: they need about {needed}, {free} are free"
+    return f"{after}: they need about {needed}, {free} are left ({KEPT_FREE // 2**20} MiB are kept free)"
 
 
 def missing_text(paths: Sequence[str]) -> str:
@@ -289,7 +292,8 @@ def _runs(standing: Standing) -> str:
         return standing.held
     if standing.pid is None:
         return f"not running since {since}" if since else "not running"
-    ends = f"; done at about {moment(standing.ends_at, standing.now)}" if standing.ends_at is not None else ""
+    guess = " (a guess)" if standing.guessed else ""
+    ends = f"; done about {moment(standing.ends_at, standing.now)}{guess}" if standing.ends_at is not None else ""
     return f"running since {since} (process {standing.pid}){ends}"
 
 

@@ -103,7 +103,9 @@ def test_a_forecast_is_held_against_what_it_was_of(tmp_path: Path) -> None:
     board = _board()
     whole = _gallery(tmp_path, [])
     whole.update(board, JOBS, 0.0)
-    assert whole.finish(board, JOBS, 9.0).context.expected is not None
+    context = whole.finish(board, JOBS, 9.0).context
+    assert context.expected is not None
+    assert context.guessed
     rest = Gallery(tmp_path, "night", RunContext(), lambda: 100.0, [].append, list(STORY))
     rest.update(board, JOBS, 0.0)
     assert rest.finish(board, JOBS, 9.0).context.expected is None

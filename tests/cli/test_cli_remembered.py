@@ -341,7 +341,7 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
     _ran(_LAST)
     home = folder / "outputs" / "night"
     assert holder(home) is None
-    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "servers": [], "messages": ["no room"]}
+    left = {"since": 1.0, "at": 2.0, "ends_at": 9e9, "guessed": False, "servers": [], "messages": ["no room"]}
     (home / FILE).write_text(json.dumps({"pid": 0, **left}), encoding="ascii")
     told = _call("status", "night.yaml")[1]
     assert "\nnot running since Thu 1 Jan " in told
@@ -353,7 +353,7 @@ def test_the_lock_tells_whether_a_runner_lives(folder: Path) -> None:
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] is None
         (home / FILE).write_text(json.dumps({"pid": held.pid, **left}), encoding="ascii")
         told = _call("status", "night.yaml")[1]
-        assert f"(process {held.pid}); done at about " in told
+        assert f"(process {held.pid}); done about " in told
         assert "\nno room\n" in told
         assert "next: " not in told
         assert json.loads(_call("status", "night.yaml", "--json")[1])["runner"] == {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from batchrunner.core.board import Board
 from batchrunner.core.facts import Accepted, Claimed, Fact, File, Rendered
 from batchrunner.core.job import Job
@@ -41,12 +43,12 @@ class _Seen:
         """Do nothing."""
 
 
-def _observer(seen: _Seen, *transfers: tuple[str, int, int]) -> RunObserver:
+def _observer(seen: _Seen, *transfers: tuple[str, int, int], interval: float = 10.0) -> RunObserver:
     board = Board("night", Rules(), (GPU,), 0.0)
     board.costs = {job.id: job.cost for job in JOBS.values()}
     board.load(JOBS, (), 0.0)
     board.want(JOBS, None, 0.0)
-    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers, 10.0)
+    return RunObserver(board, JOBS, Listeners([seen]), lambda: 1000.0, lambda: transfers, interval)
 
 
 def test_a_fact_is_told_by_the_name_of_its_file() -> None:
@@ -71,6 +73,18 @@ def test_views_come_at_their_interval() -> None:
     assert first.left > 0
 
 
+def test_the_first_render_replaces_the_guess_at_once() -> None:
+    """As soon as times are no guess any more, those shown are of what was learned, though the last ones are young."""
+    seen = _Seen()
+    run_observer = _observer(seen, interval=1.0)
+    run_observer.update(run_observer.board, 100.0)
+    run_observer.board.forecast.learn(GPU, 1e9, 30.0)
+    run_observer.update(run_observer.board, 101.0)
+    first, last = seen.views
+    assert (first.guessed, last.guessed) == (True, False)
+    assert (first.left, last.left) == (pytest.approx(2.4e10, rel=0.1), pytest.approx(60.0, rel=0.2))
+
+
 def test_a_disk_that_will_be_full_is_told_once_and_again_after_it_had_room() -> None:
     """At the start, when it becomes true and when it does so again, at most once a minute; the board shows it."""
     seen, rooms = _Seen(), [1_500.0, 1_500.0, 2_000.0, 900.0]
@@ -81,8 +95,8 @@ def test_a_disk_that_will_be_full_is_told_once_and_again_after_it_had_room() -> 
         run_observer.update(run_observer.board, now)
     told = [event.message for event in seen.events if event.name == "note"]
     assert told == [
-        "the disk will be full after about 1 of 2 videos: they need about 2.0 kB, 1.5 kB are free",
-        "the disk will be full after about 0 of 2 videos: they need about 2.0 kB, 900 bytes are free",
+        f"the disk will be full after about {after} of 2 videos: they need about 2.0 kB, {left} (100 MiB are kept free)"
+        for after, left in ((1, "1.5 kB are left"), (0, "900 bytes are left"))
     ]
     assert [view.messages for view in seen.views] == [(told[0],)] * 3 + [(), (told[1],)]
 

@@ -102,6 +102,8 @@ class Night:
     told: list[Fact] = field(default_factory=list)
     """Every fact ever kept, those of deleted ledgers too."""
     marks: set[str] = field(default_factory=set)
+    forgot: bool = False
+    """Whether a state file was lost."""
     home: dict[str, str] = field(default_factory=dict)
     """Path and prefix of every file on our own disk."""
     received: Counter[str] = field(default_factory=Counter)
@@ -206,7 +208,7 @@ class Night:
         self.now += self.rng.choice((0.0, 1.0, 30.0, 1000.0))
         if not self.renames and self.rng.random() < 0.2:
             self._pass(self.now + 66.0)  # what is under way arrives: a fresh ledger could not know of it
-            self.journal, self.marks = [], set()
+            self.journal, self.marks, self.forgot = [], set(), True
 
     def _pass(self, until: float) -> None:
         while self._heap and self._heap[0][0] <= until:
@@ -336,7 +338,9 @@ class Night:
             self.given_up.add(f"{BATCH}-{fact.job}-a{fact.attempt}")
         if isinstance(fact, Claimed):
             earlier = {f"{BATCH}-{fact.job}-a{attempt}" for attempt in range(1, fact.attempt + 1)} - self.given_up
-            assert not any(server.has(prefix) for server in self.servers.values() for prefix in earlier), "not lost"
+            # What a server holds that refuses the token can't be known to a fresh ledger.
+            asked = [one for one in self.servers.values() if not (self.forgot and self.now < one.denied_until)]
+            assert not any(server.has(prefix) for server in asked for prefix in earlier), "not lost"
             assert not any(prefix in earlier for prefix in self.home.values()), "it is saved"
         if isinstance(fact, Lost) and fact.why in (Why.FORGOTTEN, Why.EXPIRED, Why.WITHDRAWN):
             prefix = f"{BATCH}-{fact.job}-a{fact.attempt}"

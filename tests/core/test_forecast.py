@@ -26,7 +26,7 @@ from boards import (
 )
 
 from batchrunner.core.actions import Submit, Taken
-from batchrunner.core.eta import DOWNLOAD_TIME, backlog, fits, overdue, progress, time_left, too_late
+from batchrunner.core.eta import DOWNLOAD_TIME, backlog, fits, is_guess, overdue, progress, time_left, too_late
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.facts import Rendered
 from batchrunner.core.forecast import GPU, Forecast
@@ -190,6 +190,14 @@ def test_the_outlook_counts_what_is_left_and_what_has_run() -> None:
     assert whole.seconds - later.seconds == pytest.approx(100.0)
     assert progress(board, A, 1e6) == GPU.at(SD)
     assert backlog(board, A, 110.0) == pytest.approx(GPU.at(SD) - 100)
+
+
+def test_what_is_left_is_a_guess_until_a_server_has_rendered() -> None:
+    """One render on any of the batch's servers is experience."""
+    board = ready_board(jobs=2)
+    assert is_guess(board)
+    board.forecast.learn(A, SD, 10.0)
+    assert not is_guess(board)
 
 
 def test_the_outlook_counts_what_others_have_queued() -> None:

@@ -12,6 +12,7 @@ from boards import AT, JOBS, OTHER, A, claimed, done, fetching, mp4, note, queue
 
 from batchrunner.core.actions import Download
 from batchrunner.core.board import Board
+from batchrunner.core.eta import DOWNLOAD_TIME, fits, time_left
 from batchrunner.core.facts import File, Opened, Saved
 from batchrunner.core.holdback import admits_at, admitted, is_slow, turn
 from batchrunner.core.lifecycle import Waiting, folded
@@ -294,3 +295,36 @@ def test_nothing_waits_for_a_line_at_the_end() -> None:
     turn(stopped, stopped.servers[A], 10.0, held=True)
     stopped.leave(20.0)
     assert not is_slow(stopped, stopped.servers[A])
+
+
+# -- what a slow line means for the end
+
+
+def test_a_line_that_is_slower_than_the_renders_decides_when_all_is_saved() -> None:
+    """Four files of 100 kB at 1 kB/s take 400 s, though their renders take 180; a fast line changes nothing."""
+    slow, fast, unknown = board_with(1_000.0, 100_000), board_with(1e6, 100_000), board_with(1_000.0, 100_000)
+    unknown.servers[A].link = Link()
+    left, soon, later = (time_left(board, 0.0) for board in (slow, fast, unknown))
+    assert left is not None
+    assert soon is not None
+    assert left.seconds == pytest.approx(400.0)
+    assert left.high - left.seconds == pytest.approx(soon.high - soon.seconds)
+    assert soon.seconds == pytest.approx(180.0)
+    assert later == soon
+
+
+def test_what_would_be_saved_too_late_is_not_submitted() -> None:
+    """With a time to be saved by, a job fits only if the line brings its file in time, behind all that is to come."""
+    board = board_with(1_000.0, 100_000, waiting=2)
+    note(board, queued(JOBS[1]))
+    board.until = 300.0 + DOWNLOAD_TIME
+    assert fits(board, A, JOBS[2], 0.0)
+    board.until -= 1.0
+    assert not fits(board, A, JOBS[2], 0.0)
+    board.servers[A].link = Link()
+    assert fits(board, A, JOBS[2], 0.0)
+    board.servers[A].link = Link(moved=1e5, busy=100.0)
+    only = board_with(1_000.0, 100_000, waiting=1)
+    only.sizes = JobSizes({0.0: (1, 900_000.0)})
+    only.until = 60.0 + 900.0
+    assert not fits(only, A, JOBS[1], 0.0)

@@ -223,7 +223,7 @@ def test_a_server_with_a_slow_line_says_so_and_what_it_renders() -> None:
     server.apply(Polled(URL, _poll(Row("ida", 1.0, running=True)), frozenset({"ida"}), 100.0, 100.0))
     server.link = Link(moved=1.2e8, busy=100.0, slow_since=110.0)
     view = board_view(board, jobs, 130.0, 0.0, 30.0)
-    words = f"videos are downloaded at 1.2 MB/s, slower than {URL} renders them"
+    words = "1.2 MB/s, slower than it renders"
     assert (view.servers[0].state, view.servers[0].since) == ("waiting for downloads", 20.0)
     assert view.servers[0].message == words
     assert f"renders cats/a for 30 s; waiting for downloads: {words}" in _drawn(view, 140, 24)[2]

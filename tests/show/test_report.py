@@ -182,7 +182,9 @@ def test_the_sections_say_it_all() -> None:
     told = sections(_told(_night(), RunContext(expected=2560.0)))
     assert list(told) == ["Time", "Failed", "Rendered again", "Servers", "Slowest", "Disk", "Next"]
     assert told["Time"][0] == ("wall clock", f"53 min 20 s, from {clock(0.0)} to {clock(3200.0)}")
-    assert told["Time"][2] == ("forecast", "42 min 40 s, 25 % too low")
+    assert told["Time"][2] == ("forecast", "42 min 40 s, 20 % too low")
+    guessed = sections(_told(_night(), RunContext(expected=2560.0, guessed=True)))
+    assert guessed["Time"][2] == ("forecast", "42 min 40 s, a guess")
     assert told["Servers"][0] == (GPU, "3 renders in 30 min, idle for 20 min in 1 gap")
     assert list(sections(_told([]))) == ["Next"]
 
@@ -210,6 +212,8 @@ def test_a_forecast_of_all_is_compared_with_all_only() -> None:
     assert "forecast" not in dict(sections(some)["Time"])
     every = _told(_render("j0", 0.0, 5.0), context, jobs=JOBS[:1])
     assert "3 min 2 s expected" in "".join(report_lines(every))
+    guess = _told(_render("j0", 0.0, 5.0), replace(context, guessed=True), jobs=JOBS[:1])
+    assert "3 min 2 s guessed" in "".join(report_lines(guess))
 
 
 def test_the_page_gets_the_same() -> None:

@@ -196,11 +196,11 @@ def test_a_living_runner_and_its_servers_are_told() -> None:
         ServerState("http://gpu-2:8188", "away", _NOW - 60, "connection refused\x1b[2J"),
         ServerState("http://gpu-3:8188", "pausing", None, "out of memory on job after job"),
     )
-    standing = Standing(_NOW, 7, _NOW - 3600, _NOW + 86_400, servers, missing=("a.mp4", "b.mp4"))
+    standing = Standing(_NOW, 7, _NOW - 3600, _NOW + 86_400, servers, guessed=True, missing=("a.mp4", "b.mp4"))
     lines = _printed(status_view("cats", JOBS, STATES, standing), 200).splitlines()
     began, since, ends = (moment(_NOW + off, _NOW) for off in (-3600, -60, 86_400))
     assert lines[1:5] == [
-        f"running since {began} (process 7); done at about {ends}",
+        f"running since {began} (process 7); done about {ends} (a guess)",
         f"http://gpu-2:8188: unavailable since {since}: connection refused\\x1b[2J",
         "http://gpu-3:8188: pausing: out of memory on job after job",
         "missing or changed on disk: 2 files: a.mp4, b.mp4",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from batchrunner.core.eta import time_left
+from batchrunner.core.eta import is_guess, time_left
 from batchrunner.core.lifecycle import Queued, Sending, Waiting
 from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
@@ -172,7 +172,7 @@ class Gallery:
             return
         if self.context.expected is None and not self._resumed:
             left = time_left(board, now)
-            self.context = replace(self.context, expected=left.seconds if left else None)
+            self.context = replace(self.context, expected=left.seconds if left else None, guessed=is_guess(board))
         self._next = now + _EVERY + _PER_JOB * len(board.positions)
         self._due = now + max(_SELDOM, self._next - now)
         self._changed, self._troubled = False, _troubled(board, now)
