@@ -30,7 +30,7 @@ FILE = ".servers.json"
 _VERSION = 1
 _LARGEST = 4 * 2**20
 """Bytes read of the file."""
-_MOST_SERVERS, _MOST_WORKFLOWS = 1000, (20, 5, 1)
+_MOST = ((1000, 20), (1000, 5), (1000, 1), (300, 1))
 """How many servers, and workflows for each, are kept: those that were used last; fewer where the file is too large."""
 _LARGEST_NUMBER = 1e12
 _INTERVAL = 60.0
@@ -97,11 +97,11 @@ class SpeedFile:
 
 
 def _content(known: Mapping[str, Json]) -> bytes:
-    """Return the file's content, with so many workflows for each server that all of it is read again."""
+    """Return the file's content, with so many servers and workflows that all of it is read again."""
     content = b""
-    for most in _MOST_WORKFLOWS:
+    for servers, workflows in _MOST:
         kept: dict[str, Json] = {
-            server: dict(list(_entry(known, server).items())[-most:]) for server in list(known)[-_MOST_SERVERS:]
+            server: dict(list(_entry(known, server).items())[-workflows:]) for server in list(known)[-servers:]
         }
         content = json_text({"version": _VERSION, "servers": kept}).encode()
         if len(content) <= _LARGEST:

@@ -186,16 +186,20 @@ def test_a_pipe_in_its_place_is_no_experience(tmp_path: Path) -> None:
         os.close(held)
 
 
-def test_a_file_that_grew_too_large_can_be_read_again(tmp_path: Path) -> None:
-    """It keeps the workflows that each server rendered last, and all servers."""
+@pytest.mark.parametrize(("servers", "workflows", "size"), [(1, 8, 524_230), (999, 1, 4_143)])
+def test_a_file_that_grew_too_large_can_be_read_again(tmp_path: Path, servers: int, workflows: int, size: int) -> None:
+    """It keeps the servers that rendered last, and the workflows that each rendered last."""
     one = batch(tmp_path)
-    old = {f"{number:016x}": {"kinds": "0" * 524_230} for number in range(8)}
-    text = json.dumps({"version": 1, "servers": {OTHER: old}})
-    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    old = {f"{number:016x}": {"kinds": "0" * size} for number in range(workflows)}
+    names = [f"http://gpu-{number}" for number in range(servers)]
+    names[0] += "x" * (490 if servers > 1 else 0)
+    text = json.dumps({"version": 1, "servers": dict.fromkeys(names, old)})
+    assert 4 * 2**20 - 200 < (tmp_path / FILE).write_text(text, encoding="utf-8") <= 4 * 2**20
     teach(tmp_path, one)
     assert recalled(tmp_path, one).has_experience(GPU)
     read = json.loads((tmp_path / FILE).read_bytes())["servers"]
-    assert list(read[OTHER]) == list(old)[-5:]
+    assert list(read) == [*names, GPU][-1000 if servers == 1 else -300 :]
+    assert list(read[names[-1]]) == list(old)[-5:]
 
 
 def test_a_run_leaves_it_and_plan_reads_it(

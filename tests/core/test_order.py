@@ -21,6 +21,7 @@ from batchrunner.core.scheduler import plan
 from batchrunner.core.speed import Change
 
 if TYPE_CHECKING:
+    from batchrunner.core.facts import Fact
     from batchrunner.core.settings import Rules
 
 JOB = 300.0
@@ -254,7 +255,10 @@ def test_a_render_after_a_start_teaches_no_change() -> None:
     jobs = [f"{seed:06x}{prompt:06x}" for seed in range(3) for prompt in (0, 1)]
     again = Board("cats", RULES, (A,), 0.0)
     again.costs, again.groups = dict.fromkeys(of, COST), Groups.of_jobs(of, auto=True)
-    again.load(of, [fact for job in jobs[:2] for fact in (claim(job), render(job, JOB))], 0.0)
+    facts: list[Fact] = []
+    for job in jobs[:2]:
+        facts += [claim(job), render(job, JOB)]
+    again.load(of, facts, 0.0)
     again.want(of, None, 0.0)
     note(again, [claim(jobs[3])], 1.0)
     note(again, [render(jobs[3], 2 * JOB)], 2.0)
