@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _TOLD_TIMES, _TOLD_AT_LEAST = 3.0, 600.0
 _STUCK_RENDERS, _STUCK_AT_LEAST = 3, 45 * 60.0
+_TRIED = 16
+"""How many servers that are too slow for a job, but not for the shortest one, are tried before it counts as late."""
 DOWNLOAD_TIME = 20.0
 """Seconds to leave for the download of a finished file, the poll that sees it included."""
 
@@ -207,14 +209,22 @@ def too_late(board: Board, now: float) -> Iterator[str]:
     begin = now if board.hours is None else max(now, board.hours.opens)
     turns = [(begin + backlog(board, name, now), place, name) for place, name in enumerate(_named(board))]
     heapify(turns)
-    for job in sorted(board.waiting, key=board.positions.__getitem__):
-        free, place, name = turns[0]
-        cost = board.costs.get(job, 0.0)
-        if free + _at_most(board, name, cost) > board.until:
-            yield job
+    waiting = sorted(board.waiting, key=board.positions.__getitem__)
+    shortest = min((board.costs.get(job, 0.0) for job in waiting), default=0.0)
+    for job in waiting:
+        cost, tried = board.costs.get(job, 0.0), list[tuple[float, int, str]]()
+        while turns and len(tried) < _TRIED:
+            free, place, name = heappop(turns)
+            if free + _at_most(board, name, cost) <= board.until:
+                ends = free + board.forecast.seconds(name, cost) * (1 + board.forecast.share(name))
+                tried.append((ends, place, name))
+                break
+            if free + _at_most(board, name, shortest) <= board.until:
+                tried.append((free, place, name))
         else:
-            ends = free + board.forecast.seconds(name, cost) * (1 + board.forecast.share(name))
-            heapreplace(turns, (ends, place, name))
+            yield job
+        for turn in tried:
+            heappush(turns, turn)
 
 
 def _at_most(board: Board, name: str, cost: float) -> float:

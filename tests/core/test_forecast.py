@@ -448,6 +448,20 @@ def test_the_warning_names_what_will_not_be_submitted(servers: tuple[str, ...]) 
     assert len(costs) in named
 
 
+def test_a_job_that_a_slow_server_would_finish_late_goes_to_a_fast_one() -> None:
+    """A server that is free and too slow makes no job late that another finishes in time; a short one fits there."""
+    board = ready_board(jobs=9, servers=(A, B), now=LATE)
+    board.costs = {**dict.fromkeys(JOBS[:9], HD), JOBS[4]: SD}
+    for _ in range(9):
+        for cost in (SD, HD):
+            board.forecast.learn(A, cost, 60 * cost)
+            board.forecast.learn(B, cost, cost)
+    board.until = LATE + 1600
+    assert list(too_late(board, LATE)) == []
+    board.until = LATE + 60.0
+    assert list(too_late(board, LATE)) == [job for job in JOBS[:9] if job != JOBS[4]]
+
+
 def test_the_last_second_is_in_time() -> None:
     """A job that may be home in the very second of the limit is submitted, and not warned of; a second less is."""
     board = ready_board(jobs=1, now=LATE)
