@@ -305,6 +305,16 @@ def test_a_job_is_given_once() -> None:
     assert [action.job for action in plan(board, 5 * JOB) if isinstance(action, Submit)] == [third[0]]
 
 
+def test_servers_where_changes_cost_nothing_share_the_run_order() -> None:
+    """Two servers with room at the same time get the next jobs in run order, each job once."""
+    of = batch(3, 4)
+    board = board_of(of, (A, B))
+    for server in (A, B):
+        for changed in (True, False) * 8:
+            board.forecast.learn(server, COST, JOB, changed=changed)
+    assert [action.job for action in plan(board, 1.0) if isinstance(action, Submit)] == list(of)[:4]
+
+
 def test_a_deep_queue_holds_several_runs() -> None:
     """Where a server may hold more prompts than a run is long, the next run begins behind it."""
     board = board_of(batch(3, 4), rules=replace(RULES, depth=6, max_depth=6))
