@@ -49,7 +49,7 @@ class BatchFolder:
         job, node = self.jobs[action.job], action.file.node
         label = self.labels.get(node, slug(node)) if self.labels and node else ""
         stem = final_stem(job.file, action.number if label else action.index, label)
-        history, trouble = self.ledger.history(job.id), list[str]()
+        history, warnings = self.ledger.history(job.id), list[str]()
 
         def named(end: Downloaded) -> None:
             whole = end.size, end.sha256, end.warning
@@ -58,9 +58,9 @@ class BatchFolder:
             try:
                 write(self.folder / beside(end.path), content)
             except LocalError as error:
-                trouble.append(str(error))
+                warnings.append(str(error))
 
         end = await self.downloader.fetch(action, self.source(action.server), stem, opened, named)
-        for message in trouble:
+        for message in warnings:
             self.warn(message)
         return end

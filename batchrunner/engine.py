@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Comfy(Protocol):
-    """One server. Every call is one attempt; trouble is an answer, not an exception."""
+    """One server. Every call is one attempt; a failure is an answer, not an exception."""
 
     async def poll(self, action: Poll) -> PollEnd:
         """Read the queue, then the history."""

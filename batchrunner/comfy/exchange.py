@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 MIB = 2**20
 SMALL = MIB // 16
-"""Bytes of an answer that says little."""
+"""Bytes of a short answer."""
 JSON = "application/json"
 PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _READ = frozenset({200, 400, 422})
