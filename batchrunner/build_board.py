@@ -57,7 +57,7 @@ async def build_board(  # noqa: PLR0913 - what a run begins with
     board.groups = batch.groups
     board.input_files = {job.id: job.inputs for job in batch.jobs if job.inputs}
     if speeds:
-        recall_speeds(speeds, batch, board.forecast)
+        recall_speeds(speeds, batch, board)
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
     board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)

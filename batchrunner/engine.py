@@ -2,9 +2,9 @@
 
 Every action runs by itself in one task group and puts its result into one inbox. The loop takes the results out one
 by one, has each interpreted (by `core/*_results`), applies the notes to the board, writes each fact to the ledger and
-only then to the board, and asks `scheduler.plan` what to start next. What is seen of it waits until polls and GETs are
-on their way. Writing a fact is synchronous: no await lies
-between what the ledger knows and what the board knows, and the claim is on disk before the POST leaves.
+only then to the board, and asks `scheduler.plan` what to start next. The observer sees a fact once polls and GETs are
+on their way. Writing a fact is synchronous: no await lies between what the ledger knows and what the board knows, and
+the claim is on disk before the POST leaves.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Comfy(Protocol):
 
 
 class DownloadTarget(Protocol):
-    """Where videos come home to."""
+    """Where videos are saved."""
 
     async def fetch(self, action: Download, opened: Callable[[str, int, str], None]) -> DownloadEnd:
-        """Bring one file home; `opened(etag, size, part)` is called before its first byte is written."""
+        """Download one file; `opened(etag, size, part)` is called before its first byte is written."""
         ...
 
 
@@ -185,7 +185,7 @@ class Engine:
         return ending
 
     def leave(self) -> None:
-        """Begin to go: nothing new is submitted, what is rendered comes home. Safe to call from a signal."""
+        """Begin to leave: nothing new is submitted, what is rendered is downloaded. Safe to call from a signal."""
         self._board.leave(self._clock.now())
         self._send.send_nowait(None)
 
@@ -355,7 +355,7 @@ class Engine:
             self._journal.mark(survey_mark(name), value=True)
 
     def _move_in(self, now: float) -> None:
-        """Take in what was found at home, and remember that it was done: a kill may come at any point before."""
+        """Take in what was found on this disk, and remember that it was done: a kill may come at any point before."""
         if not self._board.imported and is_surveyed(self._board, now):
             self._note_all(import_local_files(self._board, self._clock.wall()))
             self._board.local_files, self._board.imported = {}, True
@@ -363,7 +363,7 @@ class Engine:
 
 
 def imported(marks: Mapping[str, Json]) -> bool:
-    """Return whether the files at home are known to this ledger; if not, they are to be searched for."""
+    """Return whether the files on this disk are known to this ledger; if not, they are to be searched for."""
     return marks.get(IMPORTED) is True
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from hashlib import sha256
-from math import isfinite
 from typing import TYPE_CHECKING
 
-from batchrunner.core.speed import MOST_KINDS, LearnedSpeed, Line
+from batchrunner.core.sizes import JobSizes
+from batchrunner.core.speed import LONGEST, MOST_KINDS, SHORTEST, LearnedSpeed, Line
 from batchrunner.errors import LocalError
 from batchrunner.files import replace_file
 from batchrunner.text import json_text
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from batchrunner.core.forecast import Forecast
+    from batchrunner.core.board import Board
     from batchrunner.core.job import Json
     from batchrunner.manifest import Batch
 
@@ -29,8 +30,9 @@ FILE = ".servers.json"
 _VERSION = 1
 _LARGEST = 4 * 2**20
 """Bytes read of the file."""
-_MOST_SERVERS, _MOST_WORKFLOWS = 1000, 20
-"""How many servers, and workflows for each, are kept: those that were used last."""
+_MOST_SERVERS, _MOST_WORKFLOWS = 1000, (20, 5, 1)
+"""How many servers, and workflows for each, are kept: those that were used last; fewer where the file is too large."""
+_LARGEST_NUMBER = 1e9
 _INTERVAL = 60.0
 
 
@@ -46,31 +48,38 @@ def workflow_key(batch: Batch) -> str:
     return sha256(json.dumps(sorted(found)).encode()).hexdigest()[:16]
 
 
-def recall_speeds(folder: Path, batch: Batch, forecast: Forecast) -> None:
-    """Have a forecast begin with what the batch's servers taught other batches whose folders are in `folder`."""
+def recall_speeds(folder: Path, batch: Batch, board: Board) -> None:
+    """Have a board begin with what the batch's servers taught other batches whose folders are in `folder`.
+
+    Before the board loads its own facts.
+    """
     known, key = _read(folder), workflow_key(batch)
     for server in batch.servers:
-        if (learned := _learned(_entry(known, server).get(key))) is not None:
-            forecast.recall(server, learned)
+        entry = _entry(known, server).get(key)
+        if (learned := _learned(entry)) is not None:
+            board.forecast.recall(server, learned)
+        if sizes := _sizes(entry):
+            board.sizes = JobSizes(sizes)
 
 
 class SpeedFile:
     """Keeps what one run learns; `wall` is the clock, in seconds since the epoch."""
 
-    def __init__(self, folder: Path, batch: Batch, forecast: Forecast, wall: Callable[[], float]) -> None:
-        self._folder, self._key, self._forecast, self._wall = folder, workflow_key(batch), forecast, wall
-        self._written, self._renders = wall(), forecast.renders()
+    def __init__(self, folder: Path, batch: Batch, board: Board, wall: Callable[[], float]) -> None:
+        self._folder, self._key, self._board, self._wall = folder, workflow_key(batch), board, wall
+        self._written, self._renders = wall(), board.forecast.renders()
 
     def update(self, *, last: bool = False) -> None:
         """Write the file if there is something new and the last time is a minute ago, or at the end of the run."""
         due = last or not 0 <= self._wall() - self._written < _INTERVAL
-        if due and self._forecast.renders() != self._renders:
-            self._written, self._renders = self._wall(), self._forecast.renders()
+        if due and self._board.forecast.renders() != self._renders:
+            self._written, self._renders = self._wall(), self._board.forecast.renders()
             self._write()
 
     def _write(self) -> None:
         known = _read(self._folder)  # another run may have written meanwhile
-        for server, learned in self._forecast.learned().items():
+        sizes: list[Json] = [[cost, *size] for cost, size in self._board.sizes.known().items()]
+        for server, learned in self._board.forecast.learned().items():
             workflows = _entry(known, server)
             workflows.pop(self._key, None)
             workflows[self._key] = {
@@ -79,14 +88,25 @@ class SpeedFile:
                 "spread": learned.spread,
                 "change": learned.change,
                 "kinds": [list(kind) for kind in learned.kinds],
+                "bytes": sizes[-MOST_KINDS:],
             }
             known.pop(server, None)
-            known[server] = dict(list(workflows.items())[-_MOST_WORKFLOWS:])
-        kept = dict(list(known.items())[-_MOST_SERVERS:])
-        try:
-            replace_file(self._folder / FILE, json_text({"version": _VERSION, "servers": kept}).encode())
-        except LocalError:
-            return
+            known[server] = workflows
+        with suppress(LocalError):
+            replace_file(self._folder / FILE, _content(known))
+
+
+def _content(known: Mapping[str, Json]) -> bytes:
+    """Return the file's content, with so many workflows for each server that all of it is read again."""
+    content = b""
+    for most in _MOST_WORKFLOWS:
+        kept: dict[str, Json] = {
+            server: dict(list(_entry(known, server).items())[-most:]) for server in list(known)[-_MOST_SERVERS:]
+        }
+        content = json_text({"version": _VERSION, "servers": kept}).encode()
+        if len(content) <= _LARGEST:
+            break
+    return content
 
 
 def _read(folder: Path) -> dict[str, Json]:
@@ -94,7 +114,7 @@ def _read(folder: Path) -> dict[str, Json]:
     try:
         opened = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(opened, "rb") as file:
-            found = json.loads(file.read(_LARGEST))
+            found = json.loads(file.read(_LARGEST) or b"")  # None comes of a pipe in its place
     except (OSError, ValueError, RecursionError):
         return {}
     servers = found.get("servers") if isinstance(found, dict) and found.get("version") == _VERSION else None
@@ -116,20 +136,33 @@ def _learned(value: Json) -> LearnedSpeed | None:
         kinds = value["kinds"]
         if not isinstance(kinds, list) or not line.constant + line.slope:
             return None
-        read = tuple(_kind(kind) for kind in kinds[-MOST_KINDS:])
+        read = tuple(_row(kind) for kind in kinds[-MOST_KINDS:])
+        if not all(SHORTEST <= each <= LONGEST for _, _, each in read):
+            return None
         return LearnedSpeed(line, min(1.0, _number(value["spread"])), change, read)
     except (KeyError, ValueError, TypeError):
         return None
 
 
-def _kind(value: Json) -> tuple[float, int, float]:
+def _sizes(value: Json) -> dict[float, tuple[int, float]]:
+    """Return what was written of the jobs' files: per cost, how many jobs and the bytes of all; nothing else."""
+    found = value.get("bytes") if isinstance(value, dict) else None
+    try:
+        read = [_row(kind) for kind in found[-MOST_KINDS:]] if isinstance(found, list) else []
+    except (ValueError, TypeError):
+        return {}
+    return {cost: (jobs, taken) for cost, jobs, taken in read}
+
+
+def _row(value: Json) -> tuple[float, int, float]:
+    """Read what is kept of a kind: its cost, how many there were, and a figure. Raises ValueError, TypeError."""
     if not isinstance(value, list):
         raise TypeError(value)
-    cost, renders, each = map(_number, value)
-    return cost, max(1, int(renders)), each
+    cost, count, figure = map(_number, value)
+    return cost, max(1, int(count)), figure
 
 
 def _number(value: Json) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_NUMBER:
         raise ValueError(value)
     return float(value)

@@ -184,7 +184,7 @@ class RunObserver:
     room: Callable[[], float] = lambda: math.inf
     """Returns how many bytes may still be downloaded."""
     saved: Callable[[Saved], None] | None = None
-    """Called with each file that is home."""
+    """Called with each saved file."""
     _closed: bool = False
     _reporter: Reporter = field(init=False)
     _began: float | None = None

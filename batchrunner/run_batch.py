@@ -280,7 +280,7 @@ class Run:
             self.displays.interval,
             self.displays.gallery,
             self.hours,
-            SpeedFile(self.speeds, self.batch, board.forecast, wall) if self.speeds else None,
+            SpeedFile(self.speeds, self.batch, board, wall) if self.speeds else None,
             partial(room, self.folder),
         )
         current = {job.id for job in self.batch.jobs}

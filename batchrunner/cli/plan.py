@@ -221,7 +221,7 @@ def known_board(batch: Batch, snapshot: Snapshot | None, out: Path, now: float) 
     known = snapshot.jobs if snapshot else {}
     board.costs = {job.id: job.cost for job in (*known.values(), *batch.jobs)}
     board.groups = batch.groups
-    recall_speeds(out, batch, board.forecast)
+    recall_speeds(out, batch, board)
     with contradiction_is_damage(batch.name):
         board.load(known, snapshot.facts if snapshot else (), now)
     for name in batch.servers:

@@ -113,7 +113,7 @@ class Board:
         self.local_files: dict[str, tuple[int, tuple[LocalFile, ...]]] = {}
         """Files found on our own disk by a ledger that has not settled in: (attempt, files) per job."""
         self.imported = False
-        """Whether every server was asked, and the files at home were taken in, since this ledger was begun."""
+        """Whether every server was asked, and the files on this disk were taken in, since this ledger was begun."""
         self.seen: dict[str, int] = {}
         """Highest attempt number of a job seen anywhere, beyond what its facts say."""
         self.inherited: frozenset[str] = frozenset()
@@ -131,13 +131,13 @@ class Board:
         self.costs: dict[str, float] = {}
         """Relative effort of each job (`Job.cost`)."""
         self.until_wall: float | None = None
-        """When everything must be home, in seconds since the epoch; nothing is submitted that would come later."""
+        """When everything must be saved, in seconds since the epoch; nothing is submitted that would come later."""
         self.until: float | None = None
         """The same on the loop's clock, as of the last tick: that clock stands still while this machine sleeps."""
         self.started_at = now
         """When this run began."""
         self.well = False
-        """Whether any file of this batch ever came home."""
+        """Whether any file of this batch was ever saved."""
         self.leaving_at: float | None = None
         """Since when we are on our way out (Ctrl-C)."""
         self._index()
@@ -312,7 +312,7 @@ class Board:
             del self._input_losses[fact.job]
 
     def _count_for_server(self, before: State | None, fact: Fact, now: float) -> None:
-        """Count against a server what it rendered in vain, and for it what is home."""
+        """Count against a server what it rendered in vain, and for it what is saved."""
         self.well = self.well or isinstance(fact, Saved)
         if not isinstance(before, Sending | Queued | Fetching) or before.prompt.server not in self.servers:
             return
@@ -331,19 +331,22 @@ class Board:
             self.turns[fact.server] = self.turns.get(fact.server, Turn()).given(self.groups.of.get(job))
         if isinstance(state, Fetching) and isinstance(fact, Rendered) and fact.seconds is not None:
             name = state.prompt.server
-            server = self.servers.get(name)
+            server = self.servers.get(name) if now is not None else None
+            changed = self._changed(name, job, cold=server is not None and server.is_cold())
             passed = self._rendered(server, job, now) if server and now is not None else None
-            changed = self._changed(name, job)
             if passed is not None and passed - fact.seconds > max(_OTHERS_AT_LEAST, fact.seconds / 4):
                 changed = None
             self.forecast.learn(name, self.costs.get(job, 0.0), fact.seconds, passed, changed=changed)
             self.forecast.changes[name] = change_share(self.groups, self.forecast.change(name))
 
-    def _changed(self, server: str, job: str) -> bool | None:
-        """Return whether a job had other costly inputs than the one rendered before there; None for the first."""
+    def _changed(self, server: str, job: str, *, cold: bool) -> bool | None:
+        """Return whether a job had other costly inputs than the one rendered before there; None if there is none.
+
+        A `cold` server has none: what it keeps of an earlier run, if anything, nobody knows.
+        """
         before, group = self._rendered_last.get(server), self.groups.of.get(job)
         self._rendered_last[server] = group
-        return None if before is None and group is not None else before != group
+        return None if group is not None and (cold or before is None) else before != group
 
     def _rendered(self, server: Server, job: str, now: float) -> float | None:
         """Take in that a prompt of ours was rendered; return how long that took with all that others had before it."""
@@ -499,7 +502,7 @@ class Board:
         return [*self._open.get(name, ()), *self._fetching.get(name, ())]
 
     def with_files(self) -> list[str]:
-        """Return the servers from which files are to be brought home."""
+        """Return the servers from which files are to be downloaded."""
         return list(self._with_files)
 
     def load_on(self, name: str) -> int:
@@ -507,7 +510,7 @@ class Board:
         return len(self._open.get(name, ()))
 
     def fetching_on(self, name: str) -> Iterator[str]:
-        """Yield the jobs whose files are to be brought home from a server."""
+        """Yield the jobs whose files are to be downloaded from a server."""
         return iter(self._fetching.get(name, ()))
 
     def next_jobs(self, limit: int, now: float, group: Group | None = None) -> list[str]:

@@ -13,7 +13,7 @@ from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING
 
 from batchrunner.core.server import SIM
-from batchrunner.core.speed import Line, ServerSpeed, Waits
+from batchrunner.core.speed import LONGEST, SHORTEST, Line, ServerSpeed, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -102,9 +102,9 @@ class Forecast:
 
         `passed` is None if the server had nothing of ours meanwhile. `changed`: the prompt before had other costly
         inputs; None if it was nothing of ours. A render of no time at all came out of the server's cache and teaches
-        nothing.
+        nothing, nor does one that took months.
         """
-        if seconds <= 0:
+        if not SHORTEST <= seconds <= LONGEST:
             return
         speed = self._servers.setdefault(server, self._of(server))
         if self._kinds:

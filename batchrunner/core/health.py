@@ -57,7 +57,7 @@ class Event(StrEnum):
     POST_TAKEN = "a POST is taken"
     POST_REFUSED = "401 or 403 on a POST"
     TRIPPED = "a third job alike comes to nothing"
-    JOB_WELL = "a file is home"
+    JOB_WELL = "a file is saved"
     GIVEN_UP = "it is given up"
 
 
@@ -337,7 +337,7 @@ class Health:
         return replace(self, condition=self._led(Event.TRIPPED))
 
     def job_well(self) -> Health:
-        """Take in that a file is home."""
+        """Take in that a file is saved."""
         return replace(self, condition=self._led(Event.JOB_WELL)).transfer_worked()
 
     def given_up(self, name: str, now: float, rest: float) -> Health:

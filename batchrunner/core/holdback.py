@@ -1,10 +1,10 @@
-"""When a server gets no new prompt because its files come home too slowly.
+"""When a server gets no new prompt because its files are downloaded too slowly.
 
 A download that has begun survives the deletion of its file, but one that breaks off afterwards can't be continued
-(docs/comfyui.md §14). Where files come home slower than they are rendered, ever more of them would be under way, each
-slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with its own
-would take more than half of `ttl`: so long one of them takes, for they share the line. It never waits longer than until
-the line would be idle at that time, so the line is always in use and a batch takes as long as its bytes do.
+(docs/comfyui.md §14). Where files are downloaded slower than they are rendered, ever more of them would be under way,
+each slower than the one before. So the next prompt waits while, by the time it is rendered, all files under way with
+its own would take more than half of `ttl`: so long one of them takes, for they share the line. It never waits longer
+than until the line would be idle at that time, so the line is always in use and a batch takes as long as its bytes do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batchrunner.core.server import Server
 
 _SHARE = 0.5
-"""Of `ttl`, for what is to come home: a line that becomes half as fast still brings everything in time."""
+"""Of `ttl`, for what is to be downloaded: a line that becomes half as fast still brings everything in time."""
 _SOONEST = 1.0
 
 

@@ -1,4 +1,4 @@
-"""How fast the files of a server come home. Times are seconds on the loop's clock, sizes are bytes.
+"""How fast the files of a server are downloaded. Times are seconds on the loop's clock, sizes are bytes.
 
 The speed is that of all downloads of a server together, over the time in which at least one was under way. Servers that
 share one line each get their share of it, and that is what is measured.
@@ -31,7 +31,7 @@ class Transfers:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The way home from one server, and whether prompts are held back because of it."""
+    """The speed of downloads from one server, and whether prompts are held back because of it."""
 
     received: int = 0
     at: float = 0.0
@@ -74,10 +74,10 @@ class Link:
         return inf if self.held_since is None else max(self.held_since, self.came_at) + ttl
 
     def turned(self, now: float, ttl: float, *, held: bool, idle: bool) -> Link:
-        """Note whether a prompt is held back, and whether no file is to be brought home.
+        """Note whether a prompt is held back, and whether no file is to be downloaded (`idle`).
 
-        Where files come home too slowly, prompts are held back time and again. That is over when none was for half of
-        `ttl` and everything is home.
+        Where downloads are too slow, prompts are held back time and again. That is over when none was for half of `ttl`
+        and everything is saved.
         """
         if held:
             since = now if self.slow_since is None else self.slow_since

@@ -19,7 +19,7 @@ from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, MutableMapping
+    from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 
     from batchrunner.core.board import Board
     from batchrunner.core.speed import Change
@@ -49,6 +49,8 @@ class Groups:
     """Whether servers choose by them; else jobs go out in run order."""
     listed: float = 0.0
     """The share of the jobs that follow a change in run order."""
+    fewest: float = 0.0
+    """The same where the jobs of each group follow one another."""
 
     @classmethod
     def of_jobs(cls, of: Mapping[str, Group], *, auto: bool) -> Groups:
@@ -56,7 +58,8 @@ class Groups:
         groups = list(of.values())
         changes = sum(one != other for one, other in pairwise(groups))
         number = len(set(groups))
-        return cls(of, auto and 1 < number < len(groups), changes / max(1, len(groups) - 1))
+        most = max(1, len(groups) - 1)
+        return cls(of, auto and 1 < number < len(groups), changes / most, max(0, number - 1) / most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def run_length(change: Change, number: int) -> float:
 def change_share(groups: Groups, change: Change) -> float:
     """Return the share of the jobs to come that a server begins with a change."""
     length = run_length(change, 1) if groups.auto else 1
-    return 1 / length if length > 1 else groups.listed
+    return max(1 / length, groups.fewest) if length > 1 else groups.listed
 
 
 def saving(groups: Groups, change: Change) -> float | None:
@@ -111,53 +114,66 @@ def offers(
     if not board.groups.auto:
         yield from ((job, room) for job in board.next_jobs(ahead, now))
         return
-    begun: dict[str, Group] = {}
-    lists = {name: _choices(board, name, ahead, now, begun) for name in room}
+    if not any(room.values()):
+        return
+    jobs = board.next_jobs(max(ahead, _AHEAD), now)
+    found = (board.groups.of.get(job) for job in jobs[:_AHEAD])
+    groups = dict.fromkeys(group for group in found if group is not None)
+    next_up = _NextUp(jobs[:ahead], tuple(groups), {turn.group for turn in board.turns.values()})
+    lists = {name: _choices(board, name, next_up, room[name], now) for name in room}
     taken: set[str] = set()
     while lists:
         name = max(lists, key=room.__getitem__)
-        job = next((job for job in lists[name] if job not in taken), None)
         left = room[name]
-        if left <= 0 or job is None:
+        for job in lists[name] if left > 0 else ():
+            if job not in taken:
+                yield job, (name,)
+                if room[name] < left:
+                    taken.add(job)
+                    break
+        else:
             del lists[name]
-            continue
-        yield job, (name,)
-        if room[name] < left:
-            taken.add(job)
 
 
-def _choices(board: Board, name: str, ahead: int, now: float, begun: dict[str, Group]) -> Iterator[str]:
-    """Yield the jobs for one server: what belongs to its run, what a new run begins with, then any, in run order.
+@dataclass(frozen=True, slots=True)
+class _NextUp:
+    """What is the same for all servers, and looked up once for them."""
 
-    `begun`: the groups of the runs that servers begin in the same turn.
+    jobs: Sequence[str]
+    """The next ones, in run order."""
+    groups: Sequence[Group]
+    """Those of the next jobs."""
+    busy: set[Group | None]
+    """The groups of all servers' runs; those of runs that begin are added."""
+
+
+def _choices(board: Board, name: str, next_up: _NextUp, room: int, now: float) -> Iterator[str]:
+    """Yield the jobs for one server: what belongs to its run, what new runs begin with, then any, in run order.
+
+    There are as many new runs as the server has `room`.
     """
     turn, change = board.turns.get(name, Turn()), board.forecast.change(name)
     seen = {turn.group}
-    while True:
+    for _ in range(room + 1):
         left = run_length(change, turn.number) - turn.length
         if turn.group is not None and left > 0:
-            yield from board.next_jobs(int(min(left, ahead)), now, turn.group)
+            yield from board.next_jobs(int(min(left, len(next_up.jobs))), now, turn.group)
         if run_length(change, turn.number + 1) == 1:
             break
-        group = _next_group(board, turn, now, [*begun.values(), *seen])
+        group = _next_group(next_up, turn)
         if group is None or group in seen:
             break
-        begun[name] = group
+        next_up.busy.add(group)
         seen.add(group)
         turn = Turn(group, 0, turn.number + 1)
-    yield from board.next_jobs(ahead, now)
+    yield from next_up.jobs
 
 
-def _next_group(board: Board, turn: Turn, now: float, begun: Collection[Group | None]) -> Group | None:
+def _next_group(next_up: _NextUp, turn: Turn) -> Group | None:
     """Return the group of the next run: the one least unlike the last, that no other run is at, first in order."""
-    found: dict[Group, None] = {}
-    for job in board.next_jobs(_AHEAD, now):
-        if (group := board.groups.of.get(job)) is not None and group != turn.group:
-            found[group] = None
-    others = {other.group for other in board.turns.values()}.union(begun)
     last = turn.group or ()
 
     def unlike(group: Group) -> tuple[int, bool]:
-        return sum(one != other for one, other in zip(group, last, strict=False)), group in others
+        return sum(one != other for one, other in zip(group, last, strict=False)), group in next_up.busy
 
-    return min(found, key=unlike, default=None)
+    return min((group for group in next_up.groups if group != turn.group), key=unlike, default=None)

@@ -101,7 +101,7 @@ def _due(board: Board, server: Server, now: float) -> float | None:
 
 
 def leaving_time(board: Board) -> float:
-    """Return for how many seconds files may still come home once we are on our way out."""
+    """Return for how many seconds files may still be downloaded after a first Ctrl-C."""
     kept = [server.rules.ttl for server in board.servers.values() if server.named]
     return max((600.0 if ttl is None else ttl for ttl in kept), default=600.0)
 
@@ -222,7 +222,7 @@ def _submissions(board: Board, visited: Sequence[Server], now: float) -> Iterato
 
 
 def _room(board: Board, server: Server, now: float) -> int:
-    """Return how many more prompts a server may get that takes some, as fast as its files come home."""
+    """Return how many more prompts a server may get that takes some, as fast as its files are downloaded."""
     return admitted(board, server, _most(board, server, now), now)
 
 
@@ -245,7 +245,7 @@ def _may_submit(board: Board, now: float) -> bool:
 
 
 def _given(board: Board, rooms: dict[str, int], uploads: UploadPlan, now: float) -> Iterator[tuple[str, str]]:
-    """Yield the next jobs and who gets them: the server with most room, if it can have them home in time.
+    """Yield the next jobs and who gets them: the server with most room, if they can be saved in time.
 
     A job whose input files are not there yet has them uploaded to that server, and lets the next one go first.
     """

@@ -343,6 +343,11 @@ class Server:
         most = 1 if self.health.refused_posts else self.breaker.most(depth)
         return max(0, most - load)
 
+    def is_cold(self) -> bool:
+        """Whether it rendered nothing of ours in this run, or since its last restart."""
+        restarted = self.memory.restarted_at
+        return self.rendered_at is None or (restarted is not None and restarted > self.rendered_at)
+
     def ready_since(self, record: Tracked | None) -> float | None:
         """Return since when a prompt of ours has had only others' before it; None if nobody knows."""
         known = [at for at in (self.rendered_at, record.sent_at if record else None) if at is not None]

@@ -17,7 +17,7 @@ KEPT_FREE = 100 * 2**20
 
 
 class JobSizes:
-    """Bytes of jobs whose files are home or announced, by their kind: jobs of equal `Job.cost`."""
+    """Bytes of jobs whose files are saved or announced, by their kind: jobs of equal `Job.cost`."""
 
     def __init__(self, known: Mapping[float, tuple[int, float]] | None = None) -> None:
         """`known` is what `known` returned, of this batch or of another."""
@@ -43,7 +43,7 @@ class JobSizes:
 
 
 def size_of(state: State) -> int | None:
-    """Return how many bytes a job's files have, home or announced; None if that is not known of all of them."""
+    """Return how many bytes a job's files have, saved or announced; None if that is not known of all of them."""
     match state:
         case Done(files=files):
             return sum(file.size for file in files)

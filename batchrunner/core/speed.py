@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 
+SHORTEST, LONGEST = 0.001, 30 * 86400.0
+"""Seconds of a render that is believed: a server's clock may be turned, and its cache needs no time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -20,8 +23,8 @@ class Line:
     slope: float
 
     def at(self, cost: float) -> float:
-        """Return the seconds for one job of `cost`."""
-        return self.constant + self.slope * cost
+        """Return the seconds for one job of `cost`, `SHORTEST` at least."""
+        return max(SHORTEST, self.constant + self.slope * cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ _MOST_KEPT = 3
 """Renders of a kind that are believed to an earlier batch: the server may have got another GPU since."""
 _KNOWN_PAIRS = 1.0
 """How many pairs of renders what an earlier batch learned of a change is worth."""
+_WITHOUT_CHANGE = 0.1
+"""The share of a render that is left, at least, without its change: some changes are shorter than most."""
 _CHANGE_SPREAD = 0.025
 """Relative spread of one render, to doubt what few of them say of a change."""
 _WAIT_HOLD = 1.0
@@ -111,7 +116,7 @@ class Kind:
     def each(self, change: float) -> float:
         """Return what one takes without a change, if a change takes so long."""
         took = self.again.seconds + self.changed.seconds + self.cold.seconds
-        return max(0.0, took - self.changed.count * change) / self.renders
+        return max(_WITHOUT_CHANGE * took, took - self.changed.count * change) / self.renders
 
 
 @dataclass(slots=True)
@@ -193,8 +198,7 @@ class ServerSpeed:
         pace = sum(renders * each / self.guess.at(cost) for cost, each, renders in points) / weight
         points += [(cost, pace * self.guess.at(cost), _HOLD) for cost in _TYPICAL]
         uu = uv = vv = u = v = 0.0  # sums for two lines of algebra: `u` is 1 / seconds, `v` is cost / seconds
-        for cost, each, renders in points:
-            one = max(each, 1e-9)
+        for cost, one, renders in points:
             uu, uv, vv = uu + renders / one**2, uv + renders * cost / one**2, vv + renders * (cost / one) ** 2
             u, v = u + renders / one, v + renders * cost / one
         determinant = uu * vv - uv * uv

@@ -1,1 +1,1 @@
-"""Bringing files home: one transfer, what it must be, where it goes, and what is there already."""
+"""Downloads: one transfer, what it must be, where it goes, and what is there already."""

@@ -1,4 +1,4 @@
-"""How fast a file comes home, and when that is too slow. Times are seconds on the loop's clock, sizes are bytes."""
+"""How fast a file is downloaded, and when that is too slow. Times are seconds on the loop's clock, sizes are bytes."""
 
 from __future__ import annotations
 

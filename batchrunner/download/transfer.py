@@ -1,4 +1,4 @@
-"""One resumable, verified attempt to bring one file home.
+"""One resumable, verified attempt to download one file.
 
 Our own disk first, then one GET (two where an unfinished file turns out to be of another file), then length, boxes
 and prefix, then the final name. A final name is a whole file at every instant; everything before that is in a `.part`
@@ -141,7 +141,7 @@ class Downloader:
         opened: Callable[[str, int, str], None],
         named: Callable[[Downloaded], None] = lambda _: None,
     ) -> DownloadEnd:
-        """Bring one file home, or say why not. `stem` is its local path without suffix, `/` between folders.
+        """Download one file, or say why not. `stem` is its local path without suffix, `/` between folders.
 
         `opened(etag, size, part)` is called once the headers are in, before the first byte is written. A cancelled
         fetch leaves a `.part` that the next one continues. `named` is called in a thread when the file has its name,

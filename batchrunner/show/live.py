@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SLOW_LINK = "waiting for downloads"
-"""The state of a server that works and gets no new prompt before more of its files are home."""
+"""The state of a server that works and gets no new prompt before more of its files are saved."""
 _FAILED_POLLS = 2
 """A server is called away after so many failed polls in a row: a single one may fail any time."""
 _SHOWN_EVENTS = frozenset({"started", "saved", "server", "note", "reopened", "dropped", "finished"})

@@ -225,7 +225,9 @@ def plan_view(plan: Plan) -> list[Text]:
     if plan.unknown:
         named = listing(plan.unknown, _MOST_LATE, 100)
         lines.append(Text(f"the time is a guess: no experience with this workflow yet on {printable(named)}"))
-    lines += [Text(printable(text)) for text in plan.grouping]
+    lines += [Text(printable(text)) for text in plan.grouping[:_MOST_ROWS]]
+    if len(plan.grouping) > _MOST_ROWS:
+        lines.append(Text(f"order: {counted(len(plan.grouping) - _MOST_ROWS, 'server')} more"))
     told = telling(plan.jobs)
     first = sorted(plan.jobs, key=lambda job: _ORDER[::-1].index(state_name(plan.states.get(job.id))))[:_MOST_ROWS]
     rows = [(f"{state_name(plan.states.get(job.id)):8}  {job.id}", _in_words(job, told)) for job in first]

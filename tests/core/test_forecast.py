@@ -99,6 +99,32 @@ def test_a_render_from_the_cache_teaches_nothing() -> None:
     assert forecast.seconds(A, SD) == GPU.at(SD)
 
 
+def test_a_change_that_is_shorter_than_most_leaves_a_render() -> None:
+    """A change of a prompt where most changes are of models leaves some time for the render, on every server."""
+    forecast = Forecast()
+    forecast.learn(A, HD, 100.0)
+    forecast.learn(A, HD, 140.0, changed=True)
+    forecast.learn(A, SD, 22.0, changed=True)
+    forecast.learn(B, SD, 30.0)
+    assert forecast.seconds(A, SD) > 0
+    assert forecast.seconds(B, SD) == pytest.approx(30.0, rel=0.5)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e9, 1e305])
+def test_a_time_that_no_render_takes_is_not_believed(seconds: float) -> None:
+    """A server whose clock is turned during a render teaches nothing."""
+    forecast = Forecast()
+    forecast.learn(A, SD, 100.0)
+    known = forecast.seconds(A, SD), forecast.spread()
+    forecast.learn(A, SD, seconds)
+    assert (forecast.seconds(A, SD), forecast.spread()) == known
+
+
+def test_no_job_takes_less_than_no_time() -> None:
+    """A job of a nonsensical number of steps makes no forecast shorter."""
+    assert Forecast().seconds(A, -20.0) > 0
+
+
 def test_what_others_do_there_stretches_the_night() -> None:
     """If every second prompt is a stranger's, our renders take as long as before and the night twice as long."""
     alone, shared = Forecast(), Forecast()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
+from time import process_time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +59,16 @@ def given(board: Board, now: float, server: str = A) -> list[str]:
         ]
         note(board, facts, now)
     return jobs
+
+
+def claim(job: str) -> Claimed:
+    """Return that a job is to be sent."""
+    return Claimed(job, 1, AT, prompt_id("cats", job, 1), file_prefix("cats", job, 1), A, "")
+
+
+def render(job: str, seconds: float) -> Rendered:
+    """Return that a job was rendered."""
+    return Rendered(job, 1, AT, (File(f"{file_prefix('cats', job, 1)}_00001_.mp4"),), None, seconds)
 
 
 def finish(board: Board, job: str, seconds: float, now: float) -> None:
@@ -237,6 +248,23 @@ def test_a_run_is_remembered_by_the_ledger() -> None:
     assert again.forecast.change(A).seconds == pytest.approx(JOB / 2)
 
 
+def test_a_render_after_a_start_teaches_no_change() -> None:
+    """What a server loads again, after it was started or between two runs, is no render without a change."""
+    of = batch(2, 9)
+    jobs = [f"{seed:06x}{prompt:06x}" for seed in range(3) for prompt in (0, 1)]
+    again = Board("cats", RULES, (A,), 0.0)
+    again.costs, again.groups = dict.fromkeys(of, COST), Groups.of_jobs(of, auto=True)
+    again.load(of, [fact for job in jobs[:2] for fact in (claim(job), render(job, JOB))], 0.0)
+    again.want(of, None, 0.0)
+    note(again, [claim(jobs[3])], 1.0)
+    note(again, [render(jobs[3], 2 * JOB)], 2.0)
+    assert again.forecast.change(A).weight == 0
+    again.servers[A].memory = replace(again.servers[A].memory, restarted_at=3.0)
+    note(again, [claim(jobs[5])], 4.0)
+    note(again, [render(jobs[5], 2 * JOB)], 5.0)
+    assert again.forecast.change(A).weight == 0
+
+
 def test_a_render_after_somebody_elses_teaches_no_change() -> None:
     """What a stranger's prompt threw out of the server's memory is no cost of our change."""
     board = board_of(batch(3, 4))
@@ -286,10 +314,29 @@ def test_groups_of_jobs() -> None:
     assert two.listed == pytest.approx(1 / 3)
     assert change_share(two, Change()) == 0.5
     assert change_share(two, Change(0.0, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
-    assert change_share(two, Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 50)
     assert change_share(replace(two, auto=False), Change(JOB, JOB, 0.1, 9.0)) == pytest.approx(1 / 3)
     assert Groups.of_jobs({"a": (0,), "b": (1,)}, auto=True).listed == 1
     assert Groups.of_jobs({}, auto=True).listed == 0
+
+
+def test_a_hundred_servers_choose_among_thousands_of_groups_in_a_moment() -> None:
+    """What waits is looked through once for all servers, also where no job fits before `until`."""
+    servers = tuple(f"http://gpu-{number}:8188" for number in range(100))
+    board = board_of(batch(1000, 2), servers)
+    began = process_time()
+    assert sum(isinstance(action, Submit) for action in plan(board, 1.0)) == 200
+    board.until_wall = AT + 60
+    board.tick(1.0, AT + 1)
+    assert not any(isinstance(action, Submit) for action in plan(board, 1.0))
+    assert process_time() - began < 1
+
+
+def test_no_run_is_longer_than_its_group() -> None:
+    """Where every prompt has two jobs, half of the jobs follow a change however they are ordered: so much is saved."""
+    groups, change = Groups.of_jobs(batch(500, 2), auto=True), Change(JOB, JOB, 0.1, 9.0)
+    assert change_share(groups, change) == pytest.approx(0.5, abs=0.01)
+    assert saving(groups, change) == pytest.approx(0.25, abs=0.01)
+    assert change_share(Groups.of_jobs(batch(2, 500), auto=True), change) == pytest.approx(1 / 50)
 
 
 def test_a_server_avoids_the_groups_that_others_are_at() -> None:

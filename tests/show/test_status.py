@@ -156,6 +156,12 @@ def test_axes_are_what_differs() -> None:
     assert axes(JOBS[:2]) == {"seed": [2**64 - 1, 2**64 - 2]}
 
 
+def test_a_plan_of_many_servers_is_short() -> None:
+    """What grouping saves is told of the first servers, and of how many more it could be."""
+    plan = Plan("cats", [], grouping=[f"order: on gpu-{number}" for number in range(1000)])
+    assert _printed(plan_view(plan)).splitlines()[-2:] == ["order: on gpu-11", "order: 988 servers more"]
+
+
 def test_a_plan_without_anything_to_do_says_so() -> None:
     """Where all is done there is no time to name."""
     shown = _printed(plan_view(Plan("cats", JOBS[4:5], STATES, seconds=0.0)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchrunner.core.forecast import Forecast
+from batchrunner.core.board import Board
 from batchrunner.learned_speeds import recall_speeds
 from batchrunner.ledger import hold
 from batchrunner.manifest import load
@@ -52,9 +52,9 @@ def test_a_second_batch_is_forecast_before_its_first_job(tmp_path: Path) -> None
         took, told = [], []
         async with serving(server, "gpu"):
             for batch in (first, second):
-                forecast, began = Forecast(), loop.now
-                recall_speeds(tmp_path, batch, forecast)
-                told.append(forecast.total([job.cost for job in batch.jobs], batch.servers).seconds)
+                board, began = Board(batch.name, batch.rules, batch.servers, 0.0), loop.now
+                recall_speeds(tmp_path, batch, board)
+                told.append(board.forecast.total([job.cost for job in batch.jobs], batch.servers).seconds)
                 home = tmp_path / batch.name
                 async with AsyncExitStack() as stack:
                     stack.enter_context(hold(home))
