@@ -32,7 +32,7 @@ _LARGEST = 4 * 2**20
 """Bytes read of the file."""
 _MOST_SERVERS, _MOST_WORKFLOWS = 1000, (20, 5, 1)
 """How many servers, and workflows for each, are kept: those that were used last; fewer where the file is too large."""
-_LARGEST_NUMBER = 1e9
+_LARGEST_NUMBER = 1e12
 _INTERVAL = 60.0
 
 
@@ -78,7 +78,7 @@ class SpeedFile:
 
     def _write(self) -> None:
         known = _read(self._folder)  # another run may have written meanwhile
-        sizes: list[Json] = [[cost, *size] for cost, size in self._board.sizes.known().items()]
+        sizes: list[Json] = [[cost, jobs, taken / jobs] for cost, (jobs, taken) in self._board.sizes.known().items()]
         for server, learned in self._board.forecast.learned().items():
             workflows = _entry(known, server)
             workflows.pop(self._key, None)
@@ -145,13 +145,13 @@ def _learned(value: Json) -> LearnedSpeed | None:
 
 
 def _sizes(value: Json) -> dict[float, tuple[int, float]]:
-    """Return what was written of the jobs' files: per cost, how many jobs and the bytes of all; nothing else."""
+    """Return what was written of the jobs' files: per cost, how many jobs and the bytes of all; one job counts."""
     found = value.get("bytes") if isinstance(value, dict) else None
     try:
         read = [_row(kind) for kind in found[-MOST_KINDS:]] if isinstance(found, list) else []
     except (ValueError, TypeError):
         return {}
-    return {cost: (jobs, taken) for cost, jobs, taken in read}
+    return {cost: (1, each) for cost, _, each in read}
 
 
 def _row(value: Json) -> tuple[float, int, float]:
