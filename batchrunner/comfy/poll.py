@@ -47,11 +47,11 @@ class Polls:
         """
         if not action.ends:
             return await self._whole(action)
-        ours = await self._ours(action)
+        ours = await (self._ended(action) if action.history else self._ours(action))
         if isinstance(ours, PollResult) or (ours is not None and _is_unsent(ours)):
             return ours
         whole = await self._whole(action)
-        return replace(whole, jobs=ours) if isinstance(whole, PollResult) else whole
+        return whole if isinstance(whole, Failure) or action.history else replace(whole, jobs=ours)
 
     async def _ours(self, action: Poll) -> PollResult | Failure | None:
         """Ask for our prompts as `Poll.ends` says; None where one of them did not end with a file.
@@ -67,10 +67,27 @@ class Polls:
                 return answer
             job, date = answer
             if not isinstance(job, Entry):
-                return None if job is None else PollResult((job,), ended, date=date, own=True)
+                return None if job is None else PollResult((job,), ended, date=date, own=True, by_jobs=True)
             ended[prompt] = job
             if len(ended) == action.ends:
                 break
+        return PollResult((), ended, date=date, own=True, by_jobs=True)
+
+    async def _ended(self, action: Poll) -> PollResult | Failure | None:
+        """Ask the history for as many of our prompts as should have ended; None where one has not, as far as it says.
+
+        Each was posted once, so that what the history has of it is how it ended.
+        """
+        ended: dict[str, Entry | None] = {}
+        date: float | None = None
+        for prompt in action.ids[: action.ends]:
+            answer = await self._http.json(f"/history/{_quoted(prompt)}", _one(prompt, self._nodes), _ENTRY)
+            if isinstance(answer, Failure):
+                return answer
+            entry, date = answer
+            if entry is None:
+                return None
+            ended[prompt] = entry
         return PollResult((), ended, date=date, own=True)
 
     async def _whole(self, action: Poll) -> PollEnd:

@@ -19,12 +19,14 @@ class Poll:
 
     With `ends` it is enough to ask for `ids` themselves, one after the other as they run, until so many have ended or
     one has not: behind that one nothing has ended either. Where the server can't be asked so, the poll is as usual.
+    By `/api/jobs/{id}`, or with `history` by `/history/{id}`, which knows only what has ended.
     """
 
     server: str
     ids: tuple[str, ...] = ()
     recent: int = 0
     ends: int = 0
+    history: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ class PollResult:
     """The first failure to read the history, though the queue was read well."""
     own: bool = False
     """Only prompts of ours were asked for: an id in neither `queue` nor `history` was not, and nobody else's is."""
+    by_jobs: bool = False
+    """The jobs API told of them."""
     jobs: Failure | None = None
     """Why our prompts could not be asked for one by one, if that was tried; the rest was read as usual."""
 

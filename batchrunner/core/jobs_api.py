@@ -4,7 +4,8 @@ One answer tells how a prompt ended, with its files, and holds nobody else's wor
 little more than that: what others have there, a restart, a prompt that is missing or there twice show only where queue
 and history are read. So they are read at first, in any doubt, and every 30 s.
 
-Which servers have the route is learned by asking. All times are seconds on the loop's clock.
+Which servers have the route is learned by asking. Where one has not, and a hint has told that the prompt of ours that
+runs has ended, `GET /history/{id}` alone tells as much of it. All times are seconds on the loop's clock.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class JobsRoute:
         page of a proxy, a 500 because of somebody's prompt, no answer: it is tried again after a pause that doubles.
         """
         if result.own:
-            return JobsRoute()
+            return JobsRoute() if result.by_jobs else self
         failure = result.jobs
         if failure is None or (failure.not_found and not failure.page and None in result.history.values()):
             return self
@@ -66,7 +67,8 @@ def own_prompts(board: Board, server: Server, held: Sequence[tuple[str, Sending 
     `held`: all that is open there. One of ours must run, as far as is known: while others' prompts run, the queue tells
     how long they take.
     """
-    known = server.jobs.again_at <= now < server.queue.whole_at + WHOLE_EVERY and server.surveyed
+    asked = has_route(server, now) or _are_ends_told(server)
+    known = asked and now < server.queue.whole_at + WHOLE_EVERY and server.surveyed
     calm = server.health.condition is Condition.ANSWERING and not server.health.unread and board.leaving_at is None
     if not known or not calm or server.unwanted or server.to_remove or not 0 < len(held) <= _MOST:
         return []
@@ -81,13 +83,22 @@ def own_prompts(board: Board, server: Server, held: Sequence[tuple[str, Sending 
     return ids if ids[0] in server.queue.running else []
 
 
+def has_route(server: Server, now: float) -> bool:
+    """Whether a server is to be asked by `GET /api/jobs/{id}`: it has the route, or it is to be tried again."""
+    return server.jobs.again_at <= now
+
+
+def _are_ends_told(server: Server) -> bool:
+    """Whether hints told of ends that can only be those of prompts of ours."""
+    return bool(server.hint.live and server.hint.drops and not server.queue.foreign)
+
+
 def ends(server: Server, ids: Sequence[str]) -> int:
     """Return after how many ends the others need not be asked for: as many as hints told of, else all.
 
     Where nobody else's prompts were, the next one of ours runs then.
     """
-    told = server.hint.live and server.hint.drops and not server.queue.foreign
-    return min(len(server.hint.drops), len(ids)) if told else len(ids)
+    return min(len(server.hint.drops), len(ids)) if _are_ends_told(server) else len(ids)
 
 
 def asked_for(poll: Poll, result: PollResult) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from batchrunner.core.facts import File
 from batchrunner.core.giveup import frees_at
 from batchrunner.core.holdback import admits_at, admitted, turn
 from batchrunner.core.job import file_prefix, prompt_id
-from batchrunner.core.jobs_api import ends, own_prompts
+from batchrunner.core.jobs_api import ends, has_route, own_prompts
 from batchrunner.core.lifecycle import Fetching, Sending
 from batchrunner.core.notes import Leaving
 from batchrunner.core.order import offers
@@ -141,7 +141,7 @@ def _to_interrupt(board: Board, server: Server, now: float) -> str | None:
 def _poll(board: Board, server: Server, now: float) -> Poll:
     held = [(job, state) for job, state in board.open_on(server.name) if not board.in_flight.is_posting(job)]
     if own := own_prompts(board, server, held, now):
-        return Poll(server.name, tuple(own), ends=ends(server, own))
+        return Poll(server.name, tuple(own), ends=ends(server, own), history=not has_route(server, now))
     ids = [state.prompt.id for _, state in held]
     last = server.memory.last_finished
     if last and any(board.tracked[job].absence for job, _ in board.open_on(server.name)):

@@ -309,7 +309,8 @@ def test_what_fails_is_tried_less_and_less_often() -> None:
     assert pauses[0] < 70.0
     assert 3_000.0 < pauses[-1] < 4_100.0
     assert route.polled(A, PollResult((), {}), now) == route
-    assert route.polled(A, PollResult((), {}, own=True), now) == JobsRoute()
+    assert route.polled(A, PollResult((), {}, own=True), now) == route
+    assert route.polled(A, PollResult((), {}, own=True, by_jobs=True), now) == JobsRoute()
 
 
 def test_a_server_that_was_away_is_tried_again() -> None:
@@ -322,6 +323,21 @@ def test_a_server_that_was_away_is_tried_again() -> None:
     board.servers[A].jobs = JobsRoute(again_at=inf)
     post(board, Taken(ident(OTHER), -1.0), submit(OTHER), now=6.0)
     assert board.servers[A].jobs == JobsRoute()
+
+
+def test_without_the_route_a_told_end_is_looked_up_in_the_history() -> None:
+    """A hint of an end that can only be ours asks the history for it; without one, or beside others, all is read."""
+    board = posted(*ALL)
+    board.servers[A].jobs = JobsRoute(again_at=inf)
+    assert not due_poll(board, now=2.0).ends
+    hears(board, 2.0)
+    assert due_poll(board, now=2.0) == Poll(A, ids(*ALL), ends=1, history=True)
+    hears(board, 2.1)
+    assert due_poll(board, now=2.1) == Poll(A, ids(*ALL), ends=2, history=True)
+    others = posted(*ALL, foreign=[stranger()])
+    others.servers[A].jobs = JobsRoute(again_at=inf)
+    hears(others, 2.0)
+    assert not due_poll(others, now=2.0).ends
 
 
 def test_an_end_that_is_none_of_a_success_is_read_in_the_history() -> None:

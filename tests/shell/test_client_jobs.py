@@ -61,10 +61,10 @@ class Here:
         body: Json = {"prompt": workflow, "prompt_id": prompt, "extra_data": extra_data or {}}
         assert self.sim.submit(body)[0] == 200
 
-    async def poll(self, *ids: str, ends: int = 9) -> PollResult:
+    async def poll(self, *ids: str, ends: int = 9, history: bool = False) -> PollResult:
         """Poll for these."""
         self.asked.clear()
-        result = await self.client.poll(Poll("s", ids, ends=ends))
+        result = await self.client.poll(Poll("s", ids, ends=ends, history=history))
         assert isinstance(result, PollResult)
         return result
 
@@ -145,6 +145,38 @@ async def test_an_unknown_id_is_looked_for_in_queue_and_history(tmp_path: Path) 
         assert (result.own, result.history) == (False, {A: None})
         assert result.jobs is not None
         assert result.jobs.not_found
+
+
+async def test_a_told_end_is_one_request_to_the_history(tmp_path: Path) -> None:
+    """Where there is no such route, `/history/{id}` alone tells of an end; of one that has not come all is read."""
+    async with simulator(tmp_path, jobs_api=False) as here:
+        hold_second(here)
+        for prompt in IDS:
+            here.post(prompt)
+        here.post("somebody-else", HEAVY)
+        await here.sim.record.until(What.SUCCEEDED)
+        one = await here.poll(*IDS, ends=1, history=True)
+        assert here.asked == [f"/history/{A}"]
+        assert (one.own, one.by_jobs, one.queue, list(one.history)) == (True, False, (), [A])
+        whole = await here.poll(*IDS, ends=2, history=True)
+        assert here.asked == [f"/history/{A}", f"/history/{B}", "/queue", f"/history/{A}"]
+        assert (whole.own, whole.jobs, whole.history) == (False, None, one.history)
+
+
+async def test_a_history_that_fails_is_read_behind_the_queue() -> None:
+    """The same poll goes on with the queue, and nothing is told of a route that was not asked."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/queue":
+            return web.json_response({"queue_running": [], "queue_pending": []})
+        return web.Response(status=500)
+
+    async with answering(answer) as place, client(place) as comfy:
+        result = await comfy.poll(Poll("s", (A,), ends=1, history=True))
+    assert [asked.path for asked in place.asked] == [f"/history/{A}", "/queue", f"/history/{A}"]
+    assert isinstance(result, PollResult)
+    assert (result.own, result.jobs) == (False, None)
+    assert result.unread is not None
 
 
 async def test_a_bad_end_is_read_in_the_history(tmp_path: Path) -> None:
