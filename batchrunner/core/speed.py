@@ -52,6 +52,12 @@ class LearnedSpeed:
     kinds: tuple[tuple[float, int, float], ...]
     """(cost, renders, seconds of one without a change), the last ones."""
 
+    def typical(self) -> float:
+        """Return how long its jobs took on average, without changes."""
+        renders = sum(count for _, count, _ in self.kinds)
+        took = sum(count * each for _, count, each in self.kinds)
+        return max(SHORTEST, took / renders) if renders else self.line.at(_TYPICAL[0])
+
 
 _TYPICAL = (20.0, 60.0)
 """Costs of a small and a large job of the document's: where the guess holds a fit."""
@@ -163,7 +169,7 @@ class ServerSpeed:
         """Begin with the guess."""
         self.line = self.guess
         if self.before is not None and self.before.change is not None:
-            self.change = Change(self.before.change, self.guess.at(_TYPICAL[0]), 0.0, _KNOWN_PAIRS)
+            self.change = Change(self.before.change, self.before.typical(), 0.0, _KNOWN_PAIRS)
 
     def take(self, cost: float, seconds: float, passed: float | None, *, changed: bool | None) -> None:
         """Take in one render that took `seconds`, and `passed` by the wall since it was next, if that is known."""

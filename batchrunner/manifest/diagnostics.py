@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, get_args
 from pydantic import ValidationError
 
 from batchrunner.errors import Diagnostic, ManifestError
-from batchrunner.manifest.forms import EVENTS, TAGS, Order, ParamForm, Sample, ServerForm
+from batchrunner.manifest.forms import EVENTS, TAGS, Hint, Order, ParamForm, Sample, ServerForm
 from batchrunner.manifest.yamltree import QUOTE_IT, ListNode, MappingNode, ScalarNode, follow, plain
 from batchrunner.text import PATH_LIMIT, did_you_mean, listing, printable, quote
 from batchrunner.workflow.ltx2 import DESCRIPTIONS
@@ -184,7 +184,7 @@ def _text(form: type[Form], detail: ErrorDetails, found: Tree, own: Collection[s
         case "extra_forbidden":
             text = _unknown_key(form, detail["loc"], own)
         case "literal_error":
-            known = EVENTS if "on" in detail["loc"] else get_args(Order)
+            known = EVENTS if "on" in detail["loc"] else get_args(Hint if "hint" in detail["loc"] else Order)
             written = quote(found.text) if isinstance(found, ScalarNode) else describe(found)
             near = did_you_mean(found.text, known) if isinstance(found, ScalarNode) else ""
             text = f"must be one of {listing(known)}, not {written}{near}"

@@ -34,6 +34,7 @@ MAX_JOBS = 100_000
 TAGS = ("<a text>", "<a mapping>")
 """The forms of what may be written as either, in the paths of pydantic's errors."""
 Order: TypeAlias = Literal["auto", "breadth", "listed", "grouped", "shuffle", "cheap"]
+Hint: TypeAlias = Literal["auto", "off"]
 Event: TypeAlias = Literal["finished", "failed", "stopped", "breaker", "stuck"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 """What a recipient can be notified of."""
@@ -462,7 +463,7 @@ class Settings(Form):
         _key("`adaptive`, or a fixed time between polls.", "adaptive"),
     ] = None
     hint: Annotated[
-        Literal["auto", "off"],
+        Hint,
         _key("`off` leaves the websocket alone, which says when a prompt has ended; then only polls tell."),
     ] = "auto"
     stuck: Annotated[

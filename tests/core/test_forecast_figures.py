@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -269,6 +270,18 @@ def test_a_second_batch_on_a_known_server_is_forecast_as_well() -> None:
     assert second.renders() == second.renders_of(A, SD) == 0
     assert second.has_experience(A)
     assert not second.has_experience(B)
+
+
+def test_what_a_change_costs_is_held_against_the_jobs_that_taught_it() -> None:
+    """For the next batch a change is the same share of a job, however short jobs are; without kinds, of a small one."""
+    first = Forecast()
+    for number in range(12):
+        first.learn(A, 0.1 * SD, 30.0 if number % 2 else 20.0, changed=bool(number % 2))
+    before, after = first.change(A), again(first).change(A)
+    assert after.seconds / after.job == pytest.approx(before.seconds / before.job)
+    bare = Forecast()
+    bare.recall(A, replace(first.learned()[A], kinds=()))
+    assert bare.change(A).job == first.learned()[A].line.at(20.0)
 
 
 def test_a_new_gpu_is_noticed() -> None:

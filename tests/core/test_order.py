@@ -315,6 +315,13 @@ def test_servers_where_changes_cost_nothing_share_the_run_order() -> None:
     assert [action.job for action in plan(board, 1.0) if isinstance(action, Submit)] == list(of)[:4]
 
 
+def test_servers_that_share_a_prompt_are_given_each_job_once() -> None:
+    """Where fewer prompts wait than there are servers, the second one is given what the first one was not."""
+    board = board_of({"a": (0,), "b": (0,), "c": (0,), "d": (1,)}, (A, B), rules=replace(RULES, depth=3, max_depth=3))
+    sent = [action.job for action in plan(board, 0.0) if isinstance(action, Submit)]
+    assert sorted(sent) == ["a", "b", "c", "d"]
+
+
 def test_a_deep_queue_holds_several_runs() -> None:
     """Where a server may hold more prompts than a run is long, the next run begins behind it."""
     board = board_of(batch(3, 4), rules=replace(RULES, depth=6, max_depth=6))
