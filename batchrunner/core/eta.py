@@ -175,7 +175,11 @@ def ends_at(board: Board) -> float | None:
 
 
 def fits(board: Board, name: str, job: str, now: float) -> bool:
-    """Whether a job, given to a server now, is saved before that, by the band's upper end."""
+    """Whether a job, given to a server now, is saved before that, by the band's upper end.
+
+    A line that was so slow that no `hours` are long enough for the file is tried again when it is idle: else nothing
+    would be rendered, nor the line measured, ever again.
+    """
     end = ends_at(board)
     if end is None:
         return True
@@ -184,7 +188,10 @@ def fits(board: Board, name: str, job: str, now: float) -> bool:
     if not speed:
         return now + rendered <= end
     size, held = bytes_of(board, job), sum(bytes_of(board, other) for other, _ in board.open_on(name))
-    downloaded = (under_way(board, name)[0] + held + size) / speed + DOWNLOAD_TIME
+    before = under_way(board, name)[0] + held
+    if board.until is None and board.hours and not before and size / speed > board.hours.window.length:
+        return now + rendered <= end
+    downloaded = (before + size) / speed + DOWNLOAD_TIME
     return now + max(rendered + size / speed, downloaded) <= end
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _REFERENCE = 768 * 512 * 121
 """The volume at which a step counts 1."""
 _POWER = 0.4
+_LARGEST = 1_000_000
+"""Of a number of steps or pixels: nobody renders more, and a forecast can count with it."""
 
 
 class Effort:
@@ -36,7 +38,7 @@ class Effort:
         """Return them, or 0 where the workflow does not say its size or steps."""
         if not self._steps:
             return 0.0
-        volume = max(0.0, _product(self._sizes, values)) / _REFERENCE
+        volume = _product(self._sizes, values) / _REFERENCE
         return float(f"{_product(self._steps, values) * volume**_POWER:.6g}")  # the same on every machine
 
 
@@ -44,7 +46,7 @@ def _product(factors: list[tuple[str | None, Json]], values: Mapping[str, Scalar
     product = 1.0
     for name, own in factors:
         value: Json = values.get(name, own) if name else own
-        product *= float(value) if isinstance(value, int | float) else 1.0
+        product *= float(min(max(0, value), _LARGEST)) if isinstance(value, int | float) else 1.0
     return product
 
 

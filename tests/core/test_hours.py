@@ -5,12 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from boards import AT, JOBS, UNAUTHORIZED, UNAVAILABLE, A, accepted, claimed, new_board, note, ready_board, take_poll
+from boards import (
+    AT,
+    JOBS,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    A,
+    accepted,
+    claimed,
+    new_board,
+    note,
+    queued,
+    ready_board,
+    take_poll,
+)
 
 from batchrunner.core.actions import Poll, Submit
 from batchrunner.core.exit import exit_decision
 from batchrunner.core.hours import Hours, Window
+from batchrunner.core.link import Link
 from batchrunner.core.scheduler import file_away, plan, wake
+from batchrunner.core.sizes import JobSizes
 
 if TYPE_CHECKING:
     from batchrunner.core.board import Board
@@ -115,6 +130,16 @@ def test_a_token_that_is_refused_is_told_at_once() -> None:
     ending = exit_decision(board, NIGHT + 1.0)
     assert ending is not None
     assert ending.exit == 3
+
+
+def test_a_line_too_slow_for_any_hours_is_tried_again() -> None:
+    """A line that stalled yesterday keeps no batch waiting for ever: an idle one gets a job, a busy one none."""
+    board = _board(0.0)
+    board.sizes = JobSizes({COST: (1, 1e8)})
+    board.servers[A].link = Link(moved=1e3, busy=100.0)
+    assert _submitted(board, 0.0) > 0
+    note(board, queued(JOBS[0]))
+    assert _submitted(board, 0.0) == 0
 
 
 def test_jobs_longer_than_the_hours() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchrunner.core.forecast import GPU
+from batchrunner.core.forecast import GPU, Forecast
 from batchrunner.core.job import job_digest, node_text
 from batchrunner.workflow import Template, ltx2, read_graph
 from batchrunner.workflow.cost import Effort
@@ -125,3 +125,10 @@ def test_effort_of_linked_values() -> None:
     assert Effort(template).cost({}) == pytest.approx(24 * step, rel=1e-5)
     upscale = (Path(__file__).parent / "packs" / "upscale_video.json").read_text("utf-8")
     assert Effort(Template(read_graph(upscale))).cost({}) == 0
+
+
+@pytest.mark.parametrize("number", [10**400, 1e308, -20], ids=["huge", "large", "negative"])
+def test_the_effort_of_nonsense_is_a_number(number: float) -> None:
+    """What no server renders costs an odd forecast, which is a number that can be counted with."""
+    cost = Effort(TEMPLATE).cost(dict.fromkeys(("steps", "width", "height", "length", "batch_size"), number))
+    assert 0 <= Forecast().total([cost, cost], ["http://gpu:8188"]).seconds < 1e18
