@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from batchrunner.core.server import SIM
@@ -56,6 +57,8 @@ _MOST_SERVERS = 8
 """How many servers that rendered a kind are enough to tell what it takes on one more."""
 _SPREAD, _SPREAD_HOLD = 0.1, 2.0
 """Relative spread to expect of the renders of a kind, and its weight in renders."""
+_WELL_KNOWN, _MOST_TIMES = 3, 3.0
+"""After how many renders of a kind one counts as so many times as long as expected, at most."""
 _UNKNOWN = 1 / 3
 """How many renders the line is worth for a kind that was never rendered."""
 _LAST = 0.5
@@ -107,8 +110,11 @@ class Forecast:
         if not SHORTEST <= seconds <= LONGEST:
             return
         speed = self._servers.setdefault(server, self._of(server))
-        if self._kinds:
-            off = (seconds / (self._each(speed, cost) + speed.change.seconds * bool(changed)) - 1) ** 2
+        if speed.renders or speed.before:
+            expected = self._each(speed, cost) + speed.change.seconds * bool(changed)
+            if self.renders_of(server, cost) >= _WELL_KNOWN:
+                seconds = min(seconds, _MOST_TIMES * expected)  # that one hung says nothing of the others
+            off = (seconds / expected - 1) ** 2
             if self._kinds[cost] or off > self._unsure(cost) * self.spread() ** 2:  # a lucky guess is no evidence
                 self._squares, self._forecasts = self._squares + off / self._unsure(cost), self._forecasts + 1
         new = cost not in speed.kinds
@@ -248,5 +254,17 @@ class Forecast:
         return float(self.spread() ** 2 * strays + waits)
 
     def _of(self, server: str) -> ServerSpeed:
-        """Return what is known of a server, of one that taught nothing yet the guess; asking changes nothing."""
-        return self._servers.get(server) or ServerSpeed(BUILT_IN if server == SIM else GPU)
+        """Return what is known of a server; asking changes nothing.
+
+        Of one that taught nothing yet that it is as fast as others are on average, else the guess.
+        """
+        known = self._servers.get(server)
+        if known or server == SIM:
+            return known or ServerSpeed(BUILT_IN)
+        lines = [speed.line for name, speed in islice(self._servers.items(), _MOST_SERVERS) if name != SIM]
+        if not lines:
+            return ServerSpeed(GPU)
+        constant, slope = (
+            sum(each) / len(lines) for each in zip(*((one.constant, one.slope) for one in lines), strict=True)
+        )
+        return ServerSpeed(Line(constant, slope))

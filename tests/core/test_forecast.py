@@ -47,13 +47,26 @@ def test_before_the_first_render_the_document_is_the_guess() -> None:
 
 
 def test_a_server_is_known_by_its_own_renders() -> None:
-    """After a few renders a server's own line is followed, slope and constant, and no other server's."""
+    """After a few renders a server's own line is followed, slope and constant; a new one is taken for as fast."""
     forecast = Forecast()
     for cost in (SD, HD, SD, HD, SD, HD, SD, HD):
         forecast.learn(A, cost, 60 + 5 * cost, 0.0)
     assert forecast.seconds(A, SD) == pytest.approx(60 + 5 * SD, rel=0.05)
     assert forecast.seconds(A, 78.0) == pytest.approx(60 + 5 * 78.0, rel=0.05)
-    assert forecast.seconds(B, SD) == pytest.approx(GPU.at(SD), rel=0.01)
+    assert forecast.seconds(B, SD) == pytest.approx(60 + 5 * SD, rel=0.05)
+    for _ in range(5):
+        forecast.learn(B, SD, 1000.0)
+    assert forecast.seconds(B, SD) == pytest.approx(1000.0, rel=0.1)
+    assert forecast.seconds(SIM, SD) < 30
+
+
+def test_a_render_that_hung_says_little_of_others() -> None:
+    """One that took three hundred times as long does not make every forecast unsure for the rest of the night."""
+    forecast = taught(*[300.0] * 10, 90_000.0, *[300.0] * 10)
+    assert forecast.seconds(A, SD) < 350.0
+    assert width(forecast) < 1.0
+    slow = taught(*[300.0] * 5, *[3000.0] * 20)
+    assert slow.seconds(A, SD) > 1500.0
 
 
 def test_a_kind_is_known_by_its_own_renders() -> None:
