@@ -149,6 +149,7 @@ class Gallery:
     _next: float = -math.inf
     _look: float = -math.inf
     _due: float = -math.inf
+    _table_due: float = -math.inf
     _troubled: Mapping[str, str] = field(default_factory=dict)
     _changed: bool = True
     _page_written: bool = False
@@ -215,8 +216,9 @@ class Gallery:
                 write_page(self.folder, self.batch)
                 self._page_written = True
             write_data(self.folder, gallery_data(self.batch, wanted, board.states, self.facts, status))
-            table = results_csv(wanted, board.states, self.facts)
-            replace_file(self.folder / TABLE, table.encode())
+            if report is not None or now >= self._table_due:  # nobody watches a table
+                self._table_due = now + _SELDOM
+                replace_file(self.folder / TABLE, results_csv(wanted, board.states, self.facts).encode())
         except LocalError as error:
             self._failed = True
             self.warn(f"couldn't update the gallery: {error}")
