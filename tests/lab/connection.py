@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _PIECE = 64 * 1024
 _LOW = 64 * 1024  # bytes on the way that the kernel takes before a writer's buffer grows
 _HIGH = 128 * 1024
+_SLOW_PIECE, _WINDOW = 8 * 1024, 16 * 1024
+"""Where a line has a limit: its connections take turns piece by piece, and each has so much on the way. What nobody
+reads any more takes no room on the line."""
 _TICK = 1e-6  # two segments of one direction never arrive at once
 
 
@@ -61,6 +64,9 @@ class End(asyncio.Transport):
         self._inbox: deque[Segment] = deque()
         self._burst = 0
         self._on_the_way = 0
+        self._outbox: deque[Segment] = deque()
+        """What waits for its turn on a line with a limit."""
+        self._queued = 0
         self._last = 0.0
         self.owner.connections[self] = None
 
@@ -74,6 +80,7 @@ class End(asyncio.Transport):
         """Reset the connection without telling this side, whose process is dead."""
         self._closing = self._lost = True
         self._forget()
+        self._outbox.clear()
         self._send(Mark.RESET)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -92,7 +99,7 @@ class End(asyncio.Transport):
         """Send nothing more."""
         if not self._ended and not self._lost:
             self._ended = True
-            self._send(Mark.EOF)
+            self._end(Mark.EOF)
 
     def can_write_eof(self) -> bool:
         """Tell that `write_eof` works."""
@@ -108,6 +115,7 @@ class End(asyncio.Transport):
     def abort(self) -> None:
         """Close this end; the peer sees a reset."""
         if not self._lost:
+            self._outbox.clear()
             self._send(Mark.RESET)
             self._closing = True
             self._loop.call_soon(self._lose, None, context=self.context)
@@ -132,7 +140,7 @@ class End(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait in this process: those beyond what the kernel took."""
-        return max(0, self._on_the_way - _LOW)
+        return max(0, self._on_the_way + self._queued - _LOW)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Return (low, high): fixed."""
@@ -167,16 +175,39 @@ class End(asyncio.Transport):
         if fault.how is How.STALL:
             self._last = max(self._last, self._loop.now) + fault.seconds
             return
-        self._send(Mark.RESET if fault.how is How.RESET else Mark.EOF)
+        self._end(Mark.RESET if fault.how is How.RESET else Mark.EOF)
         self._closing = True
         self._loop.call_soon(self._lose, _reset(), context=self.context)
 
     def _send_pieces(self, data: bytes) -> None:
-        for start in range(0, 0 if self._closing else len(data), _PIECE):
-            self._send(data[start : start + _PIECE])
-        if self._on_the_way > _HIGH and not self._paused and not self._closing:
+        limited = self._link.rate is not None
+        size = _SLOW_PIECE if limited else _PIECE
+        pieces = [data[start : start + size] for start in range(0, 0 if self._closing else len(data), size)]
+        if limited and len(pieces) > 1:
+            pieces[-2:] = [pieces[-2] + pieces[-1]]  # a small one would not wait for its turn
+        for piece in pieces if not limited else ():
+            self._send(piece)
+        if limited:
+            self._outbox.extend(pieces)
+            self._queued += sum(map(len, pieces))
+            self._take_turns()
+        if self._on_the_way + self._queued > _HIGH and not self._paused and not self._closing:
             self._paused = True
             self._protocol.pause_writing()
+
+    def _take_turns(self) -> None:
+        """Send what waits, as far as there is room on the way."""
+        while self._outbox and (self._on_the_way < _WINDOW or isinstance(self._outbox[0], Mark)):
+            segment = self._outbox.popleft()
+            self._queued -= len(segment) if isinstance(segment, bytes) else 0
+            self._send(segment)
+
+    def _end(self, mark: Mark) -> None:
+        """Send the end behind all that waits."""
+        if self._outbox:
+            self._outbox.append(mark)
+        else:
+            self._send(mark)
 
     def _send(self, segment: Segment) -> None:
         size = len(segment) if isinstance(segment, bytes) else 0
@@ -211,7 +242,8 @@ class End(asyncio.Transport):
 
     def _taken(self, size: int) -> None:
         self._on_the_way -= size
-        if self._paused and self._on_the_way <= _LOW:
+        self._take_turns()
+        if self._paused and self._on_the_way + self._queued <= _LOW:
             self._paused = False
             self._loop.call_soon(self._go_on, context=self.context)
 

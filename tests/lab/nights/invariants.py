@@ -359,14 +359,10 @@ class Invariants:
         return ours not in self._known and bool(holders) and unheard and waited
 
     def _is_given_up(self, place: Place) -> bool:
-        """Tell whether a server has brought nothing for so long that others may have what it held.
-
-        On a slow line one piece of a file may take longer here than a stall is waited for: several downloads at once
-        then bring nothing at all, as no real line would do to them.
-        """
+        """Tell whether a server has brought nothing for so long that others may have what it held."""
         now, named = self.loop.time(), place.url in self.life.named
         limit = (AWAY_TOO_LONG if named else self.grace) - _SLACK
-        silent = self.life.silence(place.url, now) >= limit or place.host.line is not None
+        silent = self.life.silence(place.url, now) >= limit
         idle = place.sim.wedged or any(hung.ended is None for hung in place.injector.hung)
         troubled = any(end >= self.loop.now - limit and end - at >= limit for at, end, _ in place.injector.windows())
         return silent or ((idle or troubled) and self.loop.now - self.life.began >= limit)
