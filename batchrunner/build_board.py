@@ -10,7 +10,6 @@ from batchrunner.core.board import Board
 from batchrunner.core.job import parse_prefix
 from batchrunner.core.lifecycle import Done
 from batchrunner.core.notes import AttemptSeen, Surveyed
-from batchrunner.core.order import change_share
 from batchrunner.core.server import SIM
 from batchrunner.download.transfer import Downloader, final_stem
 from batchrunner.engine import IMPORTED, imported, surveyed
@@ -61,8 +60,6 @@ async def build_board(  # noqa: PLR0913 - what a run begins with
     with contradiction_is_damage(batch.name):
         board.load(content.jobs, content.facts, now)
     board.want([job.id for job in batch.jobs], chosen_ids(batch, board.states, limit), now)
-    for name in batch.servers:
-        board.forecast.changes[name] = change_share(board.groups, board.forecast.change(name))
     for name in list(board.servers):
         if surveyed(content.marks, name):
             board.apply(Surveyed(name))

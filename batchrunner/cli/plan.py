@@ -32,7 +32,7 @@ from batchrunner.core.eta import too_late
 from batchrunner.core.facts import CANCELLED, Dropped
 from batchrunner.core.hours import Hours as HoursOfRun, Window
 from batchrunner.core.lifecycle import Done, Failed, Queued, Sending, Unwanted, Waiting
-from batchrunner.core.order import change_share, saving
+from batchrunner.core.order import saving
 from batchrunner.core.server import SIM
 from batchrunner.core.sizes import disk_shortage
 from batchrunner.core.startup import startup_facts
@@ -224,8 +224,6 @@ def known_board(batch: Batch, snapshot: Snapshot | None, out: Path, now: float) 
     recall_speeds(out, batch, board)
     with contradiction_is_damage(batch.name):
         board.load(known, snapshot.facts if snapshot else (), now)
-    for name in batch.servers:
-        board.forecast.changes[name] = change_share(board.groups, board.forecast.change(name))
     return board
 
 

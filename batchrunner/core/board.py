@@ -209,6 +209,8 @@ class Board:
                 self.states[job] = state  # `want` lists it
             self.sizes.learn(self.costs.get(job, 0.0), None, state)
             self.well = self.well or isinstance(state, Done)
+        for name in self.servers:
+            self.forecast.changes[name] = change_share(self.groups, self.forecast.change(name))
         held = (self.states[job] for job in self.fetching_on(SIM))
         self.inherited = frozenset(state.prompt.id for state in held if isinstance(state, Fetching))
 
